@@ -1,0 +1,270 @@
+"""Every error that Lockjaw raises.
+
+Fields first, sentence second: a handler reads the fields, a person reads ``str(error)``. Errors that may
+cross a process boundary are rebuilt from their fields (``__reduce__``), so they pickle.
+
+This module knows no other module of the project.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+class LockjawError(Exception):
+    """Base of everything that Lockjaw raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self.args, dict(self.__dict__)))
+
+
+def _rebuild(cls: type[LockjawError], args: tuple[Any, ...], state: dict[str, Any]) -> LockjawError:
+    error = cls.__new__(cls)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+# --------------------------------------------------------------------------- the caller misused us
+
+
+class LocalError(LockjawError):
+    """The caller misused us; fix the call. Nothing was sent and nothing was written."""
+
+
+class SettingsError(LocalError):
+    """A setting is missing or malformed.
+
+    Fields: ``source`` (file, flag or variable), ``key`` (dotted, may be empty), ``expected``, ``got``.
+    """
+
+    def __init__(self, source: str, key: str, expected: str, got: object = None) -> None:
+        self.source, self.key, self.expected, self.got = source, key, expected, got
+        where = f"{source}: {key}" if key else source
+        seen = "" if got is None else f", got {got!r}"
+        super().__init__(f"{where}: expected {expected}{seen}")
+
+
+class ScenarioError(LocalError):
+    """A scenario or script file is malformed.
+
+    Fields: ``path``, ``line`` (1-based, 0 when unknown), ``key`` (dotted), ``expected``, ``got``.
+    """
+
+    def __init__(self, path: str, line: int, key: str, expected: str, got: object = None) -> None:
+        self.path, self.line, self.key, self.expected, self.got = path, line, key, expected, got
+        place = f"{path}:{line}" if line else path
+        at = f" at {key}" if key else ""
+        seen = "" if got is None else f", got {got!r}"
+        super().__init__(f"{place}:{at} expected {expected}{seen}")
+
+
+class InvalidSessionId(LocalError):
+    """A session id that could leave the sessions folder or that OpenClaw would refuse. Field: ``session_id``."""
+
+    def __init__(self, session_id: str) -> None:
+        self.session_id = session_id
+        super().__init__(f"Invalid session ID: {session_id}")
+
+
+# --------------------------------------------------------------------------- the peer
+
+
+class RemoteError(LockjawError):
+    """The peer broke the protocol, refused, or went away."""
+
+
+class RemoteProtocolError(RemoteError):
+    """The peer sent something that the protocol does not allow; field ``close_code`` is what to close with."""
+
+    def __init__(self, message: str, close_code: int = 1008) -> None:
+        self.close_code = close_code
+        super().__init__(message)
+
+
+class ConnectionLost(RemoteError):
+    """The socket closed, or never opened.
+
+    Fields: ``code`` (WebSocket close code, 1006 for a lost TCP connection), ``reason``, ``definite``: True
+    when it is certain that no request on this connection reached the peer's handler.
+    """
+
+    def __init__(self, code: int, reason: str = "", *, definite: bool = False, details: str = "") -> None:
+        self.code, self.reason, self.definite, self.details = code, reason, definite, details
+        hint = {1000: " normal closure", 1006: " abnormal closure (no close frame)"}.get(code, "")
+        text = f"gateway closed ({code}{hint}): {reason or 'no close reason'}"
+        super().__init__(f"{text}\n{details}" if details else text)
+
+
+class RequestTimedOut(RemoteError, TimeoutError):
+    """A deadline of ours passed; whether the peer did the work is unknown.
+
+    Fields: ``timeout_ms`` (nominal milliseconds), ``method`` (empty: the whole call), ``run_id`` when the
+    peer had accepted a run.
+    """
+
+    def __init__(self, timeout_ms: int, method: str = "", *, details: str = "", run_id: str | None = None) -> None:
+        self.timeout_ms, self.method, self.details, self.run_id = timeout_ms, method, details, run_id
+        text = f"gateway request timeout for {method}" if method else f"gateway timeout after {timeout_ms}ms"
+        super().__init__(f"{text}\n{details}" if details else text)
+
+
+class RequestRejected(RemoteError):
+    """The peer answered ``ok: false``.
+
+    Fields: ``code`` (``INVALID_REQUEST``, ``UNAVAILABLE``, ...), ``message``, ``details``, ``retryable``,
+    ``retry_after_ms``, ``payload`` (the response's payload, which a failed run carries).
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        details: Any = None,
+        *,
+        retryable: bool | None = None,
+        retry_after_ms: int | None = None,
+        payload: Any = None,
+    ) -> None:
+        self.code, self.message, self.details = code, message, details
+        self.retryable, self.retry_after_ms, self.payload = retryable, retry_after_ms, payload
+        super().__init__(message)
+
+
+# --------------------------------------------------------------------------- locks
+
+
+class SessionLocked(LockjawError, TimeoutError):
+    """The session lock was not free before the deadline. Never counts as a model failure.
+
+    Fields: ``path`` (of the lock file), ``owner`` (text such as ``pid=47321``), ``waited_s`` and
+    ``timeout_s`` (nominal seconds), ``advice`` (what to do; empty for the upstream algorithms, whose text
+    is kept to the letter).
+    """
+
+    def __init__(self, path: str, owner: str, *, timeout_s: float, waited_s: float, advice: str = "") -> None:
+        self.path, self.owner, self.timeout_s, self.waited_s, self.advice = path, owner, timeout_s, waited_s, advice
+        text = f"session file locked (timeout {round(timeout_s * 1000)}ms): {owner} {path}"
+        super().__init__(f"{text}. {advice}" if advice else text)
+
+
+class LockStateError(LockjawError, OSError):
+    """A lock is in a state in which going on could overlap two holders. Fields: ``path``, ``record``, ``reason``."""
+
+    def __init__(self, path: str, record: object, reason: str) -> None:
+        self.path, self.record, self.reason = path, record, reason
+        super().__init__(f"{path}: {reason} (found: {record!r})")
+
+
+class Fenced(LockjawError):
+    """A newer generation was granted: this holder may not write any more.
+
+    Fields: ``path`` (of the file), ``generation`` (ours), ``current`` (the newest granted).
+    """
+
+    def __init__(self, path: str, generation: int, current: int) -> None:
+        self.path, self.generation, self.current = path, generation, current
+        super().__init__(
+            f"{path}: generation {generation} was superseded by {current}; this run may not write any more"
+        )
+
+
+# --------------------------------------------------------------------------- models
+
+
+class ModelFailure(LockjawError):
+    """One model attempt failed.
+
+    Fields: ``message``, ``reason`` (``rate_limit``, ``overloaded``, ``timeout``, ``auth``, ``auth_permanent``,
+    ``billing``, ``format``, ``model_not_found``, ``context_overflow``, ``unknown``), ``status`` (HTTP, or
+    None), ``retry_after_s``, ``provider``, ``model``.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        reason: str = "unknown",
+        *,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+        provider: str = "",
+        model: str = "",
+    ) -> None:
+        self.message, self.reason, self.status = message, reason, status
+        self.retry_after_s, self.provider, self.model = retry_after_s, provider, model
+        super().__init__(message)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One failed candidate of a fallback chain. ``error`` is the message, ``reason`` as in ModelFailure."""
+
+    provider: str
+    model: str
+    error: str
+    reason: str = "unknown"
+
+    def __str__(self) -> str:
+        return f"{self.provider}/{self.model}: {self.error} ({self.reason})"
+
+
+class ModelsFailed(LockjawError):
+    """Every candidate of the fallback chain failed. Field: ``attempts``."""
+
+    def __init__(self, attempts: Sequence[Attempt]) -> None:
+        self.attempts = tuple(attempts)
+        parts = " | ".join(str(attempt) for attempt in self.attempts)
+        super().__init__(f"All models failed ({len(self.attempts)}): {parts}")
+
+
+class RunAborted(LockjawError):
+    """A run was stopped on request. Fields: ``run_id``, ``origin`` (``rpc``, ``signal``, ``fenced``)."""
+
+    def __init__(self, run_id: str, origin: str = "rpc") -> None:
+        self.run_id, self.origin = run_id, origin
+        super().__init__(f"run {run_id} was aborted ({origin})")
+
+
+# --------------------------------------------------------------------------- the harness
+
+
+class ReplayDiverged(LockjawError):
+    """A replay left the recorded path. Fields: ``step``, ``expected``, ``actual``."""
+
+    def __init__(self, step: int, expected: object, actual: object) -> None:
+        self.step, self.expected, self.actual = step, expected, actual
+        super().__init__(f"replay diverged at step {step}: expected {expected!r}, got {actual!r}")
+
+
+class HarnessError(LockjawError):
+    """Our bug, or a machine that cannot run the harness; ``run_dir`` names what was kept."""
+
+    def __init__(self, message: str, run_dir: str = "") -> None:
+        self.run_dir = run_dir
+        super().__init__(f"{message} (kept: {run_dir})" if run_dir else message)
+
+
+# --------------------------------------------------------------------------- how errors are printed
+
+_PRINTED_NAMES: dict[type[BaseException], str] = {
+    ModelsFailed: "FallbackSummaryError",
+    ModelFailure: "FailoverError",
+    RequestRejected: "GatewayClientRequestError",
+}
+
+
+def printed(error: BaseException, *, transport_name: str = "Error") -> str:
+    """The error as the real program's ``String(err)`` prints it, class name included.
+
+    Args:
+        transport_name: ``Error`` (2026.4.8) or ``GatewayTransportError`` (2026.5.7 and later) for lost
+            connections and deadlines; see the protocol's error texts.
+    """
+    if isinstance(error, (ConnectionLost, RequestTimedOut)):
+        return f"{transport_name}: {error}"
+    for cls, name in _PRINTED_NAMES.items():
+        if isinstance(error, cls):
+            return f"{name}: {error}"
+    return f"Error: {error}"
