@@ -248,7 +248,7 @@ class _Reader:
 
     def get(self, key: str, kind: type | tuple[type, ...], expected: str) -> Any:
         value: Any = self.root
-        walked = []
+        walked: list[str] = []
         for part in key.split("."):
             if not isinstance(value, dict):
                 raise SettingsError(self.source, ".".join(walked), "an object", value)
@@ -335,7 +335,8 @@ def _port(text: str | None, reader: _Reader) -> int:
 def _agent(reader: _Reader, home: Path, state: Path) -> AgentSettings:
     defaults = AgentSettings()
     model = reader.get("agents.defaults.model", (str, dict), "PROVIDER/MODEL or {primary, fallbacks}")
-    primary, fallbacks = (model, []) if isinstance(model, str) else (None, [])
+    primary: str | None = model if isinstance(model, str) else None
+    fallbacks: list[Any] = []
     if isinstance(model, dict):
         primary = reader.text("agents.defaults.model.primary")
         fallbacks = reader.get("agents.defaults.model.fallbacks", list, "a list of PROVIDER/MODEL") or []
