@@ -84,29 +84,60 @@ class RemoteProtocolError(RemoteError):
         super().__init__(message)
 
 
+class InvalidFrame(RemoteProtocolError):
+    """A text frame that is none of ours.
+
+    Fields: ``is_json`` (False: not even JSON), ``frame_id`` (its ``id``, if it had one that is a string).
+    """
+
+    def __init__(self, message: str, *, is_json: bool = False, frame_id: str | None = None) -> None:
+        self.is_json, self.frame_id = is_json, frame_id
+        super().__init__(message)
+
+
 class ConnectionLost(RemoteError):
     """The socket closed, or never opened.
 
     Fields: ``code`` (WebSocket close code, 1006 for a lost TCP connection), ``reason``, ``definite``: True
-    when it is certain that no request on this connection reached the peer's handler.
+    when it is certain that the request was never sent, ``run_id`` when the peer had accepted a run.
+    ``message`` replaces the first line for the two cases that are not a close: never connected, stopped by us.
     """
 
-    def __init__(self, code: int, reason: str = "", *, definite: bool = False, details: str = "") -> None:
+    def __init__(
+        self,
+        code: int,
+        reason: str = "",
+        *,
+        definite: bool = False,
+        details: str = "",
+        run_id: str | None = None,
+        message: str = "",
+    ) -> None:
         self.code, self.reason, self.definite, self.details = code, reason, definite, details
+        self.run_id, self.message = run_id, message
         hint = {1000: " normal closure", 1006: " abnormal closure (no close frame)"}.get(code, "")
-        text = f"gateway closed ({code}{hint}): {reason or 'no close reason'}"
+        text = message or f"gateway closed ({code}{hint}): {reason or 'no close reason'}"
         super().__init__(f"{text}\n{details}" if details else text)
 
 
 class RequestTimedOut(RemoteError, TimeoutError):
-    """A deadline of ours passed; whether the peer did the work is unknown.
+    """A deadline of ours passed; whether the peer did the work is unknown, unless ``definite``.
 
     Fields: ``timeout_ms`` (nominal milliseconds), ``method`` (empty: the whole call), ``run_id`` when the
-    peer had accepted a run.
+    peer had accepted a run, ``definite``: True when it is certain that the request was never sent.
     """
 
-    def __init__(self, timeout_ms: int, method: str = "", *, details: str = "", run_id: str | None = None) -> None:
+    def __init__(
+        self,
+        timeout_ms: int,
+        method: str = "",
+        *,
+        details: str = "",
+        run_id: str | None = None,
+        definite: bool = False,
+    ) -> None:
         self.timeout_ms, self.method, self.details, self.run_id = timeout_ms, method, details, run_id
+        self.definite = definite
         text = f"gateway request timeout for {method}" if method else f"gateway timeout after {timeout_ms}ms"
         super().__init__(f"{text}\n{details}" if details else text)
 
@@ -168,6 +199,19 @@ class Fenced(LockjawError):
         self.path, self.generation, self.current = path, generation, current
         super().__init__(
             f"{path}: generation {generation} was superseded by {current}; this run may not write any more"
+        )
+
+
+class LockLost(Fenced):
+    """The lock file was taken away from outside, or given back: this holder may not write any more.
+
+    Fields: as Fenced, ``current`` being our own generation; ``reason``.
+    """
+
+    def __init__(self, path: str, generation: int, reason: str) -> None:
+        self.path, self.generation, self.current, self.reason = path, generation, generation, reason
+        LockjawError.__init__(
+            self, f"{path}: generation {generation} has lost its lock ({reason}); this run may not write any more"
         )
 
 

@@ -84,16 +84,27 @@ class Behaviour:
     transport_error_name: str
     durable_user_message: bool
     model_fallback_tag: str = "model-fallback"
+    lock_error_walks_chain: bool = False  # not a failover reason, and still the next model is tried (2026.5.7)
+    lock_per_attempt: bool = True  # upstream: each candidate takes and releases the session lock anew
+    lock_reentrant: bool = False  # 2026.4.8: within one process only the session lane excludes
+    run_tag: str = "agent/embedded"
+    failover_source_key: str = "from"
+    shows_raw_error: bool = True
+    timeout_answer_fails: bool = True  # exit status 1 for the "timed out" text; upstream's older ones exit 0
 
 
 #: policy name -> behaviour of gateway, runner and client under that policy.
 BEHAVIOURS: dict[str, Behaviour] = {
     b.policy: b
     for b in (
-        Behaviour("2026.4.8", "reuse-session", "coarse", 10.0, True, False, False, "Error", False),
+        Behaviour(
+            "2026.4.8", "reuse-session", "coarse", 10.0, True, False, False, "Error", False,
+            lock_reentrant=True, run_tag="agent", failover_source_key="provider", shows_raw_error=False,
+            timeout_answer_fails=False,
+        ),
         Behaviour(
             "2026.5.7", "fresh-session", "coarse-60s", 60.0, False, True, False, "GatewayTransportError", False,
-            "model-fallback/decision",
+            "model-fallback/decision", lock_error_walks_chain=True, timeout_answer_fails=False,
         ),
         Behaviour(
             # The real 2026.9.6 keeps sessions in SQLite; its lock is modelled by ours.
@@ -102,7 +113,7 @@ BEHAVIOURS: dict[str, Behaviour] = {
         ),
         Behaviour(
             "lockjaw", "takeover", "guarded", 60.0, False, True, False, "GatewayTransportError", True,
-            "model-fallback/decision",
+            "model-fallback/decision", lock_per_attempt=False,
         ),
     )
 }  # fmt: skip

@@ -1,0 +1,1 @@
+"""The gateway: its frames and identity, the client, and the server that runs turns."""

@@ -1,0 +1,21 @@
+"""The session write lock: algorithms as generators of operations, drivers, and the lock that people use."""
+
+from lockjaw.errors import Fenced, LockLost, LockStateError, SessionLocked
+from lockjaw.locking.catalog import LOCK_ALGORITHMS
+from lockjaw.locking.inspection import LockView, inspect_lock
+from lockjaw.locking.process_holds import release_all_held, release_on_signals
+from lockjaw.locking.session_lock import HeldLock, SessionLock
+
+__all__ = [
+    "LOCK_ALGORITHMS",
+    "Fenced",
+    "HeldLock",
+    "LockLost",
+    "LockStateError",
+    "LockView",
+    "SessionLock",
+    "SessionLocked",
+    "inspect_lock",
+    "release_all_held",
+    "release_on_signals",
+]

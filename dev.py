@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""Sets Lockjaw up in .venv and runs it: the way in for a fresh clone.
+
+    python3 dev.py demo        set up, then replay the field report under all four policies
+    python3 dev.py test        set up, then run the test suite, the linters and the type checker
+    python3 dev.py run ...     set up, then `lockjaw run ...` (any other lockjaw command works too)
+
+Needs Python 3.11 or newer and pip, nothing else: no tools installed system-wide, no writable home. Standard
+library only, because it runs before anything is installed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
+PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
+OLDEST = (3, 11)
+EXTRAS = {"run": "", "test": "[test,lint,typing,layers]"}
+
+
+def main(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(__doc__)
+        return 0 if arguments else 2
+    if sys.version_info < OLDEST:
+        return rerun_with_newer_python(arguments)
+    command, rest = arguments[0], arguments[1:]
+    if command == "test":
+        set_up("test")
+        return run_checks(rest)
+    set_up("run")
+    if command == "demo":
+        return demo(rest)
+    return lockjaw([command, *rest])
+
+
+def rerun_with_newer_python(arguments: list[str]) -> int:
+    for name in ("python3.13", "python3.12", "python3.11"):
+        found = shutil.which(name)
+        if found and subprocess.run([found, "-c", ""], check=False).returncode == 0:
+            return subprocess.run([found, str(Path(__file__)), *arguments], check=False).returncode
+    print("Lockjaw needs Python 3.11 or newer; this is " + sys.version.split()[0] + ".", file=sys.stderr)
+    print("Install one (any name python3.11 to python3.13 on PATH is found) and try again.", file=sys.stderr)
+    return 2
+
+
+def set_up(kind: str) -> None:
+    """Create .venv and install into it, unless that was done for this very pyproject.toml."""
+    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + sys.version.encode()).hexdigest()
+    done = VENV / f"installed-{kind}"
+    if PYTHON.exists() and done.exists() and done.read_text() == wanted:
+        return
+    started = time.monotonic()
+    print(f"Setting up .venv ({kind}) ...", file=sys.stderr, flush=True)
+    installer = make_venv()
+    command = [*installer, "install", "--quiet", "--disable-pip-version-check", "-e", f".{EXTRAS[kind]}"]
+    # A user's pip settings such as PIP_USER=1 would install outside .venv.
+    environment = {k: v for k, v in os.environ.items() if k not in ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PYTHONHOME")}
+    result = subprocess.run(command, cwd=ROOT, env=environment, check=False)
+    if result.returncode:
+        print("Installing failed; pip's own words are above. Is a package index reachable?", file=sys.stderr)
+        raise SystemExit(4)
+    done.write_text(wanted)
+    print(f"Set up in {time.monotonic() - started:.0f} s.", file=sys.stderr, flush=True)
+
+
+def make_venv() -> list[str]:
+    """Create .venv and return the pip command that installs into it."""
+    if not PYTHON.exists():
+        try:
+            venv.create(VENV, with_pip=True, symlinks=os.name != "nt")
+        except (subprocess.CalledProcessError, OSError):
+            # Debian's python3 without python3-venv has no ensurepip: the machine's own pip can still fill a venv.
+            shutil.rmtree(VENV, ignore_errors=True)
+            venv.create(VENV, with_pip=False, symlinks=os.name != "nt")
+    if subprocess.run([PYTHON, "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0:
+        return [str(PYTHON), "-m", "pip"]
+    return [sys.executable, "-m", "pip", "--python", str(PYTHON)]
+
+
+def lockjaw(arguments: list[str]) -> int:
+    try:
+        return subprocess.run([str(PYTHON), "-m", "lockjaw", *arguments], check=False).returncode
+    except KeyboardInterrupt:
+        return 130  # lockjaw got the same Ctrl-C and has cleaned up
+
+
+def demo(rest: list[str]) -> int:
+    status = lockjaw(["run", "gateway_timeout", "--policy", "all", "--engine", "real", *rest])
+    if status == 1:
+        print("\n(Exit status 1 of `lockjaw run`: policies were VIOLATED. That is the incident; a CI job would be red.)")
+    return 0 if status in (0, 1) else status
+
+
+def run_checks(rest: list[str]) -> int:
+    """The whole gate; every part runs, and the first failure decides the exit status."""
+    failed: list[str] = []
+    steps: list[tuple[str, list[str]]] = [
+        ("tests", [str(PYTHON), "-m", "pytest", "-n", str(min(4, os.cpu_count() or 2)), *rest]),
+        ("lint", [str(PYTHON), "-m", "ruff", "check", "."]),
+        ("format", [str(PYTHON), "-m", "ruff", "format", "--check", "."]),
+        ("layers", [str(BIN / "lint-imports")]),
+        ("typing", [str(PYTHON), "tests/typecheck.py"]),
+    ]
+    if rest:
+        steps = steps[:1]  # arguments select tests
+    for name, command in steps:
+        print(f"== {name}: {' '.join(Path(c).name if i == 0 else c for i, c in enumerate(command))}", flush=True)
+        if subprocess.run(command, cwd=ROOT, check=False).returncode:
+            failed.append(name)
+    print(f"== {'FAILED: ' + ', '.join(failed) if failed else 'all checks passed'}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,58 @@
+"""Seconds lost plus provider calls wasted, per second of injected fault, stay under the scenario's bound."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lockjaw.harness.checkers.facts import ScenarioFacts
+from lockjaw.harness.checkers.spans import Execution, Span, clients, executions, results, spans, started
+from lockjaw.history import Record
+from lockjaw.verdict import CheckResult, Verdict
+
+NAME = "amplification"
+
+
+def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
+    """Seconds lost plus provider calls wasted, per second of injected fault, stay under the scenario's bound.
+
+    Lost is the user's time beyond the earliest answer that any model could have given (all of it when none
+    would). Wasted is every provider call that did not end well, and every good one of an execution whose answer
+    the user did not get. UNKNOWN without a bound, without an injected fault, or without a client.
+    """
+    users = clients(history)
+    if facts.amplification is None or facts.fault_s <= 0 or not users:
+        return CheckResult(NAME, Verdict.UNKNOWN, "the scenario names no bound, or no fault was injected")
+    begun = started(history, users[0])
+    if begun is None:
+        return CheckResult(NAME, Verdict.UNKNOWN, "the client never began")
+    result = next((r for r in reversed(results(history)) if r.actor == users[0]), None)
+    end = result if result is not None else history[-1]
+    lost_s = max(0.0, end.t - begun.t - (facts.first_answer_s or 0.0))
+    wasted = _wasted(history, users[0], result)
+    value = (lost_s + len(wasted)) / facts.fault_s
+    finding = (
+        f"{lost_s:.1f} s lost and {len(wasted)} provider call(s) wasted over {facts.fault_s:g} s of fault: "
+        f"{value:.2f}; the bound is {facts.amplification:g}"
+    )
+    if value > facts.amplification:
+        return CheckResult(NAME, Verdict.VIOLATED, finding, (*(c.start.i for c in wasted), end.i))
+    return CheckResult(NAME, Verdict.HELD, finding)
+
+
+def _wasted(history: Sequence[Record], client: str, result: Record | None) -> list[Span]:
+    """Calls that the runtime recorded; for one that records none, what the model server saw."""
+    answered = result is not None and bool(result.data.get("answered"))
+    embedded = result is not None and result.data.get("transport") == "embedded"
+    calls = spans(history, "model.call", "call_id")
+    if not calls:
+        requests = spans(history, "provider.request", "request_id")
+        good = [r for r in requests if r.outcome == "ok"][-1:] if answered else []
+        return [r for r in requests if r not in good]
+    winner = [e for e in executions(history) if (e.actor == client) == embedded and e.actions][-1:] if answered else []
+    # What a continued execution had built on is not wasted; what a fresh one repeats is.
+    useful = [c for c in calls if c.outcome == "ok" and any(_built_on(c, e) for e in winner)]
+    return [c for c in calls if c not in useful]
+
+
+def _built_on(call: Span, answer: Execution) -> bool:
+    return call in answer.calls or (answer.resumed and call.start.i < answer.start.i)

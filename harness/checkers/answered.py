@@ -1,0 +1,58 @@
+"""The user gets the answer of some model whenever one would have answered within the scenario's budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lockjaw.harness.checkers.facts import ScenarioFacts
+from lockjaw.harness.checkers.spans import TIMEOUT_REPLY, clients, deaths, interrupted, started
+from lockjaw.history import Record
+from lockjaw.verdict import CheckResult, Verdict, combine
+
+NAME = "answered"
+
+
+def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
+    """The user gets the answer of some model whenever one would have answered within the scenario's budget.
+
+    The time-out text is no answer, whatever the exit code says. UNKNOWN when no model could have answered (and
+    none did), when the client was killed, or when there is no client.
+    """
+    parts = [_of_client(history, client, facts) for client in clients(history)]
+    if not parts:
+        return CheckResult(NAME, Verdict.UNKNOWN, "no client asked anything")
+    verdict = combine(part.verdict for part in parts)
+    chosen = next(part for part in parts if part.verdict is verdict)
+    return CheckResult(
+        NAME, verdict, chosen.finding, tuple(i for p in parts if p.verdict is verdict for i in p.witness)
+    )
+
+
+def _of_client(history: Sequence[Record], client: str, facts: ScenarioFacts) -> CheckResult:
+    result = next((r for r in reversed(history) if r.op == "client.result" and r.actor == client), None)
+    first = started(history, client)
+    start_s = first.t if first is not None else 0.0
+    if result is not None and result.data.get("answered") and _is_answer(result.data.get("reply")):
+        after_s = result.t - start_s
+        if facts.budget_s is None or after_s <= facts.budget_s:
+            return CheckResult(NAME, Verdict.HELD, f"the user had an answer after {after_s:.1f} s")
+        if facts.answer_possible:
+            late = f"the answer came after {after_s:.1f} s; the budget was {facts.budget_s:g} s"
+            return CheckResult(NAME, Verdict.VIOLATED, late, (result.i,))
+        return CheckResult(NAME, Verdict.UNKNOWN, "no model could have answered within the budget", (result.i,))
+    if interrupted(history, client):
+        return CheckResult(NAME, Verdict.UNKNOWN, "the client itself was ended")
+    if not facts.answer_possible:
+        return CheckResult(NAME, Verdict.UNKNOWN, "no answer, but no model could have answered within the budget")
+    could = f"a model could have answered after {facts.first_answer_s:g} s"
+    if result is not None:
+        return CheckResult(NAME, Verdict.VIOLATED, f"the user got no answer although {could}", (result.i,))
+    ends = [r for actor, r in deaths(history) if actor == client]
+    over = ends or [r for r in history if r.op == "run.end"]
+    if over:
+        return CheckResult(NAME, Verdict.VIOLATED, f"the user was told nothing although {could}", (over[-1].i,))
+    return CheckResult(NAME, Verdict.UNKNOWN, "the history ends before the client did")
+
+
+def _is_answer(reply: object) -> bool:
+    return isinstance(reply, str) and bool(reply.strip()) and not reply.startswith(TIMEOUT_REPLY)

@@ -1,0 +1,50 @@
+"""No fallback attempt fails with a session-locked error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lockjaw.harness.checkers.facts import ScenarioFacts
+from lockjaw.harness.checkers.spans import (
+    clients,
+    contended,
+    gave_up_at_once,
+    is_lock_error,
+    is_lock_text,
+    locked_out,
+    trouble,
+)
+from lockjaw.history import Record
+from lockjaw.verdict import CheckResult, Verdict
+
+NAME = "never_session_locked"
+ATTEMPT_OPS = ("turn", "model.call", "model.decision", "client.result", "client.stderr", "fallback")
+
+
+def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
+    """No fallback attempt fails with a session-locked error.
+
+    A client that waits for a lock in vain and then fences the holder, or continues in a fork, has not failed; one
+    that ends there has. UNKNOWN when no client was in trouble while somebody else's lock was in its way.
+    """
+    users = set(clients(history))
+    told = [r for r in history if r.actor in users and r.op in ATTEMPT_OPS and _tells(r)]
+    fell_back = {r.actor: r.i for r in reversed(trouble(history))}
+    stuck = [r for r in locked_out(history) if fell_back.get(r.actor, r.i) < r.i]
+    if told or stuck:
+        witness = tuple(sorted({r.i for r in (*told, *stuck)}))
+        waits = len([r for r in history if r.actor in users and is_lock_error(r)])
+        count = f"{waits} lock wait{'s' if waits != 1 else ''} ran out" if waits else "its attempt failed"
+        return CheckResult(NAME, Verdict.VIOLATED, f"the fallback found the session locked: {count}", witness)
+    if contended(history):
+        return CheckResult(NAME, Verdict.HELD, "somebody else held the lock, and no attempt failed on it")
+    if gave_up_at_once(history):
+        return CheckResult(NAME, Verdict.HELD, "the gateway did not answer and no fallback was tried")
+    return CheckResult(NAME, Verdict.UNKNOWN, "no fallback met a lock that somebody else held")
+
+
+def _tells(record: Record) -> bool:
+    data = record.data
+    if record.op == "model.decision" and "fail" not in str(data.get("decision", "")):
+        return False
+    return is_lock_text(data.get("error"), data.get("detail"), data.get("line"), data.get("reason"))

@@ -1,0 +1,68 @@
+"""At most one owner writes a transcript at any time; no write of an older generation lands after a newer grant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lockjaw.harness.checkers.facts import ScenarioFacts
+from lockjaw.harness.checkers.spans import Hold, acquires, holds, is_transcript, transcript_of
+from lockjaw.history import Record
+from lockjaw.verdict import CheckResult, Verdict
+
+NAME = "one_writer"
+
+
+def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
+    """At most one owner writes a transcript at any time; no write of an older generation lands after a newer grant.
+
+    Generation 0 stands for an algorithm without generations. UNKNOWN when no transcript was wanted by two owners.
+    """
+    grants = holds(history)
+    writes = [r for r in history if r.op == "append"]
+    for write in writes:
+        problem = _stale(write, grants) or _intruding(write, grants)
+        if problem is not None:
+            return problem
+    if not writes:
+        return CheckResult(NAME, Verdict.UNKNOWN, "nothing was written to any transcript")
+    if any(len(_wanted_by(history, path)) > 1 for path in {transcript_of(r.data.get("path")) for r in writes}):
+        return CheckResult(NAME, Verdict.HELD, "several owners wanted a transcript and wrote one at a time")
+    return CheckResult(NAME, Verdict.UNKNOWN, "no transcript was wanted by more than one owner")
+
+
+def _stale(write: Record, grants: Sequence[Hold]) -> CheckResult | None:
+    generation = int(write.data.get("generation") or 0)
+    path = transcript_of(write.data.get("path"))
+    newer = [h for h in grants if h.path == path and h.granted.i < write.i and h.generation > generation > 0]
+    if not newer:
+        return None
+    newest = max(newer, key=lambda h: h.generation)
+    finding = (
+        f"{write.actor} wrote with generation {generation} after generation {newest.generation} was granted to "
+        f"{newest.actor}"
+    )
+    return CheckResult(NAME, Verdict.VIOLATED, finding, (newest.granted.i, write.i))
+
+
+def _intruding(write: Record, grants: Sequence[Hold]) -> CheckResult | None:
+    """A write while somebody else holds the lock, granted to them later than to the writer or not to it at all."""
+    path = transcript_of(write.data.get("path"))
+    live = [h for h in grants if h.path == path and h.live_at(write.i)]
+    mine = [h for h in live if h.actor == write.actor]
+    run_id = str(write.data.get("run_id") or "")
+    mine = [h for h in mine if run_id and run_id in h.owner] or mine
+    for other in live:
+        if not any(other.same_owner(hold) or hold.granted.i > other.granted.i for hold in mine):
+            had = "after the lock had gone on to" if mine else "without the lock, which was held by"
+            finding = f"{write.actor} wrote to a transcript {had} {other.actor}"
+            return CheckResult(NAME, Verdict.VIOLATED, finding, (other.granted.i, write.i))
+    return None
+
+
+def _wanted_by(history: Sequence[Record], path: str) -> set[str]:
+    """Actors that asked for the lock of a transcript, wrote to it, or were refused."""
+    if not is_transcript(path):
+        return set()
+    asked = {a.actor for a in acquires(history) if transcript_of(a.start.data.get("path")) == path}
+    ops = ("append", "append.refused", "lock.fence")
+    return asked | {r.actor for r in history if r.op in ops and transcript_of(r.data.get("path")) == path}

@@ -1,0 +1,109 @@
+"""The answer stands in the conversation that was asked, after the user's message."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lockjaw.harness.checkers.facts import ScenarioFacts
+from lockjaw.harness.checkers.spans import TURN_METHODS, results, transcript_of
+from lockjaw.history import Record
+from lockjaw.verdict import CheckResult, Verdict
+
+NAME = "same_conversation"
+
+
+def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
+    """The answer stands in the conversation that was asked, after the user's message.
+
+    A conversation is a session key. The session behind the key may have changed if the client forked it, and then
+    its transcript holds every user message of the session that was asked. UNKNOWN when nobody was answered, or nothing shows where the
+    answer went.
+    """
+    verdicts = [_of(history, r, facts) for r in results(history) if r.data.get("answered")]
+    if not verdicts:
+        return CheckResult(NAME, Verdict.UNKNOWN, "there is no answer to look for in a conversation")
+    for verdict in (Verdict.VIOLATED, Verdict.UNKNOWN):
+        for found in verdicts:
+            if found.verdict is verdict:
+                return found
+    return verdicts[0]
+
+
+def _of(history: Sequence[Record], result: Record, facts: ScenarioFacts) -> CheckResult:
+    call = _asked(history, result)
+    key, session_id = result.data.get("session_key"), result.data.get("session_id")
+    if call is not None and key and call.data.get("session_key") and key != call.data["session_key"]:
+        finding = f"asked in {call.data['session_key']}, answered in {key}"
+        return CheckResult(NAME, Verdict.VIOLATED, finding, (call.i, result.i))
+    accepted = _accepted(history, call)
+    asked_id = accepted.data.get("session_id") if accepted is not None else None
+    finals = {str(r.data.get("session_id")): r for r in history if r.op == "transcript.final"}
+    answer, asked = finals.get(str(session_id or asked_id)), finals.get(str(asked_id))
+    if accepted is not None and session_id and asked_id and session_id != asked_id:
+        if not _forked(history, result, asked, answer):
+            finding = f"asked in session {asked_id}, answered in session {session_id}"
+            return CheckResult(NAME, Verdict.VIOLATED, finding, (accepted.i, result.i))
+    return _placed(history, result, answer, facts) or _order(history, result, answer)
+
+
+def _forked(history: Sequence[Record], result: Record, asked: Record | None, answer: Record | None) -> bool:
+    """The client said that it forks, and the answer's transcript carries on what stands in the one asked."""
+    told = any(r.op == "fallback" and r.actor == result.actor and r.data.get("step") == "fork" for r in history)
+    if not told or asked is None or answer is None:
+        return False
+    return all(text in _texts(answer, "user_messages") for text in _texts(asked, "user_messages"))
+
+
+def _placed(
+    history: Sequence[Record], result: Record, answer: Record | None, facts: ScenarioFacts
+) -> CheckResult | None:
+    if answer is None:
+        return None
+    if facts.message and not any(facts.message in text for text in _texts(answer, "user_messages")):
+        finding = "the user's message is not in the conversation that holds the answer"
+        return CheckResult(NAME, Verdict.VIOLATED, finding, (result.i, answer.i))
+    said = "\n".join(_texts(answer, "assistant_texts"))
+    if not all(line.strip() in said for line in str(result.data.get("reply") or "").splitlines()):
+        finding = "the answer that the user saw is not in the conversation"
+        return CheckResult(NAME, Verdict.VIOLATED, finding, (result.i, answer.i))
+    return None
+
+
+def _order(history: Sequence[Record], result: Record, answer: Record | None) -> CheckResult:
+    """The last answer was appended after some user message of the same transcript."""
+    path = transcript_of(answer.data.get("path")) if answer is not None else ""
+    session_id = str(result.data.get("session_id") or "")
+    ours = [
+        r
+        for r in history
+        if r.op == "append" and transcript_of(r.data.get("path")) and r.i < result.i
+        if transcript_of(r.data.get("path")) == path or (session_id and session_id in str(r.data.get("path")))
+    ]
+    users = [r.i for r in ours if r.data.get("role") == "user"]
+    answers = [r.i for r in ours if r.data.get("role") == "assistant"]
+    if answers and users and answers[-1] < users[0]:
+        finding = "the answer stands before the user's message"
+        return CheckResult(NAME, Verdict.VIOLATED, finding, (answers[-1], users[0]))
+    if answer is None and not answers:
+        return CheckResult(NAME, Verdict.UNKNOWN, "no transcript shows where the answer went", (result.i,))
+    return CheckResult(NAME, Verdict.HELD, "the answer stands in the conversation that was asked")
+
+
+def _asked(history: Sequence[Record], result: Record) -> Record | None:
+    """The client's own call of the turn."""
+    calls = (r for r in history if r.op == "client.call" and r.phase == "invoke" and r.actor == result.actor)
+    return next((r for r in calls if str(r.data.get("method") or "") in TURN_METHODS), None)
+
+
+def _accepted(history: Sequence[Record], call: Record | None) -> Record | None:
+    run_id = call.data.get("run_id") if call is not None else None
+    for record in history:
+        if record.op == "gateway.accepted" and (run_id is None or record.data.get("run_id") == run_id):
+            return record
+    return None
+
+
+def _texts(final: Record | None, key: str) -> list[str]:
+    values: Any = final.data.get(key) if final is not None else None
+    return [str(value) for value in values or ()]

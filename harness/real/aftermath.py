@@ -1,0 +1,78 @@
+"""What a run left behind, read when every actor has ended: locks, effects, transcripts; and whether the next turn
+could begin."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from lockjaw.clock import Clock
+from lockjaw.errors import LockStateError, SessionLocked
+from lockjaw.history import Recorder
+from lockjaw.locking import SessionLock, inspect_lock
+from lockjaw.sessions.report import read_entries
+
+
+def record_aftermath(state_dir: Path, ledger: Path | None, recorder: Recorder) -> None:
+    """Record ``leftover``, ``ledger`` and ``transcript.final``."""
+    folders = sorted((state_dir / "agents").glob("*/sessions"))
+    for folder in folders:
+        for lock in sorted(folder.glob("*.lock")):
+            _lock(lock, recorder)
+        for temporary in sorted(folder.glob("*.tmp*")):
+            recorder.record("leftover", kind="temporary", path=str(temporary), pid=None, alive=None)
+    if ledger is not None and ledger.is_file():
+        lines = (line.strip() for line in ledger.read_text(encoding="utf-8", errors="replace").splitlines())
+        for key, count in sorted(Counter(line for line in lines if line).items()):
+            recorder.record("ledger", key=key, count=count)
+    for folder in folders:
+        for path in sorted(folder.glob("*.jsonl")):
+            _transcript(path, recorder)
+
+
+async def record_next_turn(state_dir: Path, algorithm: str, clock: Clock, recorder: Recorder) -> None:
+    """Record ``next_turn``: can whoever comes next get each conversation's lock? That is recovery's chance.
+
+    Call it after ``record_aftermath``: what it finds is what recovery starts from.
+    """
+    for path in sorted((state_dir / "agents").glob("*/sessions/*.jsonl")):
+        lock = SessionLock(path, algorithm=algorithm, clock=clock, owner="next-turn")
+        try:
+            await lock.acquire_async()
+        except (SessionLocked, LockStateError) as error:
+            recorder.record("next_turn", "fail", path=str(path), error=str(error))
+        else:
+            await lock.release_async()
+            recorder.record("next_turn", "ok", path=str(path))
+
+
+def _lock(lock: Path, recorder: Recorder) -> None:
+    view = inspect_lock(lock.with_name(lock.name.removesuffix(".lock")))
+    if view.exists:
+        recorder.record(
+            "leftover", kind="lock", path=str(lock), pid=view.pid, alive=view.alive, dead_reason=view.dead_reason
+        )
+
+
+def _transcript(path: Path, recorder: Recorder) -> None:
+    report = read_entries(path)
+    header = report.header or {}
+    recorder.record(
+        "transcript.final",
+        path=str(path),
+        session_id=str(header.get("id") or path.stem),
+        lines=report.lines,
+        problems=list(report.problems),
+        entry_ids=[entry.id for entry in report.entries],
+        user_messages=[_text(m) for m in report.messages if m.get("role") == "user"],
+        assistant_texts=[_text(m) for m in report.messages if m.get("role") == "assistant"],
+    )
+
+
+def _text(message: dict[str, object]) -> str:
+    """The text of a message, whose content is a string or a list of parts."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    return "".join(str(p.get("text", "")) for p in parts if isinstance(p, dict) and p.get("type") == "text")

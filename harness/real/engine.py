@@ -1,0 +1,335 @@
+"""One scenario with real processes.
+
+Theory of operation
+    Everything happens in one loop of small ticks: look at the processes, read what they recorded, perform the
+    faults that are due, see whether the phase is over. No task races another, so a run is over exactly when the
+    loop says so. A tick is a few real milliseconds, and that is how late the nemesis may come.
+
+    Phases: models up -> gateway up -> client up (imported, waiting) -> **go**, which is nominal second 0 of the
+    history -> the client ends -> the gateway's own work settles -> SIGTERM, and SIGKILL if that is not enough ->
+    what is left is recorded.
+
+    An actor that is not ready in time, a gateway that dies unasked before go, a client that never ends: these are
+    failures of the harness or of the machine (``HarnessError``), not verdicts.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from lockjaw.clock import ScaledClock
+from lockjaw.errors import HarnessError
+from lockjaw.harness.nemesis import Fault, Schedule
+from lockjaw.harness.real.actors import Actor, Actors, Descriptors, environment, tail_of
+from lockjaw.harness.real.aftermath import record_aftermath, record_next_turn
+from lockjaw.harness.real.rig import CONFIG, Launch, Programs, prepare, workspace_of, write_config
+from lockjaw.harness.real.tail import EventTail
+from lockjaw.harness.scenario import Scenario
+from lockjaw.harness.store import RunDirectory
+from lockjaw.history import FileRecorder, Record, merge, read_records
+from lockjaw.process import ACTOR_KEY, EVENTS_KEY
+from lockjaw.seeds import Seeds
+from lockjaw.settings import BEHAVIOURS, PACING_KEY
+
+HARNESS = "harness"
+SEED_KEY = "LOCKJAW_SEED"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Real seconds: how long the machine may take. The scenario's own limit is nominal and comes on top."""
+
+    tick: float = 0.008
+    ready: float = 60.0
+    stop: float = 5.0  # from SIGTERM to SIGKILL, beside `drain_s`
+    run: float = 20.0  # beside the scenario's limit
+    drain_s: float = 10.0  # nominal: what a gateway may use to drain
+
+
+LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Lived:
+    """What an engine hands back. ``never_due`` names faults that the run never reached."""
+
+    history: list[Record]
+    nominal_s: float
+    never_due: tuple[Fault, ...]
+
+
+Progress = Callable[[Record], None]
+
+
+async def run_real(
+    scenario: Scenario,
+    *,
+    policy: str,
+    seed: int,
+    time_scale: float,
+    run: RunDirectory,
+    programs: Programs,
+    limits: Limits = LIMITS,
+    progress: Progress | None = None,
+) -> Lived:
+    """Run a scenario once. Cancelling ends every process before the cancellation goes on.
+
+    Raises:
+        HarnessError: an actor never became ready, or the client never ended; names the run folder and quotes
+            the ends of the logs.
+    """
+    clock = ScaledClock.start(time_scale)
+    recorder = FileRecorder(run.events / f"{HARNESS}.jsonl", clock, HARNESS)
+    try:
+        script = prepare(run, scenario)
+        launch = Launch(scenario, policy, seed, script, run.logs)
+        shared = environment(
+            os.environ,
+            HOME=run.home,
+            OPENCLAW_STATE_DIR=run.state,
+            OPENCLAW_CONFIG_PATH=run.state / CONFIG,
+            **{PACING_KEY: msgspec.json.encode(scenario.pacing).decode(), SEED_KEY: seed},
+            **clock.to_environment(),
+        )
+        with Actors(uuid.uuid4().hex, run.logs, shared, run.home) as actors:
+            live = _Live(scenario, launch, run, clock, recorder, actors, programs, limits, progress)
+            try:
+                await live.play()
+            finally:
+                live.close()
+        live.record_exits()
+        for pid, name in actors.strays:
+            recorder.record("leftover", kind="process", path=name, pid=pid, alive=True)
+        ledger = workspace_of(run) / scenario.effects.ledger if scenario.effects else None
+        record_aftermath(run.state, ledger, recorder)
+        await record_next_turn(run.state, BEHAVIOURS[policy].lock_algorithm, clock, recorder)
+        recorder.record("run.end", reason="done")
+    finally:
+        recorder.close()
+    history = collect(run.events, live.go_s)
+    return Lived(history, live.client_ended_s, live.schedule.never_due())
+
+
+def collect(events: Path, go_s: float) -> list[Record]:
+    """The actors' records as one history whose second 0 is the go; what came before has negative times."""
+    parts = [read_records(path) for path in sorted(events.glob("*.jsonl"))]
+    moved = [[msgspec.structs.replace(r, t=round(r.t - go_s, 6)) for r in part] for part in parts]
+    return merge(moved)
+
+
+class _Live:
+    """The run while it goes on."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        launch: Launch,
+        run: RunDirectory,
+        clock: ScaledClock,
+        recorder: FileRecorder,
+        actors: Actors,
+        programs: Programs,
+        limits: Limits,
+        progress: Progress | None,
+    ) -> None:
+        self._scenario, self._launch, self._run = scenario, launch, run
+        self._clock, self._recorder, self._actors = clock, recorder, actors
+        self._programs, self._limits, self._progress = programs, limits, progress
+        self._machine = ScaledClock.start()  # real seconds, for limits
+        self._tail = EventTail(run.events)
+        self._ports: dict[str, int] = {}
+        self._running: dict[str, Actor] = {}
+        self._open_runs: set[str] = set()
+        self._restarts: list[tuple[Actor, float]] = []  # with the real time at which patience ends
+        self._coming: list[Actor] = []  # restarted, not ready yet
+        self._exits: set[int] = set()
+        self.schedule = Schedule(scenario.faults, Seeds(launch.seed).child("nemesis").stream("jitter"))
+        self.go_s = clock.monotonic()
+        self.client_ended_s = 0.0
+        self._nemesis_acts = False
+
+    # ----------------------------------------------------------------- phases
+
+    async def play(self) -> None:
+        await self._up("models")
+        write_config(self._run, self._scenario, self._ports["models"])
+        await self._up("gateway")
+        client = await self._up("client")
+        self._go(client)
+        limit_real_s = self._clock.real_s(self._scenario.run_limit_s) + self._limits.run
+        await self._until(lambda: not client.alive, limit_real_s, "the client did not end")
+        self.client_ended_s = round(self._clock.monotonic() - self.go_s, 3)
+        await self._settle()
+        self._nemesis_acts = False  # what it still has in mind can prove nothing any more
+        for name in ("gateway", "models"):
+            await self._stop(self._running[name])
+
+    def _go(self, client: Actor) -> None:
+        self._tick()
+        for name, actor in self._running.items():
+            if not actor.alive:
+                raise self._failure(f"the {name} ended before the client started")
+        self.go_s = self._clock.monotonic()
+        self._recorder.record(
+            "run.start", scenario=self._scenario.name, policy=self._launch.policy, seed=self._launch.seed,
+            engine="real", scale=self._clock.scale,
+        )  # fmt: skip
+        self._nemesis_acts = True
+        client.go()
+
+    async def _settle(self) -> None:
+        """Let the gateway finish what it is doing, as far as the scenario wants to see it."""
+        gateway = self._running["gateway"]
+        until_s = self._clock.monotonic() + self._scenario.settle_s
+        while self._open_runs and gateway.alive and self._clock.monotonic() < until_s:
+            await self._pause()
+
+    async def _stop(self, actor: Actor) -> None:
+        """End an actor in good order; a paused one is resumed first. One that will not end is killed."""
+        if actor.paused:
+            actor.signal(signal.SIGCONT)
+            self._recorder.record("nemesis", action="resume", target=actor.name, pid=actor.pid)
+        actor.signal(signal.SIGTERM)
+        if not await self._ends(actor, self._stop_limit_real_s):
+            self._recorder.record("leftover", kind="process", path=actor.name, pid=actor.pid, alive=True)
+            actor.signal(signal.SIGKILL)
+            await self._ends(actor, self._stop_limit_real_s)
+
+    @property
+    def _stop_limit_real_s(self) -> float:
+        return self._limits.stop + self._clock.real_s(self._limits.drain_s)
+
+    # ----------------------------------------------------------------- actors
+
+    async def _up(self, name: str) -> Actor:
+        actor = self._start(name)
+        await self._until(lambda: self._is_up(actor), self._limits.ready, f"the {name} did not become ready")
+        return actor
+
+    def _start(self, name: str) -> Actor:
+        launch = replace(self._launch, port=self._ports.get(name, 0))
+
+        def command(fds: Descriptors) -> list[str]:
+            return list(getattr(self._programs, name)(launch, fds))
+
+        env = {EVENTS_KEY: str(self._run.events / f"{name}.jsonl"), ACTOR_KEY: name}
+        if name == "client":
+            # The port, not the address: the client's error texts shall say "Source: local loopback".
+            env["OPENCLAW_GATEWAY_PORT"] = str(self._ports["gateway"])
+        try:
+            actor = self._actors.start(name, name, command, env, waits_for_go=name == "client")  # type: ignore[arg-type]
+        except OSError as error:
+            raise self._failure(f"the {name} cannot be started: {error}") from error
+        self._running[name] = actor
+        return actor
+
+    def _is_up(self, actor: Actor) -> bool:
+        if actor.ready is not None:
+            if actor.name not in self._ports and actor.role != "client":
+                if not actor.ready.port:
+                    raise self._failure(f"the {actor.name} is ready and names no port")
+                self._ports[actor.name] = actor.ready.port
+            self._recorder.record("actor.ready", role=actor.role, pid=actor.pid, actor=actor.name)
+            return True
+        if not actor.alive:
+            raise self._failure(f"the {actor.name} ended with code {actor.code} before it was ready")
+        return False
+
+    async def _ends(self, actor: Actor, limit_real_s: float) -> bool:
+        until = self._machine.monotonic() + limit_real_s
+        while actor.alive and self._machine.monotonic() < until:
+            await self._pause()
+        return not actor.alive
+
+    # ----------------------------------------------------------------- the loop
+
+    async def _until(self, done: Callable[[], bool], limit_real_s: float, otherwise: str) -> None:
+        until = self._machine.monotonic() + limit_real_s
+        while not done():
+            if self._machine.monotonic() > until:
+                raise self._failure(f"{otherwise} within {limit_real_s:.0f} real seconds")
+            await self._pause()
+
+    async def _pause(self) -> None:
+        await self._machine.sleep(self._limits.tick)
+        self._tick()
+
+    def _tick(self) -> None:
+        self.record_exits()
+        for record in self._tail.read():
+            moved = msgspec.structs.replace(record, t=record.t - self.go_s)
+            self._follow(moved)
+            if self._nemesis_acts:
+                self.schedule.observe(moved)
+            if self._progress is not None:
+                self._progress(moved)
+        self._go_on_with_restarts()
+        if self._nemesis_acts:
+            for fault in self.schedule.take_due(self._clock.monotonic() - self.go_s):
+                self._perform(fault)
+
+    def _follow(self, record: Record) -> None:
+        run_id = str(record.data.get("run_id", ""))
+        if record.op == "gateway.accepted":
+            self._open_runs.add(run_id)
+        elif record.op == "gateway.final":
+            self._open_runs.discard(run_id)
+
+    def record_exits(self) -> None:
+        """Record each end of a process, once."""
+        self._actors.poll()
+        for actor in self._actors.all:
+            if not actor.alive and actor.pid not in self._exits:
+                self._exits.add(actor.pid)
+                self._recorder.record("actor.exit", role=actor.role, pid=actor.pid, code=actor.code, actor=actor.name)
+
+    # ----------------------------------------------------------------- the nemesis
+
+    def _perform(self, fault: Fault) -> None:
+        actor = self._running[fault.target]
+        if fault.action == "restart":
+            self._restarts.append((actor, self._machine.monotonic() + self._stop_limit_real_s))
+            actor.signal(signal.SIGCONT)
+            actor.signal(signal.SIGTERM)
+            happened = True  # one that has ended already is simply started again
+        else:
+            happened = actor.signal(_SIGNALS[fault.action])
+        # After the act, and at once: nothing that the target still did may stand behind it in the history.
+        phase, why = ("info", {}) if happened else ("fail", {"error": "it had ended already"})
+        data = {"action": fault.action, "target": fault.target, "pid": actor.pid, **why}
+        self._recorder.record("nemesis", phase, **data)  # type: ignore[arg-type]
+
+    def _go_on_with_restarts(self) -> None:
+        for actor, until in list(self._restarts):
+            if not actor.alive:
+                self._restarts.remove((actor, until))
+                self._coming.append(self._start(actor.name))
+            elif self._machine.monotonic() > until:
+                actor.signal(signal.SIGKILL)
+        self._coming = [actor for actor in self._coming if not self._is_up(actor)]
+
+    # ----------------------------------------------------------------- failures and the end
+
+    def _failure(self, what: str) -> HarnessError:
+        tails = [f"--- {a.log.name}\n{tail_of(a.log)}" for a in self._actors.all if tail_of(a.log)]
+        return HarnessError(
+            "\n".join([f"{what}: {self._scenario.name}, {self._launch.policy}", *tails]), str(self._run.path)
+        )
+
+    def close(self) -> None:
+        self._tail.close()
+
+
+_SIGNALS = {
+    "kill": signal.SIGKILL,
+    "terminate": signal.SIGTERM,
+    "pause": signal.SIGSTOP,
+    "resume": signal.SIGCONT,
+}

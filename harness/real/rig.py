@@ -1,0 +1,136 @@
+"""The rig of one run: configuration, command lines and environments of its actors."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from lockjaw.harness.real.actors import Descriptors
+from lockjaw.harness.scenario import Scenario
+from lockjaw.harness.store import RunDirectory
+
+CONFIG = "openclaw.json"
+SCRIPT = "models.yaml"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a command line is made of. ``port`` is 0 for "pick one"."""
+
+    scenario: Scenario
+    policy: str
+    seed: int
+    script: Path
+    logs: Path
+    port: int = 0
+
+
+class Programs(Protocol):
+    """The three programs of a run. Anything that answers the handshake and writes records will do."""
+
+    def models(self, launch: Launch, fds: Descriptors) -> Sequence[str]: ...
+    def gateway(self, launch: Launch, fds: Descriptors) -> Sequence[str]: ...
+    def client(self, launch: Launch, fds: Descriptors) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True)
+class Builtin:
+    """Lockjaw's own gateway and client, and its fake model server."""
+
+    # -P: the working directory is the run's, and must not be searched for modules.
+    python: tuple[str, ...] = (sys.executable, "-P", "-m", "lockjaw")
+
+    def models(self, launch: Launch, fds: Descriptors) -> list[str]:
+        journal = launch.logs / "model-requests.jsonl"
+        options = ["--script", str(launch.script), "--port", str(launch.port), "--seed", str(launch.seed)]
+        return [*self.python, "serve", "model", *options, "--journal", str(journal), "--ready-fd", str(fds.ready)]
+
+    def gateway(self, launch: Launch, fds: Descriptors) -> list[str]:
+        options = ["--port", str(launch.port), "--policy", launch.policy]
+        return [*self.python, "gateway", "run", *options, "--ready-fd", str(fds.ready)]
+
+    def client(self, launch: Launch, fds: Descriptors) -> list[str]:
+        options = ["--agent", "main", "--message", launch.scenario.message, "--policy", launch.policy, "--json"]
+        return [*self.python, "agent", *options, "--ready-fd", str(fds.ready), "--go-fd", str(fds.go)]
+
+
+def prepare(run: RunDirectory, scenario: Scenario) -> Path:
+    """Write the model server's script and make the workspace. Returns the script's path."""
+    workspace_of(run).mkdir()
+    script = run.path / SCRIPT
+    script.write_bytes(msgspec.json.format(msgspec.json.encode(scenario.script()), indent=2) + b"\n")  # JSON is YAML
+    return script
+
+
+def workspace_of(run: RunDirectory) -> Path:
+    return run.state / "workspace"
+
+
+def write_config(run: RunDirectory, scenario: Scenario, model_port: int) -> Path:
+    """Write ``openclaw.json``: the isolated loopback rig (facts G1), with a token that only this run knows."""
+    path = run.state / CONFIG
+    path.touch(mode=0o600)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(config(run, scenario, model_port)), indent=2) + b"\n")
+    return path
+
+
+def config(run: RunDirectory, scenario: Scenario, model_port: int) -> dict[str, Any]:
+    first, *fallbacks = scenario.chain
+    providers: dict[str, Any] = {}
+    for ref in scenario.refs:
+        provider = providers.setdefault(
+            ref.provider,
+            {
+                "baseUrl": f"http://127.0.0.1:{model_port}/v1",
+                "apiKey": "unused",
+                "api": "openai-completions",
+                "models": [],
+            },
+        )
+        provider["models"].append(_model(ref.model))
+    return {
+        "gateway": {
+            "mode": "local",
+            "bind": "loopback",
+            "auth": {"mode": "token", "token": secrets.token_urlsafe(24)},
+            "controlUi": {"enabled": False},
+            "tailscale": {"mode": "off"},
+            "reload": {"mode": "off"},
+            "channelHealthCheckMinutes": 0,
+        },
+        "models": {"mode": "replace", "providers": providers},
+        "agents": {
+            "defaults": {
+                "model": {"primary": first, "fallbacks": fallbacks},
+                "timeoutSeconds": scenario.timeout_s,
+                "workspace": str(workspace_of(run)),
+                "skipBootstrap": True,
+                "heartbeat": {"every": "0m"},
+                "memorySearch": {"enabled": False},
+            }
+        },
+        "discovery": {"mdns": {"mode": "off"}},
+        "update": {"checkOnStart": False},
+        "canvasHost": {"enabled": False},
+        "browser": {"enabled": False},
+        "cron": {"enabled": False},
+        "hooks": {"internal": {"enabled": False}},
+    }
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {
+        "id": name,
+        "name": name,
+        "reasoning": False,
+        "input": ["text"],
+        "cost": {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0},
+        "contextWindow": 128_000,
+        "maxTokens": 4096,
+    }

@@ -1,0 +1,324 @@
+"""Run scenarios and judge them: the harness's public face.
+
+Every run ends with a verdict about its history. A law that was broken makes it VIOLATED; otherwise a run that
+never reached the danger (a ``sometimes`` that did not happen, a fault that was never due) is UNKNOWN.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from lockjaw.clock import ScaledClock
+from lockjaw.errors import HarnessError, LocalError, SettingsError
+from lockjaw.harness.checkers import run_checks
+from lockjaw.harness.outcome import Outcome, outcome_of
+from lockjaw.harness.real.engine import LIMITS, Limits, run_real
+from lockjaw.harness.real.rig import Builtin, Programs
+from lockjaw.harness.scenario import Scenario, load_scenario
+from lockjaw.harness.skeleton import skeleton_hash
+from lockjaw.harness.store import HISTORY, SCENARIO, VERDICT, RunDirectory, Store
+from lockjaw.history import Record, write_history
+from lockjaw.settings import POLICIES
+from lockjaw.verdict import CheckResult, Verdict, combine
+
+ENGINES = ("real",)
+DEFAULT_POLICY = "takeover"
+
+Progress = Callable[[str, Record], None]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Reached:
+    """One condition that shows that the run reached the danger. ``witness``: index of the record, None if unmet."""
+
+    says: str
+    witness: int | None
+
+    @property
+    def met(self) -> bool:
+        return self.witness is not None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run."""
+
+    scenario: str
+    policy: str
+    engine: str
+    seed: int
+    verdict: Verdict
+    checks: tuple[CheckResult, ...]
+    reached: tuple[Reached, ...]
+    outcome: Outcome
+    event_hash: str
+    nominal_s: float
+    wall_s: float
+    run_dir: Path
+    history: tuple[Record, ...] = field(repr=False)
+
+    @property
+    def replay(self) -> str:
+        """The command that repeats this run."""
+        return f"lockjaw replay {_shown(self.run_dir)}"
+
+    def check(self, name: str) -> CheckResult:
+        """The result of one checker. Raises KeyError if it was not asked."""
+        return {check.name: check for check in self.checks}[name]
+
+    def document(self) -> dict[str, Any]:
+        """The run as ``lockjaw run --json`` shows it (one element of ``runs``), and as ``verdict.json`` holds it."""
+        return {
+            "scenario": self.scenario,
+            "policy": self.policy,
+            "engine": self.engine,
+            "target": "builtin",
+            "seed": self.seed,
+            "verdict": str(self.verdict),
+            "event_hash": self.event_hash,
+            "nominal_s": round(self.nominal_s, 1),
+            "wall_s": round(self.wall_s, 1),
+            "outcome": msgspec.to_builtins(self.outcome),
+            "checks": [msgspec.to_builtins(check) for check in self.checks],
+            "sometimes": [{"says": r.says, "met": r.met, "witness": r.witness} for r in self.reached],
+            "run_dir": _shown(self.run_dir),
+            "replay": self.replay,
+        }
+
+
+def run_scenario(
+    scenario: Scenario | str | Path,
+    *,
+    policy: str = DEFAULT_POLICY,
+    engine: str = "real",
+    seed: int = 1,
+    time_scale: float | None = None,
+    out: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Run a scenario once and judge it.
+
+    Args:
+        scenario: a scenario, a built-in name, or the path of a file.
+        policy: what the client does when the gateway fails.
+        seed: root of the run's randomness, >= 0.
+        time_scale: real seconds per nominal second; None: the scenario's own.
+        out: where run folders go; None: ``.lockjaw/runs``.
+        progress: called with the policy and each record while the run goes on.
+
+    Raises:
+        LocalError: unknown scenario, policy or engine, or called inside an event loop (use ``run_async``).
+        HarnessError: the harness or the machine failed; names the run folder.
+        KeyboardInterrupt: Ctrl-C; every process has been ended and reaped.
+        SystemExit: SIGTERM; the same, status 143.
+    """
+    return run_policies(
+        scenario, [policy], engine=engine, seed=seed, time_scale=time_scale, out=out, progress=progress
+    )[0]
+
+
+def run_policies(
+    scenario: Scenario | str | Path,
+    policies: Sequence[str] = POLICIES,
+    *,
+    engine: str = "real",
+    seed: int = 1,
+    time_scale: float | None = None,
+    out: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> list[Run]:
+    """Run a scenario under several policies at the same time (the runs mostly wait), each in its own folder.
+
+    Arguments and errors as ``run_scenario``. The first failure of the harness ends the other runs too.
+    """
+
+    async def work() -> list[Run]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(
+                    run_async(
+                        scenario, policy=policy, engine=engine, seed=seed, time_scale=time_scale, out=out,
+                        progress=progress,
+                    )
+                )
+                for policy in policies
+            ]  # fmt: skip
+        return [task.result() for task in tasks]
+
+    return _run_to_the_end(work())
+
+
+async def run_async(
+    scenario: Scenario | str | Path,
+    *,
+    policy: str = DEFAULT_POLICY,
+    engine: str = "real",
+    seed: int = 1,
+    time_scale: float | None = None,
+    out: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    programs: Programs | None = None,
+    limits: Limits = LIMITS,
+) -> Run:
+    """``run_scenario`` for callers that have an event loop. Cancelling ends every process first.
+
+    ``programs`` replaces the three programs of the run, ``limits`` the real-time limits (for tests).
+    """
+    loaded = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
+    if policy not in POLICIES:
+        raise SettingsError("policy", "", f"one of {', '.join(POLICIES)}", policy)
+    if engine not in ENGINES:
+        raise SettingsError("engine", "", f"one of {', '.join(ENGINES)}", engine)
+    scale = loaded.time_scale if time_scale is None else time_scale
+    if not 0 < scale <= 1:
+        raise SettingsError("time scale", "", "real seconds per nominal second, above 0 and at most 1", scale)
+    if seed < 0:
+        raise SettingsError("seed", "", "a whole number >= 0", seed)
+    store = Store(out)
+    run = store.create(loaded.name, seed, policy, engine=engine, time_scale=scale)
+    machine = ScaledClock.start()
+    try:
+        run.write(SCENARIO, msgspec.to_builtins(loaded))
+        lived = await run_real(
+            loaded, policy=policy, seed=seed, time_scale=scale, run=run, programs=programs or Builtin(), limits=limits,
+            progress=None if progress is None else lambda record: progress(policy, record),
+        )  # fmt: skip
+        judged = judge(
+            loaded, lived.history, never_due=[str(fault) for fault in lived.never_due], policy=policy, engine=engine,
+            seed=seed, nominal_s=lived.nominal_s, wall_s=machine.monotonic(), run_dir=run.path,
+        )  # fmt: skip
+        keep(run, judged)
+    except BaseException as error:
+        store.finish(run, "failed", error=f"{type(error).__name__}: {error}".splitlines()[0])
+        raise
+    store.finish(run, verdict=str(judged.verdict))
+    return judged
+
+
+def judge(
+    scenario: Scenario,
+    history: Sequence[Record],
+    *,
+    never_due: Sequence[str] = (),
+    policy: str,
+    engine: str,
+    seed: int,
+    nominal_s: float,
+    wall_s: float,
+    run_dir: Path,
+) -> Run:
+    """Verdict and outcome of a history. Pure."""
+    checks = run_checks(scenario.checks, history, scenario.facts)
+    reached = [_reached(some.says, some.witness(history)) for some in scenario.sometimes]
+    reached += [Reached(f"the nemesis was to {fault}", None) for fault in never_due]
+    verdict = combine(check.verdict for check in checks)
+    if verdict is Verdict.HELD and not all(condition.met for condition in reached):
+        verdict = Verdict.UNKNOWN
+    return Run(
+        scenario=scenario.name, policy=policy, engine=engine, seed=seed, verdict=verdict, checks=tuple(checks),
+        reached=tuple(reached), outcome=outcome_of(history), event_hash=skeleton_hash(history), nominal_s=nominal_s,
+        wall_s=wall_s, run_dir=run_dir, history=tuple(history),
+    )  # fmt: skip
+
+
+def keep(run: RunDirectory, judged: Run) -> None:
+    """Write the history and the verdict into the run folder; the actors' own event files are then redundant."""
+    write_history(run.path / HISTORY, judged.history)
+    run.write(VERDICT, judged.document())
+    for part in run.events.iterdir():
+        part.unlink()
+    run.events.rmdir()
+
+
+def _reached(says: str, record: Record | None) -> Reached:
+    return Reached(says, None if record is None else record.i)
+
+
+def _shown(path: Path) -> str:
+    """Relative to the working folder where that is shorter to type."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+# --------------------------------------------------------------------------- interruption
+
+
+def _run_to_the_end(work: Coroutine[Any, Any, list[T]]) -> list[T]:
+    """Run to the end, or until SIGINT or SIGTERM; in both cases no process of ours is left when this returns."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
+        work.close()
+        raise LocalError("an event loop is running here: await lockjaw.harness.run_async(...) instead")
+    caught: list[signal.Signals] = []
+
+    async def guarded() -> list[T]:
+        with _stop_on_signals(caught):
+            return await work
+
+    try:
+        return asyncio.run(guarded())
+    except asyncio.CancelledError:
+        if not caught:
+            raise
+    except BaseExceptionGroup as group:
+        failed = _first(group)
+        if not caught:
+            raise failed from None
+    print(f"lockjaw: {caught[0].name}: every process of the run has been ended", file=sys.stderr)
+    if caught[0] is signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + caught[0])
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """A failure of the harness among several errors, else simply the first."""
+    errors: list[BaseException] = []
+    todo: list[BaseException] = [group]
+    while todo:
+        error = todo.pop(0)
+        if isinstance(error, BaseExceptionGroup):
+            todo.extend(error.exceptions)
+        else:
+            errors.append(error)
+    return next((error for error in errors if isinstance(error, HarnessError)), errors[0])
+
+
+@contextmanager
+def _stop_on_signals(caught: list[signal.Signals]) -> Generator[None, None, None]:
+    """Cancel this task on the first SIGINT or SIGTERM. Later ones are ignored: what they ask for is under way, and
+    breaking into it would leave processes behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+
+    def stop(number: signal.Signals) -> None:
+        if not caught:
+            caught.append(number)
+            task.cancel()
+
+    numbers: tuple[Literal[signal.Signals.SIGINT, signal.Signals.SIGTERM], ...] = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
+        loop.add_signal_handler(number, stop, number)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+            signal.signal(number, before[number])

@@ -1,0 +1,178 @@
+"""A scenario: one named incident as data.
+
+One YAML file each. It says what the user asked, how slow the models are, what goes wrong when, what must have
+happened for the run to count, and which laws are checked. Every duration is in nominal seconds. What the
+models do (``models``) is the fake model server's language and is handed to it unread.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from lockjaw.documents import Document, FieldError, convert, load_document, read_document
+from lockjaw.errors import ScenarioError, SettingsError
+from lockjaw.harness.checkers import CHECKERS
+from lockjaw.harness.checkers.facts import ScenarioFacts
+from lockjaw.harness.nemesis import Fault, Seconds
+from lockjaw.harness.pattern import Sometimes
+from lockjaw.settings import POLICIES, ModelRef, Pacing
+from lockjaw.verdict import Verdict
+
+BUILTIN_PACKAGE = "lockjaw.scenarios"  # named as data: the package itself stands above this one
+
+Text = Annotated[str, Meta(min_length=1)]
+Positive = Annotated[float, Meta(gt=0)]
+Scale = Annotated[float, Meta(gt=0, le=1)]
+
+
+class Effects(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a run leaves countable traces.
+
+    ``ledger``: a file in the workspace, one effect a line. ``allowed``: line -> how often it may stand there;
+    lines that are not named may stand there once.
+    """
+
+    ledger: Text
+    allowed: dict[str, Annotated[int, Meta(ge=0)]] = {}
+
+    def __post_init__(self) -> None:
+        path = PurePosixPath(self.ledger)
+        if path.is_absolute() or ".." in path.parts:
+            raise FieldError("ledger", "a path inside the workspace", self.ledger)
+
+
+class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Limits that some checkers need.
+
+    ``recovered_within_s``: from the holder's end to the next grant. ``amplification``: nominal seconds lost plus
+    provider calls wasted, per second of injected fault; ``fault_s`` is how many of those there are.
+    """
+
+    recovered_within_s: Positive | None = None
+    amplification: Positive | None = None
+    fault_s: Seconds = 0.0
+
+    def __post_init__(self) -> None:
+        if self.amplification is not None and not self.fault_s:
+            raise FieldError("fault_s", "the seconds of injected fault, beside amplification")
+
+
+class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a scenario file holds. ``name`` is the file's stem unless the file says otherwise."""
+
+    name: Text
+    story: Text
+    message: Text
+    chain: Annotated[tuple[str, ...], Meta(min_length=1)]
+    models: Annotated[dict[str, Any], Meta(min_length=1)]
+    checks: Annotated[tuple[str, ...], Meta(min_length=1)]
+    reports: tuple[str, ...] = ()
+    classes: tuple[str, ...] = msgspec.field(default=(), name="class")
+    timeout_s: Seconds = 60.0  # agents.defaults.timeoutSeconds; the client gives up 30 s later
+    budget_s: Positive = 400.0  # what a patient user would have waited; the law `answered` reads it
+    #: PROVIDER/MODEL -> seconds after the client's start at which it could have answered, had it been asked at
+    #: once and left alone; null: never. `answered` holds a run to the best of them.
+    answers_s: dict[str, Seconds | None] = {}
+    settle_s: Seconds = 5.0  # how long the gateway may go on after the client has ended
+    limit_s: Positive | None = None  # after which a run that does not end is the harness's failure
+    time_scale: Scale = 0.04
+    pacing: Pacing = Pacing()
+    faults: tuple[Fault, ...] = ()
+    sometimes: tuple[Sometimes, ...] = ()
+    effects: Effects | None = None
+    bounds: Bounds = Bounds()
+    expect: dict[str, Verdict] = {}
+
+    def __post_init__(self) -> None:
+        served = set()
+        for text in self.chain:
+            try:
+                served.add(ModelRef.parse(text).model)
+            except SettingsError as error:
+                raise FieldError("chain", error.expected, text) from None
+        for model in served - self.models.keys():
+            raise FieldError("models", f"a script for {model}, which the chain names", ", ".join(self.models))
+        for model in self.models.keys() - served:
+            raise FieldError("models", f"only models that the chain names: {', '.join(sorted(served))}", model)
+        for text in self.answers_s:
+            if text not in self.chain:
+                raise FieldError("answers_s", f"models of the chain: {', '.join(self.chain)}", text)
+        for name in self.checks:
+            if name not in CHECKERS:
+                raise FieldError("checks", f"names among: {', '.join(CHECKERS)}", name)
+        for policy in self.expect:
+            if policy not in POLICIES:
+                raise FieldError("expect", f"policies among: {', '.join(POLICIES)}", policy)
+        for pause in (fault for fault in self.faults if fault.action == "pause" and fault.target == "client"):
+            if not any(f.action == "resume" and f.target == "client" for f in self.faults):
+                raise FieldError("faults", "a resume of the client after its pause, or the run cannot end", str(pause))
+
+    @property
+    def refs(self) -> tuple[ModelRef, ...]:
+        return tuple(ModelRef.parse(text) for text in self.chain)
+
+    @property
+    def run_limit_s(self) -> float:
+        """Nominal seconds after which a client that still runs is given up."""
+        return self.limit_s or 2 * self.budget_s + 120.0
+
+    @property
+    def facts(self) -> ScenarioFacts:
+        """What the checkers may know of this scenario."""
+        return ScenarioFacts(
+            message=self.message,
+            budget_s=self.budget_s,
+            chain=self.chain,
+            answers_s=self.answers_s,
+            recovered_within_s=self.bounds.recovered_within_s,
+            amplification=self.bounds.amplification,
+            fault_s=self.bounds.fault_s,
+            ledger=self.effects.allowed if self.effects else {},
+        )
+
+    def script(self) -> dict[str, Any]:
+        """The model server's script."""
+        return {"models": self.models}
+
+
+def builtin_names() -> list[str]:
+    """The scenarios that come with Lockjaw."""
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in files(BUILTIN_PACKAGE).iterdir() if _is_yaml(entry.name)
+    )
+
+
+def read_builtin(name: str) -> Document:
+    """The text of a built-in scenario. Raises ScenarioError naming those that exist."""
+    entry = files(BUILTIN_PACKAGE) / f"{name}.yaml"
+    if not name.isidentifier() or not entry.is_file():
+        raise ScenarioError(name, 0, "", f"a scenario file or one of: {', '.join(builtin_names())}")
+    return load_document(entry.read_text(encoding="utf-8"), f"{name}.yaml")
+
+
+def load_scenario(name_or_path: str | Path) -> Scenario:
+    """A scenario by built-in name, or by the path of its file (anything with a slash or ending in .yaml/.yml).
+
+    Raises:
+        ScenarioError: no such scenario; or file, line, key, what was expected, what was found.
+    """
+    text = str(name_or_path)
+    if isinstance(name_or_path, Path) or "/" in text or _is_yaml(text):
+        return scenario_from(read_document(text), name=Path(text).stem)
+    return scenario_from(read_builtin(text), name=text)
+
+
+def scenario_from(document: Document, *, name: str) -> Scenario:
+    """A scenario from a parsed document; ``name`` counts unless the document has its own."""
+    if isinstance(document.data, dict):
+        document.data.setdefault("name", name)
+    return convert(document, Scenario)
+
+
+def _is_yaml(name: str) -> bool:
+    return name.endswith((".yaml", ".yml"))

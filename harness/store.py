@@ -1,0 +1,194 @@
+"""Where runs are kept: ``<out>/<scenario>/<time>-<seed>-<policy>/``, ``latest`` beside them, bounded in number.
+
+Several harnesses may use one store at the same time. A run folder appears complete with its manifest (it is
+made under a hidden name and renamed), and only folders whose run is over are ever deleted: a manifest in state
+``running`` protects its folder for as long as the process that it names lives.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+from lockjaw import __version__
+from lockjaw.errors import HarnessError
+
+DEFAULT_OUT = Path(".lockjaw/runs")
+KEEP = 50  # runs per scenario
+
+MANIFEST, HISTORY, VERDICT, SCENARIO = "manifest.json", "history.jsonl", "verdict.json", "scenario.json"
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The folder of one run."""
+
+    path: Path
+
+    @property
+    def state(self) -> Path:
+        """The runtime's state folder."""
+        return self.path / "state"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def events(self) -> Path:
+        """What each actor records, before it is merged."""
+        return self.path / "events"
+
+    @property
+    def home(self) -> Path:
+        return self.path / "home"
+
+    def manifest(self) -> dict[str, Any]:
+        """Raises HarnessError when the folder has no readable manifest: it is no run folder."""
+        manifest = _read_manifest(self.path)
+        if manifest is None:
+            raise HarnessError(f"{self.path / MANIFEST} is missing or unreadable", str(self.path))
+        return manifest
+
+    def note(self, **changes: Any) -> None:
+        """Add to the manifest."""
+        _write_json(self.path / MANIFEST, self.manifest() | changes)
+
+    def write(self, name: str, value: Any) -> None:
+        """Write one JSON file of the run; a reader sees the old one or the new one, never half of it."""
+        _write_json(self.path / name, value)
+
+
+class Store:
+    """The runs below one folder.
+
+    Args:
+        out: the folder; made when needed.
+        keep: newest runs per scenario that ``prune`` leaves; >= 1.
+    """
+
+    def __init__(self, out: str | os.PathLike[str] | None = None, *, keep: int = KEEP) -> None:
+        self.root = Path(DEFAULT_OUT if out is None else out).absolute()
+        self._keep = keep
+
+    def create(self, scenario: str, seed: int, policy: str, **facts: Any) -> RunDirectory:
+        """A new run folder, its manifest in state ``running``.
+
+        Raises:
+            HarnessError: the folder cannot be made.
+        """
+        parent = self.root / scenario
+        now = datetime.now(tz=UTC)
+        manifest = {
+            "lockjaw": __version__, "scenario": scenario, "seed": seed, "policy": policy, "state": "running",
+            "started": now.isoformat(timespec="milliseconds"), "pid": os.getpid(), "pid_created": _created(os.getpid()),
+        } | facts  # fmt: skip
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            hidden = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))  # mode 0700: state/ will hold a token
+            for folder in ("state", "logs", "events", "home"):
+                (hidden / folder).mkdir()
+            _write_json(hidden / MANIFEST, manifest)
+            return RunDirectory(_claim(hidden, parent, f"{now:%Y-%m-%dT%H-%M-%S}-{seed}-{policy}"))
+        except OSError as error:
+            raise HarnessError(f"cannot make a run folder below {self.root}: {error}") from error
+
+    def finish(self, run: RunDirectory, state: str = "finished", **facts: Any) -> None:
+        """The run is over: say so, point ``latest`` at it, and delete the oldest runs beyond the bound."""
+        run.note(state=state, **facts)
+        _point(run.path.parent / "latest", run.path)
+        _point(self.root / "latest", run.path)
+        self.prune(run.path.parent.name)
+
+    def runs(self, scenario: str) -> list[RunDirectory]:
+        """The scenario's run folders, oldest first."""
+        parent = self.root / scenario
+        found = [p for p in parent.iterdir() if _is_run(p)] if parent.is_dir() else []
+        return [RunDirectory(path) for path in sorted(found, key=_age_key)]
+
+    def prune(self, scenario: str) -> list[Path]:
+        """Delete the oldest runs beyond the bound; never one that is still going on. Returns what was deleted."""
+        deleted = []
+        for run in self.runs(scenario)[: -self._keep]:
+            manifest = _read_manifest(run.path)
+            if manifest is None or _going_on(manifest):
+                continue
+            # Renamed first: of two harnesses that prune at once, one wins, and nobody reads half a run.
+            doomed = run.path.with_name(f".old-{os.getpid()}-{run.path.name}")
+            try:
+                run.path.rename(doomed)
+            except OSError:
+                continue
+            shutil.rmtree(doomed, ignore_errors=True)
+            deleted.append(run.path)
+        return deleted
+
+
+def _is_run(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and not path.name.startswith(".")
+
+
+def _claim(hidden: Path, parent: Path, name: str) -> Path:
+    """Rename to ``name``, or ``name-2`` and so on: several runs may start within one second."""
+    for number in count(1):
+        path = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            hidden.rename(path)  # fails on a folder that is not empty, and every run folder has a manifest
+            return path
+        except OSError:
+            if not path.exists():
+                raise
+    raise AssertionError("count() ended")
+
+
+def _age_key(path: Path) -> tuple[str, str]:
+    manifest = _read_manifest(path) or {}
+    return str(manifest.get("started", "")), path.name
+
+
+def _going_on(manifest: dict[str, Any]) -> bool:
+    """True while the process that runs it lives. A harness that was killed leaves ``running`` behind for ever."""
+    if manifest.get("state") != "running":
+        return False
+    created = _created(int(manifest.get("pid", 0)))
+    return created is not None and created == manifest.get("pid_created")
+
+
+def _created(pid: int) -> float | None:
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.Error:
+        return None
+
+
+def _point(link: Path, target: Path) -> None:
+    """Point a symbolic link at a run, atomically; a file system without links goes without."""
+    fresh = link.with_name(f".{link.name}-{os.getpid()}-{target.name}")
+    try:
+        fresh.symlink_to(os.path.relpath(target, link.parent))
+        fresh.replace(link)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+
+
+def _read_manifest(path: Path) -> dict[str, Any] | None:
+    try:
+        value = msgspec.json.decode((path / MANIFEST).read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _write_json(path: Path, value: Any) -> None:
+    fresh = path.with_name(f".{path.name}-{os.getpid()}")
+    fresh.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    fresh.replace(path)

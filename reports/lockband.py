@@ -1,0 +1,47 @@
+"""Who held a conversation's lock when: the band beside a timeline. Pure.
+
+A deliberately small reading of the history for people; the checkers have their own, stricter one. Where two
+sessions are locked at once (a fresh session beside the old one), both holders are named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lockjaw.history import Record
+
+FREE = "-"
+
+
+def lock_band(history: Sequence[Record]) -> list[str]:
+    """For each record, who holds session locks just after it: ``gateway``, ``gateway+client``, ``-`` for nobody.
+
+    A holder that died without giving the lock back stays as ``gateway (dead)`` until somebody else gets it.
+    """
+    holders: dict[tuple[str, str], str] = {}  # (lock, actor) -> how to show it
+    band = []
+    for record in history:
+        path = str(record.data.get("path") or "").removesuffix(".lock")
+        who = (path, record.actor)
+        if path.endswith("sessions.json"):
+            pass  # a moment's lock on the session list; no conversation
+        elif record.op == "lock.fence" or (record.op == "lock" and record.phase == "ok"):
+            fenced = record.op == "lock.fence"
+            for held in [h for h in holders if h[0] == path and (fenced or holders[h].endswith("(dead)"))]:
+                del holders[held]
+            holders[who] = record.actor
+        elif record.op in ("lock.release", "lock.lost"):
+            holders.pop(who, None)
+        dead = _died(record)
+        for held in [h for h in holders if h[1] == dead]:
+            holders[held] = f"{dead} (dead)"
+        band.append("+".join(dict.fromkeys(holders.values())) or FREE)
+    return band
+
+
+def _died(record: Record) -> str | None:
+    if record.op == "actor.exit":
+        return str(record.data.get("actor") or record.actor)
+    if record.op == "nemesis" and record.data.get("action") == "kill" and record.phase in ("ok", "info"):
+        return str(record.data.get("target"))
+    return None

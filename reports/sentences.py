@@ -1,0 +1,223 @@
+"""One record, one sentence in plain words. Pure; knows no layout.
+
+Durations are nominal, in the units in which the program prints them. Paths of the machine never get into a
+sentence: a session is named by its id, any other path below a run's folder begins with ``<state>`` or ``<run>``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Literal
+
+from lockjaw.history import Record
+
+Tone = Literal["plain", "good", "bad", "fault", "lock"]
+
+_SESSIONS = re.compile(r"(?<![\w>])/[^\s\"'()|]*?(?=/agents/[^/\s]+/sessions\b)")
+_HOME = re.compile(r"(?<![\w>])/(?:home|Users)/[^/\s\"'()|]+|(?<![\w>/])/root(?=/|\b)")
+
+
+def shorten(text: str, run_dir: str = "") -> str:
+    """Replace the machine's folders: ``<state>`` for a state folder, ``<run>`` for the run's, ``~`` for homes."""
+    text = _SESSIONS.sub("<state>", text)
+    if run_dir.startswith("/"):
+        text = text.replace(f"{run_dir}/state", "<state>").replace(run_dir, "<run>")
+    return _HOME.sub("~", text)
+
+
+def session_of(path: object) -> str:
+    """``9e051a52`` of ``.../sessions/9e051a52.jsonl.lock``; what it is when it is no transcript."""
+    name = str(path or "").rpartition("/")[2].removesuffix(".lock").removesuffix(".jsonl")
+    return name if len(name) <= 30 else f"{name[:16]}...{name[-8:]}"
+
+
+def tone_of(record: Record) -> Tone:
+    """What a reader should see at a glance."""
+    op, phase = record.op, record.phase
+    if op == "nemesis":
+        return "fault"
+    if op in ("lock", "lock.release", "lock.fence") and phase != "fail":
+        return "lock"
+    if op == "client.result":
+        return "good" if record.data.get("answered") else "bad"
+    if op in ("append.refused", "lock.lost", "leftover") or phase == "fail":
+        return "bad"
+    if op == "actor.exit" and record.data.get("code") not in (0, None):
+        return "bad"
+    return "plain"
+
+
+def sentence(record: Record) -> str:
+    """What happened, told to somebody who does not know the code."""
+    teller = _TELLERS.get(record.op)
+    text = teller(record, _Data(record.data)) if teller else f"{record.op} {record.phase}"
+    return " ".join(shorten(text).split())
+
+
+class _Data:
+    """Reads a record's data without failing on what is missing."""
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        self._data = data
+
+    def __call__(self, key: str, default: str = "?") -> str:
+        value = self._data.get(key)
+        return default if value is None or value == "" else str(value)
+
+    def number(self, key: str) -> float:
+        value = self._data.get(key)
+        return float(value) if isinstance(value, int | float) else 0.0
+
+    def flag(self, key: str) -> bool:
+        return bool(self._data.get(key))
+
+    def first_line(self, key: str) -> str:
+        return self(key, "").partition("\n")[0]
+
+
+_Teller = Callable[[Record, _Data], str]
+
+
+def _call(record: Record, d: _Data) -> str:
+    method = d("method", "agent")
+    asks = "asks the gateway to run the turn" if method in ("agent", "chat.send") else f"asks the gateway: {method}"
+    if record.phase == "invoke":
+        return asks
+    if record.phase == "ok":
+        status = d("status", "ok")
+        return f"gets the gateway's answer to {method}" + ("" if status == "ok" else f" (status {status})")
+    if d("kind") == "timeout":
+        return f"client's deadline passed after {d('timeout_ms')} ms; the gateway is still at work"
+    if d("kind") == "closed":
+        return f"loses the connection to the gateway ({d('code', 'no code')})"
+    return f"the gateway refuses: {d.first_line('error') or 'no reason'}"
+
+
+def _result(record: Record, d: _Data) -> str:
+    doubt = ", and a second answer is possible" if d.flag("duplicate_possible") else ""
+    if d.flag("answered"):
+        return f"the user has an answer, by the {d('transport', 'gateway')}{doubt} (exit code {d('exit_code')})"
+    error = d.first_line("error") or d.first_line("reply")
+    return f"the user has NO answer (exit code {d('exit_code')})" + (f": {error}" if error else "")
+
+
+_STEPS = {
+    "ask": "asks the gateway what became of the run",
+    "stop": "asks the gateway to stop the run",
+    "wait": "waits for the session lock",
+    "continue": "continues the same turn",
+    "reclaim": "takes over the lock file of a dead owner",
+    "fence": "fences the holder: its later writes will be refused",
+    "fork": "continues in a copy of the conversation",
+    "rerun": "falls back: runs the turn again itself",
+    "give_up": "gives up",
+}
+
+
+def _fallback(record: Record, d: _Data) -> str:
+    step, detail = d("step"), d.first_line("detail")
+    return _STEPS.get(step, step) + (f" ({detail})" if detail else "")
+
+
+def _lock(record: Record, d: _Data) -> str:
+    lock = f"the lock of session {session_of(record.data.get('path'))}"
+    if "sessions.json" in d("path", ""):
+        lock = "the lock of the session list"
+    if record.phase == "invoke":
+        limit = f" (at most {d.number('timeout_s'):g} s)" if d.number("timeout_s") else ""
+        return f"wants {lock}{limit}"
+    waited = f" after {d.number('waited_s'):.1f} s" if d.number("waited_s") >= 0.05 else ""
+    if record.phase == "ok":
+        pid = f" (pid {d('pid')})" if d("pid", "") else ""
+        verb = "takes over a dead owner's" if d.flag("reclaimed") else "holds"
+        return f"{verb} {lock}{pid}{waited}" + (f", generation {d('generation')}" if d.number("generation") else "")
+    return f"does NOT get {lock}{waited}: {d('owner', 'somebody')} holds it"
+
+
+def _model_call(record: Record, d: _Data) -> str:
+    if record.phase == "invoke":
+        return f"asks model {d('provider', '')}/{d('model')}".replace(" /", " ")
+    if record.phase == "ok":
+        return {"toolUse": "the model wants a tool run"}.get(d("stop_reason"), "the model has answered")
+    return f"the model call fails: {d.first_line('error') or 'no reason'} ({d('reason', 'unknown')})"
+
+
+def _decision(record: Record, d: _Data) -> str:
+    follow = d("next", "none")
+    then = "no model is left" if follow == "none" else f"next is {follow}"
+    if d("decision") == "candidate_succeeded":
+        return f"{d('candidate')} did it"
+    verb = {"candidate_failed": "counts as failed", "skip_candidate": "is skipped"}.get(d("decision"), d("decision"))
+    return f"{d('candidate')} {verb} ({d('reason', 'unknown')}); {then}"
+
+
+def _exit(record: Record, d: _Data) -> str:
+    code = record.data.get("code")
+    how = f"was killed by signal {-code}" if isinstance(code, int) and code < 0 else f"ends with exit code {d('code')}"
+    return f"process {d('pid', '')} {how}".replace("  ", " ")
+
+
+_NEMESIS = {"kill": "kills", "pause": "freezes", "resume": "wakes", "terminate": "asks", "restart": "restarts"}
+
+
+def _nemesis(record: Record, d: _Data) -> str:
+    end = " to end (SIGTERM)" if d("action") == "terminate" else ""
+    return f"FAULT: {_NEMESIS.get(d('action'), d('action'))} the {d('target')}{end}"
+
+
+def _turn(record: Record, d: _Data) -> str:
+    if record.phase == "invoke":
+        verb = "continues" if d.flag("resumed") else "begins"
+        return f"{verb} the turn in session {session_of(record.data.get('session_id'))}"
+    if record.phase == "ok":
+        return "has finished the turn"
+    return f"the turn ends without an answer: {d.first_line('error') or 'no reason'}"
+
+
+def _tool(record: Record, d: _Data) -> str:
+    if record.phase == "invoke":
+        return f"runs the tool {d('name')}"
+    return "the tool fails" if d.flag("is_error") or record.phase == "fail" else "the tool is done"
+
+
+def _provider(record: Record, d: _Data) -> str:
+    if record.phase == "invoke":
+        return f"get a request for {d('model')}"
+    return "have sent the whole answer" if record.phase == "ok" else f"find the caller gone after {d('after_s')} s"
+
+
+_TELLERS: dict[str, _Teller] = {
+    "run.start": lambda r, d: f"scenario {d('scenario')}, policy {d('policy')}, seed {d('seed')}",
+    "run.end": lambda r, d: f"all is over: {d('reason', 'done')}",
+    "actor.ready": lambda r, d: f"is ready (pid {d('pid')})",
+    "actor.exit": _exit,
+    "nemesis": _nemesis,
+    "client.call": _call,
+    "client.stderr": lambda r, d: f"prints: {d.first_line('line')}",
+    "client.result": _result,
+    "fallback": _fallback,
+    "gateway.accepted": lambda r, d: f"accepts the run, session {session_of(r.data.get('session_id'))}",
+    "gateway.final": lambda r, d: f"has the final answer of its run (status {d('status', 'ok')})",
+    "gateway.abort": lambda r, d: f"stops its run ({d('origin', 'rpc')})",
+    "lane.wait": lambda r, d: f"the run queues for lane {d('lane')}",
+    "lock": _lock,
+    "lock.release": lambda r, d: f"gives back the lock of session {session_of(r.data.get('path'))}",
+    "lock.fence": lambda r, d: f"raises the generation to {d('generation')}: the old holder cannot write any more",
+    "lock.lost": lambda r, d: f"finds that the lock of session {session_of(r.data.get('path'))} is no longer its own",
+    "turn": _turn,
+    "model.call": _model_call,
+    "model.decision": _decision,
+    "tool": _tool,
+    "append": lambda r, d: f"writes to session {session_of(r.data.get('path'))}: {d('role', d('type', 'entry'))}",
+    "append.refused": lambda r, d: f"is refused a write: generation {d('generation')} is older than {d('current')}",
+    "provider.request": _provider,
+    "ledger": lambda r, d: f"finds the effect {d('key')} {d('count')} time(s)",
+    "leftover": lambda r, d: f"finds a {d('kind', 'file')} left behind: {session_of(r.data.get('path'))}",
+    "next_turn": lambda r, d: (
+        "asks for another turn" + {"ok": ": it works", "fail": f": {d('error')}"}.get(r.phase, "")
+    ),
+    "transcript.final": lambda r, d: (
+        f"reads session {session_of(r.data.get('session_id') or r.data.get('path'))}: {d('lines', '0')} lines"
+    ),
+}

@@ -1,0 +1,167 @@
+"""The report for a terminal: what happened, who held the lock, which law was broken, how to repeat it.
+
+80 columns unless the terminal is wider than that is useful. Without a terminal, or with NO_COLOR, not one escape
+sequence is written: the verdicts carry a symbol and a word, so nothing is lost. The last line is the command that
+repeats the run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from io import StringIO
+from typing import TextIO
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lockjaw.reports.sentences import Tone
+from lockjaw.reports.view import RunLike, RunView, ScenarioView, important, mark, view
+from lockjaw.verdict import Verdict
+
+WIDTH = 80
+MAX_ROWS = 15
+_STYLES: dict[Verdict | None, str] = {
+    Verdict.HELD: "green",
+    Verdict.VIOLATED: "bold red",
+    Verdict.UNKNOWN: "yellow",
+    None: "dim",
+}
+_TONES: dict[Tone, str] = {"plain": "", "good": "green", "bad": "red", "fault": "bold magenta", "lock": "cyan"}
+
+
+def print_report(runs: Iterable[RunLike], file: TextIO | None = None, *, env: Mapping[str, str] | None = None) -> None:
+    """Print the report to ``file`` (stdout). Colour only on a terminal, and never with NO_COLOR set."""
+    out = sys.stdout if file is None else file
+    env = os.environ if env is None else env
+    colour = out.isatty() and not env.get("NO_COLOR") and env.get("TERM") != "dumb"
+    out.write(render(runs, colour=colour))
+    out.flush()
+
+
+def render(runs: Iterable[RunLike], *, colour: bool = False, width: int = WIDTH) -> str:
+    """The whole report as text. Without colour it holds no escape sequence."""
+    buffer = StringIO()
+    console = Console(
+        file=buffer,
+        width=width,
+        force_terminal=colour,
+        color_system="standard" if colour else None,
+        no_color=not colour,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+        _environ={},
+    )
+    scenarios = view(runs)
+    if not scenarios:
+        console.print("No run to report.")
+    for scenario in scenarios:
+        _scenario(console, scenario)
+    last = _to_repeat(scenarios)
+    if last:
+        console.print("repeat:" if last[1] else "repeat (nothing failed):")
+        # Longer than a line is better than broken: this line is for copying.
+        console.print(Text(f"  {last[0]}"), soft_wrap=True)
+    return "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines()) if not colour else buffer.getvalue()
+
+
+def _to_repeat(scenarios: Iterable[ScenarioView]) -> tuple[str, bool] | None:
+    """The replay line of the first violated run, else of the first unknown one, else of the first."""
+    runs = [run for scenario in scenarios for run in scenario.runs if run.replay]
+    order = {Verdict.VIOLATED: 0, Verdict.UNKNOWN: 1, Verdict.HELD: 2}
+    first = min(runs, key=lambda run: order[run.verdict], default=None)
+    return (first.replay, first.verdict is not Verdict.HELD) if first else None
+
+
+def _scenario(console: Console, scenario: ScenarioView) -> None:
+    console.print(Text.assemble(("SCENARIO ", "bold"), (scenario.name, "bold"), "   ", _mark(scenario.verdict)))
+    console.print()
+    for policy in scenario.policies:
+        _headline(console, scenario, policy)
+    told: set[str] = set()
+    for run in scenario.runs:
+        if run.verdict is not Verdict.HELD and run.policy not in told:
+            told.add(run.policy)  # one timeline per policy: more seeds of it tell the same story
+            _run(console, run)
+    _table(console, scenario)
+
+
+def _headline(console: Console, scenario: ScenarioView, policy: str) -> None:
+    runs = [run for run in scenario.runs if run.policy == policy]
+    verdict = scenario.policy_verdict(policy)
+    shown = next(run for run in runs if run.verdict is verdict)
+    seeds = ", ".join(str(run.seed) for run in runs[:8]) + (", ..." if len(runs) > 8 else "")
+    count = f"{sum(r.verdict is verdict for r in runs)} of {len(runs)} runs, seeds" if len(runs) > 1 else "seed"
+    target = "" if shown.target == "builtin" else f", target {shown.target}"
+    console.print(Text.assemble(_mark(verdict), "  ", (policy, "bold"), f"  ({shown.engine}, {count} {seeds}{target})"))
+    note = f"{shown.headline}; {shown.nominal_s:.1f} s ({shown.wall_s:.1f} s of real time)."
+    _indented(console, note[0].upper() + note[1:], 4)
+    console.print()
+
+
+def _run(console: Console, run: RunView) -> None:
+    console.print(Text(f"What happened: {run.title}", style="bold"))
+    for check in run.checks:
+        if check.verdict is not Verdict.HELD:
+            _indented(console, Text.assemble(_mark(check.verdict), f" {check.name}: {check.finding}"), 2)
+    rows = important(run.rows, MAX_ROWS)
+    if rows:
+        console.print()
+        table = Table(box=None, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False, header_style="bold")
+        table.add_column("", width=1)
+        table.add_column("at", justify="right", no_wrap=True, width=8)
+        locks = [*(row.lock for row in rows), "lock held by"]
+        table.add_column("lock held by", width=min(16, max(map(cell_len, locks))), overflow="fold")
+        table.add_column("who", width=min(10, max(cell_len(row.actor) for row in rows)), overflow="fold")
+        table.add_column("what happened", ratio=1, overflow="fold")
+        for row in rows:
+            repeated = f" ({row.count} times, until {row.until_s:.1f} s)" if row.count > 1 else ""
+            table.add_row(
+                ">" if row.witness else "",
+                f"{row.at_s:.1f} s",
+                row.lock,
+                row.actor,
+                Text(row.text + repeated, style=_TONES[row.tone]),
+            )
+        console.print(table)
+        hidden = len(run.rows) - len(rows)
+        legend = "  > = a broken law points here." if any(row.witness for row in rows) else ""
+        if hidden or legend:
+            shown = f"{hidden} more step{'' if hidden == 1 else 's'} in {run.run_dir or 'the run folder'}."
+            console.print(Text((f"  {shown}" if hidden else "") + legend, style="dim"), soft_wrap=True)
+    if run.error:
+        _indented(console, Text(f"The user saw: {run.error}"), 2)
+    console.print()
+
+
+def _table(console: Console, scenario: ScenarioView) -> None:
+    if not scenario.checks:
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, pad_edge=False, header_style="bold")
+    table.add_column("law", no_wrap=True, overflow="ellipsis")
+    for policy in scenario.policies:
+        table.add_column(policy.replace("-", "-\n", 1), no_wrap=True)
+    for check in scenario.checks:
+        cells = []
+        for policy in scenario.policies:
+            verdict = scenario.cells[policy, check].verdict
+            cells.append(_mark(verdict))
+        table.add_row(check, *cells)
+    console.print(table)
+    console.print()
+
+
+def _mark(verdict: Verdict | None) -> Text:
+    return Text(mark(verdict), style=_STYLES[verdict])
+
+
+def _indented(console: Console, text: Text | str, by: int) -> None:
+    """Wrapped, with every line indented by that much."""
+    body = text if isinstance(text, Text) else Text(text)
+    for line in body.wrap(console, console.width - by):
+        console.print(Text.assemble(" " * by, line))

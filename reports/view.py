@@ -1,0 +1,245 @@
+"""What every report shows, worked out once: verdicts in words, timeline, table policy x check. Pure.
+
+Knows run documents (design, "Machine-readable shapes") and histories; no terminal, file or markup. The text,
+Markdown and JUnit reports only lay out what stands here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from lockjaw.history import Record
+from lockjaw.reports.lockband import lock_band
+from lockjaw.reports.sentences import Tone, sentence, shorten, tone_of
+from lockjaw.verdict import Verdict, combine
+
+#: Verdict -> (symbol, word): the symbol alone must be enough without colour, and the word without the symbol.
+MARKS: dict[Verdict, tuple[str, str]] = {
+    Verdict.HELD: ("+", "HELD"),
+    Verdict.VIOLATED: ("X", "VIOLATED"),
+    Verdict.UNKNOWN: ("?", "UNKNOWN"),
+}
+
+#: ops that never get into a person's timeline unless a checker points at them.
+_QUIET = frozenset({"run.start", "run.end", "actor.ready", "provider.request", "client.stderr", "lane.wait"})
+_QUIET_AT_END = frozenset({"ledger", "transcript.final"})
+#: op -> how much a reader of fifteen lines needs it; what is not named: 1.
+_WEIGHT = {
+    "nemesis": 9, "client.result": 9, "client.call": 8, "fallback": 7, "lock.fence": 7, "lock": 6, "turn": 6,
+    "append.refused": 6, "lock.lost": 6, "gateway.abort": 5, "lock.release": 5, "leftover": 5, "model.decision": 4,
+    "tool": 4, "model.call": 3, "gateway.accepted": 3, "gateway.final": 3, "actor.exit": 3, "next_turn": 2,
+}  # fmt: skip
+_WITNESS = 100
+
+
+class RunLike(Protocol):
+    """A run as the harness hands it over."""
+
+    @property
+    def history(self) -> Sequence[Record]: ...
+    def document(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a timeline. ``at_s`` counts from the client's start; ``lock`` who held a session lock then.
+
+    ``count`` > 1: so many like it in a row, until ``until_s``. ``witness``: a checker points at it.
+    """
+
+    at_s: float
+    actor: str
+    text: str
+    lock: str
+    tone: Tone
+    index: int
+    op: str
+    witness: bool = False
+    count: int = 1
+    until_s: float = 0.0
+
+    @property
+    def weight(self) -> int:
+        return _WEIGHT.get(self.op, 1) + (_WITNESS if self.witness else 0)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One checker's finding. ``witness``: indices into the history."""
+
+    name: str
+    verdict: Verdict
+    finding: str
+    witness: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One run, ready to be laid out. ``headline`` says in words what the user got and what went wrong."""
+
+    scenario: str
+    policy: str
+    engine: str
+    target: str
+    seed: int
+    verdict: Verdict
+    headline: str
+    checks: tuple[Check, ...]
+    rows: tuple[Row, ...]
+    nominal_s: float
+    wall_s: float
+    replay: str
+    run_dir: str
+    error: str
+
+    @property
+    def title(self) -> str:
+        return f"{self.policy} ({self.engine}, seed {self.seed})"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Policy x check: the combined verdict of ``total`` runs, of which ``like`` say it. None: nobody checked."""
+
+    verdict: Verdict | None
+    like: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class ScenarioView:
+    """All runs of one scenario, and the table policy x check over them."""
+
+    name: str
+    verdict: Verdict
+    runs: tuple[RunView, ...]
+    policies: tuple[str, ...]
+    checks: tuple[str, ...]
+    cells: Mapping[tuple[str, str], Cell]
+
+    def policy_verdict(self, policy: str) -> Verdict:
+        return combine(run.verdict for run in self.runs if run.policy == policy)
+
+
+def view(runs: Iterable[RunLike]) -> tuple[ScenarioView, ...]:
+    """One view per scenario, in the order of the first run of each."""
+    views = [run_view(run) for run in runs]
+    names = dict.fromkeys(run.scenario for run in views)
+    return tuple(_scenario_view(name, tuple(r for r in views if r.scenario == name)) for name in names)
+
+
+def _scenario_view(name: str, runs: tuple[RunView, ...]) -> ScenarioView:
+    policies = tuple(dict.fromkeys(run.policy for run in runs))
+    checks = tuple(dict.fromkeys(check.name for run in runs for check in run.checks))
+    cells = {}
+    for policy in policies:
+        for check in checks:
+            found = [c.verdict for run in runs if run.policy == policy for c in run.checks if c.name == check]
+            if found:
+                verdict = combine(found)
+                cells[policy, check] = Cell(verdict, found.count(verdict), len(found))
+            else:
+                cells[policy, check] = Cell(None)
+    return ScenarioView(name, combine(run.verdict for run in runs), runs, policies, checks, cells)
+
+
+def run_view(run: RunLike) -> RunView:
+    """A run's document and history as a person reads them."""
+    document = run.document()
+    run_dir = str(document.get("run_dir") or "")
+    checks = tuple(
+        Check(c["name"], Verdict(c["verdict"]), shorten(c.get("finding", ""), run_dir), tuple(c.get("witness", ())))
+        for c in document.get("checks", ())
+    )
+    witness = {i for check in checks if check.verdict is Verdict.VIOLATED for i in check.witness}
+    outcome = document.get("outcome") or {}
+    return RunView(
+        scenario=str(document.get("scenario", "")),
+        policy=str(document.get("policy", "")),
+        engine=str(document.get("engine", "")),
+        target=str(document.get("target", "builtin")),
+        seed=int(document.get("seed", 0)),
+        verdict=Verdict(document["verdict"]),
+        headline=headline(outcome),
+        checks=checks,
+        rows=timeline(run.history, witness),
+        nominal_s=float(document.get("nominal_s") or 0.0),
+        wall_s=float(document.get("wall_s") or 0.0),
+        replay=str(document.get("replay") or ""),
+        run_dir=run_dir,
+        error=shorten(str(outcome.get("error") or ""), run_dir),
+    )
+
+
+def headline(outcome: Mapping[str, Any]) -> str:
+    """What the user got, and at what price, in one sentence."""
+    parts = ["the user got an answer" if outcome.get("answered") else "the user got NO answer"]
+    locked, ran = int(outcome.get("session_locked_errors") or 0), int(outcome.get("turn_executions") or 0)
+    if locked:
+        parts.append(f"the fallback found the session locked {times(locked)}")
+    if ran != 1:
+        parts.append("the turn was not executed" if not ran else f"the turn was executed {times(ran)}")
+    if int(outcome.get("sessions") or 0) > 1:
+        parts.append(f"the conversation is spread over {outcome['sessions']} sessions")
+    if outcome.get("duplicate_possible"):
+        parts.append("a second answer is possible, and the result says so")
+    calls = int(outcome.get("provider_calls") or 0)
+    parts.append(f"{calls} provider call{'' if calls == 1 else 's'}")
+    return "; ".join(parts)
+
+
+def times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+# --------------------------------------------------------------------------- the timeline
+
+
+def timeline(history: Sequence[Record], witness: Iterable[int] = ()) -> tuple[Row, ...]:
+    """Every step that a person may want to read, repetitions collapsed; time counts from the client's start."""
+    pointed = set(witness)
+    begun = next((r.t for r in history if r.op.startswith("client.")), 0.0)
+    rows = []
+    for record, lock in zip(history, lock_band(history), strict=True):
+        quiet = record.op in _QUIET or record.op in _QUIET_AT_END or _small_step(record)
+        late_exit = record.op == "actor.exit" and record.data.get("role") not in (None, "client", "gateway")
+        if (quiet or late_exit) and record.i not in pointed:
+            continue
+        text, at_s = sentence(record), record.t - begun
+        hit = record.i in pointed
+        rows.append(Row(at_s, record.actor, text, lock, tone_of(record), record.i, record.op, hit, until_s=at_s))
+    return tuple(_collapse(rows))
+
+
+def _small_step(record: Record) -> bool:
+    """Ends that the next line tells anyway, and locks of the session list."""
+    if str(record.data.get("path") or "").removesuffix(".lock").endswith("sessions.json"):
+        return True
+    return (record.op, record.phase) in {("tool", "ok"), ("next_turn", "invoke"), ("nemesis", "invoke")}
+
+
+def _collapse(rows: Sequence[Row]) -> list[Row]:
+    """Neighbours that say the same become one row with a count."""
+    found: list[Row] = []
+    for row in rows:
+        last = found[-1] if found else None
+        if last is not None and (last.actor, last.text, last.lock) == (row.actor, row.text, row.lock):
+            found[-1] = replace(last, count=last.count + 1, until_s=row.at_s, witness=last.witness or row.witness)
+        else:
+            found.append(row)
+    return found
+
+
+def important(rows: Sequence[Row], limit: int = 15) -> tuple[Row, ...]:
+    """The ``limit`` rows that matter most, in the order of time; earlier ones win a tie."""
+    if len(rows) <= limit:
+        return tuple(rows)
+    ranked = sorted(range(len(rows)), key=lambda n: (-rows[n].weight, n))
+    return tuple(rows[n] for n in sorted(ranked[:limit]))
+
+
+def mark(verdict: Verdict | None) -> str:
+    """``X VIOLATED``; ``-`` where nobody checked."""
+    return "-" if verdict is None else " ".join(MARKS[verdict])

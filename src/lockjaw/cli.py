@@ -1,0 +1,345 @@
+"""The command line: argument parsing and wiring, no logic of its own.
+
+Imports stay inside the commands: ``lockjaw agent`` must not pay for the harness, nor ``lockjaw run`` for the
+gateway. Exit status of the harness commands: 0 HELD, 1 VIOLATED, 2 usage, 3 UNKNOWN, 4 the harness failed.
+Exit status of ``lockjaw agent``: 0 answered, 1 no answer, 2 usage, 5 answered but the turn may run twice,
+130/143 interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lockjaw import __version__
+from lockjaw.errors import HarnessError, LocalError, LockjawError, SettingsError, printed
+
+if TYPE_CHECKING:
+    from lockjaw.settings import Settings
+
+EXIT_USAGE = 2
+EXIT_HARNESS_FAILED = 4
+
+app = typer.Typer(
+    name="lockjaw",
+    help="Replay the session-lock cascade of LLM agent runtimes, and answer through it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+)
+gateway_app = typer.Typer(help="A gateway that runs turns.", no_args_is_help=True, rich_markup_mode=None)
+serve_app = typer.Typer(help="A fake on its own.", no_args_is_help=True, rich_markup_mode=None)
+locks_app = typer.Typer(help="Who holds which session lock.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(gateway_app, name="gateway")
+app.add_typer(serve_app, name="serve")
+app.add_typer(locks_app, name="locks")
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
+ReadyFd = Annotated[int | None, typer.Option(hidden=True, help="Inherited descriptor for the ready line.")]
+StateDir = Annotated[Path | None, typer.Option(help="State folder (default: OPENCLAW_STATE_DIR or ~/.openclaw).")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="openclaw.json to read.")]
+Token = Annotated[str | None, typer.Option(help="Gateway token (better: OPENCLAW_GATEWAY_TOKEN).")]
+Password = Annotated[str | None, typer.Option(help="Gateway password (better: OPENCLAW_GATEWAY_PASSWORD).")]
+
+
+def main() -> None:
+    """Run the command line; every expected error becomes one clear message and its exit status."""
+    from lockjaw.process import watch_lifeline
+
+    watch_lifeline(os.environ)
+    try:
+        app()
+    except LocalError as error:
+        _fail(str(error), EXIT_USAGE)
+    except HarnessError as error:
+        _fail(f"lockjaw failed: {error}", EXIT_HARNESS_FAILED)
+    except LockjawError as error:
+        _fail(printed(error), 1)
+    except BrokenPipeError:
+        # The reader of our stdout (head, less) went away; Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
+def _fail(message: str, status: int) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(status)
+
+
+def _print_json(document: object) -> None:
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(f"lockjaw {__version__}")
+        raise typer.Exit
+
+
+# --------------------------------------------------------------------------- the harness
+
+
+@app.command("list")
+def list_scenarios(as_json: JsonFlag = False) -> None:
+    """List the scenarios that come with Lockjaw."""
+    from lockjaw import scenarios
+    from lockjaw.harness import load_scenario
+
+    rows = [load_scenario(name) for name in scenarios.names()]
+    if as_json:
+        _print_json(
+            {
+                "lockjaw": __version__,
+                "command": "list",
+                "scenarios": [
+                    {"name": s.name, "story": s.story, "reports": list(s.reports), "class": list(s.classes)}
+                    for s in rows
+                ],
+            }
+        )
+        return
+    for scenario in rows:
+        print(f"{scenario.name}  (class {', '.join(scenario.classes)}; {', '.join(scenario.reports)})")
+        for line in scenario.story.strip().splitlines():
+            print(f"    {line}")
+        print()
+
+
+@app.command()
+def run(
+    scenario: Annotated[list[str], typer.Argument(help="Names from `lockjaw list`, or paths of YAML files.")],
+    policy: Annotated[
+        str, typer.Option(help="reuse-session, fresh-session, no-fallback, takeover, or all.")
+    ] = "takeover",
+    engine: Annotated[str, typer.Option(help="real: operating-system processes.")] = "real",
+    seed: Annotated[int, typer.Option(min=0, help="Root of all randomness of the run.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Run this many seeds, SEED, SEED+1, ...")] = 1,
+    time_scale: Annotated[
+        float | None, typer.Option(help="Real seconds per nominal second (default: the scenario's).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where run folders go (default: .lockjaw/runs).")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML to this file.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Also write Markdown for an issue to this file.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Replay scenarios and say HELD, VIOLATED or UNKNOWN.
+
+    Exit status: 0 HELD, 1 VIOLATED, 2 usage, 3 UNKNOWN, 4 the harness failed.
+    """
+    from lockjaw.commands import RunOptions, run_command
+
+    options = RunOptions(policy, engine, seed, seeds, time_scale, out, junit, markdown, as_json)
+    sys.exit(run_command(scenario, options))
+
+
+RunDir = Annotated[Path, typer.Argument(help="A run folder, such as .lockjaw/runs/latest.")]
+
+
+@app.command()
+def replay(run_dir: RunDir, as_json: JsonFlag = False) -> None:
+    """Run again what a run folder holds, and compare verdict and steps.
+
+    Exit status: that of the verdict; 4 when the verdict is not the same.
+    """
+    from lockjaw.commands import replay_command
+
+    sys.exit(replay_command(run_dir, as_json=as_json))
+
+
+@app.command()
+def report(
+    run_dir: RunDir,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Markdown for an issue, on stdout.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show a kept run again."""
+    from lockjaw.commands import report_command
+
+    sys.exit(report_command(run_dir, as_markdown=as_markdown, as_json=as_json))
+
+
+# --------------------------------------------------------------------------- the runtime
+
+
+@app.command()
+def agent(
+    message: Annotated[str, typer.Option("--message", "-m", help="The user's text.")],
+    agent_id: Annotated[str | None, typer.Option("--agent", help="Agent whose main session is asked.")] = None,
+    to: Annotated[str | None, typer.Option("--to", "-t", help="Recipient whose session is asked.")] = None,
+    session_id: Annotated[str | None, typer.Option(help="Session to ask.")] = None,
+    timeout: Annotated[
+        str | None, typer.Option(help="Seconds for one run; 0 means no limit (default: the configuration's).")
+    ] = None,
+    policy: Annotated[
+        str, typer.Option(help="When the gateway fails: takeover, reuse-session, fresh-session or no-fallback.")
+    ] = "takeover",
+    patience: Annotated[
+        float, typer.Option(min=0, help="Seconds that a takeover may take after the deadline.")
+    ] = 600.0,
+    local: Annotated[bool, typer.Option("--local", help="Run the turn in this process; ask no gateway.")] = False,
+    as_json: JsonFlag = False,
+    url: Annotated[str | None, typer.Option(help="Gateway address, ws:// or wss://.")] = None,
+    token: Token = None,
+    password: Password = None,
+    state_dir: StateDir = None,
+    config: ConfigFile = None,
+    ready_fd: ReadyFd = None,
+    go_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Ask an agent through the gateway, and take the turn over when the gateway does not answer.
+
+    A drop-in for `openclaw agent`: same state folder, same wire, same files.
+
+    Exit status: 0 answered, 1 no answer, 2 usage, 5 answered but the turn may run twice, 130/143 interrupted.
+    """
+    from lockjaw.runner.agent import AgentRequest, agent_main
+
+    settings = _load_settings(state_dir=state_dir, config_path=config, url=url, token=token, password=password)
+    request = AgentRequest(
+        message=message, agent_id=agent_id, to=to, session_id=session_id, timeout_s=_timeout(timeout),
+        policy=_policy(policy), patience_s=patience, local=local, as_json=as_json,
+    )  # fmt: skip
+    sys.exit(agent_main(settings, request, ready_fd=ready_fd, go_fd=go_fd))
+
+
+@gateway_app.command("run")
+def gateway_run(
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to bind; 0 picks one.")] = None,
+    policy: Annotated[
+        str, typer.Option(help="Behave like the version that has this fallback policy (takeover: Lockjaw's own).")
+    ] = "takeover",
+    drain: Annotated[float, typer.Option(min=0, help="Seconds that running turns may take after SIGTERM.")] = 5.0,
+    token: Token = None,
+    password: Password = None,
+    state_dir: StateDir = None,
+    config: ConfigFile = None,
+    ready_fd: ReadyFd = None,
+) -> None:
+    """Run a gateway on loopback until SIGTERM or Ctrl-C."""
+    from lockjaw.runner.service import gateway_main
+
+    settings = _load_settings(state_dir=state_dir, config_path=config, port=port, token=token, password=password)
+    sys.exit(gateway_main(settings, policy=_policy(policy), drain_s=drain, ready_fd=ready_fd))
+
+
+# --------------------------------------------------------------------------- fakes
+
+
+@serve_app.command("model")
+def serve_model(
+    script: Annotated[Path, typer.Option(help="YAML script: what each model does.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to bind; 0 picks one.")] = 0,
+    host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
+    journal: Annotated[Path | None, typer.Option(help="Append what was seen to this JSONL file.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Root of the script's randomness.")] = 1,
+    allow_remote: Annotated[bool, typer.Option(help="Allow an address that is not loopback.")] = False,
+    ready_fd: ReadyFd = None,
+) -> None:
+    """Serve slow and faulty models (OpenAI chat completions) until SIGTERM or Ctrl-C."""
+    from lockjaw.fakes.model_server import serve_model as serve
+
+    _serve(serve, "model server", script, host, port, journal, seed, allow_remote, ready_fd)
+
+
+@serve_app.command("gateway")
+def serve_gateway(
+    script: Annotated[Path, typer.Option(help="YAML script: what the gateway answers.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to bind; 0 picks one.")] = 0,
+    host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
+    journal: Annotated[Path | None, typer.Option(help="Append each frame to this JSONL file.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Root of the script's randomness.")] = 1,
+    allow_remote: Annotated[bool, typer.Option(help="Allow an address that is not loopback.")] = False,
+    ready_fd: ReadyFd = None,
+) -> None:
+    """Serve a scripted mock gateway until SIGTERM or Ctrl-C."""
+    from lockjaw.fakes.gateway_server import serve_gateway as serve
+
+    _serve(serve, "mock gateway", script, host, port, journal, seed, allow_remote, ready_fd)
+
+
+def _serve(
+    serve: Callable[..., Any],
+    what: str,
+    script: Path,
+    host: str,
+    port: int,
+    journal: Path | None,
+    seed: int,
+    allow_remote: bool,
+    ready_fd: int | None,
+) -> None:
+    from lockjaw.clock import ScaledClock
+    from lockjaw.process import announce_ready, recorder_from_environment
+
+    clock = ScaledClock.from_environment()
+
+    def ready(pid: int, bound: int) -> None:
+        announce_ready(ready_fd, bound)
+        print(f"{what} ready on {host}:{bound} (pid {pid}); Ctrl-C ends it", file=sys.stderr)
+
+    asyncio.run(
+        serve(
+            script, host=host, port=port, journal=journal, seed=seed, allow_remote=allow_remote, ready=ready,
+            clock=clock, recorder=recorder_from_environment(os.environ, clock),
+        )
+    )  # fmt: skip
+
+
+# --------------------------------------------------------------------------- locks
+
+
+@locks_app.command("list")
+def locks_list(
+    directory: Annotated[Path, typer.Argument(help="A state folder or a sessions folder.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """List session locks: owner, alive or not, age."""
+    from lockjaw.locking.listing import list_locks, render_locks
+
+    rows = list_locks(directory)
+    if as_json:
+        _print_json({"lockjaw": __version__, "command": "locks list", "locks": [row.document() for row in rows]})
+    else:
+        print(render_locks(rows, directory))
+
+
+# --------------------------------------------------------------------------- shared pieces
+
+
+def _load_settings(**flags: Any) -> Settings:
+    from lockjaw.settings import load
+
+    return load(os.environ, **flags)
+
+
+def _policy(name: str) -> str:
+    from lockjaw.settings import POLICIES
+
+    if name not in POLICIES:
+        raise SettingsError("--policy", "", f"one of {', '.join(POLICIES)}", name)
+    return name
+
+
+def _timeout(text: str | None) -> float | None:
+    if text is None:
+        return None
+    if not text.isdigit():
+        raise SettingsError("--timeout", "", "a non-negative integer (seconds; 0 means no timeout)", text)
+    return float(text)
+
+
+if __name__ == "__main__":
+    main()

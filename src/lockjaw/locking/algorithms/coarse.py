@@ -1,0 +1,287 @@
+"""OpenClaw's session write lock, as it was: 2026.4.8 (``coarse``) and 2026.5.7 (``coarse-60s``).
+
+A file created with O_EXCL, then written; a contender polls with growing delays and unlinks what it judges to
+be stale. The known faults are kept on purpose, because the harness must show them:
+
+* create, then write: others can see an empty file;
+* inspect, then unlink by path: the slower of two judges removes the faster one's new lock;
+* a live owner is robbed after 30 minutes, and a dead one in another pid namespace is a live one here;
+* release unlinks without looking whose file it is;
+* the watchdog gives the lock away while its run goes on.
+
+2026.5.7 waits 60 s, cuts its last sleep to the time left, waits 5 s instead of 30 min before it takes a
+file without a readable owner, is not re-entrant, and reclaims a file with its own pid and start time.
+
+Source: protocol facts E1 and E3.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass, field
+
+from lockjaw.errors import SessionLocked
+from lockjaw.locking.identity import ProcessIdentity
+from lockjaw.locking.operations import (
+    Close,
+    CreateExclusive,
+    Handle,
+    MakeDirectory,
+    Now,
+    PrintError,
+    ProcessState,
+    ProcessStatus,
+    Read,
+    Sleep,
+    Stat,
+    Steps,
+    Unlink,
+    WallNow,
+    WriteInPlace,
+)
+from lockjaw.locking.owner_record import NOBODY, OwnerRecord, body, parse
+
+WATCHDOG_PERIOD_S = 60.0
+_FIRST_DELAY_S, _LAST_DELAY_S = 0.05, 1.0
+
+
+@dataclass(frozen=True)
+class CoarseRules:
+    """Where the two versions differ; durations in nominal seconds."""
+
+    name: str
+    timeout_s: float
+    reentrant: bool
+    stale_s: float = 1800.0
+    ownerless_grace_s: float = 1800.0
+    cut_last_sleep: bool = False
+    own_starttime_is_orphan: bool = False
+
+
+COARSE = CoarseRules("coarse", timeout_s=10.0, reentrant=True)
+COARSE_60S = CoarseRules(
+    "coarse-60s",
+    timeout_s=60.0,
+    reentrant=False,
+    ownerless_grace_s=5.0,
+    cut_last_sleep=True,
+    own_starttime_is_orphan=True,
+)
+
+
+@dataclass(eq=False)
+class Hold:
+    """One lock file held by this process, ``count`` times."""
+
+    path: str
+    handle: Handle
+    acquired_at: float
+    max_hold_s: float
+    count: int = 1
+
+
+@dataclass(eq=False)
+class Registry:
+    """What one process holds by these algorithms. Upstream has one per process; so have we."""
+
+    holds: dict[str, Hold] = field(default_factory=dict)
+    # Re-entrant: a signal handler that releases everything may interrupt the thread that is inside.
+    _mutex: threading.RLock = field(default_factory=threading.RLock)
+
+    def reenter(self, path: str) -> Hold | None:
+        with self._mutex:
+            hold = self.holds.get(path)
+            if hold is not None:
+                hold.count += 1
+            return hold
+
+    def enter(self, hold: Hold) -> None:
+        with self._mutex:
+            self.holds[hold.path] = hold
+
+    def leave(self, hold: Hold, *, force: bool = False) -> bool:
+        """Count one release. True if the file is to be removed now; False when it is held on, or was already
+        given away (by the watchdog)."""
+        with self._mutex:
+            if self.holds.get(hold.path) is not hold:
+                return False
+            hold.count -= 1
+            if hold.count > 0 and not force:
+                return False
+            del self.holds[hold.path]
+            return True
+
+
+@dataclass(frozen=True)
+class CoarseRequest:
+    """``timeout_s`` and ``max_hold_s`` in nominal seconds."""
+
+    lock_path: str
+    process: ProcessIdentity
+    timeout_s: float
+    max_hold_s: float
+    reentrant: bool
+
+
+@dataclass(frozen=True)
+class CoarseGrant:
+    """``reclaimed``: the reasons for which another's file was removed on the way, comma-separated."""
+
+    hold: Hold
+    reclaimed: str = ""
+
+
+def acquire(rules: CoarseRules, registry: Registry, request: CoarseRequest) -> Steps[CoarseGrant]:
+    """Take the lock, polling until the timeout.
+
+    Raises:
+        SessionLocked: with upstream's text; after about 20 tries and 10.5 s for a timeout of 10 s.
+        OSError: the file system's, for anything but "the file exists".
+    """
+    path = request.lock_path
+    yield MakeDirectory(os.path.dirname(path))
+    if request.reentrant and (held := registry.reenter(path)) is not None:
+        return CoarseGrant(held)
+    start: float = yield Now()
+    now, attempt, reclaimed = start, 0, ""
+    while now - start < request.timeout_s:
+        attempt += 1
+        try:
+            handle: Handle = yield CreateExclusive(path)
+        except FileExistsError:
+            pass
+        else:
+            acquired_at = yield from _write_owner(path, handle, request.process)
+            hold = Hold(path, handle, acquired_at, request.max_hold_s)
+            registry.enter(hold)
+            return CoarseGrant(hold, reclaimed)
+        reasons = yield from _reclaimable(rules, registry, request)
+        if reasons:
+            # The race: whoever judged the same content may have replaced the file by now.
+            yield Unlink(path)
+            reclaimed = ",".join(reasons)
+        else:
+            delay = min(_LAST_DELAY_S, _FIRST_DELAY_S * attempt)
+            if rules.cut_last_sleep:
+                delay = min(delay, max(0.0, request.timeout_s - ((yield Now()) - start)))
+            yield Sleep(delay)
+        now = yield Now()
+    owner = yield from _read_owner(path)
+    raise SessionLocked(path, owner.owner, timeout_s=request.timeout_s, waited_s=now - start)
+
+
+def release(registry: Registry, hold: Hold) -> Steps[bool]:
+    """Give up one hold. -> was the lock file removed? (Whose file it is by now, nobody asks.)"""
+    if not registry.leave(hold):
+        return False
+    yield Close(hold.handle)
+    yield Unlink(hold.path)
+    return True
+
+
+def release_all(registry: Registry) -> Steps[None]:
+    """What upstream does at process exit and on signals: remove everything, whatever its count."""
+    for hold in list(registry.holds.values()):
+        if registry.leave(hold, force=True):
+            yield Close(hold.handle)
+            yield Unlink(hold.path)
+
+
+def watchdog_pass(registry: Registry) -> Steps[None]:
+    """One round of the watchdog, due every ``WATCHDOG_PERIOD_S``: give away what is held for too long."""
+    now: float = yield Now()
+    for hold in list(registry.holds.values()):
+        held_s = now - hold.acquired_at
+        if held_s > hold.max_hold_s and registry.leave(hold, force=True):
+            yield PrintError(
+                f"[session-write-lock] releasing lock held for {round(held_s * 1000)}ms "
+                f"(max={round(hold.max_hold_s * 1000)}ms): {hold.path}"
+            )
+            yield Close(hold.handle)
+            yield Unlink(hold.path)
+
+
+def stale_reasons(
+    rules: CoarseRules,
+    record: OwnerRecord,
+    state: ProcessState | None,
+    *,
+    now_ms: int,
+    process: ProcessIdentity,
+    held_here: bool,
+) -> list[str]:
+    """Why upstream would call a lock file stale; empty if it would not. Pure.
+
+    Args:
+        state: of ``record.pid``; None where the record has no pid.
+        now_ms: nominal Unix milliseconds.
+        held_here: this process holds the path.
+    """
+    reasons = []
+    if record.pid is None or state is None:
+        reasons.append("missing-pid")
+    elif not state.signalable or state.zombie:  # also a live process of another user: kill(pid, 0) fails
+        reasons.append("dead-pid")
+    elif None not in (record.starttime, state.starttime) and record.starttime != state.starttime:
+        reasons.append("recycled-pid")
+    if record.created_at_ms is None:
+        reasons.append("invalid-createdAt")
+    elif now_ms - record.created_at_ms > rules.stale_s * 1000:
+        reasons.append("too-old")
+    if record.pid == process.pid and not held_here:
+        own_start = rules.own_starttime_is_orphan and record.starttime == process.starttime
+        if record.starttime is None or own_start:
+            reasons.append("orphan-self-pid")
+    return reasons
+
+
+def _write_owner(path: str, handle: Handle, process: ProcessIdentity) -> Steps[float]:
+    """-> the instant of the acquisition."""
+    try:
+        wall_ms: int = yield WallNow()
+        record = OwnerRecord(process.pid, wall_ms, process.starttime)
+        yield WriteInPlace(handle, body(record))
+        now: float = yield Now()
+    except GeneratorExit:
+        raise
+    except BaseException:
+        yield Close(handle)
+        yield Unlink(path)
+        raise
+    return now
+
+
+def _reclaimable(rules: CoarseRules, registry: Registry, request: CoarseRequest) -> Steps[list[str]]:
+    """The reasons to remove the contended file now, or none."""
+    record = yield from _read_owner(request.lock_path)
+    state: ProcessState | None = None
+    if record.pid is not None:
+        state = yield ProcessStatus(record.pid)
+    now_ms: int = yield WallNow()
+    reasons = stale_reasons(
+        rules,
+        record,
+        state,
+        now_ms=now_ms,
+        process=request.process,
+        held_here=request.lock_path in registry.holds,
+    )
+    if reasons and set(reasons) <= {"missing-pid", "invalid-createdAt"}:
+        # Its creator may be about to write it: only an old file is taken.
+        try:
+            status = yield Stat(request.lock_path)
+        except OSError:
+            return []
+        if status.age_s <= rules.ownerless_grace_s:
+            return []
+    return reasons
+
+
+def _read_owner(path: str) -> Steps[OwnerRecord]:
+    """Anything unreadable is nobody's."""
+    try:
+        contents = yield Read(path)
+    except OSError:
+        return NOBODY
+    return parse(contents.data)

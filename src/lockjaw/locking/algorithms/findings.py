@@ -1,0 +1,232 @@
+"""What a contender of ours finds at a lock path, and what that means: free, dead or busy.
+
+``examine`` only looks; it must run inside the guard's section, so that what it found is still so when its
+caller acts on it (as far as our own kind goes; for others see ``guarded``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from lockjaw.errors import LockStateError
+from lockjaw.locking import guard_record
+from lockjaw.locking.guard_record import GuardRecord, UnreadableGuard
+from lockjaw.locking.identity import ProcessIdentity
+from lockjaw.locking.operations import (
+    Contents,
+    FileStatus,
+    Handle,
+    ProcessState,
+    ProcessStatus,
+    RangeTest,
+    Read,
+    ReadAt,
+    Stat,
+    Steps,
+    WaitForRelease,
+    WallNow,
+)
+from lockjaw.locking.owner_record import NOBODY, Judgement, OwnerRecord, fingerprint, judge, parse
+
+#: The guard's bytes: one for the section, one for each generation's owner. Far behind the record's text.
+SECTION = 0
+OWNER_BASE = 1 << 32
+
+#: How old a lock file that names nobody must be before it is taken: its creator may be about to write it.
+#: OpenClaw's later versions wait as long (#80686: 5 s robbed a frozen creator).
+OWNERLESS_GRACE_S = 30.0
+
+
+@dataclass(frozen=True)
+class GuardedRequest:
+    """Durations in nominal seconds.
+
+    Args:
+        section_wait_s: how long a release, an append or a fence waits for the section.
+        held_here: does this process hold that lock file by another algorithm?
+    """
+
+    lock_path: str
+    guard_path: str
+    process: ProcessIdentity
+    timeout_s: float
+    max_hold_s: float
+    section_wait_s: float = 2.0
+    held_here: Callable[[str], bool] = lambda path: False
+
+    @property
+    def fresh_path(self) -> str:
+        """Where a new lock file is written before it gets its name. Only used inside the section, so one name
+        does for all, and what a killed process leaves is removed by the next."""
+        return f"{self.guard_path}-new"
+
+
+@dataclass(frozen=True)
+class Free:
+    """No lock file, no owner."""
+
+
+@dataclass(frozen=True)
+class Dead:
+    """A lock file whose owner is proven dead, or that has named nobody for the whole grace."""
+
+    contents: Contents
+    reason: str
+    owner: str
+    names_owner: bool
+
+
+@dataclass(frozen=True)
+class Busy:
+    """Somebody holds the lock, or may.
+
+    Args:
+        owner: ``pid=N`` or ``unknown``.
+        advice: sentences for a person: who, alive or not, since when, and what to do.
+        wait: what to wait for (its ``until`` is the caller's).
+        look_again_s: after which time the judgement may change by itself.
+        live: generation of a live owner of ours, or 0.
+        fenceable: that owner is ours and the lock file is its own.
+        fingerprint: of the lock file's content.
+    """
+
+    owner: str
+    advice: str
+    wait: WaitForRelease
+    look_again_s: float = math.inf
+    live: int = 0
+    fenceable: bool = False
+    fingerprint: str = ""
+
+
+Finding: TypeAlias = Free | Dead | Busy
+
+
+def examine(request: GuardedRequest, guard: Handle) -> Steps[Finding]:
+    """Look at guard and lock file.
+
+    Raises:
+        LockStateError: what lies at the lock path cannot be a lock, or the guard's record is damaged.
+    """
+    path = request.lock_path
+    record, _ = yield from read_guard(guard)
+    contents = yield from _read_lock_file(path)
+    if record.generation and (yield RangeTest(guard, OWNER_BASE + record.generation)):
+        return (yield from _live_owner(path, guard, record, contents))
+    if contents is None:
+        return Free()
+    if isinstance(contents, FileStatus):
+        return Busy(
+            "unknown",
+            "We may not read the lock file, so its owner counts as alive. Ask its user, or remove it.",
+            WaitForRelease(path, contents, math.inf),
+        )
+    if record.names(fingerprint(contents.data)):
+        return Dead(contents, "owner-byte-free", f"pid={record.pid}", names_owner=True)
+    owner = parse(contents.data)
+    if owner.pid is None:
+        return _ownerless(path, contents)
+    state: ProcessState = yield ProcessStatus(owner.pid)
+    judgement = judge(owner, state, request.process, held_here=request.held_here(path))
+    if judgement.alive is False:
+        return Dead(contents, judgement.reason, owner.owner, names_owner=True)
+    return (yield from _foreign_owner(path, contents, owner, judgement, record))
+
+
+def look(path: str) -> Steps[FileStatus | None]:
+    """Status of a name; None if there is none."""
+    try:
+        status: FileStatus = yield Stat(path)
+    except FileNotFoundError:
+        return None
+    return status
+
+
+def read_guard(guard: Handle) -> Steps[tuple[GuardRecord, int]]:
+    """The last grant, and where to write the next one."""
+    data: bytes = yield ReadAt(guard, guard_record.LENGTH)
+    try:
+        return guard_record.decode(data)
+    except UnreadableGuard as error:
+        raise LockStateError(
+            guard.path, data[:80], f"{error}; when no process uses this session any more, remove that file"
+        ) from error
+
+
+def _read_lock_file(path: str) -> Steps[Contents | FileStatus | None]:
+    """Contents; the status alone if we may not read it; None if it is absent."""
+    status = yield from look(path)
+    if status is None:
+        return None
+    if status.kind != "file":
+        raise LockStateError(path, status.kind, "there is no lock file but something else in its place; remove it")
+    try:
+        contents: Contents = yield Read(path)
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        return status
+    return contents
+
+
+def _live_owner(path: str, guard: Handle, record: GuardRecord, contents: Contents | FileStatus | None) -> Steps[Busy]:
+    now_ms: int = yield WallNow()
+    seen = contents.status if isinstance(contents, Contents) else contents
+    content = fingerprint(contents.data) if isinstance(contents, Contents) else ""
+    has_file = bool(content) and content == record.fingerprint
+    advice = (
+        f"Process {record.pid} is alive and has held the session for {_age(now_ms - record.granted_ms)} as "
+        f"generation {record.generation} (a Lockjaw lock). "
+    )
+    if has_file:
+        advice += "Wait for its run, abort it, or take the session over."
+    else:
+        advice += f"Its lock file was removed or replaced from outside; stop process {record.pid}."
+    return Busy(
+        f"pid={record.pid}",
+        advice,
+        WaitForRelease(path, seen, math.inf, guard, OWNER_BASE + record.generation),
+        live=record.generation,
+        fenceable=has_file,
+        fingerprint=content,
+    )
+
+
+def _ownerless(path: str, contents: Contents) -> Dead | Busy:
+    age_s = contents.status.age_s
+    if age_s >= OWNERLESS_GRACE_S:
+        return Dead(contents, "missing-pid", NOBODY.owner, names_owner=False)
+    return Busy(
+        NOBODY.owner,
+        f"The lock file names no owner and was written {age_s:.1f} s ago: its owner may be about to write it. It is "
+        f"taken over when it is {OWNERLESS_GRACE_S:g} s old.",
+        WaitForRelease(path, contents.status, math.inf),
+        # A little later than the grace, so that the next look does not fall just short of it.
+        look_again_s=OWNERLESS_GRACE_S - age_s + 0.001,
+    )
+
+
+def _foreign_owner(
+    path: str, contents: Contents, owner: OwnerRecord, judgement: Judgement, record: GuardRecord
+) -> Steps[Busy]:
+    now_ms: int = yield WallNow()
+    age = "unknown age" if owner.created_at_ms is None else f"age {_age(now_ms - owner.created_at_ms)}"
+    what = f"its lock ({age}) was not made by a Lockjaw lock; our last generation is {record.generation}"
+    if judgement.alive is None:
+        advice = (
+            f"Process {owner.pid} belongs to another pid namespace and cannot be judged from here: {what}. Wait for "
+            "its run, or remove the lock file if you know that it is dead."
+        )
+        return Busy(owner.owner, advice, WaitForRelease(path, contents.status, math.inf))
+    return Busy(
+        owner.owner,
+        f"Process {owner.pid} is alive: {what}. Wait for its run or stop process {owner.pid}.",
+        WaitForRelease(path, contents.status, math.inf, pid=owner.pid, starttime=owner.starttime),
+    )
+
+
+def _age(duration_ms: float) -> str:
+    return f"{max(0.0, duration_ms / 1000):.1f} s"

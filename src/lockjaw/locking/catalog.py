@@ -1,0 +1,157 @@
+"""The lock algorithms by name, behind one interface.
+
+``SessionLock`` runs them on this machine; the simulation runs the same objects with a registry and a process
+identity for each simulated process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from lockjaw.errors import LockStateError
+from lockjaw.locking.algorithms import coarse, guarded
+from lockjaw.locking.algorithms.coarse import CoarseGrant, CoarseRequest, CoarseRules, Registry
+from lockjaw.locking.algorithms.findings import GuardedRequest
+from lockjaw.locking.algorithms.guarded import GuardedGrant, Released
+from lockjaw.locking.identity import ProcessIdentity
+from lockjaw.locking.operations import Steps
+from lockjaw.locking.paths import LockPaths
+
+
+@dataclass(frozen=True)
+class Order:
+    """What an acquire needs to know. Durations in nominal seconds; ``registry`` belongs to the process."""
+
+    paths: LockPaths
+    process: ProcessIdentity
+    registry: Registry
+    timeout_s: float
+    max_hold_s: float = 300.0
+    reentrant: bool = False
+    section_wait_s: float = 2.0
+
+
+Inner: TypeAlias = CoarseGrant | GuardedGrant
+
+
+@dataclass(frozen=True)
+class Grant:
+    """``generation`` is 0 for algorithms without; ``fenced`` the live generation that was overruled, or 0."""
+
+    order: Order
+    inner: Inner
+    generation: int = 0
+    reclaimed: str = ""
+    fenced: int = 0
+
+
+class LockAlgorithm(Protocol):
+    """``timeout_s`` is what a caller gets who names none; ``reentrant``: may a process take it twice?"""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def timeout_s(self) -> float: ...
+    @property
+    def can_reenter(self) -> bool: ...
+    @property
+    def has_watchdog(self) -> bool: ...
+    def acquire(self, order: Order) -> Steps[Grant]: ...
+    def fence(self, order: Order) -> Steps[Grant]: ...
+    def release(self, grant: Grant) -> Steps[Released]: ...
+    def enter(self, grant: Grant) -> Steps[None]: ...
+    def leave(self, grant: Grant) -> Steps[None]: ...
+
+
+@dataclass(frozen=True)
+class Coarse:
+    """Upstream's locks: no generation, so an append checks nothing and nobody can be fenced."""
+
+    rules: CoarseRules
+
+    has_watchdog = True
+    can_reenter = True
+
+    @property
+    def name(self) -> str:
+        return self.rules.name
+
+    @property
+    def timeout_s(self) -> float:
+        return self.rules.timeout_s
+
+    def acquire(self, order: Order) -> Steps[Grant]:
+        request = CoarseRequest(order.paths.lock, order.process, order.timeout_s, order.max_hold_s, order.reentrant)
+        inner = yield from coarse.acquire(self.rules, order.registry, request)
+        return Grant(order, inner, reclaimed=inner.reclaimed)
+
+    def fence(self, order: Order) -> Steps[Grant]:
+        yield from ()
+        raise LockStateError(
+            order.paths.lock, self.name, "the lock cannot be fenced: this algorithm has no generations"
+        )
+
+    def release(self, grant: Grant) -> Steps[Released]:
+        assert isinstance(grant.inner, CoarseGrant)
+        return Released(removed=(yield from coarse.release(grant.order.registry, grant.inner.hold)))
+
+    def enter(self, grant: Grant) -> Steps[None]:
+        yield from ()
+
+    def leave(self, grant: Grant) -> Steps[None]:
+        yield from ()
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """Ours."""
+
+    name: str = "guarded"
+    timeout_s: float = guarded.TIMEOUT_S
+
+    has_watchdog = False
+    can_reenter = False
+
+    def acquire(self, order: Order) -> Steps[Grant]:
+        return self._wrap(order, guarded.acquire(self._request(order)))
+
+    def fence(self, order: Order) -> Steps[Grant]:
+        return self._wrap(order, guarded.fence(self._request(order)))
+
+    def release(self, grant: Grant) -> Steps[Released]:
+        return guarded.release(self._inner(grant))
+
+    def enter(self, grant: Grant) -> Steps[None]:
+        return guarded.enter(self._inner(grant))
+
+    def leave(self, grant: Grant) -> Steps[None]:
+        return guarded.leave(self._inner(grant))
+
+    @staticmethod
+    def _wrap(order: Order, steps: Steps[GuardedGrant]) -> Steps[Grant]:
+        inner = yield from steps
+        return Grant(order, inner, inner.generation, inner.reclaimed, inner.fenced)
+
+    @staticmethod
+    def _inner(grant: Grant) -> GuardedGrant:
+        assert isinstance(grant.inner, GuardedGrant)
+        return grant.inner
+
+    @staticmethod
+    def _request(order: Order) -> GuardedRequest:
+        return GuardedRequest(
+            order.paths.lock,
+            order.paths.guard,
+            order.process,
+            order.timeout_s,
+            order.max_hold_s,
+            order.section_wait_s,
+            order.registry.holds.__contains__,
+        )
+
+
+LOCK_ALGORITHMS: Mapping[str, LockAlgorithm] = {
+    algorithm.name: algorithm for algorithm in (Guarded(), Coarse(coarse.COARSE), Coarse(coarse.COARSE_60S))
+}

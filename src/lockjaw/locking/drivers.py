@@ -1,0 +1,185 @@
+"""The blocking and the asyncio driver of lock algorithms.
+
+Both perform the operations through one ``Kernel``; they differ in how they wait. The simulated driver is the
+harness's and shares only ``operations``.
+
+Drift. With a time scale of 0.04 every millisecond by which the operating system wakes us late is 25 nominal
+milliseconds, and twenty sleeps of a 10 s wait would add up to a visible lie: fewer tries, a longer wait.
+So under a scale below 1 each ``Sleep`` of one run counts from the instant the previous one was *due*, and
+``Now`` reads that instant too, as long as we are late by no more than scheduling explains (``_LATE_S``
+nominal or ``_LATE_REAL_S`` real, whichever is more). A process that was really paused is later than that and
+sees it. At scale 1 nothing is compensated: lateness is part of what the program does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TypeVar
+
+from lockjaw.clock import Clock
+from lockjaw.locking.kernel import Kernel
+from lockjaw.locking.operations import (
+    Now,
+    Operation,
+    Settle,
+    Sleep,
+    Steps,
+    WaitForRelease,
+    WaitForSection,
+)
+
+T = TypeVar("T")
+
+_LATE_S = 1.0
+_LATE_REAL_S = 0.1
+
+# Polls, in real seconds: a waiter sleeps briefly at first, since most holds of a section or of a short lock
+# end at once, and then no longer than a person or a scaled clock would notice.
+_FIRST_POLL_REAL_S = 0.001
+_LAST_POLL_S = 0.025  # nominal ...
+_LAST_POLL_FLOOR_REAL_S = 0.002  # ... but never busier than this
+_SECTION_POLL_REAL_S = 0.0002
+_SECTION_LAST_POLL_REAL_S = 0.002
+_POLL_GROWTH = 1.5
+
+# A contender that has judged a stale file acts on it within a millisecond, if it is not paused.
+_SETTLE_REAL_S = 0.005
+
+
+def run_blocking(steps: Steps[T], clock: Clock, kernel: Kernel | None = None) -> T:
+    """Run an algorithm to its end in this thread. Raises what the algorithm raises."""
+    kernel = kernel or Kernel(clock)
+    waits = _Waits(clock)
+    result: object = None
+    raised: BaseException | None = None
+    try:
+        while True:
+            try:
+                operation = steps.send(result) if raised is None else steps.throw(raised)
+            except StopIteration as stop:
+                value: T = stop.value
+                return value
+            result, raised = None, None
+            try:
+                if (plan := waits.plan(operation)) is None:
+                    result = waits.now() if isinstance(operation, Now) else kernel.perform(operation)
+                    continue
+                while (pause := plan.next_pause(kernel)) is not None:
+                    clock.sleep_blocking(pause)
+            except BaseException as error:  # Ctrl-C included: the algorithm cleans up, then lets it pass
+                raised = error
+    except BaseException:
+        kernel.abandon()
+        raise
+
+
+async def run_async(steps: Steps[T], clock: Clock, kernel: Kernel | None = None, *, defer_cancel: bool = False) -> T:
+    """Run an algorithm to its end as part of this task.
+
+    Cancelling throws into the algorithm, which undoes what it did and leaves no trace. With ``defer_cancel``
+    (for releases) a cancellation waits until the algorithm has ended.
+    """
+    kernel = kernel or Kernel(clock)
+    waits = _Waits(clock)
+    result: object = None
+    raised: BaseException | None = None
+    cancelled: asyncio.CancelledError | None = None
+    try:
+        while True:
+            try:
+                operation = steps.send(result) if raised is None else steps.throw(raised)
+            except StopIteration as stop:
+                if cancelled is not None:
+                    raise cancelled from None
+                value: T = stop.value
+                return value
+            result, raised = None, None
+            try:
+                if (plan := waits.plan(operation)) is None:
+                    result = waits.now() if isinstance(operation, Now) else kernel.perform(operation)
+                    continue
+                while (pause := plan.next_pause(kernel)) is not None:
+                    try:
+                        await clock.sleep(pause)
+                    except asyncio.CancelledError as error:
+                        if not defer_cancel:
+                            raise
+                        cancelled = error
+            except BaseException as error:
+                raised = error
+    except BaseException:
+        kernel.abandon()
+        raise
+
+
+class _Waits:
+    """Turns the waiting operations of one run into pauses, and keeps its time (see the module's text)."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        scale = clock.real_s(1.0)
+        self._scale = scale
+        self._late_s = max(_LATE_S, _LATE_REAL_S / scale) if scale < 1 else 0.0
+        self._due: float | None = None
+
+    def now(self) -> float:
+        actual = self._clock.monotonic()
+        if self._late_s and self._due is not None and self._due <= actual < self._due + self._late_s:
+            return self._due
+        return actual
+
+    def plan(self, operation: Operation) -> _Pause | _Poll | None:
+        """How to wait, or None for an operation that does not."""
+        match operation:
+            case Sleep(duration_s):
+                self._due = self.now() + max(0.0, duration_s)
+                return _Pause(self._clock, self._due)
+            case Settle():
+                return _Pause(self._clock, self._clock.monotonic() + _SETTLE_REAL_S / self._scale)
+            case WaitForSection():
+                self._due = None
+                first, last = _SECTION_POLL_REAL_S / self._scale, _SECTION_LAST_POLL_REAL_S / self._scale
+                return _Poll(self._clock, operation, first, last)
+            case WaitForRelease():
+                self._due = None
+                last = max(_LAST_POLL_S, _LAST_POLL_FLOOR_REAL_S / self._scale)
+                return _Poll(self._clock, operation, min(last, _FIRST_POLL_REAL_S / self._scale), last)
+            case _:
+                return None
+
+
+class _Pause:
+    """Sleep until an instant. ``next_pause`` is called until it gives None."""
+
+    def __init__(self, clock: Clock, due: float) -> None:
+        self._clock, self._due, self._slept = clock, due, False
+
+    def next_pause(self, kernel: Kernel) -> float | None:
+        remaining = self._due - self._clock.monotonic()
+        if self._slept and remaining <= 0:
+            return None
+        # A sleep that is already overdue still gives way once: other tasks of the loop must get their turn.
+        self._slept = True
+        return max(0.0, remaining)
+
+
+class _Poll:
+    """Look, pause, look again, ever more slowly; the last pause ends exactly at the deadline."""
+
+    def __init__(
+        self, clock: Clock, wait: WaitForSection | WaitForRelease, first_pause_s: float, last_pause_s: float
+    ) -> None:
+        self._clock, self._wait = clock, wait
+        self._pause_s, self._last_pause_s = first_pause_s, last_pause_s
+        self._paused = False
+
+    def next_pause(self, kernel: Kernel) -> float | None:
+        remaining = self._wait.until - self._clock.monotonic()
+        if remaining <= 0:
+            return None
+        # At least one pause: whoever is told "may be free" and finds it taken again must not spin.
+        if self._paused and kernel.may_be_released(self._wait):
+            return None
+        self._paused = True
+        pause, self._pause_s = self._pause_s, min(self._last_pause_s, self._pause_s * _POLL_GROWTH)
+        return min(pause, remaining)

@@ -1,0 +1,69 @@
+"""Who a process is: pid, start time, pid namespace.
+
+A pid alone names nobody: it is reused, and another container counts its own. Linux tells the start time in
+clock ticks since boot (field 22 of ``/proc/<pid>/stat``), which OpenClaw writes into its lock files; where
+there is no ``/proc`` the start time is unknown and psutil says who is alive.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import psutil
+
+from lockjaw.locking.operations import ProcessState
+
+
+@dataclass(frozen=True)
+class ProcessIdentity:
+    """``starttime`` in ticks since boot and ``pid_namespace`` (an inode number) are None off Linux."""
+
+    pid: int
+    starttime: int | None = None
+    pid_namespace: int | None = None
+
+
+def process_state(pid: int) -> ProcessState:
+    """What the process table says. Never raises: a pid that cannot exist does not."""
+    try:
+        os.kill(pid, 0)
+        signalable = True
+    except PermissionError:
+        signalable = False  # it lives; it is somebody else's
+    except (ProcessLookupError, OverflowError):
+        return ProcessState(exists=False, signalable=False)
+    state, starttime = _stat_fields(pid)
+    if state is None:
+        # No /proc, or one that hides other users' processes. kill has told that it exists.
+        return ProcessState(True, signalable, zombie=_zombie_by_psutil(pid))
+    return ProcessState(True, signalable, zombie=state in "ZX", starttime=starttime)
+
+
+def this_process() -> ProcessIdentity:
+    """The calling process, read anew each time: a forked child is somebody else."""
+    pid = os.getpid()
+    try:
+        namespace: int | None = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        namespace = None
+    return ProcessIdentity(pid, _stat_fields(pid)[1], namespace)
+
+
+def _stat_fields(pid: int) -> tuple[str | None, int | None]:
+    """(state letter, start time) from ``/proc/<pid>/stat``, or (None, None)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            line = file.read()
+    except OSError:
+        return None, None
+    # The command name, in parentheses, may itself contain spaces and parentheses: count from the last one.
+    fields = line[line.rindex(b")") + 2 :].split()
+    return fields[0].decode(), int(fields[19])
+
+
+def _zombie_by_psutil(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False

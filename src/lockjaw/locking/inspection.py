@@ -1,0 +1,96 @@
+"""Who holds a session lock, for people and tools; looks without taking anything."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from lockjaw.clock import Clock, ScaledClock
+from lockjaw.errors import LockStateError
+from lockjaw.locking.algorithms.findings import OWNER_BASE, look, read_guard
+from lockjaw.locking.drivers import run_blocking
+from lockjaw.locking.guard_record import GuardRecord
+from lockjaw.locking.identity import ProcessIdentity, this_process
+from lockjaw.locking.operations import Close, Contents, OpenExisting, ProcessStatus, RangeTest, Read, Steps, WallNow
+from lockjaw.locking.owner_record import fingerprint, judge, parse
+from lockjaw.locking.paths import LockPaths
+
+
+@dataclass(frozen=True)
+class LockView:
+    """A lock at one instant.
+
+    Args:
+        exists: something has the lock file's name.
+        pid, created_at_ms, starttime: from its body; None where it does not say.
+        alive: True, False (proven dead) or None (nothing is proven, or there is no lock).
+        dead_reason: the proof, where alive is False: ``owner-byte-free``, ``dead-pid``, ``zombie``,
+            ``recycled-pid``, ``orphan-self-pid``; or why nothing is proven: ``missing-pid``,
+            ``other-pid-namespace``, ``unreadable``, ``not-a-file``.
+        ours: a Lockjaw guard names it, so a live owner can be fenced.
+        generation: the last one that the guard granted; 0 without a guard.
+        age_s: nominal seconds since it was taken (by its body, else by the file's time).
+    """
+
+    exists: bool
+    pid: int | None = None
+    created_at_ms: int | None = None
+    starttime: int | None = None
+    alive: bool | None = None
+    dead_reason: str | None = None
+    ours: bool = False
+    generation: int = 0
+    age_s: float = 0.0
+
+
+def inspect_lock(session_file: str | os.PathLike[str], *, clock: Clock | None = None) -> LockView:
+    """Look at a session's lock. Never waits, never changes anything, raises only what the disk raises."""
+    clock = clock or ScaledClock.from_environment()
+    return run_blocking(inspect(LockPaths.of(session_file), this_process()), clock)
+
+
+def inspect(paths: LockPaths, me: ProcessIdentity) -> Steps[LockView]:
+    """The algorithm of ``inspect_lock``."""
+    record, owner_lives = yield from _guard(paths.guard)
+    status = yield from look(paths.lock)
+    if status is None:
+        return LockView(False, generation=record.generation)
+    if status.kind != "file":
+        return LockView(True, dead_reason="not-a-file", generation=record.generation, age_s=status.age_s)
+    try:
+        contents: Contents = yield Read(paths.lock)
+    except FileNotFoundError:
+        return LockView(False, generation=record.generation)
+    except PermissionError:
+        return LockView(True, dead_reason="unreadable", generation=record.generation, age_s=status.age_s)
+    owner = parse(contents.data)
+    now_ms: int = yield WallNow()
+    age_s = status.age_s if owner.created_at_ms is None else max(0.0, (now_ms - owner.created_at_ms) / 1000)
+    ours = record.names(fingerprint(contents.data))
+    alive: bool | None = None
+    reason: str | None = "missing-pid"
+    if ours:
+        alive, reason = owner_lives, None if owner_lives else "owner-byte-free"
+    elif owner.pid is not None:
+        state = yield ProcessStatus(owner.pid)
+        # Somebody else looks, so whether *this* process holds the file by another algorithm is no question.
+        judgement = judge(owner, state, me, held_here=True)
+        alive, reason = judgement.alive, judgement.reason or None
+    return LockView(
+        True, owner.pid, owner.created_at_ms, owner.starttime, alive, reason, ours, record.generation, age_s
+    )
+
+
+def _guard(path: str) -> Steps[tuple[GuardRecord, bool]]:
+    """The guard's record and whether that owner lives; an absent or damaged guard has none."""
+    try:
+        guard = yield OpenExisting(path)
+    except OSError:
+        return GuardRecord(), False
+    try:
+        record, _ = yield from read_guard(guard)
+        lives: bool = yield RangeTest(guard, OWNER_BASE + record.generation)
+    except LockStateError:
+        record, lives = GuardRecord(), False
+    yield Close(guard)
+    return record, lives and record.generation > 0

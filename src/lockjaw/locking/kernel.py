@@ -1,0 +1,207 @@
+"""The operations, performed on this machine.
+
+One table of performers serves the blocking and the asyncio driver; only waiting differs, and that is theirs.
+A Kernel lives for one run of an algorithm and knows what that run opened, so that an interruption at the
+worst instant (between a system call and the assignment of its result) leaks no descriptor and no lock.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+from lockjaw.clock import Clock
+from lockjaw.locking import operations as ops
+from lockjaw.locking.identity import process_state
+from lockjaw.locking.operations import Contents, FileStatus, Handle
+from lockjaw.locking.range_locks import RangeLocks, native_range_locks
+
+_FILE_MODE = 0o644  # OpenClaw's lock files are readable by all
+_NO_FOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+#: Every handle open in this process.
+_open_handles: set[Handle] = set()
+
+
+def _forget_parent() -> None:
+    """In a forked child: close our copies of the parent's descriptors.
+
+    A child that kept them would keep the parent's range locks alive after the parent's death. Closing a copy
+    drops nothing in the parent; unlocking through it would.
+    """
+    for handle in _open_handles:
+        try:
+            os.close(handle.number)
+        except OSError:
+            pass  # the parent was in the middle of closing it
+        handle.number = -1
+    _open_handles.clear()
+
+
+os.register_at_fork(after_in_child=_forget_parent)
+
+
+class Kernel:
+    """Performs every operation but the waiting ones.
+
+    Args:
+        clock: maps nominal to real time.
+        range_locks: how bytes are locked; the platform's own by default.
+    """
+
+    def __init__(self, clock: Clock, range_locks: RangeLocks | None = None) -> None:
+        self.clock = clock
+        self._ranges = range_locks or native_range_locks()
+        self._opened: list[Handle] = []
+
+    def perform(self, operation: ops.Operation) -> Any:
+        """The operation's result. Raises the OSError that the operating system gave."""
+        return _PERFORMERS[type(operation)](self, operation)
+
+    def may_be_released(self, wait: ops.WaitForSection | ops.WaitForRelease) -> bool:
+        """Has what the waiter waits for happened?"""
+        if isinstance(wait, ops.WaitForSection):
+            return not self._ranges.locked_elsewhere(wait.handle, wait.offset, 1)
+        if wait.handle is not None and not self._ranges.locked_elsewhere(wait.handle, wait.offset, 1):
+            return True
+        try:
+            status: FileStatus | None = self._status(os.lstat(wait.path))
+        except OSError:
+            status = None
+        if not (wait.seen is None if status is None else status.unchanged(wait.seen)):
+            return True
+        if wait.pid is None:
+            return False
+        state = process_state(wait.pid)
+        reused = None not in (wait.starttime, state.starttime) and wait.starttime != state.starttime
+        return not state.exists or state.zombie or reused
+
+    def abandon(self) -> None:
+        """Close whatever this run still has open: it failed or was interrupted."""
+        for handle in self._opened:
+            self._close(ops.Close(handle))
+
+    # -------------------------------------------------------------------- files
+
+    def _make_directory(self, op: ops.MakeDirectory) -> None:
+        os.makedirs(op.path, exist_ok=True)
+
+    def _create_exclusive(self, op: ops.CreateExclusive) -> Handle:
+        return self._open(op.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
+
+    def _open_existing(self, op: ops.OpenExisting) -> Handle:
+        return self._open(op.path, (os.O_RDWR if op.writable else os.O_RDONLY) | _NO_FOLLOW)
+
+    def _open_guard(self, op: ops.OpenGuard) -> Handle:
+        return self._open(op.path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW)
+
+    def _open(self, path: str, flags: int) -> Handle:
+        handle = Handle(path, os.open(path, flags, _FILE_MODE))
+        self._opened.append(handle)
+        _open_handles.add(handle)
+        return handle
+
+    def _close(self, op: ops.Close) -> None:
+        handle = op.handle
+        if handle.number < 0:
+            return
+        _open_handles.discard(handle)
+        descriptor, handle.number = handle.number, -1
+        self._ranges.closed(handle)
+        os.close(descriptor)
+
+    def _read(self, op: ops.Read) -> Contents:
+        descriptor = os.open(op.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not block us
+        try:
+            return Contents(os.read(descriptor, op.limit_bytes), self._status(os.fstat(descriptor)))
+        finally:
+            os.close(descriptor)
+
+    def _read_at(self, op: ops.ReadAt) -> bytes:
+        return os.pread(op.handle.number, op.length, op.offset)
+
+    def _write_in_place(self, op: ops.WriteInPlace) -> None:
+        written = os.pwrite(op.handle.number, op.data, op.offset)
+        if written != len(op.data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), op.handle.path)
+        if op.truncate:
+            os.ftruncate(op.handle.number, op.offset + len(op.data))
+
+    def _stat(self, op: ops.Stat) -> FileStatus:
+        return self._status(os.lstat(op.path))
+
+    def _identify(self, op: ops.Identify) -> FileStatus:
+        return self._status(os.fstat(op.handle.number))
+
+    def _status(self, result: os.stat_result) -> FileStatus:
+        kind: Literal["file", "directory", "other"] = "file"
+        if not stat.S_ISREG(result.st_mode):
+            kind = "directory" if stat.S_ISDIR(result.st_mode) else "other"
+        # File times are real instants; their distance from now is a real duration, made nominal here.
+        age_s = max(0.0, (time.time_ns() - result.st_mtime_ns) / 1e9) / self.clock.real_s(1.0)
+        return FileStatus(result.st_dev, result.st_ino, result.st_size, result.st_mtime_ns, age_s, kind)
+
+    def _unlink(self, op: ops.Unlink) -> None:
+        try:
+            os.unlink(op.path)
+        except FileNotFoundError:
+            if not op.missing_ok:
+                raise
+
+    def _link(self, op: ops.Link) -> None:
+        os.link(op.source, op.target)
+
+    def _replace(self, op: ops.Replace) -> None:
+        os.replace(op.source, op.target)
+
+    # -------------------------------------------------------------------- locks, processes, time
+
+    def _range_lock(self, op: ops.RangeLock) -> bool:
+        return self._ranges.lock(op.handle, op.offset, op.length, op.exclusive)
+
+    def _range_unlock(self, op: ops.RangeUnlock) -> None:
+        self._ranges.unlock(op.handle, op.offset, op.length)
+
+    def _range_test(self, op: ops.RangeTest) -> bool:
+        return self._ranges.locked_elsewhere(op.handle, op.offset, op.length)
+
+    def _process_status(self, op: ops.ProcessStatus) -> ops.ProcessState:
+        return process_state(op.pid)
+
+    def _now(self, op: ops.Now) -> float:
+        return self.clock.monotonic()
+
+    def _wall_now(self, op: ops.WallNow) -> int:
+        return self.clock.wall_ms()
+
+    def _print_error(self, op: ops.PrintError) -> None:
+        print(op.line, file=sys.stderr, flush=True)
+
+
+_PERFORMERS: dict[type[Any], Callable[[Kernel, Any], Any]] = {
+    ops.MakeDirectory: Kernel._make_directory,
+    ops.CreateExclusive: Kernel._create_exclusive,
+    ops.OpenExisting: Kernel._open_existing,
+    ops.OpenGuard: Kernel._open_guard,
+    ops.Close: Kernel._close,
+    ops.Read: Kernel._read,
+    ops.ReadAt: Kernel._read_at,
+    ops.WriteInPlace: Kernel._write_in_place,
+    ops.Stat: Kernel._stat,
+    ops.Identify: Kernel._identify,
+    ops.Unlink: Kernel._unlink,
+    ops.Link: Kernel._link,
+    ops.Replace: Kernel._replace,
+    ops.RangeLock: Kernel._range_lock,
+    ops.RangeUnlock: Kernel._range_unlock,
+    ops.RangeTest: Kernel._range_test,
+    ops.ProcessStatus: Kernel._process_status,
+    ops.Now: Kernel._now,
+    ops.WallNow: Kernel._wall_now,
+    ops.PrintError: Kernel._print_error,
+}

@@ -1,0 +1,321 @@
+"""What a lock algorithm may do: the operations, as values.
+
+An algorithm is a generator: it yields an operation, gets the result sent in, or an ``OSError`` thrown in.
+It touches nothing else -- no file, no clock, no process table -- so one text of it runs under the blocking
+driver, the asyncio driver and the simulation, and every yield is a place where the simulation may switch
+to another process, fail the operation or kill the process.
+
+Rules of the game
+
+* Durations and instants are nominal seconds; instants are on the clock that ``Now`` reads.
+* ``Sleep``, ``Settle``, ``WaitForSection`` and ``WaitForRelease`` are the only operations that take time.
+* When the driver is interrupted (a cancelled task, Ctrl-C) it throws the interruption in at the yield and
+  goes on performing what the algorithm yields to clean up. When its process dies it just drops the
+  generator (``GeneratorExit``): an algorithm must not clean up then, as a killed process does not either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, TypeVar
+
+T = TypeVar("T")
+
+#: A running algorithm that will return a ``T``.
+Steps: TypeAlias = "Generator[Operation, Any, T]"
+
+
+class Handle:
+    """An open file. Belongs to the driver that opened it; algorithms only pass it back."""
+
+    __slots__ = ("number", "path")
+
+    def __init__(self, path: str, number: int) -> None:
+        self.path, self.number = path, number
+
+    def __repr__(self) -> str:
+        return f"Handle({self.path!r}, {self.number})"
+
+
+# --------------------------------------------------------------------------- results
+
+
+@dataclass(frozen=True, slots=True)
+class FileStatus:
+    """What a name or a handle points to. ``age_s``: nominal seconds since the last write."""
+
+    device: int
+    inode: int
+    size_bytes: int
+    written_ns: int
+    age_s: float
+    kind: Literal["file", "directory", "other"] = "file"
+
+    def same_file(self, other: FileStatus | None) -> bool:
+        """The same inode. Only conclusive while somebody keeps one of the two open: inodes are reused."""
+        return other is not None and (self.device, self.inode) == (other.device, other.inode)
+
+    def unchanged(self, other: FileStatus | None) -> bool:
+        """The same inode and nobody wrote to it."""
+        return other is not None and self.same_file(other) and self.written_ns == other.written_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """A file as read through one descriptor. ``data`` is cut at the reader's limit."""
+
+    data: bytes
+    status: FileStatus
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessState:
+    """What the process table says about a pid.
+
+    Args:
+        exists: there is such a process, as far as this pid namespace can see.
+        signalable: ``kill(pid, 0)`` succeeds; False for a process of another user.
+        zombie: it has ended and waits to be reaped.
+        starttime: clock ticks since boot at its start, or None where unknown.
+    """
+
+    exists: bool
+    signalable: bool = True
+    zombie: bool = False
+    starttime: int | None = None
+
+
+# --------------------------------------------------------------------------- files
+
+
+@dataclass(frozen=True, slots=True)
+class MakeDirectory:
+    """Create a directory and its parents; no error if it is there."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreateExclusive:
+    """``O_CREAT | O_EXCL``: an empty file that was not there before. -> Handle; FileExistsError."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenExisting:
+    """-> Handle of an existing file; never creates, never follows a symbolic link."""
+
+    path: str
+    writable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OpenGuard:
+    """-> Handle of a guard file, open for reading and writing, created empty if absent. Always a new open
+    file description, so that range locks exclude even two handles of one process."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close a handle; drops every range lock taken through it. Closing twice is no error."""
+
+    handle: Handle
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """-> Contents of the file that ``path`` names now."""
+
+    path: str
+    limit_bytes: int = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAt:
+    """-> bytes at ``offset`` of an open file; shorter at its end."""
+
+    handle: Handle
+    length: int
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WriteInPlace:
+    """Write ``data`` at ``offset`` in one piece. ``truncate``: the file then ends behind it.
+
+    A short write is an ``OSError`` (ENOSPC)."""
+
+    handle: Handle
+    data: bytes
+    offset: int = 0
+    truncate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """-> FileStatus of a name, symbolic links not followed."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identify:
+    """-> FileStatus of an open file."""
+
+    handle: Handle
+
+
+@dataclass(frozen=True, slots=True)
+class Unlink:
+    """Remove a name."""
+
+    path: str
+    missing_ok: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Give an existing file a second name; FileExistsError if the name is taken. Atomic."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Rename, replacing what has the target's name. Atomic."""
+
+    source: str
+    target: str
+
+
+# --------------------------------------------------------------------------- range locks
+
+
+@dataclass(frozen=True, slots=True)
+class RangeLock:
+    """Try to lock bytes of an open file against all other open file descriptions. -> bool, at once.
+
+    The kernel drops the lock when the last descriptor closes, so also when the process is killed."""
+
+    handle: Handle
+    offset: int
+    length: int = 1
+    exclusive: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RangeUnlock:
+    handle: Handle
+    offset: int
+    length: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RangeTest:
+    """-> bool: does another open file description hold a lock in these bytes?"""
+
+    handle: Handle
+    offset: int
+    length: int = 1
+
+
+# --------------------------------------------------------------------------- processes, time, people
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStatus:
+    """-> ProcessState of a pid."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """-> nominal monotonic seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class WallNow:
+    """-> nominal Unix milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrintError:
+    """One line for the operator, on stderr."""
+
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Give processes that have already judged a file the time to act on it.
+
+    How long depends on how fast other processes run, not on nominal time, so the driver decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitForSection:
+    """Return when the byte looks free, or at ``until``. Somebody holds it for microseconds only."""
+
+    handle: Handle
+    offset: int
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class WaitForRelease:
+    """Return when the lock may have become free, or at ``until``; spurious returns are allowed.
+
+    May have become free: ``path`` no longer names the file ``seen`` (None: it is absent) or that file was
+    written to; or the owner's byte is not locked any more; or process ``pid`` is gone.
+
+    Args:
+        path: the lock file.
+        seen: what the waiter saw there.
+        handle, offset: the owner's byte in the guard, for an owner of ours.
+        pid, starttime: the owner's process, for a foreign one.
+    """
+
+    path: str
+    seen: FileStatus | None
+    until: float
+    handle: Handle | None = None
+    offset: int = 0
+    pid: int | None = None
+    starttime: int | None = None
+
+
+Waiting: TypeAlias = Sleep | Settle | WaitForSection | WaitForRelease
+Operation: TypeAlias = (
+    MakeDirectory
+    | CreateExclusive
+    | OpenExisting
+    | OpenGuard
+    | Close
+    | Read
+    | ReadAt
+    | WriteInPlace
+    | Stat
+    | Identify
+    | Unlink
+    | Link
+    | Replace
+    | RangeLock
+    | RangeUnlock
+    | RangeTest
+    | ProcessStatus
+    | Now
+    | WallNow
+    | PrintError
+    | Waiting
+)

@@ -1,0 +1,123 @@
+"""The text of a lock file, and what it proves about its owner.
+
+The body is OpenClaw's: JSON with ``pid``, ``createdAt`` (ISO 8601, UTC), ``starttime`` (Linux) and, from
+2026.5.22 on, ``maxHoldMs``. Ours adds ``pidNamespace``, which OpenClaw ignores. Pure: no file, no clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from lockjaw.clock import iso, parse_iso
+from lockjaw.locking.identity import ProcessIdentity
+from lockjaw.locking.operations import ProcessState
+
+
+@dataclass(frozen=True)
+class OwnerRecord:
+    """A lock file's body. Each field is None when it is missing or not what it should be."""
+
+    pid: int | None = None
+    created_at_ms: int | None = None
+    starttime: int | None = None
+    max_hold_ms: int | None = None
+    pid_namespace: int | None = None
+
+    @property
+    def owner(self) -> str:
+        """``pid=N`` or ``unknown``: the owner as upstream's error text names it."""
+        return "unknown" if self.pid is None else f"pid={self.pid}"
+
+
+NOBODY = OwnerRecord()
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """``alive`` is None when nothing is proven; ``reason`` says why it is not True."""
+
+    alive: bool | None
+    reason: str = ""
+
+
+def parse(data: bytes) -> OwnerRecord:
+    """The record in a lock file's bytes; empty, truncated and foreign texts give ``NOBODY``'s fields."""
+    try:
+        body = json.loads(data)
+    except (ValueError, RecursionError):
+        return NOBODY
+    if not isinstance(body, dict):
+        return NOBODY
+    created_at = body.get("createdAt")
+    return OwnerRecord(
+        pid=_integer(body.get("pid")) or None,  # pid 0 is nobody
+        created_at_ms=_instant(created_at) if isinstance(created_at, str) else None,
+        starttime=_integer(body.get("starttime")),
+        max_hold_ms=_integer(body.get("maxHoldMs")),
+        pid_namespace=_integer(body.get("pidNamespace")),
+    )
+
+
+def body(record: OwnerRecord) -> bytes:
+    """The bytes of a lock file: two spaces of indent, no final newline, absent fields left out."""
+    fields: dict[str, Any] = {"pid": record.pid, "createdAt": iso(record.created_at_ms or 0)}
+    for key, value in (
+        ("maxHoldMs", record.max_hold_ms),
+        ("starttime", record.starttime),
+        ("pidNamespace", record.pid_namespace),
+    ):
+        if value is not None:
+            fields[key] = value
+    return json.dumps(fields, indent=2).encode()
+
+
+def fingerprint(data: bytes) -> str:
+    """Names a lock file's content; blanks around it do not count."""
+    return hashlib.sha256(data.strip()).hexdigest()[:32]
+
+
+def judge(record: OwnerRecord, state: ProcessState, me: ProcessIdentity, *, held_here: bool) -> Judgement:
+    """Is the owner dead, by proof? Age proves nothing: a run may be as long as it likes.
+
+    Args:
+        record: a record with a pid.
+        state: that pid's state, as this process sees it.
+        me: this process.
+        held_here: this process itself holds the lock file, by another algorithm.
+
+    Returns:
+        alive True, False (with the proof: ``dead-pid``, ``zombie``, ``recycled-pid``, ``orphan-self-pid``)
+        or None (``other-pid-namespace``: its pid means somebody else here).
+    """
+    if record.pid_namespace is not None and record.pid_namespace != me.pid_namespace:
+        return Judgement(None, "other-pid-namespace")
+    if not state.exists:
+        return Judgement(False, "dead-pid")
+    if state.zombie:
+        return Judgement(False, "zombie")
+    if record.starttime is not None and state.starttime is not None and record.starttime != state.starttime:
+        return Judgement(False, "recycled-pid")
+    if record.pid == me.pid and record.starttime is None and not held_here:
+        # A restarted container counts from the same pid again (OpenClaw #128032's class): the owner was an
+        # earlier process with our number.
+        return Judgement(False, "orphan-self-pid")
+    return Judgement(True)
+
+
+def _integer(value: object) -> int | None:
+    """A non-negative whole number as JavaScript's ``Number.isInteger`` sees it, or None."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and value >= 0 else None
+
+
+def _instant(text: str) -> int | None:
+    try:
+        return parse_iso(text)
+    except OverflowError:
+        return None

@@ -1,0 +1,130 @@
+"""Exclusive locks on bytes of a file that die with their process.
+
+On Linux: open-file-description locks. They belong to the open file description, so two handles of one
+process exclude each other and closing some other descriptor of the file drops nothing (classic fcntl locks
+fail on both counts). Elsewhere on POSIX: ``flock`` on one small file per byte beside the guard (owners share
+eight of them, which the generations take in turn); a test there is a short shared lock and may make another
+process's attempt fail once, which costs it one more poll. Windows has neither and is not supported.
+
+A file system without such locks (some NFS, 9p and FUSE mounts) fails closed with LockStateError.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+from typing import Protocol
+
+from lockjaw.errors import LockStateError
+from lockjaw.locking.operations import Handle
+
+_FLOCK = "hhqqi4x"  # struct flock: l_type, l_whence, l_start, l_len, l_pid (0: the description owns the lock)
+_BUSY = (errno.EAGAIN, errno.EACCES)
+_NO_LOCKS_HERE = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+_OWNER_FILES = 8
+
+
+class RangeLocks(Protocol):
+    def lock(self, handle: Handle, offset: int, length: int, exclusive: bool) -> bool: ...
+    def unlock(self, handle: Handle, offset: int, length: int) -> None: ...
+    def locked_elsewhere(self, handle: Handle, offset: int, length: int) -> bool: ...
+    def closed(self, handle: Handle) -> None: ...
+
+
+class DescriptionLocks:
+    """Linux open-file-description locks."""
+
+    def lock(self, handle: Handle, offset: int, length: int, exclusive: bool) -> bool:
+        kind = fcntl.F_WRLCK if exclusive else fcntl.F_RDLCK
+        try:
+            self._control(handle, fcntl.F_OFD_SETLK, kind, offset, length)
+        except OSError as error:
+            if error.errno in _BUSY:
+                return False
+            raise
+        return True
+
+    def unlock(self, handle: Handle, offset: int, length: int) -> None:
+        self._control(handle, fcntl.F_OFD_SETLK, fcntl.F_UNLCK, offset, length)
+
+    def locked_elsewhere(self, handle: Handle, offset: int, length: int) -> bool:
+        answer = self._control(handle, fcntl.F_OFD_GETLK, fcntl.F_WRLCK, offset, length)
+        return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
+
+    def closed(self, handle: Handle) -> None:
+        return None
+
+    @staticmethod
+    def _control(handle: Handle, command: int, kind: int, offset: int, length: int) -> bytes:
+        try:
+            return fcntl.fcntl(handle.number, command, struct.pack(_FLOCK, kind, os.SEEK_SET, offset, length, 0))
+        except OSError as error:
+            if error.errno in _NO_LOCKS_HERE:
+                raise _unsupported(handle, error) from error
+            raise
+
+
+class FlockFiles:
+    """``flock`` on files beside the guard, for systems without description locks."""
+
+    def __init__(self) -> None:
+        self._files: dict[Handle, dict[str, int]] = {}
+
+    def lock(self, handle: Handle, offset: int, length: int, exclusive: bool) -> bool:
+        path = self._path(handle, offset)
+        if path in self._files.get(handle, {}):
+            return True
+        descriptor = self._open(path)
+        if not self._try(handle, descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH):
+            os.close(descriptor)
+            return False
+        self._files.setdefault(handle, {})[path] = descriptor
+        return True
+
+    def unlock(self, handle: Handle, offset: int, length: int) -> None:
+        descriptor = self._files.get(handle, {}).pop(self._path(handle, offset), None)
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def locked_elsewhere(self, handle: Handle, offset: int, length: int) -> bool:
+        descriptor = self._open(self._path(handle, offset))
+        try:
+            return not self._try(handle, descriptor, fcntl.LOCK_SH)
+        finally:
+            os.close(descriptor)
+
+    def closed(self, handle: Handle) -> None:
+        for descriptor in self._files.pop(handle, {}).values():
+            os.close(descriptor)
+
+    @staticmethod
+    def _path(handle: Handle, offset: int) -> str:
+        return f"{handle.path}.{'section' if offset == 0 else f'owner{offset % _OWNER_FILES}'}"
+
+    @staticmethod
+    def _open(path: str) -> int:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+    @staticmethod
+    def _try(handle: Handle, descriptor: int, kind: int) -> bool:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (*_BUSY, errno.EWOULDBLOCK):
+                return False
+            raise _unsupported(handle, error) from error
+        return True
+
+
+def native_range_locks() -> RangeLocks:
+    return DescriptionLocks() if hasattr(fcntl, "F_OFD_SETLK") else FlockFiles()
+
+
+def _unsupported(handle: Handle, error: OSError) -> LockStateError:
+    return LockStateError(
+        handle.path,
+        error.strerror,
+        "this file system has no locks that end with their process; keep the state folder on a local one",
+    )

@@ -1,0 +1,342 @@
+"""The session lock: at most one run writes a session's transcript at a time.
+
+    with SessionLock(session_file, timeout=10.0) as held:
+        with held.section():
+            ...  # one append
+
+Blocking and asyncio callers share everything but the driver. Not re-entrant unless asked (and then only by
+upstream's algorithms): two SessionLock objects exclude each other even in one thread.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from lockjaw.clock import Clock, ScaledClock
+from lockjaw.errors import Fenced, LocalError, LockLost, LockStateError, SessionLocked
+from lockjaw.history import NullRecorder, Recorder
+from lockjaw.locking.algorithms.guarded import Released, Superseded
+from lockjaw.locking.catalog import LOCK_ALGORITHMS, Grant, LockAlgorithm, Order
+from lockjaw.locking.drivers import run_async, run_blocking
+from lockjaw.locking.identity import this_process
+from lockjaw.locking.operations import Steps
+from lockjaw.locking.paths import LockPaths
+from lockjaw.locking.process_holds import PROCESS_HOLDS
+
+# A release, an append or a fence waits that long for another's section: an append with its flush takes
+# milliseconds. The real floor keeps a small time scale from calling a slow disk a frozen owner.
+_SECTION_WAIT_S = 2.0
+_SECTION_WAIT_FLOOR_REAL_S = 0.25
+
+
+class _Report:
+    """The records of one SessionLock; see ``history.OPERATIONS``.
+
+    ``lock.release`` is recorded twice: ``invoke`` before anything is removed, ``ok`` after. Until ``invoke``
+    the holder relies on the lock, and a successor's ``lock`` record can only come later than that.
+    """
+
+    def __init__(self, recorder: Recorder, path: str, owner: str, clock: Clock) -> None:
+        self._recorder, self._path, self._owner, self._clock = recorder, path, owner, clock
+        self._start = clock.monotonic()
+
+    def acquiring(self, timeout_s: float) -> None:
+        self._start = self._clock.monotonic()
+        self._recorder.record("lock", "invoke", path=self._path, owner=self._owner, timeout_s=timeout_s)
+
+    def acquired(self, grant: Grant) -> None:
+        self._recorder.record(
+            "lock",
+            "ok",
+            path=self._path,
+            owner=self._owner,
+            generation=grant.generation,
+            waited_s=self._waited_s(),
+            reclaimed=grant.reclaimed,
+        )
+
+    def refused(self, error: BaseException) -> None:
+        """``owner`` is the one in the way, as far as known."""
+        kind, owner = "cancelled", "unknown"
+        if isinstance(error, SessionLocked):
+            kind, owner = "timeout", error.owner
+        elif isinstance(error, LockStateError):
+            kind = "state"
+        elif isinstance(error, OSError):
+            kind = "os"
+        self._recorder.record(
+            "lock", "fail", path=self._path, error=str(error), kind=kind, waited_s=self._waited_s(), owner=owner
+        )
+
+    def fenced(self, grant: Grant) -> None:
+        self._recorder.record(
+            "lock.fence",
+            "ok",
+            path=self._path,
+            owner=self._owner,
+            generation=grant.generation,
+            previous=grant.fenced,
+        )
+
+    def not_fenced(self, error: BaseException) -> None:
+        self._recorder.record("lock.fence", "fail", path=self._path, owner=self._owner, error=str(error))
+
+    def lost(self, generation: int) -> None:
+        self._recorder.record("lock.lost", path=self._path, owner=self._owner, generation=generation)
+
+    def releasing(self, generation: int) -> None:
+        self._recorder.record("lock.release", "invoke", path=self._path, owner=self._owner, generation=generation)
+
+    def released(self, generation: int, removed: bool) -> None:
+        self._recorder.record(
+            "lock.release", "ok", path=self._path, owner=self._owner, generation=generation, removed=removed
+        )
+
+    def _waited_s(self) -> float:
+        return round(self._clock.monotonic() - self._start, 6)
+
+
+class HeldLock:
+    """A lock that is held. Made by SessionLock.
+
+    Attributes:
+        generation: rises with every grant of this session's lock; 0 for algorithms without generations.
+        path: the lock file.
+        reclaimed: why the previous owner counted as dead; empty if the lock was free.
+    """
+
+    def __init__(self, session: str, algorithm: LockAlgorithm, grant: Grant, clock: Clock, report: _Report) -> None:
+        self.generation = grant.generation
+        self.path = Path(grant.order.paths.lock)
+        self.reclaimed = grant.reclaimed
+        self._session, self._algorithm, self._grant = session, algorithm, grant
+        self._clock, self._report = clock, report
+        self._pid = os.getpid()
+        self._released = False
+        self._depth = 0
+        self._mutex = threading.RLock()
+        PROCESS_HOLDS.add(self)
+
+    def __repr__(self) -> str:
+        return f"HeldLock({str(self.path)!r}, generation={self.generation})"
+
+    @contextmanager
+    def section(self) -> Iterator[None]:
+        """One append: nobody of ours can change the lock's owner until it ends.
+
+        Keep it short and do not await inside: fencing waits for it. Blocks the calling thread for at most
+        2 nominal seconds (0.25 real ones at least), normally for microseconds. Threads that share this
+        HeldLock take turns; nesting in one thread is fine.
+
+        Raises:
+            Fenced: a newer generation was granted.
+            LockLost: the lock file was taken away from outside, or the lock was released.
+            LockStateError: another process is paused inside the section, or this is a fork of the holder.
+        """
+        if self.belongs_to_parent:
+            raise LockStateError(str(self.path), f"pid={self._pid}", "a forked child does not hold its parent's lock")
+        with self._mutex:
+            if self._depth == 0:
+                self._enter()
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+                if self._depth == 0 and not self._released:
+                    run_blocking(self._algorithm.leave(self._grant), self._clock)
+
+    @property
+    def belongs_to_parent(self) -> bool:
+        """This process is a fork of the holder: it holds nothing."""
+        return self._pid != os.getpid()
+
+    def release_at_exit(self) -> None:
+        """Release without regard to threads that are inside the section: the process is about to end."""
+        if (steps := self._begin_release()) is not None:
+            self._end_release(run_blocking(steps, self._clock))
+
+    def _enter(self) -> None:
+        if self._released:
+            raise LockLost(self._session, self.generation, "it was released")
+        try:
+            run_blocking(self._algorithm.enter(self._grant), self._clock)
+        except Superseded as superseded:
+            if superseded.current != self.generation:
+                raise Fenced(self._session, self.generation, superseded.current) from None
+            self._report.lost(self.generation)
+            raise LockLost(
+                self._session, self.generation, "its lock file was removed or replaced from outside"
+            ) from None
+
+    def _release(self) -> None:
+        with self._mutex:
+            self.release_at_exit()
+
+    async def _release_async(self) -> None:
+        # The steps of a release are immediate but for the section, so the mutex cannot be held over an await.
+        if (steps := self._begin_release()) is not None:
+            self._end_release(await run_async(steps, self._clock, defer_cancel=True))
+
+    def _begin_release(self) -> Steps[Released] | None:
+        PROCESS_HOLDS.discard(self)
+        if self._released or self.belongs_to_parent:
+            return None  # released before (by a signal, by the watchdog), or not ours but our parent's
+        self._released = True
+        self._report.releasing(self.generation)
+        return self._algorithm.release(self._grant)
+
+    def _end_release(self, released: Released) -> None:
+        if released.lost:
+            self._report.lost(self.generation)
+        self._report.released(self.generation, released.removed)
+
+
+class SessionLock:
+    """The write lock of one session. May be used again after a release, but not while it is held.
+
+    Args:
+        session_file: the transcript; the lock lies beside it.
+        timeout: how long an acquire waits, in nominal seconds; None for the algorithm's own (guarded and
+            coarse-60s 60, coarse 10). 0 tries once, ``math.inf`` waits for ever; coarse with 0 never tries.
+        algorithm: a name of ``LOCK_ALGORITHMS``.
+        clock: nominal time; the surrounding harness run's by default.
+        recorder: hears ``lock``, ``lock.release``, ``lock.fence`` and ``lock.lost``.
+        owner: a label for those records.
+        max_hold_s: nominal seconds; the coarse watchdog gives the lock away after that, ours only says so in
+            the lock file.
+        reentrant: this process may take the lock again while it holds it (coarse algorithms only; 2026.4.8
+            always did).
+
+    Raises:
+        LocalError: an unknown algorithm, a negative timeout, or re-entrancy asked of an algorithm without.
+    """
+
+    def __init__(
+        self,
+        session_file: str | os.PathLike[str],
+        *,
+        timeout: float | None = None,
+        algorithm: str = "guarded",
+        clock: Clock | None = None,
+        recorder: Recorder | None = None,
+        owner: str = "",
+        max_hold_s: float = 300.0,
+        reentrant: bool = False,
+    ) -> None:
+        if algorithm not in LOCK_ALGORITHMS:
+            raise LocalError(f"unknown lock algorithm {algorithm!r}; known: {', '.join(LOCK_ALGORITHMS)}")
+        self._algorithm = LOCK_ALGORITHMS[algorithm]
+        if reentrant and not self._algorithm.can_reenter:
+            raise LocalError(f"the lock algorithm {algorithm!r} is not re-entrant")
+        self._timeout_s = self._algorithm.timeout_s if timeout is None else timeout
+        if not self._timeout_s >= 0:
+            raise LocalError(f"a lock timeout must be >= 0 nominal seconds, got {timeout!r}")
+        self._paths = LockPaths.of(session_file)
+        self._clock = clock or ScaledClock.from_environment()
+        self._report = _Report(recorder or NullRecorder(), self._paths.lock, owner, self._clock)
+        self._max_hold_s, self._reentrant = max_hold_s, reentrant
+        self._held: list[HeldLock] = []
+
+    def acquire(self) -> HeldLock:
+        """Wait for the lock and take it.
+
+        Raises:
+            SessionLocked: it was not free before the deadline. Never a model failure.
+            LockStateError: what lies there cannot be waited for.
+            OSError: the disk is full, the folder may not be written, ...
+            LocalError: this object holds it already.
+        """
+        order = self._begin()
+        self._report.acquiring(self._timeout_s)
+        try:
+            grant = run_blocking(self._algorithm.acquire(order), self._clock)
+        except BaseException as error:
+            self._report.refused(error)
+            raise
+        return self._hold(grant, fenced=False)
+
+    async def acquire_async(self) -> HeldLock:
+        """As ``acquire``. Cancelling gives up the wait and leaves no trace."""
+        order = self._begin()
+        self._report.acquiring(self._timeout_s)
+        try:
+            grant = await run_async(self._algorithm.acquire(order), self._clock)
+        except BaseException as error:
+            self._report.refused(error)
+            raise
+        return self._hold(grant, fenced=False)
+
+    async def fence_async(self) -> HeldLock:
+        """Take the lock from a live owner of ours: whatever it appends from now on is refused.
+
+        An owner that is gone meanwhile is no error: then this is an acquire. Cancelling leaves no trace.
+
+        Raises:
+            LockStateError: the owner is foreign, or paused inside an append: it cannot be fenced.
+        """
+        order = self._begin()
+        try:
+            grant = await run_async(self._algorithm.fence(order), self._clock)
+        except BaseException as error:
+            self._report.not_fenced(error)
+            raise
+        return self._hold(grant, fenced=True)
+
+    def release(self) -> None:
+        """Give the lock back. No error if it is not held any more (fenced, lost, or released by a signal)."""
+        if self._held:
+            self._held.pop()._release()
+
+    async def release_async(self) -> None:
+        """As ``release``. A cancellation waits until the lock is given back."""
+        if self._held:
+            await self._held.pop()._release_async()
+
+    def __enter__(self) -> HeldLock:
+        return self.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    async def __aenter__(self) -> HeldLock:
+        return await self.acquire_async()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.release_async()
+
+    def _begin(self) -> Order:
+        if self._held and self._held[-1].belongs_to_parent:
+            self._held.clear()
+        if self._held and not self._reentrant:
+            raise LocalError(f"{self._paths.lock}: this SessionLock holds the lock already; use another object")
+        floor_s = _SECTION_WAIT_FLOOR_REAL_S / self._clock.real_s(1.0)
+        return Order(
+            self._paths,
+            this_process(),
+            PROCESS_HOLDS.registry,
+            self._timeout_s,
+            self._max_hold_s,
+            self._reentrant,
+            max(_SECTION_WAIT_S, floor_s),
+        )
+
+    def _hold(self, grant: Grant, *, fenced: bool) -> HeldLock:
+        held = HeldLock(self._paths.session, self._algorithm, grant, self._clock, self._report)
+        self._held.append(held)
+        if fenced and grant.fenced:
+            self._report.fenced(grant)
+        else:
+            self._report.acquired(grant)
+        if self._algorithm.has_watchdog:
+            PROCESS_HOLDS.watch(self._clock)
+        return held

@@ -1,0 +1,81 @@
+"""How a Lockjaw process reports to whoever started it: readiness, records, and a shared end.
+
+All of it is optional and inherited: a person who types ``lockjaw agent`` has none of these variables.
+
+``--ready-fd N``          one JSON line ``{"pid": .., "port": ..}`` when the process can be used, then closed
+``--go-fd N``             the process waits for one byte before its own clock starts
+``LOCKJAW_LIFELINE_FD``   end of file on it means that the parent is gone, however it died: end too
+``LOCKJAW_EVENTS``        file for this process's history records; ``LOCKJAW_ACTOR`` is its name in them
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from lockjaw.clock import Clock
+from lockjaw.errors import SettingsError
+from lockjaw.history import FileRecorder, NullRecorder, Recorder
+
+EVENTS_KEY = "LOCKJAW_EVENTS"
+ACTOR_KEY = "LOCKJAW_ACTOR"
+LIFELINE_KEY = "LOCKJAW_LIFELINE_FD"
+
+
+def announce_ready(fd: int | None, port: int | None = None) -> None:
+    """Tell the parent that this process is ready; a parent that is gone already is not our error."""
+    if fd is None:
+        return
+    try:
+        os.write(fd, json.dumps({"pid": os.getpid(), "port": port}).encode() + b"\n")
+    except BrokenPipeError:
+        pass
+    finally:
+        os.close(fd)
+
+
+def wait_for_go(fd: int | None) -> None:
+    """Block until the parent writes one byte. End of file means that there will be no go."""
+    if fd is None:
+        return
+    with open(fd, "rb", buffering=0) as pipe:
+        if not pipe.read(1):
+            raise SettingsError("--go-fd", "", "one byte from the parent, which is gone")
+
+
+def recorder_from_environment(env: Mapping[str, str], clock: Clock) -> Recorder:
+    """The recorder that the surrounding harness run asked for, or one that drops everything."""
+    path = env.get(EVENTS_KEY)
+    return FileRecorder(Path(path), clock, env.get(ACTOR_KEY, "process")) if path else NullRecorder()
+
+
+def watch_lifeline(env: Mapping[str, str]) -> None:
+    """End this process (SIGTERM to itself, SIGKILL if that is not enough) when the parent has gone.
+
+    A thread, not an event-loop callback: a blocked loop must not outlive its harness.
+    """
+    text = env.get(LIFELINE_KEY)
+    if not text:
+        return
+    fd = int(text)
+    os.set_inheritable(fd, False)  # a tool that this process starts must not hold the line
+
+    def watch() -> None:
+        while os.read(fd, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(2.0)  # real seconds: the grace of a process nobody waits for any more
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="lifeline", daemon=True).start()
+
+
+def on_stop_signals(loop: asyncio.AbstractEventLoop, stop: Callable[[signal.Signals], None]) -> None:
+    """Call ``stop`` on SIGTERM and SIGINT, inside the loop."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)

@@ -1,0 +1,490 @@
+"""``lockjaw agent``: one gateway call, and the fallback policy when it fails. The thin shell.
+
+``TurnClient`` performs the effects of ``runner/policy.py`` with real sockets and files; everything that decides
+lives there. Cancelling ``TurnClient.run`` asks the gateway to stop the run (bounded) and leaves no lock behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lockjaw.clock import Clock, ScaledClock
+from lockjaw.errors import (
+    LocalError,
+    LockjawError,
+    LockStateError,
+    RemoteError,
+    RequestRejected,
+    SessionLocked,
+    SettingsError,
+    printed,
+)
+from lockjaw.gateway.client import call_gateway
+from lockjaw.gateway.frames import AgentParams, AgentWaitParams, ChatAbortParams
+from lockjaw.history import Recorder
+from lockjaw.locking import HeldLock, SessionLock, inspect_lock, release_all_held
+from lockjaw.process import announce_ready, on_stop_signals, recorder_from_environment, wait_for_go
+from lockjaw.runner.attempt import TurnPlan
+from lockjaw.runner.embedded import EmbeddedRunner, session_store
+from lockjaw.runner.models import ModelClient
+from lockjaw.runner.policy import (
+    POLICY_FUNCTIONS,
+    Answer,
+    Ask,
+    Effect,
+    Fence,
+    GatewayFailure,
+    LockReply,
+    RunEmbedded,
+    RunState,
+    Say,
+    Step,
+    Stop,
+    StopReply,
+    TakeLock,
+)
+from lockjaw.runner.result import result_of
+from lockjaw.runner.tools import built_in_tools
+from lockjaw.seeds import uuid4
+from lockjaw.sessions import (
+    SessionPaths,
+    Transcript,
+    agent_of_key,
+    explicit_session_key,
+    main_session_key,
+    normalize_agent_id,
+    validate_session_id,
+)
+from lockjaw.settings import BEHAVIOURS, Pacing, Settings
+
+EXIT_ANSWERED, EXIT_FAILED, EXIT_DUPLICATE_POSSIBLE = 0, 1, 5
+ABORT_LIMIT_S = 2.0  # an interrupted command must end soon; 2026.7.1 gives its chat.abort the same
+
+
+@dataclass(frozen=True)
+class AgentRequest:
+    """What the user asked for. ``timeout_s`` None: the configuration's; 0: no limit. Durations are nominal."""
+
+    message: str
+    agent_id: str | None = None
+    to: str | None = None
+    session_id: str | None = None
+    timeout_s: float | None = None
+    policy: str = "takeover"
+    patience_s: float = 600.0
+    local: bool = False
+    as_json: bool = False
+
+
+@dataclass(frozen=True)
+class AgentOutcome:
+    """What the command prints and how it exits."""
+
+    exit_code: int
+    stdout: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Session:
+    """Which conversation is asked."""
+
+    key: str
+    session_id: str
+    agent_id: str
+
+
+class TurnClient:
+    """One user turn: through the gateway if it answers, by the policy if it does not.
+
+    Args:
+        say: prints one line for the user on stderr.
+        ids: stream for run ids and session ids.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        request: AgentRequest,
+        *,
+        clock: Clock,
+        recorder: Recorder,
+        say: Callable[[str], None],
+        models: ModelClient,
+        ids: random.Random | None = None,
+    ) -> None:
+        self.settings, self.request, self.clock, self.recorder = settings, request, clock, recorder
+        self.behaviour = BEHAVIOURS[request.policy]
+        self._ids = ids or random.SystemRandom()
+        self._print = say
+        self.paths = SessionPaths(settings.state_dir)
+        self.runner = EmbeddedRunner(
+            settings, behaviour=self.behaviour, clock=clock, recorder=recorder, models=models,
+            tools=built_in_tools(), log=self._say, ids=self._ids,
+        )  # fmt: skip
+        self._lock: SessionLock | None = None
+        self._held: HeldLock | None = None
+
+    # ------------------------------------------------------------------ the whole turn
+
+    async def run(self) -> AgentOutcome:
+        """Ask, fall back, and say how it ended. Never raises a LockjawError of the turn itself."""
+        session: Session | None = None
+        try:
+            session = self._session()
+            answer = await self._turn(session)
+        except LockjawError as error:
+            return self._failed(error, session)
+        finally:
+            await self._drop_lock()
+        return self._answered(answer, session)
+
+    async def _turn(self, session: Session) -> Answer:
+        run_id = uuid4(self._ids)
+        started_ms = self.clock.wall_ms()
+        if self.request.local:
+            session = await self._settled(session)
+            result = await self._embedded(session, run_id, started_ms, RunEmbedded("same", False, False))
+            return Answer(result, "embedded", {"transport": "embedded"})
+        try:
+            return await self._through_gateway(session, run_id)
+        except (RemoteError, LocalError) as error:
+            if isinstance(error, LocalError) and self.behaviour.policy != "reuse-session":
+                raise  # nothing was sent: fix the call
+            return await self._fall_back(GatewayFailure(error, run_id), session, started_ms)
+
+    async def _through_gateway(self, session: Session, run_id: str) -> Answer:
+        params = AgentParams(
+            message=self.request.message, idempotencyKey=run_id, agentId=session.agent_id, sessionKey=session.key
+        )
+        timeout_s = self.request.timeout_s if self.request.timeout_s is not None else self.settings.agent.timeout_s
+        if timeout_s is not None:
+            params.timeout = round(timeout_s)
+        timeout_ms = self.settings.client_timeout_ms(self.request.timeout_s)
+        call = {"method": "agent", "run_id": run_id, "session_key": session.key}
+        self.recorder.record("client.call", "invoke", **call, timeout_ms=timeout_ms)
+        try:
+            final = await call_gateway(
+                self.settings, "agent", params, timeout_ms=timeout_ms, expect_final=True,
+                on_diagnostic=self._say, clock=self.clock, ids=self._ids,
+            )  # fmt: skip
+        except (RemoteError, LocalError) as error:
+            failure = GatewayFailure(error, run_id)
+            self.recorder.record(
+                "client.call", "fail", **call, error=str(error).splitlines()[0], kind=failure.kind,
+                timeout_ms=timeout_ms, code=getattr(error, "code", None),
+            )  # fmt: skip
+            raise
+        except asyncio.CancelledError:
+            self.recorder.record("client.call", "info", **call, kind="interrupted")
+            await self._abort_on_the_way_out(session, run_id)
+            raise
+        status = final.get("status", "") if isinstance(final, dict) else ""
+        self.recorder.record("client.call", "ok", **call, status=status)
+        if not isinstance(final, dict) or not isinstance(final.get("result"), dict):
+            final = {"result": {"payloads": [], "meta": {}}, **(final if isinstance(final, dict) else {})}
+        return Answer(final, "gateway", {})
+
+    async def _fall_back(self, failure: GatewayFailure, session: Session, started_ms: int) -> Answer:
+        """Drive the policy: perform its effects, send back what they performed to."""
+        session = await self._settled(session)
+        policy = POLICY_FUNCTIONS[self.request.policy](failure, self.behaviour, lambda: uuid4(self._ids))
+        try:
+            effect = next(policy)
+            while True:
+                try:
+                    reply = await self._perform(effect, failure, session, started_ms)
+                except (LockjawError, OSError) as error:
+                    effect = policy.throw(error)
+                else:
+                    effect = policy.send(reply)
+        except StopIteration as stop:
+            answer: Answer = stop.value
+            return answer
+
+    async def _perform(self, effect: Effect, failure: GatewayFailure, session: Session, started_ms: int) -> Any:
+        match effect:
+            case Say():
+                return self._say(effect.text)
+            case Step():
+                return self.recorder.record(
+                    "fallback", "info", policy=self.request.policy, step=effect.step, detail=effect.detail
+                )
+            case Ask():
+                return await self._ask(effect, session, started_ms)
+            case Stop():
+                return await self._stop(effect, session)
+            case TakeLock():
+                return await self._take_lock(effect, session, failure.run_id)
+            case Fence():
+                return await self._fence()
+            case RunEmbedded():
+                return await self._embedded(session, failure.run_id, started_ms, effect)
+
+    # ------------------------------------------------------------------ effects: the gateway
+
+    async def _ask(self, effect: Ask, session: Session, started_ms: int) -> RunState:
+        params = AgentWaitParams(runId=effect.run_id, timeoutMs=round(effect.limit_s * 500))
+        try:
+            reply = await self._side_call("agent.wait", params, effect.limit_s)
+        except RemoteError as error:
+            return RunState("unreachable", error=str(error))
+        status = reply.get("status") if isinstance(reply, dict) else None
+        if status == "error" and "endedAt" in reply:
+            return RunState("failed", error=str(reply.get("error") or "the run failed"))
+        if status == "ok":
+            answer = self._stored_answer(session, effect.run_id, started_ms)
+            if answer is not None:
+                return RunState("finished", result={"runId": effect.run_id, "status": "ok", "result": answer})
+        return RunState("running")
+
+    async def _stop(self, effect: Stop, session: Session) -> StopReply:
+        params = ChatAbortParams(sessionKey=session.key, runId=effect.run_id)
+        try:
+            reply = await self._side_call("chat.abort", params, effect.limit_s)
+        except RequestRejected:
+            return StopReply(confirmed=False, reachable=True)
+        except RemoteError:
+            return StopReply(confirmed=False, reachable=False)
+        aborted = isinstance(reply, dict) and bool(reply.get("aborted")) and effect.run_id in reply.get("runIds", ())
+        return StopReply(confirmed=aborted, reachable=True)
+
+    async def _side_call(self, method: str, params: object, limit_s: float) -> Any:
+        quick = replace(self.settings, pacing=Pacing())  # connecting costs what it costs: the way is known
+        return await call_gateway(
+            quick, method, params, timeout_ms=round(limit_s * 1000), clock=self.clock, ids=self._ids
+        )
+
+    async def _abort_on_the_way_out(self, session: Session, run_id: str) -> None:
+        """Ctrl-C in mid-call: the user does not want the answer any more, so the run should not go on."""
+        try:
+            await self._side_call("chat.abort", ChatAbortParams(sessionKey=session.key, runId=run_id), ABORT_LIMIT_S)
+        except (RemoteError, LocalError) as error:
+            self._say(f"interrupted; the gateway may go on with run {run_id}: {str(error).splitlines()[0]}")
+
+    def _stored_answer(self, session: Session, run_id: str, started_ms: int) -> dict[str, Any] | None:
+        """The answer that the gateway's run has left in the transcript."""
+        path = self.paths.transcript(session.agent_id, session.session_id)
+        if not path.exists():
+            return None
+        transcript = Transcript.open(
+            path, session_id=session.session_id, cwd=self.settings.agent.workspace, clock=self.clock, read_only=True
+        )
+        state = transcript.turn_of(run_id, self.request.message, started_ms)
+        return None if state is None or state.answer is None else result_of(state.answer, session.session_id)
+
+    # ------------------------------------------------------------------ effects: the lock
+
+    def _session_lock(self, session: Session, timeout_s: float, run_id: str) -> SessionLock:
+        path = self.paths.transcript(session.agent_id, session.session_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return SessionLock(
+            path, timeout=timeout_s, algorithm=self.behaviour.lock_algorithm, clock=self.clock,
+            recorder=self.recorder, owner=run_id,
+        )  # fmt: skip
+
+    async def _take_lock(self, effect: TakeLock, session: Session, run_id: str) -> LockReply:
+        self._lock = self._session_lock(session, effect.bound_s, run_id)
+        path = self.paths.transcript(session.agent_id, session.session_id)
+        before = inspect_lock(path)
+        try:
+            self._held = await self._lock.acquire_async()
+        except (SessionLocked, LockStateError):
+            view = inspect_lock(path)
+            return LockReply(
+                False,
+                fenceable=view.ours and bool(view.alive),
+                foreign_run=bool(view.owner) and view.owner != run_id,
+                owner=f"process {view.pid}" if view.pid else "an unknown process",
+            )
+        dead = before.exists and before.alive is False
+        return LockReply(True, reclaimed=dead, owner=f"dead process {before.pid}" if dead else "")
+
+    async def _fence(self) -> LockReply:
+        assert self._lock is not None, "TakeLock comes first"
+        try:
+            self._held = await self._lock.fence_async()
+        except (LockStateError, SessionLocked) as error:
+            return LockReply(False, owner=str(error).splitlines()[0])
+        return LockReply(True)
+
+    async def _drop_lock(self) -> None:
+        if self._lock is not None and self._held is not None:
+            await self._lock.release_async()
+        self._held = None
+
+    # ------------------------------------------------------------------ effects: running the turn here
+
+    async def _settled(self, session: Session) -> Session:
+        """The session with its id: the one that the gateway has given the key meanwhile, or a new one."""
+        store = session_store(self.paths, session.agent_id, behaviour=self.behaviour, clock=self.clock, ids=self._ids)
+        entry = await store.ensure(
+            session.key, session_id=session.session_id or None, sessions_dir=self.paths.sessions_dir(session.agent_id)
+        )
+        return replace(session, session_id=entry["sessionId"])
+
+    async def _embedded(self, session: Session, run_id: str, started_ms: int, effect: RunEmbedded) -> dict[str, Any]:
+        if effect.session != "same":
+            target = effect.new_session_id
+            key = explicit_session_key(session.agent_id, target)
+            if effect.session == "fork":
+                self._fork(session, target)
+            session = Session(key, target, session.agent_id)
+        upstream = self.behaviour.policy in ("reuse-session", "fresh-session")
+        plan = TurnPlan(
+            turn_id=run_id,
+            run_id=(session.session_id if upstream else f"takeover-{run_id}"),
+            session_key=session.key, session_id=session.session_id, agent_id=session.agent_id,
+            message=self.request.message, original=self.request.message, since_ms=started_ms,
+            limit_s=self.settings.run_timeout_s(self.request.timeout_s),
+            resume=effect.resume, patience_s=None if upstream else self.request.patience_s,
+            held=self._held if effect.locked else None, embedded=True,
+        )  # fmt: skip
+        return await self.runner.run(plan, abort=asyncio.Event(), emit=lambda stream, data: None)
+
+    def _fork(self, session: Session, target: str) -> None:
+        source = self.paths.transcript(session.agent_id, session.session_id)
+        if source.exists():
+            transcript = Transcript.open(
+                source, session_id=session.session_id, cwd=self.settings.agent.workspace, clock=self.clock,
+                ids=self._ids, read_only=True,
+            )  # fmt: skip
+            transcript.fork(self.paths.transcript(session.agent_id, target), target)
+
+    # ------------------------------------------------------------------ which session
+
+    def _session(self) -> Session:
+        """Resolve flags to a session, as the real command line does from its own reading of sessions.json."""
+        request = self.request
+        if not (request.agent_id or request.to or request.session_id):
+            raise SettingsError("agent", "", "--to <E.164>, --session-id, or --agent to choose a session")
+        agents = self.settings.agent.agent_ids
+        agent_id = normalize_agent_id(request.agent_id or agents[0])
+        if request.agent_id and agent_id not in {normalize_agent_id(a) for a in agents}:
+            raise SettingsError("--agent", "", f"one of the configured agents: {', '.join(agents)}", request.agent_id)
+        store = session_store(self.paths, agent_id, behaviour=self.behaviour, clock=self.clock, ids=self._ids)
+        if request.session_id and not request.agent_id:
+            session_id = validate_session_id(request.session_id)
+            found = store.find_by_session_id(session_id)
+            key = found[0] if found else explicit_session_key(agent_id, session_id)
+            return Session(key, session_id, agent_of_key(key))
+        key = main_session_key(agent_id)
+        stored = store.read().get(key, {}).get("sessionId")
+        return Session(key, stored if isinstance(stored, str) else "", agent_id)
+
+    # ------------------------------------------------------------------ how it ended
+
+    def _say(self, text: str) -> None:
+        for line in text.splitlines():
+            self.recorder.record("client.stderr", "info", line=line)
+            self._print(line)
+
+    def _failed(self, error: LockjawError, session: Session | None) -> AgentOutcome:
+        text = printed(error, transport_name=self.behaviour.transport_error_name)
+        self._say(text)
+        self._record_result(session, answered=False, reply=None, exit_code=EXIT_FAILED, error=text)
+        exit_code = 2 if isinstance(error, LocalError) else EXIT_FAILED
+        stdout = ""
+        if self.request.as_json and self.behaviour.policy in ("no-fallback", "takeover"):
+            stdout = json.dumps({"ok": False, "error": {"type": "cli_error", "message": text}}, indent=2)
+        return AgentOutcome(exit_code, stdout, text)
+
+    def _answered(self, answer: Answer, session: Session) -> AgentOutcome:
+        document = answer.result
+        result = document["result"] if answer.transport == "gateway" else document
+        meta = result.setdefault("meta", {})
+        meta.update(answer.marks)
+        payloads = result.get("payloads") or []
+        lines: list[str] = []
+        for payload in payloads:
+            lines.append(str(payload.get("text") or "").strip())
+            urls = payload.get("mediaUrls") or ([payload["mediaUrl"]] if payload.get("mediaUrl") else [])
+            lines.extend(f"MEDIA:{url}" for url in urls)
+        if not payloads:
+            lines.append(str(document.get("summary") or "No reply from agent."))
+        failed = bool(payloads) and all(payload.get("isError") for payload in payloads)
+        exit_code = EXIT_ANSWERED
+        if answer.duplicate_possible:
+            exit_code = EXIT_DUPLICATE_POSSIBLE
+        elif failed and self.behaviour.timeout_answer_fails:
+            exit_code = EXIT_FAILED
+        text = "\n".join(lines)
+        where = answer.marks.get("fallbackSessionId") or meta.get("agentMeta", {}).get("sessionId", session.session_id)
+        self._record_result(
+            session, answered=not failed and bool(payloads), reply=text, exit_code=exit_code,
+            error=text if failed else None, session_id=where, transport=answer.transport,
+            duplicate_possible=answer.duplicate_possible, degraded=answer.transport != "gateway" and bool(answer.marks),
+        )  # fmt: skip
+        return AgentOutcome(
+            exit_code, json.dumps(document, indent=2, ensure_ascii=False) if self.request.as_json else text
+        )
+
+    def _record_result(
+        self,
+        session: Session | None,
+        *,
+        answered: bool,
+        reply: str | None,
+        exit_code: int,
+        error: str | None,
+        session_id: str | None = None,
+        transport: str | None = None,
+        duplicate_possible: bool = False,
+        degraded: bool = False,
+    ) -> None:
+        self.recorder.record(
+            "client.result", "info", answered=answered, reply=reply, exit_code=exit_code, error=error,
+            session_id=session_id or (session.session_id if session else None),
+            session_key=session.key if session else None, transport=transport,
+            duplicate_possible=duplicate_possible, degraded=degraded,
+        )  # fmt: skip
+
+
+# --------------------------------------------------------------------------- the process
+
+
+def agent_main(settings: Settings, request: AgentRequest, *, ready_fd: int | None, go_fd: int | None) -> int:
+    """Run the command in this process and print its outcome; returns the exit status."""
+    clock = ScaledClock.from_environment()
+    recorder = recorder_from_environment(os.environ, clock)
+
+    async def command() -> AgentOutcome:
+        models = ModelClient(settings.providers, clock=clock)
+        client = TurnClient(
+            settings, request, clock=clock, recorder=recorder, models=models,
+            say=lambda line: print(line, file=sys.stderr, flush=True),
+        )  # fmt: skip
+        task = asyncio.ensure_future(client.run())
+        stopped: list[signal.Signals] = []
+
+        def stop(number: signal.Signals) -> None:
+            stopped.append(number)
+            task.cancel()
+
+        on_stop_signals(asyncio.get_running_loop(), stop)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            number = stopped[0] if stopped else signal.SIGINT
+            return AgentOutcome(128 + number, error="interrupted")
+        finally:
+            release_all_held()
+            await models.aclose()
+
+    announce_ready(ready_fd)
+    wait_for_go(go_fd)
+    outcome = asyncio.run(command())
+    if outcome.stdout:
+        print(outcome.stdout, flush=True)
+    return outcome.exit_code
+
+
+__all__ = ["AgentOutcome", "AgentRequest", "Session", "TurnClient", "agent_main"]

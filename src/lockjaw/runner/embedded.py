@@ -1,0 +1,359 @@
+"""One turn in this process: lock, transcript, fallback chain, model and tools. The gateway and the fallback
+both run turns with this and nothing else.
+
+Theory of operation. A turn walks the candidates of a fallback chain; each candidate is an *attempt* with a time
+limit of its own. Upstream takes the session lock anew for each attempt; ours holds one lock for the turn, so
+no other run can slip in between two models. Whatever ends an attempt (a run limit, an abort, a failed model, a
+fence) is written to the transcript before the lock goes, because the transcript is all that a successor has.
+
+What differs between versions is read from ``Behaviour``; nothing here asks for a version by name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lockjaw.clock import Clock
+from lockjaw.errors import Fenced, LockjawError, ModelFailure, RunAborted, SessionLocked, printed
+from lockjaw.history import Recorder
+from lockjaw.locking import HeldLock, SessionLock
+from lockjaw.runner.attempt import AttemptTimedOut, Emit, Play, Stage, TurnPlan, race
+from lockjaw.runner.fallback import CONTINUE_PROMPT, Cooldowns, FallbackChain, order
+from lockjaw.runner.models import ModelClient
+from lockjaw.runner.result import result, result_of, timed_out_result
+from lockjaw.runner.tools import Tool
+from lockjaw.runner.turn import TIMEOUT_TEXT, Message, ToolCall, Turn, options_for
+from lockjaw.sessions import SessionPaths, SessionStore, Transcript, TurnState
+from lockjaw.settings import Behaviour, ModelRef, Settings
+
+T = TypeVar("T")
+
+STORE_LOCK_TIMEOUT_S = 10.0  # of sessions.json, upstream's figure: an update takes milliseconds
+STORE_MAX_HOLD_S = 15.0
+HOLD_GRACE_S = 120.0  # over the run limit and the compaction limit, as upstream computes maxHoldMs
+COMPACTION_LIMIT_S = 900.0
+MIN_HOLD_S = 300.0
+
+
+class EmbeddedRunner:
+    """Runs turns.
+
+    Args:
+        log: gets one line at a time, without a time stamp; tags as the real program prints them.
+        ids: stream for entry ids and run ids.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        behaviour: Behaviour,
+        clock: Clock,
+        recorder: Recorder,
+        models: ModelClient,
+        tools: Mapping[str, Tool],
+        log: Callable[[str], None],
+        ids: random.Random | None = None,
+    ) -> None:
+        self.settings, self.behaviour, self.clock, self.recorder = settings, behaviour, clock, recorder
+        self.paths = SessionPaths(settings.state_dir)
+        self._log = log
+        self._ids = ids or random.SystemRandom()
+        self._stage = Stage(settings, behaviour, clock, recorder, models, tools, self._ids)
+        self._cooldowns = Cooldowns()
+
+    # ------------------------------------------------------------------ one turn
+
+    async def run(self, plan: TurnPlan, *, abort: asyncio.Event, emit: Emit) -> dict[str, Any]:
+        """Run the turn; returns the ``result`` object (payloads and meta).
+
+        Cancelling has the effect of ``abort``: what had arrived is written, tools are stopped and reaped, and
+        the lock is released before the cancellation goes on.
+
+        Raises:
+            RunAborted: ``abort`` was set. Fenced: somebody took the turn over; nothing was written since.
+            ModelsFailed, ModelFailure: no candidate answered. SessionLocked: the session was not to be had.
+        """
+        started = self.clock.monotonic()
+        emit("lifecycle", {"phase": "start", "startedAt": self.clock.wall_ms()})
+        self.recorder.record(
+            "turn", "invoke", turn_id=plan.turn_id, run_id=plan.run_id, session_id=plan.session_id,
+            message=plan.original, resumed=plan.resume,
+        )  # fmt: skip
+        try:
+            await self._mark(plan, status="running", startedAt=self.clock.wall_ms(), abortedLastRun=False)
+            answer = await self._walk(plan, abort, emit)
+        except BaseException as error:
+            aborted = isinstance(error, (RunAborted, asyncio.CancelledError))
+            text = "aborted" if aborted else printed(error)
+            self.recorder.record("turn", "fail", turn_id=plan.turn_id, run_id=plan.run_id, error=text)
+            ended = {"phase": "end", "aborted": True} if aborted else {"phase": "error", "error": text}
+            emit("lifecycle", {**ended, "endedAt": self.clock.wall_ms()})
+            if not isinstance(error, Fenced):  # the successor's status stands in the store now
+                await self._finish_mark(plan, "killed" if aborted else "failed", started)
+            raise
+        meta = answer["meta"]
+        meta["durationMs"] = round((self.clock.monotonic() - started) * 1000)
+        self.recorder.record(
+            "turn", "ok", turn_id=plan.turn_id, run_id=plan.run_id, stop_reason=meta.get("stopReason", "")
+        )
+        emit("lifecycle", {"phase": "end", "endedAt": self.clock.wall_ms(), "aborted": bool(meta.get("aborted"))})
+        await self._finish_mark(plan, "timeout" if meta.get("aborted") else "done", started)
+        return answer
+
+    async def _walk(self, plan: TurnPlan, abort: asyncio.Event, emit: Emit) -> dict[str, Any]:
+        """The fallback chain, under one lock or under one lock for each candidate."""
+        if self.behaviour.lock_per_attempt:
+            return await self._chain(plan, None, abort, emit)
+        async with self._locked(plan, abort) as held:
+            if plan.resume:
+                state = self._turn_state(self._open(plan, held), plan)
+                if state is not None and state.answer is not None:
+                    # The run that we took over had finished after all: that is the answer, nothing runs twice.
+                    return result_of(state.answer, plan.session_id)
+                plan = self._replan(plan, state)
+            return await self._chain(plan, held, abort, emit)
+
+    def _replan(self, plan: TurnPlan, state: TurnState | None) -> TurnPlan:
+        """Nothing of the turn reached the disk: it begins now, with the user's message."""
+        return plan if state is not None else replace(plan, resume=False)
+
+    async def _chain(self, plan: TurnPlan, held: HeldLock | None, abort: asyncio.Event, emit: Emit) -> dict[str, Any]:
+        candidates = self._candidates(plan, held)
+        chain = FallbackChain(candidates, behaviour=self.behaviour, book=self._cooldowns)
+        give_up_at = None if plan.patience_s is None else self.clock.monotonic() + plan.patience_s
+        while not chain.ended:
+            step = chain.advance(self.clock.monotonic())
+            for decision in step.decisions:
+                self._note(decision.line(), decision.data())
+            if step.candidate is None:
+                break
+            if chain.index > 0:
+                await self._pause(self.settings.pacing.between_candidates_s, abort, plan)
+            await self._pause(step.not_before - self.clock.monotonic(), abort, plan)
+            limit_s = plan.limit_s
+            if give_up_at is not None:
+                # Each remaining candidate gets an equal share of what patience is left, never less than a
+                # run's own limit: one model that never ends must not use up the turn of the others.
+                left = len(candidates) - chain.index
+                limit_s = max(limit_s, (give_up_at - self.clock.monotonic()) / left)
+            try:
+                answer = await self._candidate(plan, step.candidate, chain.index, held, limit_s, abort, emit)
+            except AttemptTimedOut as error:
+                failure = ModelFailure(TIMEOUT_TEXT, "timeout")
+                decision = chain.stop_on_run_timeout(failure)
+                self._note(decision.line(), decision.data())
+                return timed_out_result(plan.session_id, step.candidate, limit_s=error.limit_s)
+            except (LockjawError, OSError) as error:
+                decision = chain.record_failure(error, self.clock.monotonic())
+                self._note(decision.line(), decision.data())
+                continue
+            success = chain.record_success(self.clock.monotonic())
+            if success is not None:
+                self._note(success.line(), success.data())
+            return answer
+        raise chain.error()
+
+    async def _candidate(
+        self,
+        plan: TurnPlan,
+        ref: ModelRef,
+        index: int,
+        held: HeldLock | None,
+        limit_s: float,
+        abort: asyncio.Event,
+        emit: Emit,
+    ) -> dict[str, Any]:
+        """One candidate: lane accounting, and upstream's lock for each attempt."""
+        began = self.clock.monotonic()
+        try:
+            if plan.embedded:
+                await self._pause(self.settings.pacing.embedded_prepare_s, abort, plan)
+            if held is not None:
+                return await self._attempt(plan, ref, index, held, limit_s, abort, emit)
+            async with self._locked(plan, abort) as own:
+                return await self._attempt(plan, ref, index, own, limit_s, abort, emit)
+        except (LockjawError, OSError) as error:
+            if not isinstance(error, (RunAborted, Fenced, AttemptTimedOut)):
+                spent_ms = round((self.clock.monotonic() - began) * 1000)
+                for lane in ("main", f"session:{plan.session_key}"):
+                    self._log(
+                        f'[diagnostic] lane task error: lane={lane} durationMs={spent_ms} error="{printed(error)}"'
+                    )
+            raise
+
+    async def _attempt(
+        self,
+        plan: TurnPlan,
+        ref: ModelRef,
+        index: int,
+        held: HeldLock,
+        limit_s: float,
+        abort: asyncio.Event,
+        emit: Emit,
+    ) -> dict[str, Any]:
+        """One model's try at the turn, inside the lock."""
+        transcript = self._open(plan, held)
+        # Upstream words a time-out by what stands in the transcript: only the first one is "timed out".
+        seen_aborted = any(m.get("stopReason") == "aborted" for m in transcript.context())
+        if not transcript.entries:
+            transcript.append_model_change(ref.provider, ref.model)
+            transcript.append_thinking_level("off")
+        snapshot = {"timestamp": self.clock.wall_ms(), "provider": ref.provider, "modelApi": "openai-completions"}
+        transcript.append_custom("model-snapshot", {**snapshot, "modelId": ref.model})
+        prompt, pending = self._prompt(transcript, plan, index)
+        await self._pause(self.settings.pacing.setup_s, abort, plan)
+
+        turn = Turn(transcript.context(), options_for(ref, self._stage.tools), prompt=prompt, pending=pending)
+        attempt = Play(self._stage, plan, ref, transcript, turn, abort, emit, self.clock.monotonic() + limit_s, limit_s)
+        finish = await attempt.play(turn.start(self.clock.wall_ms()))
+        if attempt.timed_out:
+            limit_ms = round(limit_s * 1000)
+            tag = self.behaviour.run_tag
+            self._log(
+                f"[{tag}] embedded run timeout: runId={plan.run_id} sessionId={plan.session_id} timeoutMs={limit_ms}"
+            )
+            if self.behaviour.run_timeout_ends_chain:
+                raise AttemptTimedOut(limit_s)
+            raw = " rawError=Request was aborted" if seen_aborted and self.behaviour.shows_raw_error else ""
+            self._log(
+                f"[{tag}] embedded run failover decision: runId={plan.run_id} stage=assistant "
+                f"decision=fallback_model reason=timeout {self.behaviour.failover_source_key}={ref} profile=-{raw}"
+            )
+            text = "Request was aborted" if seen_aborted else "LLM request timed out."
+            raise ModelFailure(text, "timeout", provider=ref.provider, model=ref.model)
+        if finish.error is not None:
+            raise finish.error
+        payloads = [{"text": finish.text, "mediaUrl": None, **({"isError": True} if finish.is_error else {})}]
+        return result(payloads, plan.session_id, ref, attempt.usage, finish.stop_reason)
+
+    # ------------------------------------------------------------------ pieces
+
+    def _candidates(self, plan: TurnPlan, held: HeldLock | None) -> tuple[ModelRef, ...]:
+        """The chain; for a turn that was taken over, first the models that have not been asked yet."""
+        chain = (plan.model,) if plan.model else self.settings.candidates
+        if not (plan.resume and held):
+            return chain
+        state = self._turn_state(self._open(plan, held), plan)
+        if state is None or not state.failed_models:
+            return chain
+        *failed, interrupted = state.failed_models
+        return order(chain, failed, interrupted)
+
+    def _prompt(
+        self, transcript: Transcript, plan: TurnPlan, index: int
+    ) -> tuple[Message | None, tuple[ToolCall, ...]]:
+        """The user message to append, if any, and the calls that an interrupted run left without a result."""
+        if self.behaviour.durable_user_message:
+            state = self._turn_state(transcript, plan)
+            if state is not None and (plan.resume or index > 0):
+                pending = tuple(
+                    ToolCall(str(c["id"]), str(c["name"]), c["arguments"] if isinstance(c["arguments"], dict) else {})
+                    for c in state.pending_tool_calls
+                )
+                context = transcript.context()
+                last = context[-1] if context else {}
+                if pending or last.get("role") != "assistant":
+                    return None, pending
+                return self._user(CONTINUE_PROMPT, plan), ()
+            transcript.branch_over_orphan_user()
+            return self._user(plan.message, plan), ()
+        has_history = any(m.get("role") == "assistant" for m in transcript.context())
+        transcript.branch_over_orphan_user()
+        return self._user(CONTINUE_PROMPT if index > 0 and has_history else plan.message, plan), ()
+
+    def _user(self, text: str, plan: TurnPlan) -> Message:
+        message: Message = {"role": "user", "content": [{"type": "text", "text": text}]}
+        message["timestamp"] = self.clock.wall_ms()
+        if self.behaviour.durable_user_message:
+            message["idempotencyKey"] = plan.turn_id
+        return message
+
+    def _turn_state(self, transcript: Transcript, plan: TurnPlan) -> TurnState | None:
+        return transcript.turn_of(plan.turn_id, plan.original, plan.since_ms)
+
+    def transcript_path(self, plan: TurnPlan) -> Path:
+        return self.paths.transcript(plan.agent_id, plan.session_id)
+
+    def _open(self, plan: TurnPlan, held: HeldLock) -> Transcript:
+        return Transcript.open(
+            self.transcript_path(plan), session_id=plan.session_id, cwd=self.settings.agent.workspace,
+            clock=self.clock, ids=self._ids, recorder=self.recorder, section=held.section,
+            generation=held.generation, run_id=plan.run_id, durable=self.behaviour.durable_user_message,
+        )  # fmt: skip
+
+    @asynccontextmanager
+    async def _locked(self, plan: TurnPlan, abort: asyncio.Event) -> AsyncIterator[HeldLock]:
+        """The session lock: the caller's, or our own for as long as the block lasts."""
+        if plan.held is not None:
+            yield plan.held
+            return
+        path = self.transcript_path(plan)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = SessionLock(
+            path, timeout=self.behaviour.lock_timeout_s, algorithm=self.behaviour.lock_algorithm, clock=self.clock,
+            recorder=self.recorder, owner=plan.run_id, reentrant=self.behaviour.lock_reentrant,
+            max_hold_s=max(MIN_HOLD_S, plan.limit_s + COMPACTION_LIMIT_S + HOLD_GRACE_S),
+        )  # fmt: skip
+        held = await self._unless_aborted(lock.acquire_async(), abort, plan)
+        try:
+            yield held
+        finally:
+            await lock.release_async()
+
+    async def _unless_aborted(self, work: Coroutine[Any, Any, T], abort: asyncio.Event, plan: TurnPlan) -> T:
+        return await race(work, abort=abort, clock=self.clock, run_id=plan.run_id)
+
+    async def _pause(self, seconds: float, abort: asyncio.Event, plan: TurnPlan) -> None:
+        if seconds > 0:
+            await self._unless_aborted(self.clock.sleep(seconds), abort, plan)
+
+    def _note(self, line: str, data: dict[str, Any]) -> None:
+        self.recorder.record("model.decision", "info", **data)
+        if line:
+            self._log(f"[{self.behaviour.model_fallback_tag}] {line}")
+
+    # ------------------------------------------------------------------ sessions.json
+
+    def store(self, agent_id: str) -> SessionStore:
+        """The store of an agent, guarded by the same lock primitive as the transcripts."""
+        return session_store(self.paths, agent_id, behaviour=self.behaviour, clock=self.clock, ids=self._ids)
+
+    async def _mark(self, plan: TurnPlan, **fields: Any) -> None:
+        def change(entry: dict[str, Any]) -> None:
+            entry.setdefault("sessionId", plan.session_id)
+            entry.setdefault("sessionFile", str(self.transcript_path(plan)))
+            entry.update(fields)
+
+        await self.store(plan.agent_id).update(plan.session_key, change)
+
+    async def _finish_mark(self, plan: TurnPlan, status: str, started: float) -> None:
+        runtime_ms = round((self.clock.monotonic() - started) * 1000)
+        aborted = status in ("killed", "timeout")
+        try:
+            await self._mark(
+                plan, status=status, endedAt=self.clock.wall_ms(), runtimeMs=runtime_ms, abortedLastRun=aborted
+            )
+        except (SessionLocked, OSError) as error:
+            # The turn's outcome is in the transcript; losing a status line must not turn it into a failure.
+            self._log(f"[sessions] status of {plan.session_key} not stored: {error}")
+
+
+def session_store(
+    paths: SessionPaths, agent_id: str, *, behaviour: Behaviour, clock: Clock, ids: random.Random | None = None
+) -> SessionStore:
+    """``sessions.json`` of an agent, under the session lock's own algorithm."""
+
+    def lock(path: Path) -> SessionLock:
+        return SessionLock(
+            path, timeout=STORE_LOCK_TIMEOUT_S, algorithm=behaviour.lock_algorithm, clock=clock,
+            max_hold_s=STORE_MAX_HOLD_S, owner="store",
+        )  # fmt: skip
+
+    return SessionStore(paths.store(agent_id), clock=clock, lock=lock, ids=ids)

@@ -1,0 +1,278 @@
+"""What the client does when its gateway call failed: the four fallback policies.
+
+A policy is a generator of effects. It knows no socket, file, clock or random source; the shell
+(``runner/agent.py``) performs each effect and sends the result back. So the same text is shipped, tested with
+a list of answers, and explored in the simulation.
+
+Three policies do what three published versions of OpenClaw do, messages included. ``takeover`` is ours.
+
+Theory of takeover
+    The client names the run (its idempotency key is the run id), so after a deadline or a lost socket it can
+    ask what became of it. Then, in this order: an answer that exists is the answer; a run that goes on is
+    stopped; whoever holds the session lock is waited for, or succeeded if dead, or fenced if it lives, does not
+    stop and honours generations; and only with the lock in hand is the turn continued *from the transcript*.
+    If a foreign holder lives and cannot be fenced, the turn continues in a fork of the conversation, marked
+    ``duplicate_possible``, because the first run may still answer. A lock error is never a model failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lockjaw.errors import (
+    ConnectionLost,
+    LockjawError,
+    RequestRejected,
+    RequestTimedOut,
+    printed,
+)
+from lockjaw.settings import Behaviour
+
+# --------------------------------------------------------------------------- effects
+
+
+@dataclass(frozen=True)
+class Say:
+    """Print a line (or several) on the user's stderr."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """Note a step of the policy in the history: ask, stop, wait, continue, reclaim, fence, fork, rerun, give_up."""
+
+    step: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What became of the run? Reconnects if need be; performs to a ``RunState``."""
+
+    run_id: str
+    limit_s: float
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Ask the gateway to abort the run; performs to a ``StopReply``."""
+
+    run_id: str
+    limit_s: float
+
+
+@dataclass(frozen=True)
+class TakeLock:
+    """Wait for the session lock, bounded; performs to a ``LockReply``. A granted lock stays with the shell."""
+
+    bound_s: float
+
+
+@dataclass(frozen=True)
+class Fence:
+    """Raise the generation over the live holder; performs to a ``LockReply``."""
+
+
+@dataclass(frozen=True)
+class RunEmbedded:
+    """Run the turn in this process; performs to the ``result`` object of a turn, or raises its error.
+
+    ``session``: ``same`` as asked, ``fresh`` (new and empty), or ``fork`` (new, seeded with the transcript).
+    ``resume``: continue the turn from the transcript instead of starting it. ``locked``: the shell holds the
+    session lock already (``TakeLock``/``Fence``).
+    """
+
+    session: Literal["same", "fresh", "fork"]
+    resume: bool
+    locked: bool
+    new_session_id: str = ""
+
+
+Effect = Say | Step | Ask | Stop | TakeLock | Fence | RunEmbedded
+
+
+# --------------------------------------------------------------------------- what effects perform to
+
+
+@dataclass(frozen=True)
+class RunState:
+    """``finished`` carries the result; ``failed`` the error text; ``running`` covers "not known to this
+    gateway" too, which the protocol does not tell apart; ``unreachable``: nobody could be asked."""
+
+    state: Literal["finished", "failed", "running", "unreachable"]
+    result: dict[str, Any] | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class StopReply:
+    """``confirmed``: the gateway says that it aborted this run."""
+
+    confirmed: bool
+    reachable: bool
+
+
+@dataclass(frozen=True)
+class LockReply:
+    """``granted``, or what is in the way.
+
+    ``reclaimed``: the previous holder was dead by proof. ``fenceable``: the holder lives and honours
+    generations. ``foreign_run``: the holder works on another turn than ours, which is not ours to stop.
+    """
+
+    granted: bool
+    reclaimed: bool = False
+    fenceable: bool = False
+    foreign_run: bool = False
+    owner: str = ""
+
+
+# --------------------------------------------------------------------------- what a policy is told and returns
+
+
+@dataclass(frozen=True)
+class GatewayFailure:
+    """Why the gateway call failed, and what the client knows about its run."""
+
+    error: LockjawError  # RequestTimedOut, ConnectionLost, or what the gateway or this machine refused
+    run_id: str
+
+    @property
+    def kind(self) -> Literal["timeout", "closed", "rejected"]:
+        if isinstance(self.error, RequestTimedOut):
+            return "timeout"
+        return "closed" if isinstance(self.error, ConnectionLost) else "rejected"
+
+    @property
+    def definite(self) -> bool:
+        """True when it is certain that the gateway never saw the request."""
+        return isinstance(self.error, (ConnectionLost, RequestTimedOut)) and self.error.definite
+
+    @property
+    def refused(self) -> bool:
+        """The gateway turned the client away (wrong token, not paired, wrong protocol): falling back would
+        hide a configuration error behind an answer (reports 81752, 71416)."""
+        return isinstance(self.error, ConnectionLost) and self.error.code in (1002, 1008)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The user's result. ``marks`` go into ``result.meta`` so that nothing degraded is silent."""
+
+    result: dict[str, Any]
+    transport: Literal["gateway", "embedded"]
+    marks: dict[str, Any]
+    duplicate_possible: bool = False
+
+
+Policy = Generator[Effect, Any, Answer]
+
+ASK_LIMIT_S = 2.0  # a gateway that is alive answers agent.wait in milliseconds; a stuck one must not cost more
+STOP_LIMIT_S = 5.0  # seen on the real 2026.5.7: confirmed and lock gone within 0.1 s
+FOREIGN_RUN_BOUND_S = 600.0  # another user's turn is legitimate, however long it takes (reports of class F)
+LOCK_BOUND_S = 10.0  # an aborted run may wait for its model client to let go; then it is stuck, not stopping
+
+
+def reuse_session(failure: GatewayFailure, behaviour: Behaviour, new_id: Callable[[], str]) -> Policy:
+    """2026.4.8: whatever went wrong, run the turn again on the same session. This is the incident."""
+    error = printed(failure.error, transport_name=behaviour.transport_error_name)
+    yield Say(f"Gateway agent failed; falling back to embedded: {error}")
+    yield Step("rerun", "same session")
+    result = yield RunEmbedded("same", resume=False, locked=False)
+    return Answer(result, "embedded", {})
+
+
+def fresh_session(failure: GatewayFailure, behaviour: Behaviour, new_id: Callable[[], str]) -> Policy:
+    """2026.5.7: after a timeout run the turn again in a new session, while the first run goes on."""
+    error = printed(failure.error, transport_name=behaviour.transport_error_name)
+    marks: dict[str, Any] = {"transport": "embedded", "fallbackFrom": "gateway"}
+    if failure.kind == "rejected":
+        raise failure.error
+    if failure.kind == "closed":
+        yield Say(f"EMBEDDED FALLBACK: Gateway agent failed; running embedded agent: {error}")
+        yield Step("rerun", "same session")
+        return Answer((yield RunEmbedded("same", resume=False, locked=False)), "embedded", marks)
+    session_id = f"gateway-fallback-{new_id()}"
+    yield Say(
+        f"EMBEDDED FALLBACK: Gateway agent timed out; running embedded agent with fresh session {session_id}: {error}"
+    )
+    yield Step("rerun", "fresh session")
+    result = yield RunEmbedded("fresh", resume=False, locked=False, new_session_id=session_id)
+    marks |= {"fallbackReason": "gateway_timeout", "fallbackSessionId": session_id}
+    return Answer(result, "embedded", marks)
+
+
+def no_fallback(failure: GatewayFailure, behaviour: Behaviour, new_id: Callable[[], str]) -> Policy:
+    """2026.9.6: a lost gateway is an error, whatever other model would have answered."""
+    yield Step("give_up", failure.kind)
+    raise failure.error
+
+
+def takeover(failure: GatewayFailure, behaviour: Behaviour, new_id: Callable[[], str]) -> Policy:
+    """Ours: ask, stop, take the lock, continue the same turn in the same session."""
+    if failure.kind == "rejected" or failure.refused:
+        yield Step("give_up", failure.kind)
+        raise failure.error
+    reason = "gateway_timeout" if failure.kind == "timeout" else "gateway_lost"
+    first_line = str(failure.error).splitlines()[0]
+    marks: dict[str, Any] = {"transport": "embedded", "fallbackFrom": "gateway", "fallbackReason": reason}
+
+    if not failure.definite:
+        yield Step("ask", first_line)
+        asked: RunState = yield Ask(failure.run_id, ASK_LIMIT_S)
+        if asked.state == "finished" and asked.result is not None:
+            yield Say(f"TAKEOVER: {first_line}; the gateway had finished the run meanwhile, this is its answer")
+            return Answer(asked.result, "gateway", {"fallbackReason": reason, "lateAnswer": True})
+        if asked.state == "failed":
+            yield Step("give_up", "the run ended with an error")
+            raise RequestRejected("UNAVAILABLE", asked.error)
+        if asked.state == "running":
+            yield Step("stop", failure.run_id)
+            stopped: StopReply = yield Stop(failure.run_id, STOP_LIMIT_S)
+            note = "the gateway stopped its run" if stopped.confirmed else "the gateway does not stop its run"
+            yield Say(f"TAKEOVER: {first_line}; {note}, taking over in the same session")
+        else:
+            yield Say(f"TAKEOVER: {first_line}; the gateway is out of reach, taking over in the same session")
+    else:
+        yield Say(f"TAKEOVER: {first_line}; no gateway is running, the turn runs in this process")
+
+    yield Step("wait", "session lock")
+    lock: LockReply = yield TakeLock(LOCK_BOUND_S)
+    if lock.foreign_run and not lock.granted:
+        yield Say(f"TAKEOVER: {lock.owner} is busy with another message of this session, waiting for it")
+        lock = yield TakeLock(FOREIGN_RUN_BOUND_S)
+    if lock.granted and lock.reclaimed:
+        yield Step("reclaim", lock.owner)
+    if not lock.granted and lock.fenceable and not lock.foreign_run:
+        yield Say(f"TAKEOVER: {lock.owner} holds the session and does not stop; its later writes are refused")
+        fenced: LockReply = yield Fence()
+        if fenced.granted:
+            yield Step("fence", lock.owner)
+        lock = fenced
+    if lock.granted:
+        yield Step("continue", "same session")
+        result = yield RunEmbedded("same", resume=True, locked=True)
+        return Answer(result, "embedded", marks)
+
+    session_id = f"takeover-fork-{new_id()}"
+    yield Step("fork", session_id)
+    yield Say(
+        f"TAKEOVER: {lock.owner} still holds the session and cannot be fenced; continuing in a copy of the "
+        f"conversation, session {session_id}.\nDUPLICATE POSSIBLE: the first run may still answer in the original."
+    )
+    result = yield RunEmbedded("fork", resume=True, locked=False, new_session_id=session_id)
+    marks |= {"fallbackSessionId": session_id, "duplicatePossible": True}
+    return Answer(result, "embedded", marks, duplicate_possible=True)
+
+
+PolicyFunction = Callable[[GatewayFailure, Behaviour, Callable[[], str]], Policy]
+
+POLICY_FUNCTIONS: dict[str, PolicyFunction] = {
+    "reuse-session": reuse_session,
+    "fresh-session": fresh_session,
+    "no-fallback": no_fallback,
+    "takeover": takeover,
+}

@@ -1,0 +1,111 @@
+"""Where sessions live, and how they are named. Pure: touches no file except to resolve symbolic links.
+
+Layout and rules are OpenClaw's (protocol facts D1, D2): ``<state>/agents/<agent>/sessions/`` holds
+``sessions.json`` and one ``<session id>.jsonl`` per session. A name that came from outside (command line,
+wire, a stored entry) passes through one of the functions here before it becomes part of a path.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lockjaw.errors import InvalidSessionId, LocalError
+
+DEFAULT_AGENT = "main"
+DEFAULT_MAIN_KEY = "main"
+_AGENT_ID_LENGTH = 64
+# Spelled out in both cases: with re.IGNORECASE "[a-z]" also matches the Kelvin sign and the long s.
+_SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+class MalformedSessionKey(LocalError):
+    """A session key that is not ``agent:<agent id>:<rest>``. Field: ``session_key``."""
+
+    def __init__(self, session_key: str) -> None:
+        self.session_key = session_key
+        super().__init__(f'malformed session key "{session_key}": expected agent:<agent id>:<rest>')
+
+
+def normalize_agent_id(text: str) -> str:
+    """``text`` as an agent id: lower case, ``[a-z0-9_-]``, at most 64 characters; ``main`` when nothing is left."""
+    reduced = re.sub(r"[^a-z0-9_-]+", "-", text.strip().lower())
+    return reduced.strip("-")[:_AGENT_ID_LENGTH] or DEFAULT_AGENT
+
+
+def validate_session_id(text: str) -> str:
+    """The session id without surrounding blanks.
+
+    Raises:
+        InvalidSessionId: it could leave the sessions folder, is empty, or is longer than 128 characters.
+    """
+    trimmed = text.strip()
+    if not _SESSION_ID.fullmatch(trimmed):
+        raise InvalidSessionId(text)
+    return trimmed
+
+
+def main_session_key(agent_id: str, main_key: str = DEFAULT_MAIN_KEY) -> str:
+    """``agent:main:main``: the key of an agent's main conversation (``main_key`` is ``session.mainKey``)."""
+    return f"agent:{normalize_agent_id(agent_id)}:{main_key.strip().lower() or DEFAULT_MAIN_KEY}"
+
+
+def explicit_session_key(agent_id: str, session_id: str) -> str:
+    """``agent:<agent>:explicit:<session>``: the key of a session that was named by its id and is in no store."""
+    return f"agent:{normalize_agent_id(agent_id)}:explicit:{validate_session_id(session_id).lower()}"
+
+
+def agent_of_key(session_key: str) -> str:
+    """The agent id in a session key.
+
+    Raises:
+        MalformedSessionKey: not ``agent:<agent id>:<rest>``.
+    """
+    parts = [part for part in session_key.strip().lower().split(":") if part]
+    if len(parts) < 3 or parts[0] != "agent":
+        raise MalformedSessionKey(session_key)
+    return normalize_agent_id(parts[1])
+
+
+@dataclass(frozen=True)
+class SessionPaths:
+    """The files of all sessions below one state folder."""
+
+    state_dir: Path
+
+    def sessions_dir(self, agent_id: str) -> Path:
+        return self.state_dir / "agents" / normalize_agent_id(agent_id) / "sessions"
+
+    def store(self, agent_id: str) -> Path:
+        return self.sessions_dir(agent_id) / "sessions.json"
+
+    def transcript(self, agent_id: str, session_id: str) -> Path:
+        """The transcript that the session id names; raises InvalidSessionId."""
+        return transcript_path(self.sessions_dir(agent_id), session_id)
+
+
+def transcript_path(sessions_dir: Path, session_id: str) -> Path:
+    return sessions_dir / f"{validate_session_id(session_id)}.jsonl"
+
+
+def transcript_of_entry(entry: Mapping[str, Any], sessions_dir: Path) -> Path:
+    """The transcript of a store entry: its ``sessionFile`` if that lies in ``sessions_dir``, else by its id.
+
+    A relative ``sessionFile`` counts from ``sessions_dir``. One that leads outside, also by way of symbolic
+    links, is passed over, as upstream does.
+
+    Raises:
+        InvalidSessionId: neither gives a file.
+    """
+    stored = entry.get("sessionFile")
+    if isinstance(stored, str) and stored.strip() and "\0" not in stored:
+        file = sessions_dir / stored.strip()  # an absolute path stands for itself
+        folder, real = os.path.realpath(sessions_dir), os.path.realpath(file)
+        if real.startswith(os.path.join(folder, "")):
+            return file
+    session_id = entry.get("sessionId")
+    return transcript_path(sessions_dir, session_id if isinstance(session_id, str) else "")

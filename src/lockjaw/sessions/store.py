@@ -1,0 +1,150 @@
+"""``sessions.json``: which session a key leads to. One file per agent, shared with OpenClaw.
+
+The file holds much that is not ours (skills, token counts, routing): an update changes the one entry that it
+was asked to change and writes everything else back as it was, in the same order. Two programs may update it
+at once, so an update reads the file anew under the lock; nothing is cached.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+from lockjaw.clock import Clock
+from lockjaw.errors import LocalError
+from lockjaw.seeds import uuid4
+from lockjaw.sessions import disk
+from lockjaw.sessions.entries import decode, to_utf8
+from lockjaw.sessions.paths import transcript_of_entry, transcript_path, validate_session_id
+
+LockFactory = Callable[[Path], AbstractAsyncContextManager[Any]]
+
+
+class StoreMalformed(LocalError):
+    """``sessions.json`` is not a JSON object; it was left untouched.
+
+    Fields: ``path``, ``offset`` (bytes from the beginning to where reading stopped), ``reason``.
+    """
+
+    def __init__(self, path: Path, offset: int, reason: str) -> None:
+        self.path, self.offset, self.reason = str(path), offset, reason
+        super().__init__(
+            f"{path}: malformed session store at offset {offset}: {reason}. "
+            "It was left untouched; repair it, or move it away to begin anew"
+        )
+
+
+class SessionStore:
+    """The sessions of one agent.
+
+    Args:
+        path: of ``sessions.json``; it and its folder need not exist.
+        lock: makes the lock of a file; entered around each update.
+        ids: stream for session ids and temporary names.
+    """
+
+    def __init__(self, path: Path, *, clock: Clock, lock: LockFactory, ids: random.Random | None = None) -> None:
+        self.path = path
+        self._clock, self._lock = clock, lock
+        self._ids = ids or random.SystemRandom()
+
+    def read(self) -> dict[str, dict[str, Any]]:
+        """Every entry, fresh from the disk; empty when there is no file.
+
+        Raises:
+            StoreMalformed: the file is no JSON object.
+        """
+        return {key: entry for key, entry in self._parse(self._bytes()).items() if isinstance(entry, dict)}
+
+    async def update(self, key: str, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """Change one entry in place (an empty one if the key is new) and return it as written.
+
+        ``updatedAt`` becomes the greatest of what was there, what ``change`` set, and now. When ``change``
+        raises, nothing is written. Cancelling while waiting for the lock changes nothing; once the lock is
+        ours the update completes.
+
+        Raises:
+            StoreMalformed, DiskFull, OSError: nothing was written.
+            Whatever the lock raises: nothing was written.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        async with self._lock(self.path):
+            text = self._bytes()
+            store = self._parse(text)
+            stored = store.get(key)
+            entry: dict[str, Any] = stored if isinstance(stored, dict) else {}
+            before = _instant(entry)
+            change(entry)
+            entry["updatedAt"] = max(before, _instant(entry), self._clock.wall_ms())
+            store[key] = entry
+            self._write(store, newline=not text or text.endswith(b"\n"))
+            return entry
+
+    async def ensure(self, key: str, *, session_id: str | None, sessions_dir: Path) -> dict[str, Any]:
+        """The entry of a key with a ``sessionId`` and a ``sessionFile``, created or completed as needed.
+
+        Args:
+            session_id: the session that the key shall lead to; None: the stored one, or a new one.
+
+        Raises:
+            InvalidSessionId: given or stored; nothing was written.
+        """
+        wanted = None if session_id is None else validate_session_id(session_id)
+
+        def change(entry: dict[str, Any]) -> None:
+            stored = entry.get("sessionId")
+            current = validate_session_id(stored) if isinstance(stored, str) and stored else None
+            session = wanted or current or uuid4(self._ids)
+            # A stored file belongs to the stored session: it does not follow the key to another one.
+            file = transcript_of_entry(entry, sessions_dir) if session == current else None
+            entry["sessionId"] = session
+            entry.setdefault("updatedAt", 0)  # second key, where OpenClaw has it
+            entry["sessionFile"] = str(file or transcript_path(sessions_dir, session))
+
+        return await self.update(key, change)
+
+    def find_by_session_id(self, session_id: str) -> tuple[str, dict[str, Any]] | None:
+        """The key and entry that lead to a session, or None; of several the last updated."""
+        found = [(key, entry) for key, entry in self.read().items() if entry.get("sessionId") == session_id]
+        return max(found, key=lambda pair: _instant(pair[1]), default=None)
+
+    def _bytes(self) -> bytes:
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError:
+            return b""
+
+    def _parse(self, data: bytes) -> dict[str, Any]:
+        body = data.removeprefix(b"\xef\xbb\xbf")
+        if not body.strip():
+            return {}  # what a crash leaves of a file that was created and never written: nothing to lose
+        skipped = len(data) - len(body)
+        try:
+            text = body.decode()
+        except UnicodeDecodeError as error:
+            raise StoreMalformed(self.path, skipped + error.start, "not UTF-8") from None
+        try:
+            store = decode(text)
+        except json.JSONDecodeError as error:
+            offset = skipped + len(text[: error.pos].encode())
+            raise StoreMalformed(self.path, offset, error.msg) from None
+        except ValueError as error:
+            raise StoreMalformed(self.path, skipped, str(error)) from None
+        if not isinstance(store, dict):
+            raise StoreMalformed(self.path, skipped, "not a JSON object")
+        return store
+
+    def _write(self, store: dict[str, Any], *, newline: bool) -> None:
+        text = json.dumps(store, ensure_ascii=False, indent=2) + ("\n" if newline else "")
+        path = Path(os.path.realpath(self.path))  # a link stays a link
+        disk.replace_file(path, [to_utf8(text)], temporary=path.with_name(f"{path.name}.{uuid4(self._ids)}.tmp"))
+
+
+def _instant(entry: dict[str, Any]) -> int:
+    value = entry.get("updatedAt")
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0

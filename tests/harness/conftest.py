@@ -1,0 +1,89 @@
+"""What the harness's tests share: stand-in actors, a small scenario, and hand-written records."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from lockjaw.documents import Document
+from lockjaw.harness.real.actors import MARK_KEY, Descriptors
+from lockjaw.harness.real.rig import Launch
+from lockjaw.harness.scenario import Scenario, scenario_from
+
+STAND_IN = Path(__file__).with_name("standin.py")
+
+SMALL: dict[str, Any] = {
+    "story": "A stand-in asks a stand-in.",
+    "message": "hello",
+    "chain": ["p/m"],
+    "models": {"m": [{"text": "hi"}]},
+    "checks": ["answered"],
+    "answers_s": {"p/m": 1.0},
+    "time_scale": 0.01,
+    "budget_s": 100.0,
+    "settle_s": 10.0,
+    "effects": {"ledger": "ledger.txt"},
+}
+
+
+@dataclass(frozen=True)
+class StandIns:
+    """``Programs`` made of stand-ins; each attribute names a behaviour of ``standin.py``."""
+
+    models_do: str = "serves"
+    gateway_does: str = "serves"
+    client_does: str = "answers"
+
+    def models(self, launch: Launch, fds: Descriptors) -> Sequence[str]:
+        return self._command("models", fds, self.models_do)
+
+    def gateway(self, launch: Launch, fds: Descriptors) -> Sequence[str]:
+        return self._command("gateway", fds, self.gateway_does)
+
+    def client(self, launch: Launch, fds: Descriptors) -> Sequence[str]:
+        return self._command("client", fds, self.client_does)
+
+    @staticmethod
+    def _command(role: str, fds: Descriptors, behaviour: str) -> list[str]:
+        # -I -S: a stand-in is ready in 20 ms, and imports nothing of ours
+        return [sys.executable, "-I", "-S", str(STAND_IN), role, str(fds.ready), str(fds.go), behaviour]
+
+
+@pytest.fixture
+def small() -> Callable[..., Scenario]:
+    """A small scenario with some keys replaced."""
+
+    def make(**changes: Any) -> Scenario:
+        return scenario_from(Document.of(SMALL | changes), name="small")
+
+    return make
+
+
+@pytest.fixture
+def no_orphans() -> Iterator[Callable[[], list[int]]]:
+    """Living processes that carry any run's mark and did not exist before; the test fails if one remains."""
+    before = set(_marked())
+
+    def orphans() -> list[int]:
+        return [pid for pid in _marked() if pid not in before]
+
+    yield orphans
+    assert orphans() == []
+
+
+def _marked() -> list[int]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE and MARK_KEY in process.environ() and process.pid != os.getpid():
+                found.append(process.pid)
+        except psutil.Error:
+            continue
+    return found

@@ -1,0 +1,205 @@
+"""Processes that tests of the lock start, steer over pipes, pause and kill.
+
+``python actors.py interpret``: reads one JSON command a line, answers with one JSON line.
+``python actors.py storm FILE CONTENDERS ROUNDS BODY``: see ``storm``.
+``python actors.py killed FILE PHASE``: see ``killed``.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from lockjaw.clock import ScaledClock
+from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, SessionLocked, inspect_lock
+from lockjaw.locking.algorithms.coarse import Registry
+from lockjaw.locking.catalog import Order
+from lockjaw.locking.drivers import run_blocking
+from lockjaw.locking.identity import this_process
+from lockjaw.locking.kernel import Kernel
+from lockjaw.locking.paths import LockPaths
+
+CLOCK = ScaledClock.start()
+
+
+def answer(**fields):
+    print(json.dumps(fields), flush=True)
+
+
+def interpret():
+    lock = held = section = None
+    answer(ready=os.getpid())
+    for line in sys.stdin:
+        command = json.loads(line)
+        try:
+            match command.pop("do"):
+                case "acquire":
+                    lock = SessionLock(command.pop("file"), **command)
+                    held = lock.acquire()
+                    answer(ok=True, generation=held.generation, reclaimed=held.reclaimed)
+                case "fence":
+                    lock = SessionLock(command.pop("file"), **command)
+                    held = asyncio.run(lock.fence_async())
+                    answer(ok=True, generation=held.generation)
+                case "append":
+                    with held.section(), open(command["to"], "a") as file:
+                        file.write(command["text"] + "\n")
+                    answer(ok=True)
+                case "enter":
+                    section = held.section()
+                    section.__enter__()
+                    answer(ok=True)
+                case "leave":
+                    section.__exit__(None, None, None)
+                    answer(ok=True)
+                case "release":
+                    lock.release()
+                    answer(ok=True)
+                case "exit":
+                    answer(ok=True)
+                    return
+                case other:
+                    raise ValueError(other)
+        except Exception as error:
+            answer(ok=False, error=type(error).__name__, text=str(error))
+
+
+def storm(file, contenders, rounds, body):
+    """All contenders find one stale lock file at the same instant; a witness file of their own tells of overlap.
+
+    Answers with the rounds in which two owners met, and with what went wrong otherwise."""
+    session, witness = Path(file), Path(file + ".witness")
+    lock_file = Path(file + ".lock")
+    children = []
+    for _ in range(contenders):
+        go_read, go_write = os.pipe()
+        done_read, done_write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(go_write)
+            while os.read(go_read, 1):
+                os.write(done_write, _contend(session, witness))
+            os._exit(0)
+        os.close(go_read)
+        children.append((pid, go_write, done_read))
+        os.set_inheritable(go_write, False)
+    overlaps = failures = reclaims = 0
+    for _ in range(rounds):
+        lock_file.write_text(body)
+        for _, go, _ in children:
+            os.write(go, b"!")
+        results = [os.read(done, 1) for _, _, done in children]
+        overlaps += b"2" in results
+        failures += sum(result == b"x" for result in results)
+        reclaims += sum(result == b"r" for result in results)
+    for pid, _, _ in children:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    answer(overlaps=overlaps, failures=failures, reclaims=reclaims, left=sorted(os.listdir(session.parent)))
+
+
+def _contend(session, witness):
+    try:
+        lock = SessionLock(session, timeout=60.0, clock=CLOCK)
+        held = lock.acquire()
+        try:
+            descriptor = os.open(witness, os.O_CREAT | os.O_EXCL)
+        except FileExistsError:
+            return b"2"
+        with held.section():
+            time.sleep(0.001)  # the hold: long enough for a second owner to run into the witness
+        os.close(descriptor)
+        os.unlink(witness)
+        lock.release()
+        return b"r" if held.reclaimed else b"1"
+    except Exception as error:
+        print(repr(error), file=sys.stderr, flush=True)
+        return b"x"
+
+
+class KilledAt(Kernel):
+    """Kills its own process before the n-th operation of the chosen kind of run."""
+
+    def __init__(self, clock, at):
+        super().__init__(clock)
+        self.left = at
+
+    def perform(self, operation):
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.left -= 1
+        return super().perform(operation)
+
+
+def order_for(file, timeout_s=5.0):
+    return Order(LockPaths.of(file), this_process(), Registry(), timeout_s, section_wait_s=1.0)
+
+
+DEAD_FOREIGN = '{"pid": 4194303, "createdAt": "2026-05-14T07:35:46.405Z"}'
+
+
+def killed(file, phase):
+    """Kill a child at every operation of a phase; after each, the next acquire must succeed at once.
+
+    Phases: ``acquire`` (lock free), ``reclaim`` (a dead owner of ours), ``takeover`` (a dead foreign owner),
+    ``fence`` (a live owner, this process, which then releases), ``release``. One answer a kill."""
+    algorithm = LOCK_ALGORITHMS["guarded"]
+    folder = os.path.dirname(file)
+    for step in range(1000):
+        Path(file + ".lock").unlink(missing_ok=True)
+        owner = None
+        if phase == "reclaim":
+            _die_holding(file)
+        elif phase == "takeover":
+            Path(file + ".lock").write_text(DEAD_FOREIGN)
+        elif phase == "fence":
+            owner = SessionLock(file, clock=CLOCK)
+            owner.acquire()
+        generation = inspect_lock(file).generation
+        pid = os.fork()
+        if pid == 0:
+            kernel = KilledAt(CLOCK, step)
+            if phase == "release":
+                grant = run_blocking(algorithm.acquire(order_for(file)), CLOCK)
+                run_blocking(algorithm.release(grant), CLOCK, kernel)
+            elif phase == "fence":
+                run_blocking(algorithm.fence(order_for(file)), CLOCK, kernel)
+            else:
+                run_blocking(algorithm.acquire(order_for(file)), CLOCK, kernel)
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        if owner is not None:
+            owner.release()
+        before = time.monotonic()
+        try:
+            with SessionLock(file, timeout=5.0, clock=CLOCK) as held:
+                took_s = time.monotonic() - before
+                during = sorted(os.listdir(folder))
+                with held.section():
+                    rose = held.generation > generation
+        except SessionLocked as error:
+            answer(step=step, error=str(error))
+            return
+        answer(step=step, took_s=took_s, during=during, after=sorted(os.listdir(folder)), rose=rose)
+        if os.WIFEXITED(status):
+            answer(finished=step, status=status)
+            return
+
+
+def _die_holding(file):
+    pid = os.fork()
+    if pid == 0:
+        SessionLock(file, clock=CLOCK).acquire()
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+if __name__ == "__main__":
+    role, *arguments = sys.argv[1:]
+    if role == "storm":
+        storm(arguments[0], int(arguments[1]), int(arguments[2]), arguments[3])
+    else:
+        {"interpret": interpret, "killed": killed}[role](*arguments)

@@ -1,0 +1,172 @@
+"""Which errors are faults of a provider."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+
+import pytest
+
+from lockjaw.errors import Fenced, LockStateError, ModelFailure, RunAborted, SessionLocked, SettingsError
+from lockjaw.runner.failover import classify, is_abort, is_lock_error
+from lockjaw.settings import BEHAVIOURS
+
+OURS, UPSTREAM = BEHAVIOURS["takeover"], BEHAVIOURS["reuse-session"]
+LOCK = "/s/agents/main/sessions/b0bf5393.jsonl.lock"
+
+
+def locked(owner: str = "pid=8621", path: str = LOCK) -> SessionLocked:
+    return SessionLocked(path, owner, timeout_s=10, waited_s=10.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("LLM request timed out.", "timeout"),
+        ("Request was aborted", "timeout"),
+        ("This operation was aborted", "timeout"),
+        ("fetch failed", "timeout"),
+        ("read ECONNRESET", "timeout"),
+        ("socket hang up", "timeout"),
+        ("Internal Server Error", "timeout"),
+        ("rate limit reached", "rate_limit"),
+        ("Too many requests", "rate_limit"),
+        ("You have hit your weekly limit", "rate_limit"),
+        ("payment required: try again in 5 minutes", "rate_limit"),
+        ("payment required", "billing"),
+        ("Your credit balance is too low", "billing"),
+        ("the model is overloaded", "overloaded"),
+        ("invalid api key", "auth"),
+        ("token expired", "auth"),
+        ("API key has been revoked", "auth_permanent"),
+        ("model gpt-9 does not exist", "model_not_found"),
+        ("session not found", "session_expired"),
+        ("maximum context length is 8192 tokens", "context_overflow"),
+        ("invalid request: roles must alternate", "format"),
+        ("something else", None),
+        ("", None),
+    ],
+)
+def test_text_alone_classifies(text: str, reason: str | None) -> None:
+    assert classify(text, behaviour=OURS) == reason
+    assert classify(RuntimeError(text), behaviour=OURS) == reason
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "reason"),
+    [
+        (400, "nope", "format"),
+        (400, "maximum context length", "context_overflow"),
+        (401, "timeout", "auth"),
+        (402, "pay", "billing"),
+        (402, "usage limit, resets in 1 hour", "rate_limit"),
+        (403, "key was deactivated", "auth_permanent"),
+        (403, "insufficient credits", "billing"),
+        (404, "?", "model_not_found"),
+        (404, "session not found", "session_expired"),
+        (408, "", "timeout"),
+        (410, "", "timeout"),
+        (410, "session expired", "session_expired"),
+        (413, "", "context_overflow"),
+        (422, "", "format"),
+        (429, "billing", "rate_limit"),
+        (499, "", "timeout"),
+        (500, "rate limit", "timeout"),
+        (500, "context length exceeded", "context_overflow"),
+        (503, "overloaded", "overloaded"),
+        (503, "", "timeout"),
+        (529, "", "overloaded"),
+        (301, "", None),
+        (418, "rate limit", "rate_limit"),
+    ],
+)
+def test_status_goes_before_text(status: int, text: str, reason: str | None) -> None:
+    assert classify(text, status, behaviour=OURS) == reason
+
+
+def test_number_at_the_head_of_the_text_is_a_status() -> None:
+    assert classify("503 overloaded", behaviour=OURS) == "overloaded"
+    assert classify("HTTP 404: nothing here", behaviour=OURS) == "model_not_found"
+    assert classify("4040 things", behaviour=OURS) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [("ECONNREFUSED", "timeout"), ("rate_limit_exceeded", "rate_limit"), ("overloaded_error", "overloaded"),
+     ("ThrottlingException", "rate_limit"), ("weird", "billing")],
+)  # fmt: skip
+def test_code_goes_before_text(code: str, reason: str) -> None:
+    assert classify("credit balance", code=code, behaviour=OURS) == reason
+
+
+def test_operating_system_errors_are_known_by_their_number() -> None:
+    assert classify(OSError(errno.ECONNREFUSED, "nope"), behaviour=OURS) == "timeout"
+    assert classify(TimeoutError(), behaviour=OURS) == "timeout"
+    assert classify(OSError(errno.ENOSPC, "disk full"), behaviour=OURS) is None
+
+
+def test_model_failure_says_itself_what_it_is() -> None:
+    assert classify(ModelFailure("429", "auth"), behaviour=OURS) == "auth"
+    assert classify(ModelFailure("rate limit"), behaviour=OURS) == "rate_limit"
+    assert classify(ModelFailure("?", status=529), behaviour=OURS) == "overloaded"
+    assert classify(ModelFailure("Provider finish_reason: content_filter"), behaviour=OURS) is None
+
+
+def test_cause_is_searched_when_the_error_says_nothing() -> None:
+    error = RuntimeError("attempt failed")
+    error.__cause__ = ModelFailure("x", "overloaded")
+    assert classify(error, behaviour=OURS) == "overloaded"
+    error.__cause__ = error
+    assert classify(error, behaviour=OURS) is None
+
+
+def test_lock_error_underneath_decides_nothing() -> None:
+    error = RuntimeError("attempt failed")
+    error.__cause__ = locked()
+    assert classify(error, behaviour=UPSTREAM) is None
+
+
+@pytest.mark.parametrize("policy", ["fresh-session", "no-fallback", "takeover"])
+@pytest.mark.parametrize("owner", ["pid=8621", "pid=4290", "pid=401"])
+def test_lock_error_is_no_model_failure(policy: str, owner: str) -> None:
+    error = locked(owner)
+    assert classify(error, behaviour=BEHAVIOURS[policy]) is None
+    assert classify(str(error), behaviour=BEHAVIOURS[policy]) is None
+
+
+@pytest.mark.parametrize(
+    ("owner", "path", "reason"),
+    [
+        ("pid=8621", LOCK, "timeout"),
+        ("pid=4291", LOCK, "rate_limit"),
+        ("pid=1", "/s/a4290000.jsonl.lock", "rate_limit"),
+        ("pid=401", LOCK, "auth"),
+        ("pid=403", LOCK, "auth"),
+        ("pid=1", "/home/overloaded/x.jsonl.lock", "overloaded"),
+        ("pid=1", "/home/expired/x.jsonl.lock", "auth"),
+    ],
+)
+def test_2026_4_8_takes_a_lock_error_for_a_model_failure_by_its_text(owner: str, path: str, reason: str) -> None:
+    assert classify(locked(owner, path), behaviour=UPSTREAM) == reason
+
+
+@pytest.mark.parametrize("policy", list(BEHAVIOURS))
+@pytest.mark.parametrize(
+    "error",
+    [
+        Fenced("/x", 1, 2),
+        LockStateError("/x", {}, "timeout"),
+        RunAborted("run 429"),
+        asyncio.CancelledError(),
+        SettingsError("f", "k", "timeout"),
+    ],
+)
+def test_fences_aborts_and_our_own_mistakes_are_never_model_failures(error: BaseException, policy: str) -> None:
+    assert classify(error, behaviour=BEHAVIOURS[policy]) is None
+
+
+def test_aborts_and_lock_errors_are_told_apart() -> None:
+    assert is_abort(RunAborted("r"))
+    assert not is_abort(locked())
+    assert is_lock_error(Fenced("/x", 1, 2))
+    assert not is_lock_error(RunAborted("r"))
