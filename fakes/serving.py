@@ -8,11 +8,12 @@ import ipaddress
 import os
 import signal
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from lockjaw.errors import LocalError
 
 Ready = Callable[[int, int], None]
+Listening = TypeVar("Listening")
 
 
 class Server(Protocol):
@@ -37,7 +38,7 @@ def require_loopback(host: str, *, allow_remote: bool) -> None:
         )
 
 
-async def bind(listen: Callable[[], Awaitable[asyncio.Server]], host: str, port: int) -> asyncio.Server:
+async def bind(listen: Callable[[], Awaitable[Listening]], host: str, port: int) -> Listening:
     """Listen, or say in the user's words why not.
 
     Raises:

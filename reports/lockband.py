@@ -25,7 +25,7 @@ def lock_band(history: Sequence[Record]) -> list[str]:
         who = (path, record.actor)
         if path.endswith("sessions.json"):
             pass  # a moment's lock on the session list; no conversation
-        elif record.op == "lock.fence" or (record.op == "lock" and record.phase == "ok"):
+        elif record.op in ("lock", "lock.fence") and record.phase in ("ok", "info"):
             fenced = record.op == "lock.fence"
             for held in [h for h in holders if h[0] == path and (fenced or holders[h].endswith("(dead)"))]:
                 del holders[held]

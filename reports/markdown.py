@@ -14,7 +14,10 @@ from lockjaw.reports.view import RunLike, RunView, ScenarioView, important, mark
 from lockjaw.verdict import Verdict
 
 MAX_ROWS = 40
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~$-])")
+#: What starts markup in the middle of a line; an underscore does not between letters and digits.
+_SPECIAL = re.compile(r"([\\`*{}\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
+#: What GitHub turns into mentions, references and links even where Markdown would not.
+_LINKS = re.compile(r"([@#]|:(?=//)|\bwww(?=\.))")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u2028\u2029]")
 
 
@@ -26,10 +29,10 @@ def render(runs: Iterable[RunLike]) -> str:
 
 
 def escape(text: str) -> str:
-    """Plain text as Markdown that shows exactly that text, on one line."""
+    """Plain text as Markdown that shows exactly that text, on one line, inside a line that has begun."""
     flat = " ".join(_CONTROL.sub(" ", text).split())
-    marked = _SPECIAL.sub(r"\\\1", html.escape(flat, quote=False))
-    return marked.replace("@", "&#64;").replace("://", ":&#8203;//")
+    marked = html.escape(_SPECIAL.sub(r"\\\1", flat), quote=False)
+    return _LINKS.sub(r"\1<!-- -->", marked)
 
 
 def fence(text: str, info: str = "") -> str:

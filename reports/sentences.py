@@ -14,6 +14,7 @@ from lockjaw.history import Record
 
 Tone = Literal["plain", "good", "bad", "fault", "lock"]
 
+MAX_ERROR = 60  # characters of an error inside a sentence; reports print the whole of it elsewhere
 _SESSIONS = re.compile(r"(?<![\w>])/[^\s\"'()|]*?(?=/agents/[^/\s]+/sessions\b)")
 _HOME = re.compile(r"(?<![\w>])/(?:home|Users)/[^/\s\"'()|]+|(?<![\w>/])/root(?=/|\b)")
 
@@ -81,9 +82,12 @@ _Teller = Callable[[Record, _Data], str]
 
 def _call(record: Record, d: _Data) -> str:
     method = d("method", "agent")
-    asks = "asks the gateway to run the turn" if method in ("agent", "chat.send") else f"asks the gateway: {method}"
     if record.phase == "invoke":
-        return asks
+        limit = f" (gives up after {d('timeout_ms')} ms)" if d("timeout_ms", "") else ""
+        asks = "asks the gateway to run the turn" if method in ("agent", "chat.send") else f"asks the gateway: {method}"
+        return asks + limit
+    if record.phase == "info":
+        return "is interrupted"
     if record.phase == "ok":
         status = d("status", "ok")
         return f"gets the gateway's answer to {method}" + ("" if status == "ok" else f" (status {status})")
@@ -97,9 +101,11 @@ def _call(record: Record, d: _Data) -> str:
 def _result(record: Record, d: _Data) -> str:
     doubt = ", and a second answer is possible" if d.flag("duplicate_possible") else ""
     if d.flag("answered"):
-        return f"the user has an answer, by the {d('transport', 'gateway')}{doubt} (exit code {d('exit_code')})"
+        source = "the fallback" if d("transport", "gateway") == "embedded" else "the gateway"
+        return f"the user has an answer, from {source}{doubt} (exit code {d('exit_code')})"
     error = d.first_line("error") or d.first_line("reply")
-    return f"the user has NO answer (exit code {d('exit_code')})" + (f": {error}" if error else "")
+    short = error if len(error) <= MAX_ERROR else f"{error[:MAX_ERROR].rstrip()}..."
+    return f"the user has NO answer (exit code {d('exit_code')})" + (f": {short}" if error else "")
 
 
 _STEPS = {
@@ -203,7 +209,11 @@ _TELLERS: dict[str, _Teller] = {
     "lane.wait": lambda r, d: f"the run queues for lane {d('lane')}",
     "lock": _lock,
     "lock.release": lambda r, d: f"gives back the lock of session {session_of(r.data.get('path'))}",
-    "lock.fence": lambda r, d: f"raises the generation to {d('generation')}: the old holder cannot write any more",
+    "lock.fence": lambda r, d: (
+        "cannot fence the holder"
+        if r.phase == "fail"
+        else f"raises the generation to {d('generation')}: the old holder cannot write any more"
+    ),
     "lock.lost": lambda r, d: f"finds that the lock of session {session_of(r.data.get('path'))} is no longer its own",
     "turn": _turn,
     "model.call": _model_call,
@@ -215,7 +225,7 @@ _TELLERS: dict[str, _Teller] = {
     "ledger": lambda r, d: f"finds the effect {d('key')} {d('count')} time(s)",
     "leftover": lambda r, d: f"finds a {d('kind', 'file')} left behind: {session_of(r.data.get('path'))}",
     "next_turn": lambda r, d: (
-        "asks for another turn" + {"ok": ": it works", "fail": f": {d('error')}"}.get(r.phase, "")
+        "tries another turn" + {"ok": ": it works", "fail": f": {d.first_line('error')}"}.get(r.phase, "")
     ),
     "transcript.final": lambda r, d: (
         f"reads session {session_of(r.data.get('session_id') or r.data.get('path'))}: {d('lines', '0')} lines"

@@ -64,9 +64,8 @@ def render(runs: Iterable[RunLike], *, colour: bool = False, width: int = WIDTH)
         _scenario(console, scenario)
     last = _to_repeat(scenarios)
     if last:
-        console.print("repeat:" if last[1] else "repeat (nothing failed):")
-        # Longer than a line is better than broken: this line is for copying.
-        console.print(Text(f"  {last[0]}"), soft_wrap=True)
+        console.print("To repeat it:" if last[1] else "Nothing failed. To repeat it all the same:")
+        console.print(Text(last[0]), soft_wrap=True)  # longer than a line is better than broken: it is for copying
     return "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines()) if not colour else buffer.getvalue()
 
 
@@ -107,7 +106,7 @@ def _headline(console: Console, scenario: ScenarioView, policy: str) -> None:
 def _run(console: Console, run: RunView) -> None:
     console.print(Text(f"What happened: {run.title}", style="bold"))
     for check in run.checks:
-        if check.verdict is not Verdict.HELD:
+        if check.verdict is run.verdict:
             _indented(console, Text.assemble(_mark(check.verdict), f" {check.name}: {check.finding}"), 2)
     rows = important(run.rows, MAX_ROWS)
     if rows:
@@ -129,11 +128,13 @@ def _run(console: Console, run: RunView) -> None:
                 Text(row.text + repeated, style=_TONES[row.tone]),
             )
         console.print(table)
+        console.print()
+        if any(row.witness for row in rows):
+            console.print(Text("  > marks the steps that prove the broken law.", style="dim"))
         hidden = len(run.rows) - len(rows)
-        legend = "  > = a broken law points here." if any(row.witness for row in rows) else ""
-        if hidden or legend:
-            shown = f"{hidden} more step{'' if hidden == 1 else 's'} in {run.run_dir or 'the run folder'}."
-            console.print(Text((f"  {shown}" if hidden else "") + legend, style="dim"), soft_wrap=True)
+        if hidden:
+            shown = f"  {hidden} more step{'' if hidden == 1 else 's'}: {run.run_dir or '.'}/history.jsonl"
+            console.print(Text(shown, style="dim"), soft_wrap=True)
     if run.error:
         _indented(console, Text(f"The user saw: {run.error}"), 2)
     console.print()

@@ -23,8 +23,10 @@ MARKS: dict[Verdict, tuple[str, str]] = {
 }
 
 #: ops that never get into a person's timeline unless a checker points at them.
-_QUIET = frozenset({"run.start", "run.end", "actor.ready", "provider.request", "client.stderr", "lane.wait"})
-_QUIET_AT_END = frozenset({"ledger", "transcript.final"})
+_QUIET = frozenset({
+    "run.start", "run.end", "actor.ready", "provider.request", "client.stderr", "lane.wait", "ledger",
+    "transcript.final",
+})  # fmt: skip
 #: op -> how much a reader of fifteen lines needs it; what is not named: 1.
 _WEIGHT = {
     "nemesis": 9, "client.result": 9, "client.call": 8, "fallback": 7, "lock.fence": 7, "lock": 6, "turn": 6,
@@ -32,6 +34,10 @@ _WEIGHT = {
     "tool": 4, "model.call": 3, "gateway.accepted": 3, "gateway.final": 3, "actor.exit": 3, "next_turn": 2,
 }  # fmt: skip
 _WITNESS = 100
+AT_ONCE_S = 0.05  # what "waited 0.0 s" rounds away
+
+
+DANGER = "danger_reached"
 
 
 class RunLike(Protocol):
@@ -153,6 +159,7 @@ def run_view(run: RunLike) -> RunView:
         Check(c["name"], Verdict(c["verdict"]), shorten(c.get("finding", ""), run_dir), tuple(c.get("witness", ())))
         for c in document.get("checks", ())
     )
+    checks = (*_danger(document), *checks)
     witness = {i for check in checks if check.verdict is Verdict.VIOLATED for i in check.witness}
     outcome = document.get("outcome") or {}
     return RunView(
@@ -171,6 +178,17 @@ def run_view(run: RunLike) -> RunView:
         run_dir=run_dir,
         error=shorten(str(outcome.get("error") or ""), run_dir),
     )
+
+
+def _danger(document: Mapping[str, Any]) -> tuple[Check, ...]:
+    """What the scenario says must have happened at least once, as a row of its own: unmet, nothing was proved."""
+    conditions = document.get("sometimes") or ()
+    if not conditions:
+        return ()
+    unmet = [str(c.get("says", "")) for c in conditions if not c.get("met")]
+    if unmet:
+        return (Check(DANGER, Verdict.UNKNOWN, f"never happened: {'; '.join(unmet)}", ()),)
+    return (Check(DANGER, Verdict.HELD, "the run reached the danger", ()),)
 
 
 def headline(outcome: Mapping[str, Any]) -> str:
@@ -202,14 +220,16 @@ def timeline(history: Sequence[Record], witness: Iterable[int] = ()) -> tuple[Ro
     pointed = set(witness)
     begun = next((r.t for r in history if r.op.startswith("client.")), 0.0)
     rows = []
+    at_once = _granted_at_once(history)
     for record, lock in zip(history, lock_band(history), strict=True):
-        quiet = record.op in _QUIET or record.op in _QUIET_AT_END or _small_step(record)
-        late_exit = record.op == "actor.exit" and record.data.get("role") not in (None, "client", "gateway")
-        if (quiet or late_exit) and record.i not in pointed:
+        quiet = record.op in _QUIET or record.i in at_once or _small_step(record)
+        other = record.op == "actor.exit" and record.data.get("role") not in (None, "client", "gateway")
+        if (quiet or other) and record.i not in pointed:
             continue
         text, at_s = sentence(record), record.t - begun
         hit = record.i in pointed
-        rows.append(Row(at_s, record.actor, text, lock, tone_of(record), record.i, record.op, hit, until_s=at_s))
+        actor = str(record.data.get("actor") or record.actor) if record.op == "actor.exit" else record.actor
+        rows.append(Row(at_s, actor, text, lock, tone_of(record), record.i, record.op, hit, until_s=at_s))
     return tuple(_collapse(rows))
 
 
@@ -217,7 +237,24 @@ def _small_step(record: Record) -> bool:
     """Ends that the next line tells anyway, and locks of the session list."""
     if str(record.data.get("path") or "").removesuffix(".lock").endswith("sessions.json"):
         return True
-    return (record.op, record.phase) in {("tool", "ok"), ("next_turn", "invoke"), ("nemesis", "invoke")}
+    return (record.op, record.phase) in {
+        ("tool", "ok"), ("next_turn", "invoke"), ("nemesis", "invoke"), ("lock.release", "invoke"),
+    }  # fmt: skip
+
+
+def _granted_at_once(history: Sequence[Record]) -> set[int]:
+    """Asking for a lock and having it at once is one step to a person."""
+    asked: dict[tuple[str, object], Record] = {}
+    quiet = set()
+    for record in history:
+        if record.op == "lock":
+            who = (record.actor, record.data.get("path"))
+            start = asked.pop(who, None)
+            if record.phase == "invoke":
+                asked[who] = record
+            elif record.phase == "ok" and start is not None and record.t - start.t < AT_ONCE_S:
+                quiet.add(start.i)
+    return quiet
 
 
 def _collapse(rows: Sequence[Row]) -> list[Row]:

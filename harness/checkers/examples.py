@@ -7,10 +7,13 @@ have answered in time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from lockjaw.harness.checkers.facts import ScenarioFacts
+from lockjaw.harness.checkers.spans import numbered
 from lockjaw.history import Phase, Record
 
 MESSAGE = "long task"
@@ -29,6 +32,43 @@ FACTS = ScenarioFacts(
     amplification=1.0,
     fault_s=90.0,
 )
+
+
+Where = Callable[[Record], bool]
+
+
+def op(name: str, phase: str | None = None, actor: str | None = None, **data: Any) -> Where:
+    """Matches records by what is named."""
+    return lambda r: (
+        r.op == name
+        and phase in (None, r.phase)
+        and actor in (None, r.actor)
+        and all(r.data.get(key) == value for key, value in data.items())
+    )
+
+
+def find(history: Sequence[Record], where: Where) -> Record:
+    """The first match; AssertionError if there is none."""
+    found = next((r for r in history if where(r)), None)
+    assert found is not None, "no such record in this history"
+    return found
+
+
+def without(history: Sequence[Record], where: Where) -> list[Record]:
+    """The history as if those records had not been written."""
+    find(history, where)
+    return numbered([r for r in history if not where(r)])
+
+
+def changed(history: Sequence[Record], where: Where, **data: Any) -> list[Record]:
+    """The history with other data in the matching records."""
+    find(history, where)
+    return [msgspec.structs.replace(r, data={**r.data, **data}) if where(r) else r for r in history]
+
+
+def inserted(history: Sequence[Record], *records: Record) -> list[Record]:
+    """The history with more records, each after what stands at its time already."""
+    return numbered(sorted([*history, *records], key=lambda r: r.t))
 
 
 class Story:
@@ -200,8 +240,8 @@ def no_fallback() -> list[Record]:
     story.add(64.2, "gateway", "gateway.final", run_id="run-1", status="timeout")
     story.add(64.3, "client", "client.call", "ok", method="agent", run_id="run-1", status="timeout")
     story.add(64.4, "client", "client.result", answered=False, exit_code=1, error=None,
-              reply="Request timed out before a response was generated.", degraded=False, session_id=SESSION, session_key=KEY, transport="gateway",
-              duplicate_possible=False)  # fmt: skip
+              reply="Request timed out before a response was generated.", degraded=False,
+              session_id=SESSION, session_key=KEY, transport="gateway", duplicate_possible=False)  # fmt: skip
     story.add(64.5, "client", "actor.exit", role="client", pid=102, code=1)
     return _finals(story, 70.0, (SESSION, 4, [""])).history()
 

@@ -26,8 +26,9 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
             return problem
     if not found:
         return _from_outside(history)
-    if len(found) > 1 or trouble(history):
-        ran = "ran once" if len(found) == 1 else "was continued, not run again"
+    continued = len({e.turn for e in found}) < len(found)
+    if continued or trouble(history):
+        ran = "was continued, not run again" if continued else "ran once"
         return CheckResult(NAME, Verdict.HELD, f"the turn {ran}")
     return CheckResult(NAME, Verdict.UNKNOWN, "nothing went wrong that could have made anybody run the turn again")
 

@@ -15,29 +15,41 @@ NAME = "no_lock_left"
 def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
     """When every actor has ended or was killed and recovery had its chance, no lock file blocks the next turn.
 
-    Recovery's chance is the next turn that the harness asks for: a lock file that it got past has not blocked it.
-    Without a next turn, a lock file that is still there counts. UNKNOWN when no lock was taken, or when the
-    history stops before all was over.
+    Recovery's chance is the next turn that the harness asks for, for one conversation (``path``) or for all: a
+    lock file that it got past has not blocked it. A lock file that no next turn met counts if its owner lives;
+    if not, nothing is proved. UNKNOWN also when no lock was taken, or the history stops before all was over.
     """
     turns = [r for r in history if r.op == "next_turn" and r.phase in ("ok", "fail")]
-    blocked = [r for r in turns if r.phase == "fail" and is_lock_text(r.data.get("error"), r.data.get("kind"))]
+    blocked = [r for r in turns if r.phase == "fail" and (r.data.get("path") or is_lock_text(r.data.get("error")))]
     if blocked:
         return CheckResult(NAME, Verdict.VIOLATED, "a lock file blocked the next turn", tuple(r.i for r in blocked))
-    passed_at = max((r.i for r in turns if r.phase == "ok"), default=-1)
-    grants = holds(history)
-    left = [r.i for r in history if r.op == "leftover" and r.data.get("kind") == "lock" and r.i > passed_at]
-    if left:
-        paths = ", ".join(sorted({transcript_of(history[i].data.get("path")).rpartition("/")[2] for i in left}))
-        return CheckResult(NAME, Verdict.VIOLATED, f"a lock file was left behind: {paths}", tuple(left))
-    if passed_at < 0 and not any(r.op == "run.end" for r in history):
+    passed = [r for r in turns if r.phase == "ok"]
+    left = [r for r in history if r.op == "leftover" and r.data.get("kind") == "lock" and not _met(r, passed)]
+    if any(r.data.get("alive") is not False for r in left):
+        return CheckResult(NAME, Verdict.VIOLATED, f"left behind: {_names(left)}", tuple(r.i for r in left))
+    if not passed and not any(r.op == "run.end" for r in history):
         return CheckResult(NAME, Verdict.UNKNOWN, "the history stops before all was over")
-    if any(r.phase == "fail" for r in turns):
+    if len(passed) < len(turns):
         return CheckResult(NAME, Verdict.UNKNOWN, "the next turn failed, and not for a lock")
-    kept = tuple(h.granted.i for h in grants if max(h.blocks_until, h.granted.i) > max(passed_at, len(history)))
-    kept = tuple(i for i in kept if i > passed_at)
+    if left:
+        return CheckResult(NAME, Verdict.UNKNOWN, f"no next turn met what a dead owner left: {_names(left)}")
+    grants = holds(history)
+    kept = [h.granted for h in grants if h.blocks_until > len(history) and not _met(h.granted, passed)]
     if kept:
-        return CheckResult(NAME, Verdict.VIOLATED, "a lock was granted and never given back", kept)
+        witness = tuple(r.i for r in kept)
+        return CheckResult(NAME, Verdict.VIOLATED, f"never given back: {_names(kept)}", witness)
     if not grants:
         return CheckResult(NAME, Verdict.UNKNOWN, "no lock was ever taken")
-    how = "the next turn got its lock" if passed_at >= 0 else "every lock was given back"
+    how = "the next turn got its lock" if passed else "every lock was given back"
     return CheckResult(NAME, Verdict.HELD, how)
+
+
+def _met(record: Record, passed: Sequence[Record]) -> bool:
+    """A later next turn went through, on this path or without naming one."""
+    path = transcript_of(record.data.get("path"))
+    return any(r.i > record.i and transcript_of(r.data.get("path")) in ("", path) for r in passed)
+
+
+def _names(records: Sequence[Record]) -> str:
+    files = {transcript_of(r.data.get("path")).rpartition("/")[2] for r in records}
+    return "the lock of " + ", ".join(sorted(files))

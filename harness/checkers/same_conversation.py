@@ -17,8 +17,8 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
     """The answer stands in the conversation that was asked, after the user's message.
 
     A conversation is a session key. The session behind the key may have changed if the client forked it, and then
-    its transcript holds every user message of the session that was asked. UNKNOWN when nobody was answered, or nothing shows where the
-    answer went.
+    its transcript holds every user message of the session that was asked. UNKNOWN when nobody was answered, or
+    nothing shows where the answer went.
     """
     verdicts = [_of(history, r, facts) for r in results(history) if r.data.get("answered")]
     if not verdicts:
@@ -40,10 +40,10 @@ def _of(history: Sequence[Record], result: Record, facts: ScenarioFacts) -> Chec
     asked_id = accepted.data.get("session_id") if accepted is not None else None
     finals = {str(r.data.get("session_id")): r for r in history if r.op == "transcript.final"}
     answer, asked = finals.get(str(session_id or asked_id)), finals.get(str(asked_id))
-    if accepted is not None and session_id and asked_id and session_id != asked_id:
-        if not _forked(history, result, asked, answer):
-            finding = f"asked in session {asked_id}, answered in session {session_id}"
-            return CheckResult(NAME, Verdict.VIOLATED, finding, (accepted.i, result.i))
+    moved = accepted is not None and session_id and asked_id and session_id != asked_id
+    if moved and accepted is not None and not _forked(history, result, asked, answer):
+        finding = f"asked in session {asked_id}, answered in session {session_id}"
+        return CheckResult(NAME, Verdict.VIOLATED, finding, (accepted.i, result.i))
     return _placed(history, result, answer, facts) or _order(history, result, answer)
 
 

@@ -66,7 +66,7 @@ def _message_missing(history: Sequence[Record], finals: Sequence[Record], facts:
         texts = [
             str(text)
             for r in finals
-            if r.data.get("session_id") == session_id
+            if session_id in (None, "", r.data.get("session_id"))
             for text in r.data.get("user_messages", ())
         ]
         if not any(facts.message in text for text in texts):

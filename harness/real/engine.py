@@ -6,8 +6,9 @@ Theory of operation
     loop says so. A tick is a few real milliseconds, and that is how late the nemesis may come.
 
     Phases: models up -> gateway up -> client up (imported, waiting) -> **go**, which is nominal second 0 of the
-    history -> the client ends -> the gateway's own work settles -> SIGTERM, and SIGKILL if that is not enough ->
-    what is left is recorded.
+    history -> the client has told its result, or has died -> the gateway's own work settles -> SIGTERM, and SIGKILL
+    if that is not enough -> the client's process must be gone too -> what is left is recorded. (The result ends the
+    client's part, not its exit: an interpreter needs 0.1 real seconds to end, which the clock shows as several.)
 
     An actor that is not ready in time, a gateway that dies unasked before go, a client that never ends: these are
     failures of the harness or of the machine (``HarnessError``), not verdicts.
@@ -153,6 +154,7 @@ class _Live:
         self.schedule = Schedule(scenario.faults, Seeds(launch.seed).child("nemesis").stream("jitter"))
         self.go_s = clock.monotonic()
         self.client_ended_s = 0.0
+        self._told = False
         self._nemesis_acts = False
 
     # ----------------------------------------------------------------- phases
@@ -164,12 +166,15 @@ class _Live:
         client = await self._up("client")
         self._go(client)
         limit_real_s = self._clock.real_s(self._scenario.run_limit_s) + self._limits.run
-        await self._until(lambda: not client.alive, limit_real_s, "the client did not end")
-        self.client_ended_s = round(self._clock.monotonic() - self.go_s, 3)
+        await self._until(lambda: self._told or not client.alive, limit_real_s, "the client did not end")
+        if not self._told:
+            self.client_ended_s = round(self._clock.monotonic() - self.go_s, 3)
         await self._settle()
         self._nemesis_acts = False  # what it still has in mind can prove nothing any more
-        for name in ("gateway", "models"):
-            await self._stop(self._running[name])
+        await self._stop(self._running["gateway"])
+        if not await self._ends(client, self._limits.stop):
+            await self._end_by_force(client)
+        await self._stop(self._running["models"])
 
     def _go(self, client: Actor) -> None:
         self._tick()
@@ -198,9 +203,12 @@ class _Live:
             self._recorder.record("nemesis", action="resume", target=actor.name, pid=actor.pid)
         actor.signal(signal.SIGTERM)
         if not await self._ends(actor, self._stop_limit_real_s):
-            self._recorder.record("leftover", kind="process", path=actor.name, pid=actor.pid, alive=True)
-            actor.signal(signal.SIGKILL)
-            await self._ends(actor, self._stop_limit_real_s)
+            await self._end_by_force(actor)
+
+    async def _end_by_force(self, actor: Actor) -> None:
+        self._recorder.record("leftover", kind="process", path=actor.name, pid=actor.pid, alive=True)
+        actor.signal(signal.SIGKILL)
+        await self._ends(actor, self._limits.stop)
 
     @property
     def _stop_limit_real_s(self) -> float:
@@ -281,6 +289,8 @@ class _Live:
             self._open_runs.add(run_id)
         elif record.op == "gateway.final":
             self._open_runs.discard(run_id)
+        elif record.op == "client.result":
+            self._told, self.client_ended_s = True, round(record.t, 3)
 
     def record_exits(self) -> None:
         """Record each end of a process, once."""

@@ -38,12 +38,13 @@ _MERGE_TAG = "tag:yaml.org,2002:merge"
 class FieldError(ValueError):
     """Raised in a struct's ``__post_init__`` to blame one of its keys; ``convert`` turns it into a ScenarioError.
 
-    Fields: ``key`` (of the struct; empty: the struct itself), ``expected``, ``got``.
+    Fields: ``key`` (of the struct, or a path below it; empty: the struct itself), ``expected``, ``got``.
     """
 
-    def __init__(self, key: str, expected: str, got: object = None) -> None:
-        self.key, self.expected, self.got = key, expected, got
-        super().__init__(f"{key}: expected {expected}")
+    def __init__(self, key: str | KeyPath, expected: str, got: object = None) -> None:
+        self.key: KeyPath = key if isinstance(key, tuple) else (key,) if key else ()
+        self.expected, self.got = expected, got
+        super().__init__(f"{dotted(self.key)}: expected {expected}")
 
 
 @dataclass(frozen=True)
@@ -250,8 +251,7 @@ def _explained(
     kinds = _kinds_at(inspect.type_info(type_), path)
     if isinstance(error.__cause__, FieldError):
         blame = error.__cause__
-        key_path = (*at, *path, *((blame.key,) if blame.key else ()))
-        return document.error(key_path, blame.expected, blame.got)
+        return document.error((*at, *path, *blame.key), blame.expected, blame.got)
     if unknown := _UNKNOWN.search(sentence):
         names = sorted({f.encode_name for kind in kinds if isinstance(kind, inspect.StructType) for f in kind.fields})
         return document.error((*at, *path, unknown["name"]), f"one of: {', '.join(names)}", unknown["name"])

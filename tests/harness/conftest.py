@@ -67,6 +67,12 @@ def small() -> Callable[..., Scenario]:
 
 
 @pytest.fixture
+def stand_ins() -> type[StandIns]:
+    """Makes the programs of a run; ``stand_ins(gateway_does="dies")``."""
+    return StandIns
+
+
+@pytest.fixture
 def no_orphans() -> Iterator[Callable[[], list[int]]]:
     """Living processes that carry any run's mark and did not exist before; the test fails if one remains."""
     before = set(_marked())
@@ -82,7 +88,11 @@ def _marked() -> list[int]:
     found = []
     for process in psutil.process_iter():
         try:
-            if process.status() != psutil.STATUS_ZOMBIE and MARK_KEY in process.environ() and process.pid != os.getpid():
+            if (
+                process.status() != psutil.STATUS_ZOMBIE
+                and MARK_KEY in process.environ()
+                and process.pid != os.getpid()
+            ):
                 found.append(process.pid)
         except psutil.Error:
             continue

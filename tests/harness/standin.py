@@ -102,6 +102,9 @@ def client(ready: int, go: int, behaviour: str) -> None:
     print(json.dumps({"waited_s": now() - began, "environment": dict(os.environ)}))
     record("client.result", answered=True, reply="hi", exit_code=0, session_id="s", session_key="agent:main:main",
            transport="embedded", duplicate_possible=False, degraded=False)  # fmt: skip
+    sys.stdout.flush()
+    while behaviour == "stays":
+        time.sleep(0.01)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+
 from lockjaw.documents import FieldError
 from lockjaw.harness.nemesis import Fault, Schedule
 from lockjaw.harness.pattern import Pattern

@@ -123,7 +123,9 @@ def test_unknown_tool_gets_an_error_result_and_is_not_run() -> None:
 
 def test_call_with_broken_arguments_gets_an_error_result_and_is_not_run() -> None:
     turn = started()
-    effects = turn.model_replied(reply(call("a"), stop="toolUse", invalid_arguments={"a": '{"command": "rm -rf /t'}), 20)
+    effects = turn.model_replied(
+        reply(call("a"), stop="toolUse", invalid_arguments={"a": '{"command": "rm -rf /t'}), 20
+    )
     assert not any(isinstance(effect, RunTool) for effect in effects)
     assert "no JSON object" in appended(effects)[1]["content"][0]["text"]
 

@@ -394,3 +394,27 @@ def test_whatever_a_file_holds_it_opens_and_can_be_continued(
     again = open_transcript(file)
     assert again.backup is None
     assert again.context() == transcript.context()
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["fails", "killed"])
+def test_a_fork_that_dies_at_any_step_is_whole_or_not_there(
+    tmp_path: Path, open_transcript: OpenTranscript, data: Path, kill: bool
+) -> None:
+    file = tmp_path / "s.jsonl"
+    file.write_bytes((data / "chain-2026.4.8.jsonl").read_bytes())
+    transcript = open_transcript(file)
+    outcomes = []
+    for step in range(40):
+        target = tmp_path / f"fork-{step}.jsonl"
+        with Faults(step, kill=kill) as faults:
+            try:
+                transcript.fork(target, "fork")
+            except (OSError, Killed):
+                pass
+        assert not target.exists() or read_entries(target).entries == transcript.entries
+        outcomes.append(target.exists())
+        if not faults.fired:
+            break
+    assert outcomes[0] is False
+    assert outcomes[-1] is True
+    assert len(outcomes) > 10  # a write for each line, then flush and rename

@@ -561,3 +561,22 @@ def test_a_fork_never_overwrites(file: Path, open_transcript: OpenTranscript) ->
     with pytest.raises(LocalError, match="exists already"):
         source.fork(file, "s")
     assert file.read_bytes() == before
+
+
+def test_entries_without_a_header_get_one_before_them_and_keep_every_byte(
+    data: Path, file: Path, open_transcript: OpenTranscript
+) -> None:
+    """The real program takes a file whose first line is no header for empty, and writes over it."""
+    content = b"".join((data / "chain-2026.4.8.jsonl").read_bytes().splitlines(keepends=True)[1:])
+    file.parent.mkdir()
+    file.write_bytes(content)
+    transcript = open_transcript(file, session_id="mine")
+    header, rest = file.read_bytes().split(b"\n", 1)
+    assert rest == content
+    assert list(json.loads(header)) == ["type", "version", "id", "timestamp", "cwd"]
+    assert json.loads(header)["id"] == "mine"
+    assert transcript.backup is not None
+    assert transcript.backup.read_bytes() == content
+    transcript.append_custom("x", {})
+    assert [line["type"] for line in lines_of(file)].count("session") == 1
+    assert open_transcript(file).backup is None

@@ -126,7 +126,7 @@ class Connection:
                 if isinstance(error, ConnectionLost):
                     lost = error
                 elif error is not None:
-                    raise error  # a bug of ours: loud, after the cleanup below
+                    _report("a gateway connection failed", error)  # a bug of ours, or of a transport: loud
         finally:
             for task in tasks:
                 task.cancel()
@@ -198,8 +198,11 @@ class Connection:
         try:
             listener(value)
         except Exception as error:  # a listener's fault must not lose the connection for everybody else
-            context = {"message": "a gateway client's listener failed", "exception": error}
-            asyncio.get_running_loop().call_exception_handler(context)
+            _report("a gateway client's listener failed", error)
+
+
+def _report(message: str, error: BaseException) -> None:
+    asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
 
 
 def _resolve(future: asyncio.Future[Any] | None, value: object) -> None:

@@ -456,12 +456,14 @@ def agent_main(settings: Settings, request: AgentRequest, *, ready_fd: int | Non
     clock = ScaledClock.from_environment()
     recorder = recorder_from_environment(os.environ, clock)
 
+    # Everything that takes time is made before "ready": the user's clock starts with the first step of the turn.
+    models = ModelClient(settings.providers, clock=clock)
+    client = TurnClient(
+        settings, request, clock=clock, recorder=recorder, models=models,
+        say=lambda line: print(line, file=sys.stderr, flush=True),
+    )  # fmt: skip
+
     async def command() -> AgentOutcome:
-        models = ModelClient(settings.providers, clock=clock)
-        client = TurnClient(
-            settings, request, clock=clock, recorder=recorder, models=models,
-            say=lambda line: print(line, file=sys.stderr, flush=True),
-        )  # fmt: skip
         task = asyncio.ensure_future(client.run())
         stopped: list[signal.Signals] = []
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lockjaw.errors import ModelFailure
+from lockjaw.runner.failover import classify
 from lockjaw.runner.turn import text_of, zero_usage
+from lockjaw.settings import BEHAVIOURS
 
 THINKING_KEYS = ("reasoning_content", "reasoning", "reasoning_text")
 
@@ -98,13 +100,14 @@ class Partial:
         """Add one chunk (or one whole, unstreamed answer); what is new in it.
 
         Raises:
-            ModelFailure: the chunk is no object, or reports an error. ``reason`` is left ``unknown`` and the
-                message is the server's: the caller classifies.
+            ModelFailure: the chunk is no object, or reports an error (with the server's message).
         """
         if not isinstance(chunk, dict):
-            raise ModelFailure("malformed stream chunk: not a JSON object")
+            raise ModelFailure("unreadable stream chunk: not a JSON object")
         if chunk.get("error"):
-            raise ModelFailure(error_text(chunk) or "the stream reported an error")
+            text, status = error_text(chunk) or "the stream reported an error", error_status(chunk)
+            reason = classify(text, status, error_code(chunk), behaviour=BEHAVIOURS["takeover"])
+            raise ModelFailure(text, reason or "unknown", status=status)
         if isinstance(chunk.get("id"), str):
             self.response_id = self.response_id or chunk["id"]
         choices = chunk.get("choices")
@@ -216,6 +219,13 @@ def error_code(body: object) -> str | None:
     if not isinstance(error, dict):
         return None
     return next((error[key] for key in ("code", "type", "status") if isinstance(error.get(key), str)), None)
+
+
+def error_status(body: object) -> int | None:
+    """The HTTP status that an error object names: proxies report the status behind them within a 200 stream."""
+    error = body.get("error") if isinstance(body, dict) else None
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, int) and 400 <= code <= 599 else None
 
 
 def _text_part(kind: str, pieces: list[str]) -> dict[str, Any]:

@@ -221,10 +221,11 @@ class EmbeddedRunner:
             )
             if self.behaviour.run_timeout_ends_chain:
                 raise AttemptTimedOut(limit_s)
+            requested = plan.model or self.settings.candidates[0]  # upstream names the chain's first, whoever failed
             raw = " rawError=Request was aborted" if seen_aborted and self.behaviour.shows_raw_error else ""
             self._log(
                 f"[{tag}] embedded run failover decision: runId={plan.run_id} stage=assistant "
-                f"decision=fallback_model reason=timeout {self.behaviour.failover_source_key}={ref} profile=-{raw}"
+                f"decision=fallback_model reason=timeout {self.behaviour.failover_source_key}={requested} profile=-{raw}"
             )
             text = "Request was aborted" if seen_aborted else "LLM request timed out."
             raise ModelFailure(text, "timeout", provider=ref.provider, model=ref.model)

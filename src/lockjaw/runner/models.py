@@ -293,7 +293,7 @@ def _json(text: str | bytes) -> object:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ModelFailure(f"malformed stream chunk: {text[:200]!r}") from error
+        raise ModelFailure(f"unreadable stream chunk: {text[:200]!r}") from error
 
 
 def _without_key(text: str, provider: Provider) -> str:

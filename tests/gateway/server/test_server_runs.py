@@ -339,14 +339,11 @@ async def test_wait_and_timeouts_take_numbers_beyond_every_timer(rig):
     async with rig() as r:
         client = await r.client()
         waiting = await client.request("agent.wait", {"runId": "run-1", "timeoutMs": 10**400})
-        request = await client.request("agent", r.agent(timeout=10**400))
-        for answer in (await client.response(request), await client.response(request) if False else None):
-            assert answer is None or "ok" in answer
-        if len(r.turn.steps) or (await client.call("status"))["payload"]["runs"]:
-            step = await r.turn.next()
-            assert step.request.timeout_s == 2_147_000.0
-            step.answer()
-            assert (await client.response(waiting))["payload"]["status"] == "ok"
+        assert (await client.call("agent", r.agent(timeout=10**400)))["ok"]
+        step = await r.turn.next()
+        assert step.request.timeout_s == 2_147_000.0
+        step.answer()
+        assert (await client.response(waiting))["payload"]["status"] == "ok"
 
 
 # --------------------------------------------------------------------------- aborts

@@ -1,0 +1,550 @@
+"""The mock gateway: a WebSocket server that performs a script, for our client and for real OpenClaw clients.
+
+It says what a gateway says (``gateway_answers``) when the script (``gateway_script``) says so, runs no turn and holds
+no lock. Calls that the script does not mention get the answer that a healthy gateway would give.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+import msgspec
+from lockjaw.fakes import gateway_answers as say
+from lockjaw.fakes.gateway_auth import check_connect
+from lockjaw.fakes.gateway_runs import Call, Connection, Run, Runs
+from lockjaw.fakes.gateway_script import (
+    DEFAULT_TEXT,
+    Action,
+    Close,
+    Drop,
+    Effects,
+    Event,
+    Failure,
+    Final,
+    GatewayScript,
+    Malformed,
+    MethodStep,
+    Rejection,
+    Reply,
+    SeqGap,
+    StepCounter,
+    actions,
+    load_gateway_script,
+)
+from lockjaw.fakes.journal import Journal, Listener, redacted
+from lockjaw.fakes.serving import Ready, bind, require_loopback, serve_until_signal
+from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
+
+from lockjaw.clock import Clock, ScaledClock
+from lockjaw.history import NullRecorder, Recorder
+from lockjaw.seeds import Seeds, uuid4
+
+_PREAUTH_BYTES = 65_536
+_WAIT_MS = 30_000  # agent.wait without timeoutMs
+_KEPT_PROBLEMS = 1000
+
+
+class _Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="req"):
+    id: str
+    method: str
+    params: Any = None
+
+
+_decode = msgspec.json.Decoder(_Request).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class MockGateway:
+    """Serves one script.
+
+    Args:
+        script: see ``load_gateway_script``.
+        recorder: gets ``gateway.accepted``, ``gateway.final`` and ``gateway.abort``.
+        journal: file for JSON lines, appended: every frame in and out, secrets replaced.
+        seed: root of all ids.
+        on_entry: sees each journal entry as it is written.
+    """
+
+    def __init__(
+        self,
+        script: GatewayScript,
+        *,
+        clock: Clock | None = None,
+        recorder: Recorder | None = None,
+        journal: str | Path | None = None,
+        seed: int = 0,
+        on_entry: Listener | None = None,
+    ) -> None:
+        self._script = script
+        self._clock = clock or ScaledClock.start()
+        self._recorder = recorder or NullRecorder()
+        self._journal = Journal(journal, self._clock, on_entry)
+        self._ids = Seeds(seed).child("mock-gateway").stream("ids")
+        self._connects = StepCounter("connect", script.connect)
+        self._methods = {name: StepCounter(f"methods.{name}", steps) for name, steps in script.methods.items()}
+        self._runs = Runs()
+        self._issued: set[str] = set()
+        self._connections: set[Connection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._problems: list[str] = []
+        self._numbers = self._seq = 0
+        self._began = self._clock.monotonic()
+        self._server: Server | None = None
+        self.host, self.port = "", 0
+
+    # ------------------------------------------------------------------ life
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0, *, allow_remote: bool = False) -> int:
+        """Listen; returns the bound port.
+
+        Raises:
+            LocalError: the port is taken, or the address is not loopback and ``allow_remote`` is not set.
+        """
+        require_loopback(host, allow_remote=allow_remote)
+        self._server = await bind(
+            lambda: serve(
+                self._serve,
+                host,
+                port,
+                compression=None,
+                max_size=say.MAX_PAYLOAD_BYTES,
+                ping_interval=None,
+                close_timeout=2.0,
+            ),
+            host,
+            port,
+        )
+        self.host, self.port = host, next(iter(self._server.sockets)).getsockname()[1]
+        self._began = self._clock.monotonic()
+        if self._script.ticks:
+            self._spawn(self._tick())
+        return self.port
+
+    async def stop(self) -> None:
+        """Drop every connection (the clients see 1006) and every run. Idempotent."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._server is not None:
+            for connection in list(self._connections):
+                connection.socket.transport.abort()
+            self._server.close()
+            await self._server.wait_closed()
+            self._server = None
+        self._journal.close()
+
+    async def __aenter__(self) -> MockGateway:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"ws://{host}:{self.port}"
+
+    def verify(self, *, strict: bool = False) -> list[str]:
+        """What did not go by the script, one sentence each. ``strict``: unused steps as well."""
+        counters = (self._connects, *self._methods.values()) if strict else ()
+        return [*self._problems, *(problem for counter in counters for problem in counter.unused())]
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._reap)
+        return task
+
+    def _reap(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._note(f"defect of the mock gateway: {error!r}")
+
+    async def _tick(self) -> None:
+        interval_s = self._script.tick_interval_ms / 1000
+        due = self._began
+        while True:
+            due += interval_s
+            await self._clock.sleep(due - self._clock.monotonic())
+            self._broadcast("tick", {"ts": self._clock.wall_ms()})
+
+    # ------------------------------------------------------------------ one connection
+
+    async def _serve(self, socket: ServerConnection) -> None:
+        self._numbers += 1
+        connection = Connection(self._numbers, socket, uuid4(self._ids))
+        self._journal.write("open", conn=connection.number)
+        self._connections.add(connection)
+        try:
+            await self._shake_hands(connection)
+            async for text in socket:
+                await self._receive(connection, text)
+        except ConnectionClosed:
+            pass  # the close is in the journal below, whoever began it
+        finally:
+            self._connections.discard(connection)
+            code, reason = socket.close_code, socket.close_reason
+            self._journal.write("close", conn=connection.number, code=code, reason=reason)
+
+    async def _shake_hands(self, connection: Connection) -> None:
+        """Up to hello-ok. Returns too when the script withholds it: then calls are read and not answered."""
+        step = self._script.connect[self._connects.take()]
+        if not step.no_challenge:
+            challenge = {"nonce": connection.nonce, "ts": self._clock.wall_ms()}
+            await self._send(connection, say.event("connect.challenge", challenge))
+        text = await connection.socket.recv()
+        request = await self._first_request(connection, text)
+        if request is None or step.no_challenge or step.no_hello:
+            return
+        await self._clock.sleep(step.after_s)
+        if step.close is not None:
+            await self._clock.sleep(step.close.after_s)
+            await self._close(connection, step.close)
+        elif step.drop is not None:
+            await self._clock.sleep(step.drop.after_s)
+            self._drop(connection)
+        elif (rejection := step.reject or self._unacceptable(connection, request)) is not None:
+            await self._reject(connection, request.id, rejection)
+        else:
+            await self._send(connection, say.response(request.id, say.laid_over(self._hello(request), step.hello)))
+            connection.ready = True
+            if step.then is not None:
+                call = Call(connection, request.id, "connect", _params(request), self._clock.monotonic())
+                self._spawn(self._perform_all(call, step.then))
+
+    async def _first_request(self, connection: Connection, text: str | bytes) -> _Request | None:
+        self._saw(connection, text)
+        close, answer, request = None, None, None
+        if len(text) > _PREAUTH_BYTES:
+            close = Close(code=1009, reason="preauth payload too large")
+        else:
+            try:
+                request = _decode(text)
+            except msgspec.ValidationError:
+                close = Close(code=1008, reason="invalid request frame")
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                close = Close(code=1000)
+        if request is not None and request.method != "connect":
+            close = Close(code=1008, reason="invalid handshake: first request must be connect")
+            answer = say.invalid(request.id, close.reason)
+        if close is None:
+            return request
+        self._note(f"connection {connection.number}: {close.reason or 'unreadable JSON before connect'}")
+        if answer is not None:
+            await self._send(connection, answer)
+        await connection.socket.close(close.code, close.reason)
+        return None
+
+    def _unacceptable(self, connection: Connection, request: _Request) -> Rejection | None:
+        params, ours = _params(request), self._script.protocol
+        lowest, highest = params.get("minProtocol"), params.get("maxProtocol")
+        if not isinstance(lowest, int) or not isinstance(highest, int):
+            return Rejection(message="invalid connect params: at root: minProtocol and maxProtocol are required")
+        if not lowest <= ours <= highest:
+            return Rejection(message="protocol mismatch", details={"expectedProtocol": ours}, close_code=1002)
+        if not self._script.strict_auth:
+            return None
+        return check_connect(
+            params,
+            token=self._script.token,
+            issued=self._issued,
+            nonce=connection.nonce,
+            now_ms=self._clock.wall_ms(),
+        )
+
+    async def _reject(self, connection: Connection, request_id: str, rejection: Rejection) -> None:
+        await self._clock.sleep(rejection.after_s)
+        await self._send(connection, say.refusal(request_id, rejection))
+        await connection.socket.close(rejection.close_code, _cut(rejection.message))
+
+    def _hello(self, request: _Request) -> dict[str, Any]:
+        params = _params(request)
+        token = None
+        if isinstance(params.get("device"), dict):
+            token = uuid4(self._ids)
+            self._issued.add(token)
+        return say.hello(
+            self._script,
+            conn_id=uuid4(self._ids),
+            uptime_ms=round((self._clock.monotonic() - self._began) * 1000),
+            role=str(params.get("role") or "operator"),
+            scopes=params.get("scopes") or [],
+            device_token=token,
+        )
+
+    # ------------------------------------------------------------------ calls
+
+    async def _receive(self, connection: Connection, text: str | bytes) -> None:
+        self._saw(connection, text)
+        if not connection.ready:
+            return  # hello was withheld: a mute gateway
+        try:
+            request = _decode(text)
+        except msgspec.ValidationError as error:
+            self._note(f"connection {connection.number}: invalid request frame: {error}")
+            await self._send(connection, say.invalid("invalid", f"invalid request frame: {error}"))
+            return
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            self._note(f"connection {connection.number}: a frame that is not JSON")
+            return
+        call = Call(connection, request.id, request.method, _params(request), self._clock.monotonic())
+        counter = self._methods.get(request.method)
+        if request.method == "agent":
+            await self._agent(call, counter)
+        elif counter is not None:
+            step = self._script.methods[request.method][counter.take()]
+            self._spawn(self._perform_all(call, step))
+        else:
+            self._spawn(self._answer_by_default(call))
+
+    async def _agent(self, call: Call, counter: StepCounter | None) -> None:
+        run_id, message = call.params.get("idempotencyKey"), call.params.get("message")
+        if not isinstance(run_id, str) or not run_id or not isinstance(message, str) or not message:
+            text = "invalid agent params: at root: message and idempotencyKey are required"
+            await self._send(call.connection, say.invalid(call.request_id, text))
+            return
+        known = self._runs.get(run_id)
+        accepted = {"runId": run_id, "status": "accepted", "acceptedAt": self._clock.wall_ms()}
+        if known is not None:  # the same key again: what is stored is sent, and nothing runs
+            stored = {"id": call.request_id, **known.final} if known.final is not None else None
+            await self._send(call.connection, stored or say.response(call.request_id, accepted))
+            return
+        step = MethodStep() if counter is None else self._script.methods["agent"][counter.take()]
+        session_key = call.params.get("sessionKey") or f"agent:{call.params.get('agentId') or 'main'}:main"
+        session_id = _session_id(session_key)
+        run = Run(call, run_id, session_key, session_id, message, self._clock.wall_ms())
+        self._runs.add(run)
+        if step.accept is not False:
+            self._recorder.record("gateway.accepted", run_id=run_id, session_key=session_key, session_id=session_id)
+            await self._send(call.connection, say.response(call.request_id, accepted))
+            self._agent_event(run, "lifecycle", {"phase": "start", "startedAt": run.started_ms})
+        run.task = self._spawn(self._perform_all(call, step, run))
+
+    async def _answer_by_default(self, call: Call) -> None:
+        params, now = call.params, self._clock.wall_ms()
+        match call.method:
+            case "agent.wait":
+                payload = await self._wait_for(params)
+            case "chat.abort":
+                stopped = await self._abort(params.get("sessionKey"), params.get("runId"))
+                payload = {"ok": True, "aborted": bool(stopped), "runIds": stopped}
+            case "sessions.abort":
+                stopped = await self._abort(params.get("key"), params.get("runId"))
+                status = "aborted" if stopped else "no-active-run"
+                payload = {"ok": True, "abortedRunId": stopped[0] if stopped else None, "status": status}
+            case "chat.send":
+                payload = {"runId": params.get("idempotencyKey"), "status": "started"}
+            case "chat.history":
+                payload = self._history(params.get("sessionKey"))
+            case "sessions.list":
+                payload = {"ts": now, "count": 0, "sessions": []}
+            case "health":
+                payload = {"ok": True, "ts": now}
+            case "status":
+                payload = {"version": self._script.version}
+            case _:
+                self._note(f"connection {call.connection.number}: unknown method: {call.method[:100]}")
+                await self._send(call.connection, say.invalid(call.request_id, f"unknown method: {call.method}"))
+                return
+        await self._send(call.connection, say.response(call.request_id, payload))
+        if call.method == "chat.send":
+            done = {"runId": params.get("idempotencyKey"), "sessionKey": params.get("sessionKey"), "seq": 1}
+            message = say.message("assistant", DEFAULT_TEXT, now)
+            self._broadcast("chat", {**done, "state": "final", "message": message})
+
+    async def _wait_for(self, params: dict[str, Any]) -> dict[str, Any]:
+        limit_ms = params.get("timeoutMs", _WAIT_MS)
+        run = self._runs.get(params.get("runId"))
+        if run is None:
+            await self._clock.sleep(limit_ms / 1000)
+            return {"runId": params.get("runId"), "status": "timeout"}
+        try:
+            async with asyncio.timeout(self._clock.real_s(limit_ms / 1000)):
+                await run.ended.wait()
+        except TimeoutError:
+            pass  # "not yet" is an answer, not an error
+        return run.waited()
+
+    async def _abort(self, session_key: object, run_id: object) -> list[str]:
+        stopped = self._runs.active(session_key, run_id)
+        for run in stopped:
+            self._recorder.record("gateway.abort", run_id=run.run_id, origin="rpc")
+            if run.task is not None:
+                run.task.cancel()
+            payload = {"runId": run.run_id, "status": "timeout", "summary": "aborted", "stopReason": "rpc"}
+            await self._end(run, say.response(run.call.request_id, payload), None)
+        return [run.run_id for run in stopped]
+
+    def _history(self, session_key: object) -> dict[str, Any]:
+        messages = []
+        for run in self._runs.of_session(session_key):
+            messages.append(say.message("user", run.message, run.started_ms))
+            if run.text is not None:
+                messages.append(say.message("assistant", run.text, run.ended_ms))
+        return {"sessionKey": session_key, "sessionId": _session_id(str(session_key)), "messages": messages}
+
+    # ------------------------------------------------------------------ performing
+
+    async def _perform_all(self, call: Call, step: MethodStep | Effects, run: Run | None = None) -> None:
+        """Every action of a step at its instant. What happens to a run does not depend on its connection."""
+        todo: list[Action] = actions(step)
+        default = isinstance(step, MethodStep) and step.answers_by_default
+        if default and run is not None:
+            todo.append(Final(after_s=max((action.after_s for action in todo), default=0.0)))
+        for action in todo:
+            await self._clock.sleep(call.began + action.after_s - self._clock.monotonic())
+            await self._perform(call, action, run)
+        if default and run is None:
+            await self._answer_by_default(call)
+
+    async def _perform(self, call: Call, action: Action, run: Run | None) -> None:
+        connection = call.connection
+        match action:
+            case Event(event=name, payload=payload):
+                self._broadcast(name, self._fill(call, payload))
+            case SeqGap(skip=skip):
+                self._seq += skip
+                self._broadcast("tick", {"ts": self._clock.wall_ms()})
+            case Malformed(text=text):
+                await self._send_text(connection, text, {"raw": text})
+            case Reply(payload=payload):
+                await self._answer(call, run, say.response(call.request_id, self._fill(call, payload)))
+            case Failure(message=message):
+                payload = None if run is None else {"runId": run.run_id, "status": "error", "summary": message}
+                await self._answer(call, run, say.refusal(call.request_id, action, payload))
+            case Final():
+                assert run is not None, "checked when the script was read: final stands under agent only"
+                took_ms = round((self._clock.monotonic() - call.began) * 1000)
+                payload = say.final_payload(run.run_id, action, session_id=run.session_id, duration_ms=took_ms)
+                await self._end(run, say.response(call.request_id, payload), action.text, copies=action.copies)
+            case Close():
+                await self._close(connection, action)
+            case Drop():
+                self._drop(connection)
+
+    async def _answer(self, call: Call, run: Run | None, frame: dict[str, Any]) -> None:
+        if run is None:
+            await self._send(call.connection, frame)
+        else:
+            await self._end(run, frame, None)
+
+    async def _end(self, run: Run, frame: dict[str, Any], text: str | None, *, copies: int = 1) -> None:
+        """End a run: remember it first, then say it. A run ends once."""
+        ended_ms = self._clock.wall_ms()
+        if not run.end(frame, ended_ms, text):
+            return
+        payload = frame.get("payload")
+        status = payload.get("status") if isinstance(payload, dict) else None
+        self._recorder.record("gateway.final", run_id=run.run_id, status=status or "ok")
+        if text is not None:
+            self._agent_event(run, "assistant", {"text": text, "delta": text})
+        if "error" in frame:
+            self._agent_event(
+                run, "lifecycle", {"phase": "error", "error": frame["error"]["message"], "endedAt": ended_ms}
+            )
+        else:
+            self._agent_event(run, "lifecycle", {"phase": "end", "endedAt": ended_ms})
+        for _ in range(copies):
+            await self._send(run.call.connection, frame)
+
+    def _fill(self, call: Call, payload: Any) -> Any:
+        run_id = call.params.get("runId", call.params.get("idempotencyKey"))
+        return say.filled(payload, {**call.params, "runId": run_id, "now": self._clock.wall_ms()})
+
+    async def _close(self, connection: Connection, close: Close) -> None:
+        await connection.socket.close(close.code, close.reason)
+
+    def _drop(self, connection: Connection) -> None:
+        self._journal.write("drop", conn=connection.number)
+        connection.socket.transport.abort()
+
+    # ------------------------------------------------------------------ frames
+
+    def _agent_event(self, run: Run, stream: str, data: dict[str, Any]) -> None:
+        run.seq += 1
+        payload = {"runId": run.run_id, "seq": run.seq, "stream": stream, "ts": self._clock.wall_ms(), "data": data}
+        self._broadcast("agent", payload | {"sessionKey": run.session_key})
+
+    def _broadcast(self, name: str, payload: Any) -> None:
+        """Tell everyone, and wait for nobody: a client that does not read must not hold up the others."""
+        listeners = [connection for connection in self._connections if connection.ready]
+        if not listeners:
+            return  # as on the real gateway, sequence numbers count only while somebody is connected
+        self._seq += 1
+        frame = say.event(name, payload, self._seq)
+        for connection in listeners:
+            self._journal.write("out", conn=connection.number, frame=redacted(frame))
+        broadcast([connection.socket for connection in listeners], _encode(frame).decode())
+
+    async def _send(self, connection: Connection, frame: dict[str, Any]) -> None:
+        await self._send_text(connection, _encode(frame).decode(), {"frame": redacted(frame)})
+
+    async def _send_text(self, connection: Connection, text: str, shown: dict[str, Any]) -> None:
+        if connection.socket.state is not State.OPEN:
+            self._journal.write("undelivered", conn=connection.number, **shown)
+            return
+        self._journal.write("out", conn=connection.number, **shown)
+        try:
+            await connection.socket.send(text)
+        except ConnectionClosed:
+            self._journal.write("undelivered", conn=connection.number, **shown)
+
+    def _saw(self, connection: Connection, text: str | bytes) -> None:
+        try:
+            shown = {"frame": redacted(msgspec.json.decode(text))}
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            shown = {"bytes": len(text)}  # not shown: it might hold a secret where we cannot find it
+        self._journal.write("in", conn=connection.number, **shown)
+
+    def _note(self, text: str) -> None:
+        if len(self._problems) < _KEPT_PROBLEMS:
+            self._problems.append(text)
+        self._journal.write("error", error=text)
+
+
+def _params(request: _Request) -> dict[str, Any]:
+    return request.params if isinstance(request.params, dict) else {}
+
+
+def _session_id(session_key: str) -> str:
+    """The same session for the same key, whatever else happened."""
+    return str(uuid5(NAMESPACE_URL, session_key))
+
+
+def _cut(reason: str) -> str:
+    """A close frame holds at most 123 bytes of reason; the real gateway cuts at 120."""
+    return reason.encode()[:120].decode(errors="ignore")
+
+
+async def serve_gateway(
+    script: str | Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    journal: str | Path | None = None,
+    ready: Ready | None = None,
+    clock: Clock | None = None,
+    recorder: Recorder | None = None,
+    seed: int = 0,
+    allow_remote: bool = False,
+) -> None:
+    """Serve a script file until SIGTERM or SIGINT; then return.
+
+    Args:
+        ready: told ``(pid, port)`` once the server listens and signals end it in order.
+
+    Raises:
+        ScenarioError: the script is malformed. LocalError: the address cannot be bound.
+    """
+    server = MockGateway(load_gateway_script(script), clock=clock, recorder=recorder, journal=journal, seed=seed)
+    await serve_until_signal(server, host, port, allow_remote=allow_remote, ready=ready)

@@ -1,0 +1,159 @@
+"""Live owners that are paused, fenced and resumed, in processes of their own."""
+
+import json
+
+import pytest
+
+from lockjaw.locking import Fenced, HeldLock, LockStateError, SessionLock, SessionLocked, inspect_lock
+
+pytestmark = pytest.mark.real
+
+
+def test_paused_owner_is_never_robbed(actor, clock, session_file, lock_file):
+    owner = actor()
+    owner.do("acquire", file=str(session_file), max_hold_s=0.001)
+    body = json.loads(lock_file.read_text())
+    owner.pause()
+    # As old as can be: neither the body's nor the file's age counts.
+    lock_file.touch()
+    with pytest.raises(SessionLocked, match=f"pid={owner.pid} .*Process {owner.pid} is alive"):
+        SessionLock(session_file, timeout=0.3, clock=clock).acquire()
+    owner.resume()
+    assert owner.do("append", to=str(session_file), text="mine")["ok"]
+    assert json.loads(lock_file.read_text()) == body
+    assert owner.do("release")["ok"]
+    assert not lock_file.exists()
+
+
+async def test_paused_owner_that_was_fenced_can_neither_append_nor_remove(actor, clock, session_file, lock_file):
+    owner = actor()
+    assert owner.do("acquire", file=str(session_file))["generation"] == 1
+    owner.pause()
+    lock = SessionLock(session_file, clock=clock)
+    held = await lock.fence_async()
+    assert held.generation == 2
+    with held.section():
+        session_file.write_text("successor\n")
+    owner.resume()
+    refused = owner.do("append", to=str(session_file), text="zombie")
+    assert (refused["ok"], refused["error"]) == (False, "Fenced")
+    assert "generation 1 was superseded by 2" in refused["text"]
+    owner.do("release")
+    assert session_file.read_text() == "successor\n"
+    assert lock_file.exists()
+    with held.section():  # the old owner's release has taken nothing from us
+        pass
+    await lock.release_async()
+    assert not lock_file.exists()
+
+
+async def test_owner_paused_inside_its_append_cannot_be_fenced(actor, clock, session_file):
+    owner = actor()
+    owner.do("acquire", file=str(session_file))
+    owner.do("enter")
+    owner.pause()
+    with pytest.raises(LockStateError, match="frozen inside its append section"):
+        await SessionLock(session_file, clock=clock).fence_async()
+    with pytest.raises(SessionLocked, match=f"paused inside the lock's section; the last owner is pid {owner.pid}"):
+        SessionLock(session_file, timeout=0.1, clock=clock).acquire()
+    owner.resume()
+    assert owner.do("leave")["ok"]
+    assert owner.do("append", to=str(session_file), text="x")["ok"]  # nobody had raised the generation
+
+
+async def test_holder_whose_section_is_held_by_a_paused_process_refuses_to_write(actor, clock, session_file):
+    """A paused owner that was fenced before it froze inside cannot exist; a paused contender can."""
+    lock = SessionLock(session_file, clock=clock)
+    held = lock.acquire()
+    intruder = actor()
+    # The intruder owns another generation's bytes of the same guard: its own lock, renamed onto ours.
+    other = session_file.with_name("other.jsonl")
+    intruder.do("acquire", file=str(other))
+    intruder.do("enter")
+    intruder.pause()
+    guard = session_file.with_name("s.jsonl.guard")
+    session_file.with_name("other.jsonl.guard").replace(guard)
+    assert isinstance(held, HeldLock)
+    with pytest.raises(SessionLocked):
+        SessionLock(session_file, timeout=0.1, clock=clock).acquire()
+    intruder.resume()
+    intruder.do("leave")
+    lock.release()
+
+
+async def test_fencing_twice_leaves_only_the_newest_owner(clock, session_file, lock_file):
+    locks = [SessionLock(session_file, clock=clock) for _ in range(3)]
+    first = locks[0].acquire()
+    second = await locks[1].fence_async()
+    third = await locks[2].fence_async()
+    assert (first.generation, second.generation, third.generation) == (1, 2, 3)
+    for loser in (first, second):
+        with pytest.raises(Fenced) as caught, loser.section():
+            pytest.fail("a superseded owner entered the section")
+        assert (caught.value.generation, caught.value.current) == (loser.generation, 3)
+    locks[0].release()
+    locks[1].release()
+    with third.section():
+        assert lock_file.exists()
+    locks[2].release()
+    assert not lock_file.exists()
+
+
+async def test_lock_freed_by_the_successor_is_free_although_the_fenced_owner_lives(clock, session_file):
+    fenced, successor = SessionLock(session_file, clock=clock), SessionLock(session_file, clock=clock)
+    fenced.acquire()
+    await successor.fence_async()
+    successor.release()
+    with SessionLock(session_file, timeout=0.0, clock=clock) as held:
+        assert held.generation == 3
+        fenced.release()
+        with held.section():
+            pass
+
+
+async def test_waiter_on_a_fenced_owner_gets_the_lock_when_the_successor_releases(actor, clock, session_file):
+    owner, waiter = SessionLock(session_file, clock=clock), actor()
+    owner.acquire()
+    waiter.send("acquire", file=str(session_file), timeout=30.0)
+    assert waiter.silent_for(0.1)
+    successor = SessionLock(session_file, clock=clock)
+    await successor.fence_async()
+    assert waiter.silent_for(0.1)
+    successor.release()
+    assert waiter.reply()["generation"] == 3  # although the fenced owner has not released
+    owner.release()
+    assert waiter.do("append", to=str(session_file), text="x")["ok"]
+
+
+@pytest.mark.parametrize("algorithm", ["coarse", "coarse-60s"])
+async def test_foreign_owner_cannot_be_fenced(actor, clock, session_file, lock_file, algorithm):
+    owner = actor()
+    owner.do("acquire", file=str(session_file), algorithm=algorithm)
+    before = lock_file.read_bytes()
+    with pytest.raises(LockStateError, match="cannot be fenced"):
+        await SessionLock(session_file, clock=clock).fence_async()
+    assert lock_file.read_bytes() == before
+    with pytest.raises(LockStateError, match="cannot be fenced"):
+        await SessionLock(session_file, clock=clock, algorithm=algorithm).fence_async()
+    assert inspect_lock(session_file, clock=clock).ours is False
+
+
+async def test_fence_over_a_dead_or_absent_owner_is_an_acquire(actor, clock, session_file):
+    owner = actor()
+    owner.do("acquire", file=str(session_file))
+    owner.kill()
+    lock = SessionLock(session_file, clock=clock)
+    held = await lock.fence_async()
+    assert (held.generation, held.reclaimed) == (2, "owner-byte-free")
+    lock.release()
+    assert (await lock.fence_async()).generation == 3
+    lock.release()
+
+
+async def test_owner_of_ours_whose_file_was_taken_cannot_be_fenced(clock, session_file, lock_file):
+    owner = SessionLock(session_file, clock=clock)
+    owner.acquire()
+    lock_file.write_text('{"pid": 1, "createdAt": "2026-05-14T07:35:46.405Z"}')
+    with pytest.raises(LockStateError, match=r"cannot be fenced.*removed or replaced from outside"):
+        await SessionLock(session_file, clock=clock).fence_async()
+    owner.release()

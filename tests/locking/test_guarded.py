@@ -1,0 +1,330 @@
+"""Our lock beside foreign files, in one process."""
+
+import json
+import os
+
+import pytest
+
+from lockjaw.history import MemoryRecorder
+from lockjaw.locking import LOCK_ALGORITHMS, LockLost, LockStateError, SessionLock, SessionLocked, inspect_lock
+from lockjaw.locking.algorithms.coarse import Registry
+from lockjaw.locking.catalog import Order
+from lockjaw.locking.drivers import run_blocking
+from lockjaw.locking.identity import this_process
+from lockjaw.locking.kernel import Kernel
+from lockjaw.locking.operations import OpenExisting, Read, Settle, Stat, WriteInPlace
+from lockjaw.locking.paths import LockPaths
+
+GUARDED = LOCK_ALGORITHMS["guarded"]
+ME = this_process()
+CREATED = "2026-05-14T07:35:46.405Z"
+
+#: Bodies as quoted in field reports, by era.
+ERAS = {
+    "pid, createdAt": {"pid": 41693, "createdAt": CREATED},
+    "with starttime": {"pid": 2452, "createdAt": "2026-05-01T20:18:48.682Z", "starttime": 252434},
+    "with maxHoldMs": {
+        "pid": 32504,
+        "createdAt": "2026-05-26T07:22:46.211Z",
+        "maxHoldMs": 1020000,
+        "starttime": 7204072,
+    },
+    "without starttime": {"pid": 16834, "createdAt": "2026-05-28T01:12:54.261Z", "maxHoldMs": 1020000},
+}
+OWNERLESS = {
+    "empty": b"",
+    "truncated": b'{\n  "pid": 41693,\n  "crea',
+    "pid missing": json.dumps({"createdAt": CREATED}).encode(),
+    "pid 0": json.dumps({"pid": 0, "createdAt": CREATED}).encode(),
+    "pid negative": json.dumps({"pid": -4, "createdAt": CREATED}).encode(),
+    "pid true": json.dumps({"pid": True, "createdAt": CREATED}).encode(),
+    "no object": b"[41693]",
+    "no text": b"\xff\xfe\x00garbage",
+    "nested too deep": b"[" * 100_000,
+}
+DEAD_PID = 4194303
+
+
+def dead(body):
+    return json.dumps({**body, "pid": DEAD_PID}, indent=2)
+
+
+def alive(body):
+    """The same body, its owner being this test's parent."""
+    return json.dumps({**body, "pid": os.getppid(), "starttime": None})
+
+
+def try_once(session_file, clock, **options):
+    return SessionLock(session_file, timeout=0.0, clock=clock, **options)
+
+
+def test_lock_file_is_whole_and_readable_for_openclaw(clock, session_file, lock_file):
+    with SessionLock(session_file, clock=clock, max_hold_s=1620.0) as held:
+        text = lock_file.read_text()
+        body = json.loads(text)
+        assert held.path == lock_file
+    assert {key: body[key] for key in ("pid", "maxHoldMs", "starttime")} == {
+        "pid": ME.pid,
+        "maxHoldMs": 1620000,
+        "starttime": ME.starttime,
+    }
+    assert abs(clock.wall_ms() - inspect_ms(body["createdAt"])) < 60_000
+    assert text.startswith('{\n  "pid"')
+    assert not text.endswith("\n")
+
+
+def inspect_ms(text):
+    from lockjaw.clock import parse_iso
+
+    return parse_iso(text)
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_foreign_lock_of_a_dead_owner_is_taken_at_once(clock, session_file, lock_file, era):
+    lock_file.write_text(dead(ERAS[era]))
+    with try_once(session_file, clock) as held:
+        assert held.reclaimed == "dead-pid"
+        assert json.loads(lock_file.read_text())["pid"] == ME.pid
+        with held.section():
+            pass
+    assert not lock_file.exists()
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_foreign_lock_of_a_live_owner_is_honoured_however_old(clock, session_file, lock_file, era):
+    body = alive(ERAS[era])
+    lock_file.write_text(body)
+    os.utime(lock_file, (0, 0))  # as old as files can be
+    with pytest.raises(SessionLocked) as caught:
+        try_once(session_file, clock).acquire()
+    assert caught.value.owner == f"pid={os.getppid()}"
+    assert f"Process {os.getppid()} is alive" in caught.value.advice
+    assert "not made by a Lockjaw lock" in caught.value.advice
+    assert lock_file.read_text() == body
+
+
+def test_recycled_pid_is_a_dead_owner(clock, session_file, lock_file):
+    lock_file.write_text(json.dumps({"pid": os.getppid(), "createdAt": CREATED, "starttime": 1}))
+    with try_once(session_file, clock) as held:
+        assert held.reclaimed == "recycled-pid"
+
+
+def test_own_pid_without_start_time_is_an_earlier_process(clock, session_file, lock_file):
+    lock_file.write_text(json.dumps({"pid": ME.pid, "createdAt": CREATED}))
+    with try_once(session_file, clock) as held:
+        assert held.reclaimed == "orphan-self-pid"
+
+
+def test_lock_held_by_another_algorithm_of_this_process_is_honoured(clock, session_file, lock_file):
+    with SessionLock(session_file, algorithm="coarse", clock=clock):
+        lock_file.write_text(json.dumps({"pid": ME.pid, "createdAt": CREATED}))
+        with pytest.raises(SessionLocked):
+            try_once(session_file, clock).acquire()
+
+
+def test_owner_in_another_pid_namespace_is_never_judged_dead(clock, session_file, lock_file):
+    lock_file.write_text(json.dumps({"pid": DEAD_PID, "createdAt": CREATED, "pidNamespace": 1}))
+    os.utime(lock_file, (0, 0))
+    with pytest.raises(SessionLocked, match="another pid namespace"):
+        try_once(session_file, clock).acquire()
+
+
+@pytest.mark.parametrize("kind", OWNERLESS)
+def test_lock_that_names_nobody_is_honoured_for_its_grace_then_taken(clock, session_file, lock_file, kind):
+    lock_file.write_bytes(OWNERLESS[kind])
+    now = clock.wall_ms() / 1000
+    os.utime(lock_file, (now - 25, now - 25))
+    with pytest.raises(SessionLocked, match=r"unknown .*names no owner and was written 2[5-9]"):
+        try_once(session_file, clock).acquire()
+    os.utime(lock_file, (now - 31, now - 31))
+    with try_once(session_file, clock) as held:
+        assert held.reclaimed == "missing-pid"
+        assert json.loads(lock_file.read_text())["pid"] == ME.pid  # whole, whatever was there before
+
+
+def test_waiter_takes_a_lock_that_names_nobody_when_the_grace_ends(clock, session_file, lock_file):
+    lock_file.write_bytes(b"")
+    now = clock.wall_ms() / 1000
+    os.utime(lock_file, (now - 29.8, now - 29.8))
+    start = clock.monotonic()
+    with SessionLock(session_file, timeout=30.0, clock=clock) as held:
+        # Lower bound: not before the grace was over. Upper: not at the deadline either.
+        assert 0.1 < clock.monotonic() - start < 15
+        assert held.reclaimed == "missing-pid"
+
+
+@pytest.mark.parametrize("kind", ["directory", "symbolic link", "dangling link", "fifo"])
+def test_something_else_in_the_lock_files_place_is_refused(clock, session_file, lock_file, tmp_path, kind):
+    match kind:
+        case "directory":
+            lock_file.mkdir()
+        case "symbolic link":
+            (tmp_path / "x").write_text("{}")
+            lock_file.symlink_to(tmp_path / "x")
+        case "dangling link":
+            lock_file.symlink_to(tmp_path / "nowhere")
+        case "fifo":
+            os.mkfifo(lock_file)
+    with pytest.raises(LockStateError, match="something else in its place"):
+        try_once(session_file, clock).acquire()
+    assert inspect_lock(session_file).dead_reason == "not-a-file"
+
+
+class Scripted(Kernel):
+    """Does something at the first (or every) operation of a type, before performing it."""
+
+    def __init__(self, clock, kind, action, *, once=True):
+        super().__init__(clock)
+        self.kind, self.action, self.once, self.fired = kind, action, once, 0
+
+    def perform(self, operation):
+        if isinstance(operation, self.kind) and not (self.once and self.fired):
+            self.fired += 1
+            self.action(operation)
+        return super().perform(operation)
+
+
+def order_for(session_file, timeout_s=0.0):
+    return Order(LockPaths.of(session_file), this_process(), Registry(), timeout_s, section_wait_s=1.0)
+
+
+def refuse(operation):
+    raise PermissionError(13, "Permission denied", operation.path)
+
+
+def test_unreadable_lock_counts_as_held(clock, session_file, lock_file):
+    lock_file.write_text(dead(ERAS["pid, createdAt"]))
+    with pytest.raises(SessionLocked, match="unknown .*may not read the lock file"):
+        run_blocking(GUARDED.acquire(order_for(session_file)), clock, Scripted(clock, Read, refuse, once=False))
+
+
+def test_unwritable_lock_of_a_dead_owner_is_reported(clock, session_file, lock_file):
+    lock_file.write_text(dead(ERAS["pid, createdAt"]))
+    with pytest.raises(LockStateError, match="owner is dead, but we may not write"):
+        run_blocking(GUARDED.acquire(order_for(session_file)), clock, Scripted(clock, OpenExisting, refuse))
+
+
+@pytest.mark.parametrize("moment", [Stat, Read, OpenExisting], ids=["before look", "before read", "after judgement"])
+def test_stale_lock_that_vanishes_under_a_contender_is_simply_free(clock, session_file, lock_file, moment):
+    lock_file.write_text(dead(ERAS["pid, createdAt"]))
+    kernel = Scripted(clock, moment, lambda operation: lock_file.unlink())
+    grant = run_blocking(GUARDED.acquire(order_for(session_file)), clock, kernel)
+    assert kernel.fired == 1
+    assert grant.reclaimed == ""
+    run_blocking(GUARDED.release(grant), clock)
+
+
+def replace_by_live(lock_file):
+    def replace(operation):
+        fresh = lock_file.with_name("fresh")
+        fresh.write_text(alive(ERAS["pid, createdAt"]))
+        fresh.replace(lock_file)
+
+    return replace
+
+
+def test_fresh_foreign_lock_that_replaced_the_judged_one_survives(clock, session_file, lock_file):
+    """The judged file was replaced by a live owner's just before the take-over."""
+    lock_file.write_text(dead(ERAS["pid, createdAt"]))
+    kernel = Scripted(clock, OpenExisting, replace_by_live(lock_file))
+    with pytest.raises(SessionLocked, match=f"pid={os.getppid()}"):
+        run_blocking(GUARDED.acquire(order_for(session_file)), clock, kernel)
+    assert kernel.fired == 1
+    assert json.loads(lock_file.read_text())["pid"] == os.getppid()
+
+
+def test_fresh_foreign_lock_survives_even_after_the_last_comparison(clock, session_file, lock_file):
+    """Replaced between our comparison and our write: in place, we overwrite a file that has no name any more."""
+    lock_file.write_text(dead(ERAS["pid, createdAt"]))
+    kernel = Kernel(clock)
+    steps, result, writes = GUARDED.acquire(order_for(session_file)), None, 0
+    with pytest.raises(SessionLocked, match=f"pid={os.getppid()}"):
+        while True:
+            operation = steps.send(result)
+            if isinstance(operation, WriteInPlace) and operation.truncate:
+                replace_by_live(lock_file)(operation)
+                writes += 1
+            result = None if isinstance(operation, Settle) else kernel.perform(operation)
+    kernel.abandon()
+    assert writes == 1
+    assert json.loads(lock_file.read_text())["pid"] == os.getppid()
+
+
+def test_foreign_lock_created_just_before_ours_gets_its_name_survives(clock, session_file, lock_file):
+    from lockjaw.locking.operations import Link
+
+    kernel = Scripted(clock, Link, replace_by_live(lock_file))
+    with pytest.raises(SessionLocked, match=f"pid={os.getppid()}"):
+        run_blocking(GUARDED.acquire(order_for(session_file)), clock, kernel)
+    assert sorted(os.listdir(session_file.parent)) == ["s.jsonl.guard", "s.jsonl.lock"]
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_holder_whose_file_is_taken_away_refuses_to_write_and_removes_nothing(clock, session_file, lock_file, how):
+    recorder = MemoryRecorder(clock, "me")
+    lock = SessionLock(session_file, clock=clock, recorder=recorder, owner="run-1")
+    held = lock.acquire()
+    lock_file.unlink()
+    if how == "replaced":
+        lock_file.write_text("somebody else's")
+    with pytest.raises(LockLost, match="removed or replaced from outside"), held.section():
+        pytest.fail("a holder without its lock file entered the section")
+    lock.release()
+    assert lock_file.exists() == (how == "replaced")
+    lost = [record for record in recorder.records if record.op == "lock.lost"]
+    assert [(record.data["generation"], record.data["owner"]) for record in lost] == [(1, "run-1")] * len(lost)
+    assert lost
+    assert recorder.records[-1].data["removed"] is False
+    lock_file.unlink(missing_ok=True)
+
+
+def test_two_locks_of_one_process_exclude_each_other(clock, session_file):
+    with SessionLock(session_file, clock=clock):
+        start = clock.monotonic()
+        with pytest.raises(SessionLocked) as caught:
+            SessionLock(session_file, timeout=0.25, clock=clock).acquire()
+        # Lower bound: it did wait. Upper: the deadline is exact, up to what a busy machine adds.
+        assert 0.25 <= clock.monotonic() - start < 1.25
+    error = caught.value
+    assert str(error).startswith(f"session file locked (timeout 250ms): pid={ME.pid} {session_file}.lock. Process")
+    assert f"as generation {1} (a Lockjaw lock)" in error.advice
+    assert 0.25 <= error.waited_s < 1.25
+
+
+def test_generation_rises_with_every_grant_and_survives_release(clock, session_file):
+    seen = []
+    for _ in range(5):
+        with SessionLock(session_file, clock=clock) as held:
+            seen.append(held.generation)
+    assert seen == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("content", [b"x" * 512 + b"y" * 512, b"x" * 1500, b"x" * 511 + b"\n"])
+def test_damaged_guard_stops_everybody(clock, session_file, content):
+    session_file.with_name("s.jsonl.guard").write_bytes(content)
+    with pytest.raises(LockStateError, match="remove that file"):
+        try_once(session_file, clock).acquire()
+    assert inspect_lock(session_file).generation == 0
+
+
+def test_guard_torn_by_a_killed_writer_falls_back_to_the_last_grant(clock, session_file):
+    for _ in range(2):
+        with SessionLock(session_file, clock=clock):
+            pass
+    guard = session_file.with_name("s.jsonl.guard")
+    data = bytearray(guard.read_bytes())
+    data[512 + 40 : 1024] = bytes(1024 - 512 - 40)  # generation 2 stands in the second slot
+    guard.write_bytes(data)
+    with SessionLock(session_file, clock=clock) as held:
+        assert held.generation == 2
+    guard.write_bytes(b"0badc0de {")
+    with SessionLock(session_file, clock=clock) as held:
+        assert held.generation == 1
+
+
+def test_lock_lies_in_the_resolved_folder_which_is_created(clock, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with SessionLock(tmp_path / "link" / "new" / "s.jsonl", clock=clock) as held:
+        assert held.path == tmp_path / "real" / "new" / "s.jsonl.lock"
+        assert held.path.exists()

@@ -1,0 +1,446 @@
+"""The built-in tools: confinement, limits, and process groups that are gone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lockjaw.clock import ScaledClock
+from lockjaw.runner import command, schema, tools, workspace
+from lockjaw.runner.tools import (
+    ExecTool,
+    ReadTool,
+    ToolContext,
+    ToolOutcome,
+    built_in_tools,
+    run_tool,
+    tool_definitions,
+)
+
+CLOCK = ScaledClock.start()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "ws").mkdir()
+    (tmp_path / "secret").write_text("do not read")
+    return tmp_path / "ws"
+
+
+async def use(
+    root: Path, name: str, *, tool: tools.Tool | None = None, clock: ScaledClock = CLOCK, **arguments: Any
+) -> ToolOutcome:
+    available = built_in_tools() if tool is None else {tool.name: tool}
+    return await run_tool(available, name, arguments, ToolContext(root, clock, "run1", "call1"))
+
+
+# --------------------------------------------------------------------------- arguments
+
+
+def test_only_read_may_run_twice() -> None:
+    assert {name: tool.harmless for name, tool in built_in_tools().items()} == {
+        "read": True,
+        "write": False,
+        "exec": False,
+    }
+
+
+def test_definitions_have_the_shape_of_the_wire() -> None:
+    definitions = tool_definitions(built_in_tools())
+    assert [d["function"]["name"] for d in definitions] == ["read", "write", "exec"]
+    assert all(d["function"]["parameters"]["additionalProperties"] is False for d in definitions)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "complaint"),
+    [
+        ("read", {}, "arguments.path is missing"),
+        ("read", {"path": 7}, "arguments.path: expected string, got int"),
+        ("read", {"path": "", "offset_bytes": -1}, "expected at least 1 characters, got 0"),
+        ("write", {"path": "x", "content": "", "mode": "a"}, "arguments.mode is unknown (known: path, content)"),
+        ("exec", {"command": "ls", "timeout_s": 61}, "arguments.timeout_s: expected at most 60.0, got 61"),
+        ("exec", {"command": "ls", "timeout_s": float("nan")}, "expected at least 0.001, got nan"),
+        ("exec", {"command": "ls", "timeout_s": True}, "expected number, got bool"),
+        ("fly", {}, "Unknown tool 'fly'. Available tools: exec, read, write."),
+    ],
+)
+async def test_wrong_arguments_are_a_result(root: Path, name: str, arguments: dict[str, Any], complaint: str) -> None:
+    outcome = await use(root, name, **arguments)
+    assert outcome.is_error
+    assert complaint in outcome.text
+
+
+def test_schema_names_every_problem_with_its_place() -> None:
+    rules = {
+        "type": "object",
+        "properties": {
+            "list": {"type": "array", "items": {"type": "integer", "maximum": 3}},
+            "kind": {"enum": ["a", "b"]},
+            "short": {"type": "string", "maxLength": 2},
+            "free": {},
+        },
+    }
+    value = {"list": [1, 9, "x"], "kind": "c", "short": "long", "free": None, "more": 1}
+    assert schema.problems(rules, value) == [
+        "arguments.list[1]: expected at most 3, got 9",
+        "arguments.list[2]: expected integer, got str",
+        "arguments.kind: expected one of ['a', 'b'], got 'c'",
+        "arguments.short: expected at most 2 characters, got 4",
+    ]
+    assert schema.problems({"type": "array"}, [1]) == []
+
+
+class Broken(ReadTool):
+    async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolOutcome:
+        raise KeyError("bug")
+
+
+async def test_bug_of_a_tool_is_a_result(root: Path) -> None:
+    outcome = await use(root, "read", tool=Broken(), path="x")
+    assert outcome == ToolOutcome("read failed: KeyError: 'bug'", True)
+
+
+# --------------------------------------------------------------------------- read and write
+
+
+async def test_written_file_can_be_read(root: Path) -> None:
+    outcome = await use(root, "write", path="a/b/note.txt", content="größe")
+    assert outcome == ToolOutcome("Created a/b/note.txt (7 bytes).", details={"bytes": 7})
+    assert (await use(root, "read", path="a/b/note.txt")).text == "größe"
+    assert (await use(root, "write", path="a/b/note.txt", content="")).text == "Replaced a/b/note.txt (0 bytes)."
+    assert [path.name for path in (root / "a" / "b").iterdir()] == ["note.txt"]
+
+
+async def test_workspace_is_made_by_the_first_write(tmp_path: Path) -> None:
+    assert not (await use(tmp_path / "new", "write", path="x", content="1")).is_error
+    assert (await use(tmp_path / "none", "read", path="x")).text == "read failed: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    "path", ["../secret", "a/../../secret", "/etc/passwd", "out", "dir/secret", "loop/../out", ".", "a/", "x\0y"]
+)
+async def test_no_path_leads_out_of_the_workspace(root: Path, path: str) -> None:
+    (root / "out").symlink_to(root.parent / "secret")
+    (root / "dir").symlink_to(root.parent)
+    (root / "loop").symlink_to(".")
+    for name, more in (("read", {}), ("write", {"content": "x"})):
+        outcome = await use(root, name, path=path, **more)
+        assert outcome.is_error
+        assert outcome.text.startswith("Refused:"), outcome
+    assert (root.parent / "secret").read_text() == "do not read"
+    assert sorted(p.name for p in root.parent.iterdir()) == ["secret", "ws"]
+
+
+async def test_links_within_the_workspace_are_followed(root: Path) -> None:
+    (root / "a").mkdir()
+    (root / "link").symlink_to("a")
+    await use(root, "write", path="link/x", content="1")
+    assert (root / "a" / "x").read_text() == "1"
+    assert (await use(root, "read", path=str(root / "a" / "x"))).text == "1"
+
+
+@pytest.mark.parametrize("what", ["folder", "file"])
+async def test_link_that_appears_between_check_and_use_is_not_followed(
+    root: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    (root / "d").mkdir()
+    (root / "d" / "secret").write_text("mine")
+    resolve = workspace._locate
+
+    def swap(*arguments: Any) -> Any:
+        found = resolve(*arguments)
+        (root / "d" / "secret").unlink()
+        if what == "file":
+            (root / "d" / "secret").symlink_to(root.parent / "secret")
+        else:
+            (root / "d").rmdir()
+            (root / "d").symlink_to(root.parent)
+        return found
+
+    monkeypatch.setattr(workspace, "_locate", swap)
+    outcome = await use(root, "read", path="d/secret")
+    assert outcome.is_error
+    assert "do not read" not in outcome.text
+
+
+async def test_write_replaces_nothing_but_files(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "d").mkdir()
+    assert (await use(root, "write", path="d", content="x")).text == "Refused: d is not a regular file"
+    os.mkfifo(root / "pipe")
+    assert (await use(root, "read", path="pipe")).text == "Refused: pipe is not a regular file"
+    monkeypatch.setattr(workspace, "WRITE_LIMIT_BYTES", 3)
+    assert (await use(root, "write", path="x", content="1234")).text.startswith("Refused: 4 bytes are more")
+
+
+async def test_failed_write_leaves_the_old_content_and_no_temporary_file(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "x").write_text("old")
+    (root / "x").chmod(0o640)
+
+    def full(*arguments: Any, **more: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", full)
+        outcome = await use(root, "write", path="x", content="new")
+    assert outcome.text == "write failed: No space left on device"
+    assert (root / "x").read_text() == "old"
+    assert [path.name for path in root.iterdir()] == ["x"]
+    await use(root, "write", path="x", content="new")
+    assert (root / "x").stat().st_mode & 0o777 == 0o640
+
+
+async def test_leftover_of_a_killed_write_does_not_block_it(root: Path) -> None:
+    workspace.write(root, "x", b"1", tag="t")
+    leftover = root / ".lockjaw-e3b98a4da31a127d.tmp"
+    leftover.write_text("half")
+    workspace.write(root, "x", b"2", tag="t")
+    assert [path.name for path in root.iterdir()] == ["x"]
+
+
+async def test_long_file_is_read_in_pieces_that_say_where_to_go_on(root: Path) -> None:
+    (root / "x").write_text("aß" * 5)  # 15 bytes; 4 bytes end in the middle of the second ß
+    tool = ReadTool(limit_bytes=5)
+    first = await use(root, "read", tool=tool, path="x")
+    assert first.text == "aßa\n[bytes 0 to 4 of 15; go on with offset_bytes=4]"
+    rest = await use(root, "read", tool=tool, path="x", offset_bytes=12)
+    assert rest == ToolOutcome("aß", details={"bytes": 3, "size": 15})
+    assert (await use(root, "read", tool=tool, path="x", offset_bytes=99)).text == ""
+
+
+@given(st.text(max_size=30), st.integers(4, 9))
+def test_pieces_of_a_text_add_up_to_it(tmp_path_factory: pytest.TempPathFactory, words: str, size: int) -> None:
+    data, text, offset = words.encode("utf-8", errors="replace"), "", 0
+    while offset < len(data):
+        piece = data[offset : offset + size]
+        piece = tools._whole_characters(piece) if offset + size < len(data) else piece
+        text += piece.decode()
+        offset += len(piece)
+    assert text.encode() == data
+
+
+def test_broken_utf8_does_not_stop_the_pieces() -> None:
+    assert tools._whole_characters(b"\x80" * 6) == b"\x80" * 6
+    assert tools._whole_characters(b"\xf0") == b"\xf0"
+    assert tools._whole_characters(b"ab\xc3\xa9") == b"ab\xc3\xa9"
+
+
+# --------------------------------------------------------------------------- exec
+
+
+@pytest.fixture
+def tripwire(root: Path) -> Iterator[tuple[str, int]]:
+    """A FIFO in the workspace and our reading end: end of file proves that no process holds it any more."""
+    path = root / "tripwire"
+    os.mkfifo(path)
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    yield path.name, fd
+    os.close(fd)
+
+
+async def released(fd: int) -> None:
+    """Wait until every writer of the FIFO is gone (there must have been one)."""
+    await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(None, _drain, fd), 10)
+
+
+def _drain(fd: int) -> None:
+    os.set_blocking(fd, True)
+    while os.read(fd, 4096):
+        pass
+
+
+async def opened(fd: int) -> None:
+    """Wait until the command has written its first line to the FIFO."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(fd, ready.set)
+    try:
+        await asyncio.wait_for(ready.wait(), 10)
+    finally:
+        loop.remove_reader(fd)
+
+
+async def test_command_runs_in_the_workspace_and_reports_both_streams(root: Path) -> None:
+    outcome = await use(root, "exec", command="pwd; echo err >&2")
+    assert outcome == ToolOutcome(f"{root}\nerr\n", details={"exitCode": 0, "timedOut": False})
+
+
+async def test_failing_command_is_an_error_with_its_code(root: Path) -> None:
+    outcome = await use(root, "exec", command="echo no; exit 3")
+    assert outcome == ToolOutcome("no\n\n[exit code 3]", True, {"exitCode": 3, "timedOut": False})
+
+
+async def test_command_sees_no_token_and_no_descriptor_of_ours(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENCLAW_GATEWAY_TOKEN", "secret-token")
+    monkeypatch.setenv("LANG", "de_DE.UTF-8")
+    outcome = await use(root, "exec", command="env -u PWD -u OLDPWD -u SHLVL -u _; ls /proc/self/fd | wc -l; cat")
+    lines = outcome.text.splitlines()
+    assert sorted(line.partition("=")[0] for line in lines[:-1]) == ["HOME", "LANG", "PATH"]
+    assert f"HOME={root}" in lines
+    assert int(lines[-1]) <= 5  # 0, 1, 2, the listed folder, and the pipe of wc's own shell at most
+    assert not outcome.is_error
+
+
+def test_environment_has_a_path_even_where_ours_has_none() -> None:
+    assert command.clean_environment(Path("/w"), {}) == {"PATH": os.defpath, "HOME": "/w", "LANG": "C.UTF-8"}
+
+
+async def test_long_output_keeps_its_end_and_says_so(root: Path) -> None:
+    outcome = await use(root, "exec", tool=ExecTool(output_limit=10), command="seq 1 20000")
+    assert outcome.text == "[108884 bytes of earlier output left out]\n999\n20000\n"
+
+
+async def test_background_child_does_not_outlive_the_command(root: Path, tripwire: tuple[str, int]) -> None:
+    name, fd = tripwire
+    outcome = await use(root, "exec", command=f"exec 9>{name}; echo up >&9; sleep 1000 & echo done")
+    assert outcome.text == "done\n"
+    await released(fd)
+
+
+async def test_time_limit_stops_the_whole_group(root: Path, tripwire: tuple[str, int]) -> None:
+    name, fd = tripwire
+    script = f"exec 9>{name}; echo up >&9; (sleep 1000; echo no) & sleep 1000"
+    outcome = await use(root, "exec", command=script, timeout_s=0.3)
+    assert outcome.is_error
+    assert outcome.details == {"exitCode": 143, "timedOut": True}
+    assert "[stopped after 0.3s, with everything it had started]" in outcome.text
+    await released(fd)
+
+
+async def test_command_may_clean_up_on_sigterm(root: Path) -> None:
+    script = "trap 'echo cleaned; exit 7' TERM; sleep 1000 & wait"
+    outcome = await use(root, "exec", command=script, timeout_s=0.3)
+    assert outcome.text.startswith("cleaned")
+    assert outcome.details == {"exitCode": 7, "timedOut": True}
+
+
+async def test_command_that_ignores_sigterm_is_killed(root: Path, tripwire: tuple[str, int]) -> None:
+    name, fd = tripwire
+    script = f"trap '' TERM; exec 9>{name}; echo up >&9; while :; do sleep 1000; done"
+    outcome = await use(root, "exec", clock=ScaledClock.start(0.1), command=script, timeout_s=5)
+    assert outcome.details == {"exitCode": None, "timedOut": True}
+    await released(fd)
+
+
+async def test_cancelled_command_is_gone_before_the_cancellation_returns(root: Path, tripwire: tuple[str, int]) -> None:
+    name, fd = tripwire
+    running = asyncio.ensure_future(use(root, "exec", command=f"exec 9>{name}; echo up >&9; sleep 1000 & sleep 1000"))
+    await opened(fd)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await released(fd)
+
+
+async def test_second_cancellation_cuts_the_grace_short(root: Path, tripwire: tuple[str, int]) -> None:
+    name, fd = tripwire
+    script = f"trap 'echo term >&9' TERM; exec 9>{name}; echo up >&9; while :; do sleep 0.01; done"
+    slow = ScaledClock.start(1000)  # the grace would be 2000 s
+    running = asyncio.ensure_future(use(root, "exec", clock=slow, command=script))
+    await opened(fd)
+    os.read(fd, 100)
+    running.cancel()
+    await opened(fd)  # the trap has run: the command ignores the signal
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(running, 30)
+    await released(fd)
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_cancellation_at_any_moment_of_the_start_leaves_nothing(
+    root: Path, tripwire: tuple[str, int], turns: int
+) -> None:
+    name, fd = tripwire
+    holder = os.open(root / name, os.O_WRONLY)  # the command may never come to open the FIFO itself
+    running = asyncio.ensure_future(use(root, "exec", command=f"exec 9>{name}; sleep 1000"))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    os.close(holder)
+    await released(fd)
+
+
+async def test_command_that_kills_its_leader_is_killed_by_its_guard(root: Path, tripwire: tuple[str, int]) -> None:
+    name, fd = tripwire
+    outcome = await use(root, "exec", command=f"exec 9>{name}; echo up >&9; kill -9 $PPID; sleep 1000")
+    assert outcome == ToolOutcome("[killed]", True, {"exitCode": None, "timedOut": False})
+    await released(fd)
+
+
+async def test_command_that_kills_its_guard_is_killed_from_outside(
+    root: Path, tripwire: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "LAST_RESORT_REAL_S", 0.05)
+    name, fd = tripwire
+    others = "for p in $(ps -o pid= --ppid $PPID); do [ $p = $$ ] || kill -9 $p; done"
+    script = f"exec 9>{name}; echo up >&9; {others}; sleep 1000"
+    outcome = await use(root, "exec", clock=ScaledClock.start(0.1), command=script, timeout_s=5)
+    assert outcome.details == {"exitCode": None, "timedOut": True}
+    await released(fd)
+
+
+async def test_process_that_escaped_does_not_hold_the_answer_back(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "PIPE_REAL_S", 0.05)
+    # The child says when it has its own session, so that it is not killed on the way there.
+    script = "mkfifo f; setsid sh -c 'echo $$ > pid; echo up > f; exec sleep 1000' & read -r up < f; echo done"
+    outcome = await asyncio.wait_for(use(root, "exec", command=script), 20)
+    os.kill(int((root / "pid").read_text()), signal.SIGKILL)  # promised nowhere: that is what the docstring says
+    assert outcome.text == "done\n"
+
+
+async def test_command_with_a_nul_and_a_missing_shell_are_results(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (await use(root, "exec", command="a\0b")).text == "Refused: the command holds a NUL character"
+
+    async def missing(*arguments: Any, **more: Any) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", missing)
+    assert (await use(root, "exec", command="ls")).text == "exec failed: No such file or directory"
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+async def test_exec_leaks_no_descriptor(root: Path) -> None:
+    await use(root, "exec", command="true")
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        await use(root, "exec", command="true")
+    await asyncio.sleep(0)  # the transport of the output closes its pipe in the next turn of the loop
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+_RUNNER = """
+import asyncio, sys
+from pathlib import Path
+from lockjaw.clock import ScaledClock
+from lockjaw.runner.tools import ToolContext, built_in_tools, run_tool
+context = ToolContext(Path(sys.argv[1]), ScaledClock.start(), "r", "c")
+asyncio.run(run_tool(built_in_tools(), "exec", {"command": sys.argv[2]}, context))
+"""
+
+
+@pytest.mark.real
+async def test_killed_runner_leaves_no_command_behind(root: Path, tripwire: tuple[str, int]) -> None:
+    name, fd = tripwire
+    script = f"trap '' TERM HUP; exec 9>{name}; echo up >&9; sleep 1000 & sleep 1000"
+    runner = subprocess.Popen([sys.executable, "-c", _RUNNER, str(root), script])
+    try:
+        await opened(fd)
+    finally:
+        runner.kill()
+        runner.wait()
+    await released(fd)
