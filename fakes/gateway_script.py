@@ -112,8 +112,9 @@ class Effects(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class MethodStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One call of a method (or ``times`` calls in a row).
 
-    Nothing said about the answer: a healthy gateway's answer, after whatever else the step does; but none if the step
-    closes or drops the connection. ``accept: false`` (``agent`` only) leaves the first response out, ``silence`` the answer.
+    Nothing said about the answer: a healthy gateway's answer, after whatever else the step does; but none if the
+    step closes or drops the connection. ``accept: false`` (``agent`` only) leaves the first response out, ``silence``
+    the answer.
     """
 
     accept: bool | None = None
@@ -153,8 +154,8 @@ class Rejection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 class ConnectStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One connection (or ``times`` connections in a row). Nothing said: accepted at once.
 
-    ``no_challenge``: the gateway stays mute. ``no_hello``: the connect frame is never answered. ``reject``, ``close`` and
-    ``drop`` come instead of hello. ``after_s`` delays hello, ``hello`` is laid over its payload, ``then`` follows it.
+    ``no_challenge``: the gateway stays mute. ``no_hello``: the connect frame is never answered. ``reject``, ``close``
+    and ``drop`` come instead of hello. ``after_s`` delays hello, ``hello`` is laid over its payload, ``then`` follows.
     """
 
     after_s: Seconds = 0.0

@@ -363,7 +363,9 @@ class MockGateway:
             self._broadcast("chat", {**done, "state": "final", "message": message})
 
     async def _wait_for(self, params: dict[str, Any]) -> dict[str, Any]:
-        limit_ms = params.get("timeoutMs", _WAIT_MS)
+        limit_ms = params.get("timeoutMs")
+        if not isinstance(limit_ms, (int, float)):
+            limit_ms = _WAIT_MS
         run = self._runs.get(params.get("runId"))
         if run is None:
             await self._clock.sleep(limit_ms / 1000)

@@ -54,8 +54,7 @@ def redacted(value: Any) -> Any:
     """A copy of plain data with every secret replaced, by the name of its key."""
     if isinstance(value, dict):
         return {
-            key: REDACTED if str(key).lower() in _SECRET_KEYS and item else redacted(item)
-            for key, item in value.items()
+            key: REDACTED if key.lower() in _SECRET_KEYS and item else redacted(item) for key, item in value.items()
         }
     if isinstance(value, list):
         return [redacted(item) for item in value]

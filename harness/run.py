@@ -91,7 +91,7 @@ class Run:
             "nominal_s": round(self.nominal_s, 1),
             "wall_s": round(self.wall_s, 1),
             "outcome": msgspec.to_builtins(self.outcome),
-            "checks": [msgspec.to_builtins(check) for check in self.checks],
+            "checks": [msgspec.to_builtins(check) | {"witness": list(check.witness)} for check in self.checks],
             "sometimes": [{"says": r.says, "met": r.met, "witness": r.witness} for r in self.reached],
             "run_dir": _shown(self.run_dir),
             "replay": self.replay,

@@ -21,7 +21,6 @@ from lockjaw.harness.checkers.facts import ScenarioFacts
 from lockjaw.harness.nemesis import Fault, Seconds
 from lockjaw.harness.pattern import Sometimes
 from lockjaw.settings import POLICIES, ModelRef, Pacing
-from lockjaw.verdict import Verdict
 
 BUILTIN_PACKAGE = "lockjaw.scenarios"  # named as data: the package itself stands above this one
 
@@ -86,7 +85,8 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     sometimes: tuple[Sometimes, ...] = ()
     effects: Effects | None = None
     bounds: Bounds = Bounds()
-    expect: dict[str, Verdict] = {}
+    #: policy -> the laws that it breaks; none: HELD. Documentation that a test keeps true.
+    expect: dict[str, tuple[str, ...]] = {}
 
     def __post_init__(self) -> None:
         served = set()
@@ -105,9 +105,12 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         for name in self.checks:
             if name not in CHECKERS:
                 raise FieldError("checks", f"names among: {', '.join(CHECKERS)}", name)
-        for policy in self.expect:
+        for policy, broken in self.expect.items():
             if policy not in POLICIES:
                 raise FieldError("expect", f"policies among: {', '.join(POLICIES)}", policy)
+            for name in broken:
+                if name not in self.checks:
+                    raise FieldError("expect", f"laws that the scenario checks: {', '.join(self.checks)}", name)
         for pause in (fault for fault in self.faults if fault.action == "pause" and fault.target == "client"):
             if not any(f.action == "resume" and f.target == "client" for f in self.faults):
                 raise FieldError("faults", "a resume of the client after its pause, or the run cannot end", str(pause))

@@ -7,6 +7,7 @@ made under a hidden name and renamed), and only folders whose run is over are ev
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -107,7 +108,7 @@ class Store:
         run.note(state=state, **facts)
         _point(run.path.parent / "latest", run.path)
         _point(self.root / "latest", run.path)
-        self.prune(run.path.parent.name)
+        self.prune(run.path.parent.name, spare=run.path)
 
     def runs(self, scenario: str) -> list[RunDirectory]:
         """The scenario's run folders, oldest first."""
@@ -115,12 +116,13 @@ class Store:
         found = [p for p in parent.iterdir() if _is_run(p)] if parent.is_dir() else []
         return [RunDirectory(path) for path in sorted(found, key=_age_key)]
 
-    def prune(self, scenario: str) -> list[Path]:
-        """Delete the oldest runs beyond the bound; never one that is still going on. Returns what was deleted."""
+    def prune(self, scenario: str, *, spare: Path | None = None) -> list[Path]:
+        """Delete the oldest runs beyond the bound; never one that is still going on, nor ``spare`` (a long run may be
+        the oldest when it ends, and somebody is about to read it). Returns what was deleted."""
         deleted = []
         for run in self.runs(scenario)[: -self._keep]:
             manifest = _read_manifest(run.path)
-            if manifest is None or _going_on(manifest):
+            if manifest is None or run.path == spare or _going_on(manifest):
                 continue
             # Renamed first: of two harnesses that prune at once, one wins, and nobody reads half a run.
             doomed = run.path.with_name(f".old-{os.getpid()}-{run.path.name}")
@@ -144,8 +146,8 @@ def _claim(hidden: Path, parent: Path, name: str) -> Path:
         try:
             hidden.rename(path)  # fails on a folder that is not empty, and every run folder has a manifest
             return path
-        except OSError:
-            if not path.exists():
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
     raise AssertionError("count() ended")
 

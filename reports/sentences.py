@@ -14,7 +14,8 @@ from lockjaw.history import Record
 
 Tone = Literal["plain", "good", "bad", "fault", "lock"]
 
-MAX_ERROR = 60  # characters of an error inside a sentence; reports print the whole of it elsewhere
+MAX_ERROR = 70  # characters of an error inside a sentence; reports print the whole of it elsewhere
+_UUID = re.compile(r"\b([0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 _SESSIONS = re.compile(r"(?<![\w>])/[^\s\"'()|]*?(?=/agents/[^/\s]+/sessions\b)")
 _HOME = re.compile(r"(?<![\w>])/(?:home|Users)/[^/\s\"'()|]+|(?<![\w>/])/root(?=/|\b)")
 
@@ -28,8 +29,9 @@ def shorten(text: str, run_dir: str = "") -> str:
 
 
 def session_of(path: object) -> str:
-    """``9e051a52`` of ``.../sessions/9e051a52.jsonl.lock``; what it is when it is no transcript."""
+    """``9e051a52`` of ``.../sessions/9e051a52-<the rest of a UUID>.jsonl.lock``; the name of any other file."""
     name = str(path or "").rpartition("/")[2].removesuffix(".lock").removesuffix(".jsonl")
+    name = _UUID.sub(r"\1", name)
     return name if len(name) <= 30 else f"{name[:16]}...{name[-8:]}"
 
 
@@ -74,7 +76,9 @@ class _Data:
         return bool(self._data.get(key))
 
     def first_line(self, key: str) -> str:
-        return self(key, "").partition("\n")[0]
+        """Cut to what a sentence can bear."""
+        line = _UUID.sub(r"\1", shorten(self(key, "").partition("\n")[0]))
+        return line if len(line) <= MAX_ERROR else f"{line[:MAX_ERROR].rstrip()}..."
 
 
 _Teller = Callable[[Record, _Data], str]
@@ -104,8 +108,7 @@ def _result(record: Record, d: _Data) -> str:
         source = "the fallback" if d("transport", "gateway") == "embedded" else "the gateway"
         return f"the user has an answer, from {source}{doubt} (exit code {d('exit_code')})"
     error = d.first_line("error") or d.first_line("reply")
-    short = error if len(error) <= MAX_ERROR else f"{error[:MAX_ERROR].rstrip()}..."
-    return f"the user has NO answer (exit code {d('exit_code')})" + (f": {short}" if error else "")
+    return f"the user has NO answer (exit code {d('exit_code')})" + (f": {error}" if error else "")
 
 
 _STEPS = {
@@ -136,8 +139,8 @@ def _lock(record: Record, d: _Data) -> str:
     waited = f" after {d.number('waited_s'):.1f} s" if d.number("waited_s") >= 0.05 else ""
     if record.phase == "ok":
         pid = f" (pid {d('pid')})" if d("pid", "") else ""
-        verb = "takes over a dead owner's" if d.flag("reclaimed") else "holds"
-        return f"{verb} {lock}{pid}{waited}" + (f", generation {d('generation')}" if d.number("generation") else "")
+        got = f"takes over a dead owner's {lock.removeprefix('the ')}" if d.flag("reclaimed") else f"holds {lock}"
+        return f"{got}{pid}{waited}" + (f", generation {d('generation')}" if d.number("generation") else "")
     return f"does NOT get {lock}{waited}: {d('owner', 'somebody')} holds it"
 
 
@@ -154,6 +157,8 @@ def _decision(record: Record, d: _Data) -> str:
     then = "no model is left" if follow == "none" else f"next is {follow}"
     if d("decision") == "candidate_succeeded":
         return f"{d('candidate')} did it"
+    if d("decision") == "chain_stopped":
+        return f"the chain of models stops at {d('candidate')} ({d('reason', 'unknown')})"
     verb = {"candidate_failed": "counts as failed", "skip_candidate": "is skipped"}.get(d("decision"), d("decision"))
     return f"{d('candidate')} {verb} ({d('reason', 'unknown')}); {then}"
 

@@ -94,7 +94,7 @@ def _headline(console: Console, scenario: ScenarioView, policy: str) -> None:
     runs = [run for run in scenario.runs if run.policy == policy]
     verdict = scenario.policy_verdict(policy)
     shown = next(run for run in runs if run.verdict is verdict)
-    seeds = ", ".join(str(run.seed) for run in runs[:8]) + (", ..." if len(runs) > 8 else "")
+    seeds = ", ".join(str(run.seed) for run in runs[:5]) + (", ..." if len(runs) > 5 else "")
     count = f"{sum(r.verdict is verdict for r in runs)} of {len(runs)} runs, seeds" if len(runs) > 1 else "seed"
     target = "" if shown.target == "builtin" else f", target {shown.target}"
     console.print(Text.assemble(_mark(verdict), "  ", (policy, "bold"), f"  ({shown.engine}, {count} {seeds}{target})"))

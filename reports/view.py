@@ -34,6 +34,8 @@ _WEIGHT = {
     "tool": 4, "model.call": 3, "gateway.accepted": 3, "gateway.final": 3, "actor.exit": 3, "next_turn": 2,
 }  # fmt: skip
 _WITNESS = 100
+#: The frame of the story: without these a row of witnesses hangs in the air.
+_FRAME = frozenset({"nemesis", "client.call", "client.result", "fallback", "lock.fence"})
 AT_ONCE_S = 0.05  # what "waited 0.0 s" rounds away
 
 
@@ -68,7 +70,7 @@ class Row:
 
     @property
     def weight(self) -> int:
-        return _WEIGHT.get(self.op, 1) + (_WITNESS if self.witness else 0)
+        return _WEIGHT.get(self.op, 1) + (_WITNESS if self.witness or self.op in _FRAME else 0)
 
 
 @dataclass(frozen=True)

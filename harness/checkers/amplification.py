@@ -50,8 +50,9 @@ def _wasted(history: Sequence[Record], client: str, result: Record | None) -> li
         return [r for r in requests if r not in good]
     asked = {r.data.get("run_id") for r in history if r.op == "client.call" and r.actor == client}
     turns = {e.turn for e in executions(history) if e.run_id in asked or e.actor == client}
-    calls = [c for e in executions(history) if e.turn in turns for c in e.calls] or calls
-    winner = [e for e in executions(history) if (e.actor == client) == embedded and e.actions][-1:] if answered else []
+    ours = [e for e in executions(history) if e.turn in turns]
+    calls = [c for e in ours for c in e.calls] or calls
+    winner = [e for e in ours if (e.actor == client) == embedded and e.actions][-1:] if answered else []
     # What a continued execution had built on is not wasted; what a fresh one repeats is.
     useful = [c for c in calls if c.outcome == "ok" and any(_built_on(c, e) for e in winner)]
     return [c for c in calls if c not in useful]

@@ -18,7 +18,7 @@ from lockjaw.history import Record
 from lockjaw.verdict import CheckResult, Verdict
 
 NAME = "never_session_locked"
-ATTEMPT_OPS = ("turn", "model.call", "model.decision", "client.result", "client.stderr", "fallback")
+ATTEMPT_OPS = ("turn", "model.call", "model.decision", "client.result", "fallback")
 
 
 def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
@@ -29,6 +29,8 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
     """
     users = set(clients(history))
     told = [r for r in history if r.actor in users and r.op in ATTEMPT_OPS and _tells(r)]
+    # What was printed repeats what was recorded; for a runtime that records nothing it is the only proof.
+    told = told or [r for r in history if r.actor in users and r.op == "client.stderr" and _tells(r)]
     fell_back = {r.actor: r.i for r in reversed(trouble(history))}
     stuck = [r for r in locked_out(history) if fell_back.get(r.actor, r.i) < r.i]
     if told or stuck:

@@ -287,6 +287,8 @@ def trouble(history: Sequence[Record]) -> list[Record]:
 def _is_trouble(record: Record) -> bool:
     if record.op == "fallback":
         return True
+    if record.op == "client.result":
+        return not record.data.get("answered")
     if record.op != "client.call" or str(record.data.get("method") or "") not in TURN_METHODS:
         return False
     if record.phase == "ok":
@@ -299,11 +301,20 @@ def contended(history: Sequence[Record]) -> list[tuple[Record, Hold]]:
     found = []
     all_holds = [h for h in holds(history) if is_transcript(h.path)]
     for record in trouble(history):
-        until = next((r.i for r in results(history) if r.actor == record.actor and r.i > record.i), inf)
-        for hold in all_holds:
+        until = next((r.i for r in results(history) if r.actor == record.actor and r.i >= record.i), inf)
+        for hold in (h for h in all_holds if _concerns(history, record.actor, h.path)):
             if hold.actor != record.actor and hold.granted.i <= until and hold.blocks_until > record.i:
                 found.append((record, hold))
     return found
+
+
+def _concerns(history: Sequence[Record], client: str, path: str) -> bool:
+    """The client's conversation: the session its run was accepted into, or a lock that it asked for itself."""
+    runs = {r.data.get("run_id") for r in history if r.op == "client.call" and r.actor == client}
+    ids = {r.data.get("session_id") for r in history if r.op == "gateway.accepted" and r.data.get("run_id") in runs}
+    named = {str(i) for i in ids if i}
+    wanted = {transcript_of(r.data.get("path")) for r in history if r.op == "lock" and r.actor == client}
+    return path in wanted or any(i in path for i in named) or not (named or wanted)
 
 
 def gave_up_at_once(history: Sequence[Record]) -> list[Record]:

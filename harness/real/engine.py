@@ -199,8 +199,8 @@ class _Live:
     async def _stop(self, actor: Actor) -> None:
         """End an actor in good order; a paused one is resumed first. One that will not end is killed."""
         if actor.paused:
-            actor.signal(signal.SIGCONT)
             self._recorder.record("nemesis", action="resume", target=actor.name, pid=actor.pid)
+            actor.signal(signal.SIGCONT)
         actor.signal(signal.SIGTERM)
         if not await self._ends(actor, self._stop_limit_real_s):
             await self._end_by_force(actor)
@@ -303,18 +303,22 @@ class _Live:
     # ----------------------------------------------------------------- the nemesis
 
     def _perform(self, fault: Fault) -> None:
+        """Act, and record it on the right side of its effects: what stops an actor is recorded after the act, so that
+        nothing the actor still did stands behind it; what sets one in motion is recorded before it moves."""
         actor = self._running[fault.target]
-        if fault.action == "restart":
-            self._restarts.append((actor, self._machine.monotonic() + self._stop_limit_real_s))
-            actor.signal(signal.SIGCONT)
-            actor.signal(signal.SIGTERM)
-            happened = True  # one that has ended already is simply started again
-        else:
-            happened = actor.signal(_SIGNALS[fault.action])
-        # After the act, and at once: nothing that the target still did may stand behind it in the history.
-        phase, why = ("info", {}) if happened else ("fail", {"error": "it had ended already"})
-        data = {"action": fault.action, "target": fault.target, "pid": actor.pid, **why}
-        self._recorder.record("nemesis", phase, **data)  # type: ignore[arg-type]
+        data = {"action": fault.action, "target": fault.target, "pid": actor.pid}
+        if fault.action in ("kill", "pause"):
+            if actor.signal(_SIGNALS[fault.action]):
+                self._recorder.record("nemesis", **data)
+                return
+        elif fault.action == "restart" or actor.process.poll() is None:
+            self._recorder.record("nemesis", **data)
+            if fault.action == "restart":  # one that has ended already is simply started again
+                self._restarts.append((actor, self._machine.monotonic() + self._stop_limit_real_s))
+                actor.signal(signal.SIGCONT)
+            actor.signal(_SIGNALS[fault.action])
+            return
+        self._recorder.record("nemesis", "fail", **data, error="it had ended already")
 
     def _go_on_with_restarts(self) -> None:
         for actor, until in list(self._restarts):
@@ -342,4 +346,5 @@ _SIGNALS = {
     "terminate": signal.SIGTERM,
     "pause": signal.SIGSTOP,
     "resume": signal.SIGCONT,
+    "restart": signal.SIGTERM,
 }

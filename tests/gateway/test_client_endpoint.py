@@ -22,7 +22,8 @@ LOOPBACK = ["localhost", "LOCALHOST", "localhost.", "127.0.0.1", "127.9.9.9", "[
 PRIVATE = ["10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.0.1", "100.64.0.1", "[fd00::1]",
            "[fe80::1%25eth0]", "[::ffff:10.0.0.1]"]  # fmt: skip
 PUBLIC = ["example.com", "gateway", "8.8.8.8", "0.0.0.0", "172.32.0.1", "100.128.0.1", "[2001:db8::1]",
-          "127.0.0.1.example.com", "localhost.example.com", "127.0.0.1@example.com", "2130706433", "[::ffff:8.8.8.8]", ""]  # fmt: skip
+          "127.0.0.1.example.com", "localhost.example.com", "127.0.0.1@example.com", "2130706433",
+          "[::ffff:8.8.8.8]", ""]  # fmt: skip
 
 
 @pytest.mark.parametrize("host", LOOPBACK)

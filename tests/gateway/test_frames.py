@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
@@ -69,6 +69,7 @@ def outcome(function: Callable[..., object], *args: object) -> object:
         return str(error).partition(":")[0]
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(FRAMES)
 def test_every_frame_survives_the_wire(frame: RequestFrame | ResponseFrame | EventFrame) -> None:
     assert decode_frame(encode_frame(frame)) == frame
@@ -83,6 +84,7 @@ def test_unset_properties_are_omitted_and_never_null() -> None:
     }
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     st.binary(max_size=200) | st.text(st.characters(exclude_categories=[]), max_size=200) | JSON_VALUES.map(json.dumps)
 )
@@ -180,6 +182,7 @@ def test_params_of_a_method_that_we_do_not_serve_are_our_own_mistake() -> None:
         decode_params("tts.speak", {})
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.sampled_from(sorted(PARAMS)), JSON_VALUES)
 def test_no_value_crashes_the_params(method: str, raw: object) -> None:
     assert outcome(decode_params, method, raw) in (PARAMS[method], f"invalid {method} params")

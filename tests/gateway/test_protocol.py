@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -567,8 +567,10 @@ class AnyPeer(RuleBasedStateMachine):
 
 
 TestAnyPeer = AnyPeer.TestCase
+TestAnyPeer.settings = settings(deadline=None)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.lists(st.binary(max_size=60), max_size=5))
 def test_no_bytes_break_an_open_connection(texts: list[bytes]) -> None:
     protocol = opened()

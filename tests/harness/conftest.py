@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import psutil
 import pytest
 
 from lockjaw.documents import Document
-from lockjaw.harness.real.actors import MARK_KEY, Descriptors
+from lockjaw.harness.real.actors import Descriptors
 from lockjaw.harness.real.rig import Launch
 from lockjaw.harness.scenario import Scenario, scenario_from
 
@@ -26,7 +25,7 @@ SMALL: dict[str, Any] = {
     "models": {"m": [{"text": "hi"}]},
     "checks": ["answered"],
     "answers_s": {"p/m": 1.0},
-    "time_scale": 0.01,
+    "time_scale": 0.02,
     "budget_s": 100.0,
     "settle_s": 10.0,
     "effects": {"ledger": "ledger.txt"},
@@ -73,27 +72,18 @@ def stand_ins() -> type[StandIns]:
 
 
 @pytest.fixture
-def no_orphans() -> Iterator[Callable[[], list[int]]]:
-    """Living processes that carry any run's mark and did not exist before; the test fails if one remains."""
-    before = set(_marked())
+def no_orphans(tmp_path: Path) -> Iterator[Callable[[], list[int]]]:
+    """Living actors (and their children) of runs below this test's folder; the test fails if one remains."""
 
     def orphans() -> list[int]:
-        return [pid for pid in _marked() if pid not in before]
+        return [process.pid for process in psutil.process_iter() if _state_dir(process).startswith(str(tmp_path))]
 
     yield orphans
     assert orphans() == []
 
 
-def _marked() -> list[int]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if (
-                process.status() != psutil.STATUS_ZOMBIE
-                and MARK_KEY in process.environ()
-                and process.pid != os.getpid()
-            ):
-                found.append(process.pid)
-        except psutil.Error:
-            continue
-    return found
+def _state_dir(process: psutil.Process) -> str:
+    try:
+        return "" if process.status() == psutil.STATUS_ZOMBIE else process.environ().get("OPENCLAW_STATE_DIR", "")
+    except psutil.Error:
+        return ""

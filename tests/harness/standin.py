@@ -66,18 +66,20 @@ def gateway(behaviour: str) -> None:
         subprocess.Popen(["sleep", "600"])  # in the same group
         subprocess.Popen(["sleep", "600"], start_new_session=True)  # has left it
     if behaviour in ("leaves_lock", "leaves_dead_lock"):
-        pid = os.getppid() if behaviour == "leaves_lock" else os.getpid()
+        # Somebody who lives, is not the harness itself, and belongs to the same user: whoever started the harness.
+        parent = Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[1]
+        pid = int(parent) if behaviour == "leaves_lock" else os.getpid()
         sessions.mkdir(parents=True, exist_ok=True)
         (sessions / "s.jsonl.lock").write_text(json.dumps({"pid": pid, "createdAt": "2099-01-01T00:00:00.000Z"}))
-        (sessions / "s.jsonl").write_text(
-            json.dumps({"type": "session", "version": 3, "id": "s", "timestamp": "2026-01-01T00:00:00.000Z", "cwd": "/"})
-            + "\n"
-            + json.dumps({"type": "message", "id": "00000001", "parentId": None, "timestamp": "2026-01-01T00:00:00.000Z",
-                          "message": {"role": "user", "content": "hello"}}) + "\n"
-            + json.dumps({"type": "message", "id": "00000002", "parentId": "00000001",
-                          "timestamp": "2026-01-01T00:00:00.000Z",
-                          "message": {"role": "assistant", "content": [{"type": "text", "text": "hi"}]}}) + "\n"
-        )  # fmt: skip
+        when = "2026-01-01T00:00:00.000Z"
+        lines: list[dict[str, object]] = [
+            {"type": "session", "version": 3, "id": "s", "timestamp": when, "cwd": "/"},
+            {"type": "message", "id": "00000001", "parentId": None, "timestamp": when,
+             "message": {"role": "user", "content": "hello"}},
+            {"type": "message", "id": "00000002", "parentId": "00000001", "timestamp": when,
+             "message": {"role": "assistant", "content": [{"type": "text", "text": "hi"}]}},
+        ]  # fmt: skip
+        (sessions / "s.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         workspace = Path(os.environ["OPENCLAW_STATE_DIR"], "workspace")
         (workspace / "ledger.txt").write_text("paid\npaid\n\nsent\n")
     if behaviour == "finishes":

@@ -14,7 +14,6 @@ from lockjaw.harness import load_scenario
 from lockjaw.harness.checkers import CHECKERS
 from lockjaw.harness.scenario import Scenario
 from lockjaw.settings import POLICIES
-from lockjaw.verdict import Verdict
 
 GOOD = """\
 story: A user waits.
@@ -37,7 +36,7 @@ sometimes:
   - says: it hurt
     seen: {op: client.call, phase: fail}
     while_locked_by: gateway
-expect: {takeover: HELD}
+expect: {takeover: [], no-fallback: [answered]}
 """
 
 
@@ -54,7 +53,7 @@ def test_file_becomes_a_scenario_named_after_it(tmp_path: Path) -> None:
     assert scenario.classes == ("A",)
     assert scenario.pacing.connect_s == 2.5
     assert scenario.script() == {"models": {"fast": [{"text": "hi"}], "slow": [{"never_answer": True}]}}
-    assert scenario.expect == {"takeover": Verdict.HELD}
+    assert scenario.expect == {"takeover": (), "no-fallback": ("answered",)}
     assert scenario.run_limit_s == 920.0
 
 
@@ -105,8 +104,9 @@ def test_scenario_survives_its_own_json(tmp_path: Path) -> None:
         ("op: actor.exit", "op: actor.left", 16, "faults[1].when.op", "an operation of the history"),
         ("phase: fail", "phase: failed", 19, "sometimes[0].seen.phase", "invoke"),
         ("says: it hurt", "saying: it hurt", 18, "sometimes[0].saying", "one of:"),
-        ("{takeover: HELD}", "{takeover: GREEN}", 21, "expect.takeover", "HELD or VIOLATED or UNKNOWN"),
-        ("{takeover: HELD}", "{takeunder: HELD}", 21, "expect", "policies among:"),
+        ("takeover: []", "takeover: HELD", 21, "expect.takeover", "a list"),
+        ("takeover: []", "takeover: [one_writer]", 21, "expect", "laws that the scenario checks"),
+        ("takeover: []", "takeunder: []", 21, "expect", "policies among:"),
         ("{action: kill, target: gateway", "{action: pause, target: client", 14, "faults", "a resume of the client"),
         ("class: [A]", "time_scale: 0", 8, "time_scale", "a number > 0 and <= 1"),
         ("class: [A]", "budget_s: soon", 8, "budget_s", "a number > 0"),
@@ -161,7 +161,7 @@ def test_builtin_scenario_is_complete(name: str) -> None:
     assert scenario.classes
     assert scenario.sometimes
     assert set(scenario.expect) == set(POLICIES)
-    assert scenario.expect["takeover"] is Verdict.HELD
+    assert scenario.expect["takeover"] == ()
     assert set(scenario.answers_s) == set(scenario.chain)
     assert scenario.facts.answer_possible
     assert {"never_session_locked", "answered", "executed_once", "same_conversation"} <= set(scenario.checks)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lockjaw.clock import ScaledClock
-from lockjaw.locking import kernel
+from lockjaw.locking import kernel, release_all_held
 
 ACTORS = Path(__file__).with_name("actors.py")
 
@@ -103,4 +103,7 @@ def lock_file(session_file):
 def no_descriptor_leaks():
     before = set(kernel._open_handles)
     yield
+    left = set(kernel._open_handles) - before
+    release_all_held()
+    assert not left
     assert kernel._open_handles == before

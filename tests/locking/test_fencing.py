@@ -4,7 +4,16 @@ import json
 
 import pytest
 
-from lockjaw.locking import Fenced, HeldLock, LockStateError, SessionLock, SessionLocked, inspect_lock
+from lockjaw.clock import ScaledClock
+from lockjaw.locking import LOCK_ALGORITHMS, Fenced, LockStateError, SessionLock, SessionLocked, inspect_lock
+from lockjaw.locking.algorithms.coarse import Registry
+from lockjaw.locking.algorithms.findings import SECTION
+from lockjaw.locking.catalog import Order
+from lockjaw.locking.drivers import run_blocking
+from lockjaw.locking.identity import this_process
+from lockjaw.locking.kernel import Kernel
+from lockjaw.locking.operations import Close, OpenGuard, RangeLock, Replace
+from lockjaw.locking.paths import LockPaths
 
 pytestmark = pytest.mark.real
 
@@ -61,24 +70,21 @@ async def test_owner_paused_inside_its_append_cannot_be_fenced(actor, clock, ses
     assert owner.do("append", to=str(session_file), text="x")["ok"]  # nobody had raised the generation
 
 
-async def test_holder_whose_section_is_held_by_a_paused_process_refuses_to_write(actor, clock, session_file):
-    """A paused owner that was fenced before it froze inside cannot exist; a paused contender can."""
+def test_holder_that_cannot_get_the_section_neither_writes_nor_removes(session_file, lock_file):
+    clock = ScaledClock.start(0.1)
     lock = SessionLock(session_file, clock=clock)
     held = lock.acquire()
-    intruder = actor()
-    # The intruder owns another generation's bytes of the same guard: its own lock, renamed onto ours.
-    other = session_file.with_name("other.jsonl")
-    intruder.do("acquire", file=str(other))
-    intruder.do("enter")
-    intruder.pause()
-    guard = session_file.with_name("s.jsonl.guard")
-    session_file.with_name("other.jsonl.guard").replace(guard)
-    assert isinstance(held, HeldLock)
-    with pytest.raises(SessionLocked):
-        SessionLock(session_file, timeout=0.1, clock=clock).acquire()
-    intruder.resume()
-    intruder.do("leave")
+    other = Kernel(clock)  # a contender that is paused while it looks
+    guard = other.perform(OpenGuard(f"{session_file}.guard"))
+    assert other.perform(RangeLock(guard, SECTION))
+    with pytest.raises(LockStateError, match="another process is paused inside the section"), held.section():
+        pytest.fail("entered a section that another process holds")
     lock.release()
+    assert lock_file.exists()
+    assert inspect_lock(session_file, clock=clock).alive is False
+    other.perform(Close(guard))
+    with SessionLock(session_file, timeout=0.0, clock=clock) as held:
+        assert held.reclaimed == "owner-byte-free"
 
 
 async def test_fencing_twice_leaves_only_the_newest_owner(clock, session_file, lock_file):
@@ -157,3 +163,31 @@ async def test_owner_of_ours_whose_file_was_taken_cannot_be_fenced(clock, sessio
     with pytest.raises(LockStateError, match=r"cannot be fenced.*removed or replaced from outside"):
         await SessionLock(session_file, clock=clock).fence_async()
     owner.release()
+
+
+async def test_owner_whose_fencer_died_half_way_is_fenced_all_the_same(clock, session_file, lock_file):
+    """The fencer had recorded its grant but not yet replaced the lock file: the next one takes over the old
+    owner's very inode, so only the generation tells them apart."""
+
+    class DiesAtReplace(Kernel):
+        def perform(self, operation):
+            if isinstance(operation, Replace):
+                raise OSError("the fencer's end")
+            return super().perform(operation)
+
+    owner = SessionLock(session_file, clock=clock)
+    old = owner.acquire()
+    inode = lock_file.stat().st_ino
+    order = Order(LockPaths.of(session_file), this_process(), Registry(), 0.0)
+    with pytest.raises(OSError, match="the fencer's end"):
+        run_blocking(LOCK_ALGORITHMS["guarded"].fence(order), clock, DiesAtReplace(clock))
+    with SessionLock(session_file, timeout=0.0, clock=clock) as held:
+        assert (held.generation, held.reclaimed) == (3, "owner-byte-free")
+        assert lock_file.stat().st_ino == inode
+        with pytest.raises(Fenced), old.section():
+            pytest.fail("a fenced owner entered the section")
+        owner.release()
+        assert lock_file.exists()
+        with held.section():
+            pass
+    assert not lock_file.exists()

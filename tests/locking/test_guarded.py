@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from lockjaw.clock import parse_iso
 from lockjaw.history import MemoryRecorder
 from lockjaw.locking import LOCK_ALGORITHMS, LockLost, LockStateError, SessionLock, SessionLocked, inspect_lock
 from lockjaw.locking.algorithms.coarse import Registry
@@ -12,7 +13,7 @@ from lockjaw.locking.catalog import Order
 from lockjaw.locking.drivers import run_blocking
 from lockjaw.locking.identity import this_process
 from lockjaw.locking.kernel import Kernel
-from lockjaw.locking.operations import OpenExisting, Read, Settle, Stat, WriteInPlace
+from lockjaw.locking.operations import Link, OpenExisting, Read, Stat, WriteInPlace
 from lockjaw.locking.paths import LockPaths
 
 GUARDED = LOCK_ALGORITHMS["guarded"]
@@ -68,15 +69,9 @@ def test_lock_file_is_whole_and_readable_for_openclaw(clock, session_file, lock_
         "maxHoldMs": 1620000,
         "starttime": ME.starttime,
     }
-    assert abs(clock.wall_ms() - inspect_ms(body["createdAt"])) < 60_000
+    assert abs(clock.wall_ms() - parse_iso(body["createdAt"])) < 60_000
     assert text.startswith('{\n  "pid"')
     assert not text.endswith("\n")
-
-
-def inspect_ms(text):
-    from lockjaw.clock import parse_iso
-
-    return parse_iso(text)
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -194,7 +189,7 @@ def refuse(operation):
 
 def test_unreadable_lock_counts_as_held(clock, session_file, lock_file):
     lock_file.write_text(dead(ERAS["pid, createdAt"]))
-    with pytest.raises(SessionLocked, match="unknown .*may not read the lock file"):
+    with pytest.raises(SessionLocked, match=r"unknown .*may not read the lock file"):
         run_blocking(GUARDED.acquire(order_for(session_file)), clock, Scripted(clock, Read, refuse, once=False))
 
 
@@ -236,23 +231,20 @@ def test_fresh_foreign_lock_that_replaced_the_judged_one_survives(clock, session
 def test_fresh_foreign_lock_survives_even_after_the_last_comparison(clock, session_file, lock_file):
     """Replaced between our comparison and our write: in place, we overwrite a file that has no name any more."""
     lock_file.write_text(dead(ERAS["pid, createdAt"]))
-    kernel = Kernel(clock)
-    steps, result, writes = GUARDED.acquire(order_for(session_file)), None, 0
+    replace = replace_by_live(lock_file)
+
+    def act(operation):
+        if operation.truncate:  # the write over the stale file, not those to the guard
+            replace(operation)
+
+    kernel = Scripted(clock, WriteInPlace, act, once=False)
     with pytest.raises(SessionLocked, match=f"pid={os.getppid()}"):
-        while True:
-            operation = steps.send(result)
-            if isinstance(operation, WriteInPlace) and operation.truncate:
-                replace_by_live(lock_file)(operation)
-                writes += 1
-            result = None if isinstance(operation, Settle) else kernel.perform(operation)
-    kernel.abandon()
-    assert writes == 1
+        run_blocking(GUARDED.acquire(order_for(session_file)), clock, kernel)
+    assert kernel.fired == 2
     assert json.loads(lock_file.read_text())["pid"] == os.getppid()
 
 
 def test_foreign_lock_created_just_before_ours_gets_its_name_survives(clock, session_file, lock_file):
-    from lockjaw.locking.operations import Link
-
     kernel = Scripted(clock, Link, replace_by_live(lock_file))
     with pytest.raises(SessionLocked, match=f"pid={os.getppid()}"):
         run_blocking(GUARDED.acquire(order_for(session_file)), clock, kernel)

@@ -204,11 +204,13 @@ def test_retry_after_puts_the_candidate_last_and_names_the_instant() -> None:
     first = walk.record_failure(ModelFailure("429 slow down", "rate_limit", status=429, retry_after_s=2), 100)
     assert first.next == B
     assert walk.advance(101).candidate == B
+    assert walk.remaining == 2
     assert walk.record_failure(timeout(), 101).next == A
     again = walk.advance(101)
     assert (again.candidate, again.not_before) == (A, 102)
     walk.record_failure(ModelFailure("429 slow down", "rate_limit", retry_after_s=2), 102)
     assert walk.ended, "a candidate is tried again once"
+    assert (walk.remaining, walk.index) == (0, 2)
     assert len(walk.attempts) == 3
 
 

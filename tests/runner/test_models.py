@@ -486,18 +486,18 @@ async def test_idle_limit_is_nominal_and_closes_the_connection(then: str) -> Non
 
 
 async def test_events_push_the_idle_limit_back() -> None:
-    body = sse(*[chunk({"content": "."})] * 6)
+    body = sse(*[chunk({"content": "."})] * 4)
     events = [event + b"\n\n" for event in body.split(b"\n\n") if event]
 
     async def slowly() -> AsyncIterator[bytes]:
         for event in events:
-            await asyncio.sleep(0.15)
+            await asyncio.sleep(0.2)
             yield event
 
     client = client_for(lambda request: httpx.Response(200, content=slowly(), headers=SSE))
-    reply = await client.complete(REQUEST, idle_timeout_s=60)  # 0.6 s of real time; the stream takes 1 s
+    reply = await client.complete(REQUEST, idle_timeout_s=80)  # 0.8 s of real time; the stream takes 1 s
     await client.aclose()
-    assert reply.content[0]["text"] == "......"
+    assert reply.content[0]["text"] == "...."
 
 
 async def test_broken_stream_is_a_failure_and_keeps_its_text() -> None:

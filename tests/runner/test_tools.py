@@ -249,15 +249,17 @@ def tripwire(root: Path) -> Iterator[tuple[str, int]]:
     os.close(fd)
 
 
-async def released(fd: int) -> None:
-    """Wait until every writer of the FIFO is gone (there must have been one)."""
-    await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(None, _drain, fd), 10)
+async def released(fd: int) -> bytes:
+    """Wait until no writer of the FIFO is left; what they wrote proves that there was one."""
+    return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(None, _drain, fd), 10)
 
 
-def _drain(fd: int) -> None:
+def _drain(fd: int) -> bytes:
     os.set_blocking(fd, True)
-    while os.read(fd, 4096):
-        pass
+    data = b""
+    while piece := os.read(fd, 4096):
+        data += piece
+    return data
 
 
 async def opened(fd: int) -> None:
@@ -305,22 +307,22 @@ async def test_background_child_does_not_outlive_the_command(root: Path, tripwir
     name, fd = tripwire
     outcome = await use(root, "exec", command=f"exec 9>{name}; echo up >&9; sleep 1000 & echo done")
     assert outcome.text == "done\n"
-    await released(fd)
+    assert await released(fd) == b"up\n"
 
 
 async def test_time_limit_stops_the_whole_group(root: Path, tripwire: tuple[str, int]) -> None:
     name, fd = tripwire
     script = f"exec 9>{name}; echo up >&9; (sleep 1000; echo no) & sleep 1000"
-    outcome = await use(root, "exec", command=script, timeout_s=0.3)
+    outcome = await use(root, "exec", command=script, timeout_s=1)
     assert outcome.is_error
     assert outcome.details == {"exitCode": 143, "timedOut": True}
-    assert "[stopped after 0.3s, with everything it had started]" in outcome.text
-    await released(fd)
+    assert "[stopped after 1s, with everything it had started]" in outcome.text
+    assert await released(fd) == b"up\n"
 
 
 async def test_command_may_clean_up_on_sigterm(root: Path) -> None:
     script = "trap 'echo cleaned; exit 7' TERM; sleep 1000 & wait"
-    outcome = await use(root, "exec", command=script, timeout_s=0.3)
+    outcome = await use(root, "exec", command=script, timeout_s=1)
     assert outcome.text.startswith("cleaned")
     assert outcome.details == {"exitCode": 7, "timedOut": True}
 
@@ -328,9 +330,9 @@ async def test_command_may_clean_up_on_sigterm(root: Path) -> None:
 async def test_command_that_ignores_sigterm_is_killed(root: Path, tripwire: tuple[str, int]) -> None:
     name, fd = tripwire
     script = f"trap '' TERM; exec 9>{name}; echo up >&9; while :; do sleep 1000; done"
-    outcome = await use(root, "exec", clock=ScaledClock.start(0.1), command=script, timeout_s=5)
+    outcome = await use(root, "exec", clock=ScaledClock.start(0.1), command=script, timeout_s=10)
     assert outcome.details == {"exitCode": None, "timedOut": True}
-    await released(fd)
+    assert await released(fd) == b"up\n"
 
 
 async def test_cancelled_command_is_gone_before_the_cancellation_returns(root: Path, tripwire: tuple[str, int]) -> None:
@@ -340,7 +342,7 @@ async def test_cancelled_command_is_gone_before_the_cancellation_returns(root: P
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    await released(fd)
+    assert await released(fd) == b"up\n"
 
 
 async def test_second_cancellation_cuts_the_grace_short(root: Path, tripwire: tuple[str, int]) -> None:
@@ -355,7 +357,7 @@ async def test_second_cancellation_cuts_the_grace_short(root: Path, tripwire: tu
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(running, 30)
-    await released(fd)
+    assert b"term" in await released(fd)
 
 
 @pytest.mark.parametrize("turns", range(6))
@@ -378,7 +380,7 @@ async def test_command_that_kills_its_leader_is_killed_by_its_guard(root: Path, 
     name, fd = tripwire
     outcome = await use(root, "exec", command=f"exec 9>{name}; echo up >&9; kill -9 $PPID; sleep 1000")
     assert outcome == ToolOutcome("[killed]", True, {"exitCode": None, "timedOut": False})
-    await released(fd)
+    assert await released(fd) == b"up\n"
 
 
 async def test_command_that_kills_its_guard_is_killed_from_outside(
@@ -386,11 +388,11 @@ async def test_command_that_kills_its_guard_is_killed_from_outside(
 ) -> None:
     monkeypatch.setattr(command, "LAST_RESORT_REAL_S", 0.05)
     name, fd = tripwire
-    others = "for p in $(ps -o pid= --ppid $PPID); do [ $p = $$ ] || kill -9 $p; done"
+    others = "for p in $(cat /proc/$PPID/task/$PPID/children); do [ $p = $$ ] || kill -9 $p; done"
     script = f"exec 9>{name}; echo up >&9; {others}; sleep 1000"
-    outcome = await use(root, "exec", clock=ScaledClock.start(0.1), command=script, timeout_s=5)
+    outcome = await use(root, "exec", clock=ScaledClock.start(0.1), command=script, timeout_s=10)
     assert outcome.details == {"exitCode": None, "timedOut": True}
-    await released(fd)
+    assert await released(fd) == b"up\n"
 
 
 async def test_process_that_escaped_does_not_hold_the_answer_back(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -443,4 +445,4 @@ async def test_killed_runner_leaves_no_command_behind(root: Path, tripwire: tupl
     finally:
         runner.kill()
         runner.wait()
-    await released(fd)
+    assert await released(fd) == b"up\n"

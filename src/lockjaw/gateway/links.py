@@ -11,6 +11,7 @@ import ipaddress
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, ClassVar, Protocol
@@ -126,9 +127,14 @@ class WebSocketLink:
             await self._socket.send(text)
         except ConnectionClosed as error:
             raise _lost(error) from None
+        except AttributeError:
+            raise ConnectionLost(1006) from None  # see close
 
     async def close(self, code: int, reason: str) -> None:
-        await self._socket.close(code, reason)
+        # A transport that was closed while it still had data to send, and then sent it, forgets its loop without
+        # noting that it is closed; websockets then aborts it once more and meets None (CPython 3.11, seen).
+        with suppress(AttributeError):
+            await self._socket.close(code, reason)
 
     def buffered_bytes(self) -> int:
         return self._socket.transport.get_write_buffer_size()

@@ -17,6 +17,7 @@ import json
 import os
 import random
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeGuard
@@ -83,7 +84,8 @@ class DeviceFiles:
             finally:
                 os.close(folder)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # the first error is the one to tell
+                temporary.unlink(missing_ok=True)
             raise DevicesUnreadable(str(path), str(error)) from error
 
 

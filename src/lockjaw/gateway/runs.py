@@ -99,7 +99,7 @@ class Runs:
         self._remember_s = remember_s
         self._active: dict[str, Run] = {}
         self._ended: OrderedDict[str, tuple[float, Run]] = OrderedDict()  # oldest end first
-        self._waiters: dict[str, set[asyncio.Future[None]]] = {}
+        self._waiters: dict[str, dict[asyncio.Future[None], None]] = {}  # in order of asking
 
     @property
     def active(self) -> tuple[Run, ...]:
@@ -142,16 +142,16 @@ class Runs:
         """
         run = self.get(run_id)
         if (run is None or run.status is None) and timeout_s > 0:
-            waiters = self._waiters.setdefault(run_id, set())
+            waiters = self._waiters.setdefault(run_id, {})
             waiter = asyncio.get_running_loop().create_future()
-            waiters.add(waiter)
+            waiters[waiter] = None
             try:
                 async with asyncio.timeout(clock.real_s(timeout_s)):
                     await waiter
             except TimeoutError:
                 pass
             finally:
-                waiters.discard(waiter)
+                waiters.pop(waiter, None)
                 if not waiters and self._waiters.get(run_id) is waiters:
                     del self._waiters[run_id]
             run = self.get(run_id)

@@ -47,6 +47,7 @@ TICK_INTERVAL_S = 30.0
 MAINTENANCE_S = 60.0  # refresh of health, sweep of stores
 DRAIN_S = 25.0  # upstream's hard limit for a shutdown
 CLOSING_S = 10.0  # for connections to take their last frames
+_Tasks = dict[asyncio.Task[None], None]  # a set that keeps its order: a simulation must repeat itself
 MAX_CALLS = 256  # requests of one connection that may be unanswered at a time
 
 
@@ -133,7 +134,7 @@ class GatewayServer:
         self._listener: Listener | None = None
         self._loops: list[asyncio.Task[None]] = []
         self._links: dict[Connection, asyncio.Task[Any]] = {}
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls: _Tasks = {}
         self._stopped = False
 
     # ----------------------------------------------------------------------- life
@@ -207,9 +208,9 @@ class GatewayServer:
 
     async def _end(self, tasks: Any, patience_s: float) -> None:
         """Wait for tasks, cancelling them when patience runs out."""
-        waiting = set(tasks)
+        waiting = list(tasks)
         if waiting and patience_s > 0:
-            _, waiting = await asyncio.wait(waiting, timeout=self._clock.real_s(patience_s))
+            await asyncio.wait(waiting, timeout=self._clock.real_s(patience_s))
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
@@ -253,7 +254,7 @@ class GatewayServer:
         task = asyncio.current_task()
         assert task is not None
         self._links[connection] = task
-        waits: set[asyncio.Task[None]] = set()
+        waits: _Tasks = {}
         if self._stopped:  # upgraded while the listener closed
             connection.close(1012, "service restart")
         reading = asyncio.create_task(self._read(connection, protocol, waits))
@@ -271,7 +272,7 @@ class GatewayServer:
             del self._links[connection]
             self._presence_version += 1
 
-    async def _read(self, connection: Connection, protocol: ServerProtocol, waits: set[asyncio.Task[None]]) -> None:
+    async def _read(self, connection: Connection, protocol: ServerProtocol, waits: _Tasks) -> None:
         self._perform(protocol.challenge(), connection, waits)
         while True:
             deadline = protocol.next_deadline()
@@ -287,7 +288,7 @@ class GatewayServer:
                 effects = protocol.receive(text, now=self._clock.monotonic(), wall_ms=self._clock.wall_ms())
             self._perform(effects, connection, waits)
 
-    def _perform(self, effects: list[Effect], connection: Connection, waits: set[asyncio.Task[None]]) -> None:
+    def _perform(self, effects: list[Effect], connection: Connection, waits: _Tasks) -> None:
         for effect in effects:
             match effect:
                 case Send(text):
@@ -308,7 +309,7 @@ class GatewayServer:
                 case Call():
                     self._call(effect, connection, waits)
 
-    def _call(self, call: Call, connection: Connection, waits: set[asyncio.Task[None]]) -> None:
+    def _call(self, call: Call, connection: Connection, waits: _Tasks) -> None:
         """Serve a call as a task of the server: one that starts a run must not die with its connection."""
         assert connection.client is not None
         if connection.unanswered >= MAX_CALLS:
@@ -321,10 +322,10 @@ class GatewayServer:
         def done(task: asyncio.Task[None]) -> None:
             connection.unanswered -= 1
             for owner in owners:
-                owner.discard(task)
+                owner.pop(task, None)
 
         for owner in owners:
-            owner.add(task)
+            owner[task] = None
         task.add_done_callback(done)
 
     # ----------------------------------------------------------------------- what clients are told about us

@@ -139,6 +139,8 @@ class Methods:
             if lane.startswith("session:"):  # a run that waits for two sessions could wait for itself
                 return invalid("invalid agent params: at /lane: session lanes cannot be named")
             named = params.sessionId or None
+            if key is None and named is None:
+                key = f"agent:{agent_id}:main"
             if self._behaviour.version != "lockjaw" and key is not None:
                 named = None  # upstream drops it, so an unknown --session-id becomes another session
             key, session_id = await self._sessions.resolve(agent_id, key, named)
@@ -215,7 +217,10 @@ class Methods:
         primary = self._settings.agent.primary
         if provider is None:
             if model is not None and "/" in model:
-                return ModelRef.parse(model)
+                try:
+                    return ModelRef.parse(model, source="invalid agent params: at /model")
+                except SettingsError as error:  # the caller's mistake, not our configuration's
+                    raise LocalError(str(error)) from None
             provider = primary.provider if primary else None
         if provider is None or model is None:
             raise LocalError("invalid agent params: a model override needs provider and model")

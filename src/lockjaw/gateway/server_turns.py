@@ -86,7 +86,7 @@ class Turns:
         self._run_turn, self._audience, self._clock, self._recorder = run_turn, audience, clock, recorder
         self._log, self._prepare_s = log, prepare_s
         self._replies: dict[str, list[Reply]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}  # in order: a simulation must repeat itself
 
     def start(self, run: Run, request: TurnRequest, *, lane: str = MAIN_LANE, accepted: Answer) -> None:
         """Begin an accepted run. ``accepted`` answers the same request until the run is over."""
@@ -99,10 +99,10 @@ class Turns:
         )
         events = RunEvents(run, self._audience, self._clock, lambda: self._recipients(run))
         task = asyncio.create_task(self._execute(run, request, lane, events), name=f"run {run.run_id}")
-        self._tasks.add(task)
+        self._tasks[task] = None
 
         def ended(task: asyncio.Task[None]) -> None:
-            self._tasks.discard(task)
+            self._tasks.pop(task, None)
             if self.runs.get_active(run.run_id) is run:  # cancelled before its first step: nothing of it ran
                 self._finish(run, events, error=RunAborted(run.run_id, run.origin or "signal"))
 
@@ -120,15 +120,15 @@ class Turns:
         """
         self.draining = True
         if self._tasks and drain_s > 0:
-            await asyncio.wait(set(self._tasks), timeout=self._clock.real_s(drain_s))
+            await asyncio.wait(tuple(self._tasks), timeout=self._clock.real_s(drain_s))
         for run in self.runs.active:
             run.signal_abort("signal")  # first, so that a turn knows why it is cancelled
         for _ in range(CANCEL_ROUNDS):
             if not self._tasks:
                 return
-            for task in set(self._tasks):
+            for task in tuple(self._tasks):
                 task.cancel()
-            await asyncio.wait(set(self._tasks), timeout=self._clock.real_s(CANCEL_S))
+            await asyncio.wait(tuple(self._tasks), timeout=self._clock.real_s(CANCEL_S))
         for task in self._tasks:
             self._log(f"[gateway] {task.get_name()} does not stop; leaving it behind")
 

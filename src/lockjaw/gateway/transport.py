@@ -20,7 +20,8 @@ from lockjaw.gateway.endpoint import pinned_digest
 from lockjaw.gateway.frames import MAX_FRAME_BYTES
 from lockjaw.settings import GatewaySettings
 
-CLOSE_LIMIT_REAL_S = 0.25  # real: for the closes that the library itself starts (a frame over the limit)
+PIN_CLOSE_LIMIT_REAL_S = 0.25
+LIBRARY_CLOSE_LIMIT_REAL_S = 5.0  # for closes that the library starts itself: a frame over the limit
 
 
 class Transport(Protocol):
@@ -104,7 +105,7 @@ async def dial(gateway: GatewaySettings) -> Transport:
             compression=None,
             ping_interval=None,
             open_timeout=None,
-            close_timeout=CLOSE_LIMIT_REAL_S,
+            close_timeout=LIBRARY_CLOSE_LIMIT_REAL_S,
             max_size=MAX_FRAME_BYTES,
             proxy=None,
         )
@@ -113,7 +114,7 @@ async def dial(gateway: GatewaySettings) -> Transport:
     if gateway.tls_fingerprint:
         problem = _pin_problem(socket, pinned_digest(gateway.tls_fingerprint))
         if problem:
-            await WebSocketTransport(socket).close(1008, problem, limit_s=CLOSE_LIMIT_REAL_S)
+            await WebSocketTransport(socket).close(1008, problem, limit_s=PIN_CLOSE_LIMIT_REAL_S)
             raise ConnectionLost(1008, problem, definite=True)
     return WebSocketTransport(socket)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from msgspec import UNSET
 
@@ -35,6 +35,14 @@ DIAL_LIMIT_S = 30.0
 OnAccepted = Callable[[dict[str, Any]], None]
 
 
+class TokenStore(Protocol):
+    """Where issued device tokens are kept; see ``DeviceTokens``."""
+
+    def load(self, device_id: str, role: str) -> StoredToken | None: ...
+    def store(self, device_id: str, role: str, token: str, scopes: Sequence[str]) -> None: ...
+    def erase(self, device_id: str, role: str) -> None: ...
+
+
 class Uplink:
     """A connection to one gateway that can be renewed, and requests over it.
 
@@ -45,7 +53,7 @@ class Uplink:
         on_event, on_gap: called for each event of the gateway and each gap in their numbers.
         on_lost, on_hello: called when a connection ends and when one is welcomed; only useful with ``reconnect``.
         dial_limit_s: limit of opening the socket; None leaves it to the caller's deadline.
-        open_transport: how to open a socket; the simulation brings its own.
+        open_transport, tokens: how to open a socket, and where device tokens are kept; the simulation brings its own.
     """
 
     def __init__(
@@ -65,6 +73,7 @@ class Uplink:
         profile: ClientProfile | None = None,
         dial_limit_s: float | None = DIAL_LIMIT_S,
         open_transport: Dial = dial,
+        tokens: TokenStore | None = None,
     ) -> None:
         self._settings, self._clock, self._identity = settings, clock, identity
         self._ids = ids or random.SystemRandom()
@@ -73,7 +82,7 @@ class Uplink:
         self._reconnect, self._policy = reconnect, ReconnectPolicy()
         self._on_event, self._on_gap, self._on_lost, self._on_hello = on_event, on_gap, on_lost, on_hello
         self._dial_limit_s, self._open_transport = dial_limit_s, open_transport
-        self._tokens = DeviceTokens(settings.state_dir, clock)
+        self._tokens = tokens or DeviceTokens(settings.state_dir, clock)
         self._connection: Connection | None = None
         self._last_seq: int | None = None
         self._hello: HelloOk | None = None

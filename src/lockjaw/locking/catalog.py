@@ -31,6 +31,7 @@ class Order:
     max_hold_s: float = 300.0
     reentrant: bool = False
     section_wait_s: float = 2.0
+    owner: str = ""
 
 
 Inner: TypeAlias = CoarseGrant | GuardedGrant
@@ -148,6 +149,7 @@ class Guarded:
             order.timeout_s,
             order.max_hold_s,
             order.section_wait_s,
+            order.owner,
             order.registry.holds.__contains__,
         )
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 SLOT_BYTES = 512
 SLOTS = 2
 LENGTH = SLOT_BYTES * SLOTS
+OWNER_CHARS = 64
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class GuardRecord:
         fingerprint: of the lock file's content under this grant.
         replaces: fingerprint of the content that this grant found and was to replace; its owner is dead or
             fenced. Empty if there was none.
+        owner: what the holder calls itself (a run id); cut to ``OWNER_CHARS``.
     """
 
     generation: int = 0
@@ -36,6 +38,7 @@ class GuardRecord:
     granted_ms: int = 0
     fingerprint: str = ""
     replaces: str = ""
+    owner: str = ""
 
     def names(self, fingerprint: str) -> bool:
         """Was this content the lock file of the recorded owner, or of the one it took over from?"""

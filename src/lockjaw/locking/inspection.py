@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import LockStateError
 from lockjaw.locking.algorithms.findings import OWNER_BASE, look, read_guard
-from lockjaw.locking.drivers import run_blocking
 from lockjaw.locking.guard_record import GuardRecord
-from lockjaw.locking.identity import ProcessIdentity, this_process
+from lockjaw.locking.host import THIS_HOST, Host
+from lockjaw.locking.identity import ProcessIdentity
 from lockjaw.locking.operations import Close, Contents, OpenExisting, ProcessStatus, RangeTest, Read, Steps, WallNow
 from lockjaw.locking.owner_record import fingerprint, judge, parse
 from lockjaw.locking.paths import LockPaths
@@ -28,6 +28,7 @@ class LockView:
             ``recycled-pid``, ``orphan-self-pid``; or why nothing is proven: ``missing-pid``,
             ``other-pid-namespace``, ``unreadable``, ``not-a-file``.
         ours: a Lockjaw guard names it, so a live owner can be fenced.
+        owner: what a holder of ours calls itself (a run id); empty otherwise.
         generation: the last one that the guard granted; 0 without a guard.
         age_s: nominal seconds since it was taken (by its body, else by the file's time).
     """
@@ -40,13 +41,16 @@ class LockView:
     dead_reason: str | None = None
     ours: bool = False
     generation: int = 0
+    owner: str = ""
     age_s: float = 0.0
 
 
-def inspect_lock(session_file: str | os.PathLike[str], *, clock: Clock | None = None) -> LockView:
+def inspect_lock(
+    session_file: str | os.PathLike[str], *, clock: Clock | None = None, host: Host = THIS_HOST
+) -> LockView:
     """Look at a session's lock. Never waits, never changes anything, raises only what the disk raises."""
     clock = clock or ScaledClock.from_environment()
-    return run_blocking(inspect(LockPaths.of(session_file), this_process()), clock)
+    return host.run(inspect(host.paths(session_file), host.identity()), clock)
 
 
 def inspect(paths: LockPaths, me: ProcessIdentity) -> Steps[LockView]:
@@ -77,7 +81,16 @@ def inspect(paths: LockPaths, me: ProcessIdentity) -> Steps[LockView]:
         judgement = judge(owner, state, me, held_here=True)
         alive, reason = judgement.alive, judgement.reason or None
     return LockView(
-        True, owner.pid, owner.created_at_ms, owner.starttime, alive, reason, ours, record.generation, age_s
+        True,
+        owner.pid,
+        owner.created_at_ms,
+        owner.starttime,
+        alive,
+        reason,
+        ours,
+        record.generation,
+        record.owner if ours else "",
+        age_s,
     )
 
 

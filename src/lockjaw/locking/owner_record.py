@@ -54,7 +54,7 @@ def parse(data: bytes) -> OwnerRecord:
     created_at = body.get("createdAt")
     return OwnerRecord(
         pid=_integer(body.get("pid")) or None,  # pid 0 is nobody
-        created_at_ms=_instant(created_at) if isinstance(created_at, str) else None,
+        created_at_ms=parse_iso(created_at) if isinstance(created_at, str) else None,
         starttime=_integer(body.get("starttime")),
         max_hold_ms=_integer(body.get("maxHoldMs")),
         pid_namespace=_integer(body.get("pidNamespace")),
@@ -114,10 +114,3 @@ def _integer(value: object) -> int | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if isinstance(value, int) and value >= 0 else None
-
-
-def _instant(text: str) -> int | None:
-    try:
-        return parse_iso(text)
-    except OverflowError:
-        return None

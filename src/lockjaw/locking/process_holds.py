@@ -15,12 +15,13 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
 from lockjaw.clock import Clock
 from lockjaw.locking.algorithms import coarse
 from lockjaw.locking.algorithms.coarse import Registry
 from lockjaw.locking.drivers import run_blocking
+from lockjaw.locking.operations import Steps
 
 RELEASE_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGABRT)
 
@@ -30,12 +31,18 @@ class Releasable(Protocol):
 
 
 class ProcessHolds:
-    """One per process: the coarse locks' registry, every held lock, the watchdog's timer."""
+    """One per process: the coarse locks' registry, every held lock, the watchdog's timer.
 
-    def __init__(self) -> None:
+    Args:
+        run: the blocking driver of this process.
+        at_exit: give everything back when the interpreter ends.
+    """
+
+    def __init__(self, run: Callable[[Steps[None], Clock], Any] = run_blocking, *, at_exit: bool = True) -> None:
         self.registry = Registry()
+        self._run = run
         self._held: dict[int, Releasable] = {}
-        self._at_exit = False
+        self._at_exit = not at_exit  # nothing left to install
         self._timer: threading.Timer | asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # the timer's, if it has one
 
@@ -76,9 +83,15 @@ class ProcessHolds:
         else:
             self._timer = self._loop.call_later(period, self._watchdog, clock)
 
+    def rest(self) -> None:
+        """Stop the watchdog's timer if no coarse lock is held any more."""
+        if self._timer is not None and not self.registry.holds:
+            self._timer.cancel()
+            self._timer = None
+
     def _watchdog(self, clock: Clock) -> None:
         self._timer = None
-        run_blocking(coarse.watchdog_pass(self.registry), clock)
+        self._run(coarse.watchdog_pass(self.registry), clock)
         if self.registry.holds:
             self.watch(clock)
 

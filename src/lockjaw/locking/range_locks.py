@@ -89,7 +89,10 @@ class FlockFiles:
             os.close(descriptor)
 
     def locked_elsewhere(self, handle: Handle, offset: int, length: int) -> bool:
-        descriptor = self._open(self._path(handle, offset))
+        path = self._path(handle, offset)
+        if path in self._files.get(handle, {}):
+            return False
+        descriptor = self._open(path)
         try:
             return not self._try(handle, descriptor, fcntl.LOCK_SH)
         finally:

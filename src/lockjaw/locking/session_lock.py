@@ -22,11 +22,8 @@ from lockjaw.errors import Fenced, LocalError, LockLost, LockStateError, Session
 from lockjaw.history import NullRecorder, Recorder
 from lockjaw.locking.algorithms.guarded import Released, Superseded
 from lockjaw.locking.catalog import LOCK_ALGORITHMS, Grant, LockAlgorithm, Order
-from lockjaw.locking.drivers import run_async, run_blocking
-from lockjaw.locking.identity import this_process
+from lockjaw.locking.host import THIS_HOST, Host
 from lockjaw.locking.operations import Steps
-from lockjaw.locking.paths import LockPaths
-from lockjaw.locking.process_holds import PROCESS_HOLDS
 
 # A release, an append or a fence waits that long for another's section: an append with its flush takes
 # milliseconds. The real floor keeps a small time scale from calling a slow disk a frozen owner.
@@ -110,17 +107,19 @@ class HeldLock:
         reclaimed: why the previous owner counted as dead; empty if the lock was free.
     """
 
-    def __init__(self, session: str, algorithm: LockAlgorithm, grant: Grant, clock: Clock, report: _Report) -> None:
+    def __init__(
+        self, session: str, algorithm: LockAlgorithm, grant: Grant, host: Host, clock: Clock, report: _Report
+    ) -> None:
         self.generation = grant.generation
         self.path = Path(grant.order.paths.lock)
         self.reclaimed = grant.reclaimed
         self._session, self._algorithm, self._grant = session, algorithm, grant
-        self._clock, self._report = clock, report
-        self._pid = os.getpid()
+        self._host, self._clock, self._report = host, clock, report
+        self._pid = host.process_id()
         self._released = False
         self._depth = 0
         self._mutex = threading.RLock()
-        PROCESS_HOLDS.add(self)
+        host.holds.add(self)
 
     def __repr__(self) -> str:
         return f"HeldLock({str(self.path)!r}, generation={self.generation})"
@@ -149,23 +148,23 @@ class HeldLock:
             finally:
                 self._depth -= 1
                 if self._depth == 0 and not self._released:
-                    run_blocking(self._algorithm.leave(self._grant), self._clock)
+                    self._host.run(self._algorithm.leave(self._grant), self._clock)
 
     @property
     def belongs_to_parent(self) -> bool:
         """This process is a fork of the holder: it holds nothing."""
-        return self._pid != os.getpid()
+        return self._pid != self._host.process_id()
 
     def release_at_exit(self) -> None:
         """Release without regard to threads that are inside the section: the process is about to end."""
         if (steps := self._begin_release()) is not None:
-            self._end_release(run_blocking(steps, self._clock))
+            self._end_release(self._host.run(steps, self._clock))
 
     def _enter(self) -> None:
         if self._released:
             raise LockLost(self._session, self.generation, "it was released")
         try:
-            run_blocking(self._algorithm.enter(self._grant), self._clock)
+            self._host.run(self._algorithm.enter(self._grant), self._clock)
         except Superseded as superseded:
             if superseded.current != self.generation:
                 raise Fenced(self._session, self.generation, superseded.current) from None
@@ -181,10 +180,10 @@ class HeldLock:
     async def _release_async(self) -> None:
         # The steps of a release are immediate but for the section, so the mutex cannot be held over an await.
         if (steps := self._begin_release()) is not None:
-            self._end_release(await run_async(steps, self._clock, defer_cancel=True))
+            self._end_release(await self._host.run_async(steps, self._clock, defer_cancel=True))
 
     def _begin_release(self) -> Steps[Released] | None:
-        PROCESS_HOLDS.discard(self)
+        self._host.holds.discard(self)
         if self._released or self.belongs_to_parent:
             return None  # released before (by a signal, by the watchdog), or not ours but our parent's
         self._released = True
@@ -192,6 +191,7 @@ class HeldLock:
         return self._algorithm.release(self._grant)
 
     def _end_release(self, released: Released) -> None:
+        self._host.holds.rest()
         if released.lost:
             self._report.lost(self.generation)
         self._report.released(self.generation, released.removed)
@@ -212,6 +212,7 @@ class SessionLock:
             the lock file.
         reentrant: this process may take the lock again while it holds it (coarse algorithms only; 2026.4.8
             always did).
+        host: the process that takes the lock; this one.
 
     Raises:
         LocalError: an unknown algorithm, a negative timeout, or re-entrancy asked of an algorithm without.
@@ -228,6 +229,7 @@ class SessionLock:
         owner: str = "",
         max_hold_s: float = 300.0,
         reentrant: bool = False,
+        host: Host = THIS_HOST,
     ) -> None:
         if algorithm not in LOCK_ALGORITHMS:
             raise LocalError(f"unknown lock algorithm {algorithm!r}; known: {', '.join(LOCK_ALGORITHMS)}")
@@ -237,10 +239,10 @@ class SessionLock:
         self._timeout_s = self._algorithm.timeout_s if timeout is None else timeout
         if not self._timeout_s >= 0:
             raise LocalError(f"a lock timeout must be >= 0 nominal seconds, got {timeout!r}")
-        self._paths = LockPaths.of(session_file)
+        self._host, self._paths = host, host.paths(session_file)
         self._clock = clock or ScaledClock.from_environment()
         self._report = _Report(recorder or NullRecorder(), self._paths.lock, owner, self._clock)
-        self._max_hold_s, self._reentrant = max_hold_s, reentrant
+        self._max_hold_s, self._reentrant, self._owner = max_hold_s, reentrant, owner
         self._held: list[HeldLock] = []
 
     def acquire(self) -> HeldLock:
@@ -255,7 +257,7 @@ class SessionLock:
         order = self._begin()
         self._report.acquiring(self._timeout_s)
         try:
-            grant = run_blocking(self._algorithm.acquire(order), self._clock)
+            grant = self._host.run(self._algorithm.acquire(order), self._clock)
         except BaseException as error:
             self._report.refused(error)
             raise
@@ -266,7 +268,7 @@ class SessionLock:
         order = self._begin()
         self._report.acquiring(self._timeout_s)
         try:
-            grant = await run_async(self._algorithm.acquire(order), self._clock)
+            grant = await self._host.run_async(self._algorithm.acquire(order), self._clock)
         except BaseException as error:
             self._report.refused(error)
             raise
@@ -282,7 +284,7 @@ class SessionLock:
         """
         order = self._begin()
         try:
-            grant = await run_async(self._algorithm.fence(order), self._clock)
+            grant = await self._host.run_async(self._algorithm.fence(order), self._clock)
         except BaseException as error:
             self._report.not_fenced(error)
             raise
@@ -322,21 +324,22 @@ class SessionLock:
         floor_s = _SECTION_WAIT_FLOOR_REAL_S / self._clock.real_s(1.0)
         return Order(
             self._paths,
-            this_process(),
-            PROCESS_HOLDS.registry,
+            self._host.identity(),
+            self._host.holds.registry,
             self._timeout_s,
             self._max_hold_s,
             self._reentrant,
             max(_SECTION_WAIT_S, floor_s),
+            self._owner,
         )
 
     def _hold(self, grant: Grant, *, fenced: bool) -> HeldLock:
-        held = HeldLock(self._paths.session, self._algorithm, grant, self._clock, self._report)
+        held = HeldLock(self._paths.session, self._algorithm, grant, self._host, self._clock, self._report)
         self._held.append(held)
         if fenced and grant.fenced:
             self._report.fenced(grant)
         else:
             self._report.acquired(grant)
         if self._algorithm.has_watchdog:
-            PROCESS_HOLDS.watch(self._clock)
+            self._host.holds.watch(self._clock)
         return held

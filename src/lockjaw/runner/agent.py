@@ -12,28 +12,33 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import (
+    ConnectionLost,
     LocalError,
     LockjawError,
     LockStateError,
     RemoteError,
     RequestRejected,
+    RequestTimedOut,
+    RunAborted,
     SessionLocked,
     SettingsError,
     printed,
 )
-from lockjaw.gateway.client import call_gateway
+from lockjaw.gateway.client import GatewayClient, call_gateway
 from lockjaw.gateway.frames import AgentParams, AgentWaitParams, ChatAbortParams
 from lockjaw.history import Recorder
 from lockjaw.locking import HeldLock, SessionLock, inspect_lock, release_all_held
 from lockjaw.process import announce_ready, on_stop_signals, recorder_from_environment, wait_for_go
 from lockjaw.runner.attempt import TurnPlan
-from lockjaw.runner.embedded import EmbeddedRunner, session_store
+from lockjaw.runner.embedded import EmbeddedRunner
+from lockjaw.runner.machine import THIS_MACHINE, Machine
 from lockjaw.runner.models import ModelClient
 from lockjaw.runner.policy import (
     POLICY_FUNCTIONS,
@@ -52,7 +57,7 @@ from lockjaw.runner.policy import (
     TakeLock,
 )
 from lockjaw.runner.result import result_of
-from lockjaw.runner.tools import built_in_tools
+from lockjaw.runner.tools import Tool, built_in_tools
 from lockjaw.seeds import uuid4
 from lockjaw.sessions import (
     SessionPaths,
@@ -66,6 +71,7 @@ from lockjaw.sessions import (
 from lockjaw.settings import BEHAVIOURS, Pacing, Settings
 
 EXIT_ANSWERED, EXIT_FAILED, EXIT_DUPLICATE_POSSIBLE = 0, 1, 5
+SIDE_CALL_FLOOR_REAL_S = 1.0
 ABORT_LIMIT_S = 2.0  # an interrupted command must end soon; 2026.7.1 gives its chat.abort the same
 
 
@@ -108,6 +114,8 @@ class TurnClient:
     Args:
         say: prints one line for the user on stderr.
         ids: stream for run ids and session ids.
+        machine, tools: where sessions and locks are, what models may call; this machine's own unless given.
+        uplink: makes the client of one gateway call; the simulation brings its own.
     """
 
     def __init__(
@@ -120,7 +128,11 @@ class TurnClient:
         say: Callable[[str], None],
         models: ModelClient,
         ids: random.Random | None = None,
+        machine: Machine = THIS_MACHINE,
+        tools: Mapping[str, Tool] | None = None,
+        uplink: Callable[[Settings], GatewayClient] | None = None,
     ) -> None:
+        self.machine, self._uplink = machine, uplink
         self.settings, self.request, self.clock, self.recorder = settings, request, clock, recorder
         self.behaviour = BEHAVIOURS[request.policy]
         self._ids = ids or random.SystemRandom()
@@ -128,30 +140,30 @@ class TurnClient:
         self.paths = SessionPaths(settings.state_dir)
         self.runner = EmbeddedRunner(
             settings, behaviour=self.behaviour, clock=clock, recorder=recorder, models=models,
-            tools=built_in_tools(), log=self._say, ids=self._ids,
+            tools=built_in_tools() if tools is None else tools, log=self._say, ids=self._ids, machine=machine,
         )  # fmt: skip
         self._lock: SessionLock | None = None
         self._held: HeldLock | None = None
+        self._conversation: Session | None = None  # as far as it is known by now
 
     # ------------------------------------------------------------------ the whole turn
 
     async def run(self) -> AgentOutcome:
         """Ask, fall back, and say how it ended. Never raises a LockjawError of the turn itself."""
-        session: Session | None = None
         try:
-            session = self._session()
-            answer = await self._turn(session)
+            self._conversation = self._resolve()
+            answer = await self._turn(self._conversation)
         except LockjawError as error:
-            return self._failed(error, session)
+            return self._failed(error)
         finally:
             await self._drop_lock()
-        return self._answered(answer, session)
+        return self._answered(answer)
 
     async def _turn(self, session: Session) -> Answer:
         run_id = uuid4(self._ids)
         started_ms = self.clock.wall_ms()
         if self.request.local:
-            session = await self._settled(session)
+            self._conversation = session = await self._settled(session)
             result = await self._embedded(session, run_id, started_ms, RunEmbedded("same", False, False))
             return Answer(result, "embedded", {"transport": "embedded"})
         try:
@@ -174,7 +186,7 @@ class TurnClient:
         try:
             final = await call_gateway(
                 self.settings, "agent", params, timeout_ms=timeout_ms, expect_final=True,
-                on_diagnostic=self._say, clock=self.clock, ids=self._ids,
+                on_diagnostic=self._say, clock=self.clock, ids=self._ids, client=self._client(self.settings),
             )  # fmt: skip
         except (RemoteError, LocalError) as error:
             failure = GatewayFailure(error, run_id)
@@ -188,6 +200,11 @@ class TurnClient:
             await self._abort_on_the_way_out(session, run_id)
             raise
         status = final.get("status", "") if isinstance(final, dict) else ""
+        if status == "timeout" and not final.get("result"):
+            self.recorder.record("client.call", "fail", **call, error="aborted", kind="aborted", timeout_ms=timeout_ms)
+            if final.get("stopReason") == "signal":  # the gateway shuts down: as good as a lost socket
+                raise ConnectionLost(1012, "service restart", run_id=run_id)
+            raise RunAborted(run_id, str(final.get("stopReason") or "rpc"))
         self.recorder.record("client.call", "ok", **call, status=status)
         if not isinstance(final, dict) or not isinstance(final.get("result"), dict):
             final = {"result": {"payloads": [], "meta": {}}, **(final if isinstance(final, dict) else {})}
@@ -195,7 +212,7 @@ class TurnClient:
 
     async def _fall_back(self, failure: GatewayFailure, session: Session, started_ms: int) -> Answer:
         """Drive the policy: perform its effects, send back what they performed to."""
-        session = await self._settled(session)
+        self._conversation = session = await self._settled(session)
         policy = POLICY_FUNCTIONS[self.request.policy](failure, self.behaviour, lambda: uuid4(self._ids))
         try:
             effect = next(policy)
@@ -227,7 +244,8 @@ class TurnClient:
             case Fence():
                 return await self._fence()
             case RunEmbedded():
-                return await self._embedded(session, failure.run_id, started_ms, effect)
+                slow = failure.kind == "timeout"
+                return await self._embedded(session, failure.run_id, started_ms, effect, deadline_passed=slow)
 
     # ------------------------------------------------------------------ effects: the gateway
 
@@ -235,6 +253,8 @@ class TurnClient:
         params = AgentWaitParams(runId=effect.run_id, timeoutMs=round(effect.limit_s * 500))
         try:
             reply = await self._side_call("agent.wait", params, effect.limit_s)
+        except RequestTimedOut as error:
+            return RunState("running", error=str(error))  # alive enough to accept: it may still hear a stop
         except RemoteError as error:
             return RunState("unreachable", error=str(error))
         status = reply.get("status") if isinstance(reply, dict) else None
@@ -259,9 +279,20 @@ class TurnClient:
 
     async def _side_call(self, method: str, params: object, limit_s: float) -> Any:
         quick = replace(self.settings, pacing=Pacing())  # connecting costs what it costs: the way is known
+        # The other process needs real time to answer, however fast our clock runs.
+        limit_s = max(limit_s, SIDE_CALL_FLOOR_REAL_S / self.clock.real_s(1.0))
         return await call_gateway(
-            quick, method, params, timeout_ms=round(limit_s * 1000), clock=self.clock, ids=self._ids
+            quick,
+            method,
+            params,
+            timeout_ms=round(limit_s * 1000),
+            clock=self.clock,
+            ids=self._ids,
+            client=self._client(quick),
         )
+
+    def _client(self, settings: Settings) -> GatewayClient | None:
+        return None if self._uplink is None else self._uplink(settings)
 
     async def _abort_on_the_way_out(self, session: Session, run_id: str) -> None:
         """Ctrl-C in mid-call: the user does not want the answer any more, so the run should not go on."""
@@ -272,33 +303,41 @@ class TurnClient:
 
     def _stored_answer(self, session: Session, run_id: str, started_ms: int) -> dict[str, Any] | None:
         """The answer that the gateway's run has left in the transcript."""
-        path = self.paths.transcript(session.agent_id, session.session_id)
-        if not path.exists():
+        path = self._file(session)
+        if not self.machine.files.exists(path):
             return None
         transcript = Transcript.open(
-            path, session_id=session.session_id, cwd=self.settings.agent.workspace, clock=self.clock, read_only=True
+            path,
+            session_id=session.session_id,
+            cwd=self.settings.agent.workspace,
+            clock=self.clock,
+            read_only=True,
+            files=self.machine.files,
         )
         state = transcript.turn_of(run_id, self.request.message, started_ms)
         return None if state is None or state.answer is None else result_of(state.answer, session.session_id)
 
     # ------------------------------------------------------------------ effects: the lock
 
+    def _file(self, session: Session) -> Path:
+        return self.runner.transcript_of(session.agent_id, session.key, session.session_id)
+
     def _session_lock(self, session: Session, timeout_s: float, run_id: str) -> SessionLock:
-        path = self.paths.transcript(session.agent_id, session.session_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = self._file(session)
+        self.machine.files.make_folder(path.parent)
         return SessionLock(
             path, timeout=timeout_s, algorithm=self.behaviour.lock_algorithm, clock=self.clock,
-            recorder=self.recorder, owner=run_id,
+            recorder=self.recorder, owner=run_id, host=self.machine.locks,
         )  # fmt: skip
 
     async def _take_lock(self, effect: TakeLock, session: Session, run_id: str) -> LockReply:
         self._lock = self._session_lock(session, effect.bound_s, run_id)
-        path = self.paths.transcript(session.agent_id, session.session_id)
-        before = inspect_lock(path)
+        path = self._file(session)
+        before = inspect_lock(path, clock=self.clock, host=self.machine.locks)
         try:
             self._held = await self._lock.acquire_async()
         except (SessionLocked, LockStateError):
-            view = inspect_lock(path)
+            view = inspect_lock(path, clock=self.clock, host=self.machine.locks)
             return LockReply(
                 False,
                 fenceable=view.ours and bool(view.alive),
@@ -325,13 +364,15 @@ class TurnClient:
 
     async def _settled(self, session: Session) -> Session:
         """The session with its id: the one that the gateway has given the key meanwhile, or a new one."""
-        store = session_store(self.paths, session.agent_id, behaviour=self.behaviour, clock=self.clock, ids=self._ids)
+        store = self.runner.store(session.agent_id)
         entry = await store.ensure(
             session.key, session_id=session.session_id or None, sessions_dir=self.paths.sessions_dir(session.agent_id)
         )
         return replace(session, session_id=entry["sessionId"])
 
-    async def _embedded(self, session: Session, run_id: str, started_ms: int, effect: RunEmbedded) -> dict[str, Any]:
+    async def _embedded(
+        self, session: Session, run_id: str, started_ms: int, effect: RunEmbedded, *, deadline_passed: bool = False
+    ) -> dict[str, Any]:
         if effect.session != "same":
             target = effect.new_session_id
             key = explicit_session_key(session.agent_id, target)
@@ -343,25 +384,26 @@ class TurnClient:
             turn_id=run_id,
             run_id=(session.session_id if upstream else f"takeover-{run_id}"),
             session_key=session.key, session_id=session.session_id, agent_id=session.agent_id,
+            file=self._file(session),
             message=self.request.message, original=self.request.message, since_ms=started_ms,
             limit_s=self.settings.run_timeout_s(self.request.timeout_s),
-            resume=effect.resume, patience_s=None if upstream else self.request.patience_s,
+            resume=effect.resume, deadline_passed=deadline_passed, patience_s=None if upstream else self.request.patience_s,
             held=self._held if effect.locked else None, embedded=True,
         )  # fmt: skip
         return await self.runner.run(plan, abort=asyncio.Event(), emit=lambda stream, data: None)
 
     def _fork(self, session: Session, target: str) -> None:
-        source = self.paths.transcript(session.agent_id, session.session_id)
-        if source.exists():
+        source = self._file(session)
+        if self.machine.files.exists(source):
             transcript = Transcript.open(
                 source, session_id=session.session_id, cwd=self.settings.agent.workspace, clock=self.clock,
-                ids=self._ids, read_only=True,
+                ids=self._ids, read_only=True, files=self.machine.files,
             )  # fmt: skip
             transcript.fork(self.paths.transcript(session.agent_id, target), target)
 
     # ------------------------------------------------------------------ which session
 
-    def _session(self) -> Session:
+    def _resolve(self) -> Session:
         """Resolve flags to a session, as the real command line does from its own reading of sessions.json."""
         request = self.request
         if not (request.agent_id or request.to or request.session_id):
@@ -370,7 +412,7 @@ class TurnClient:
         agent_id = normalize_agent_id(request.agent_id or agents[0])
         if request.agent_id and agent_id not in {normalize_agent_id(a) for a in agents}:
             raise SettingsError("--agent", "", f"one of the configured agents: {', '.join(agents)}", request.agent_id)
-        store = session_store(self.paths, agent_id, behaviour=self.behaviour, clock=self.clock, ids=self._ids)
+        store = self.runner.store(agent_id)
         if request.session_id and not request.agent_id:
             session_id = validate_session_id(request.session_id)
             found = store.find_by_session_id(session_id)
@@ -387,17 +429,17 @@ class TurnClient:
             self.recorder.record("client.stderr", "info", line=line)
             self._print(line)
 
-    def _failed(self, error: LockjawError, session: Session | None) -> AgentOutcome:
+    def _failed(self, error: LockjawError) -> AgentOutcome:
         text = printed(error, transport_name=self.behaviour.transport_error_name)
         self._say(text)
-        self._record_result(session, answered=False, reply=None, exit_code=EXIT_FAILED, error=text)
+        self._record_result(answered=False, reply=None, exit_code=EXIT_FAILED, error=text)
         exit_code = 2 if isinstance(error, LocalError) else EXIT_FAILED
         stdout = ""
         if self.request.as_json and self.behaviour.policy in ("no-fallback", "takeover"):
             stdout = json.dumps({"ok": False, "error": {"type": "cli_error", "message": text}}, indent=2)
         return AgentOutcome(exit_code, stdout, text)
 
-    def _answered(self, answer: Answer, session: Session) -> AgentOutcome:
+    def _answered(self, answer: Answer) -> AgentOutcome:
         document = answer.result
         result = document["result"] if answer.transport == "gateway" else document
         meta = result.setdefault("meta", {})
@@ -417,9 +459,9 @@ class TurnClient:
         elif failed and self.behaviour.timeout_answer_fails:
             exit_code = EXIT_FAILED
         text = "\n".join(lines)
-        where = answer.marks.get("fallbackSessionId") or meta.get("agentMeta", {}).get("sessionId", session.session_id)
+        where = answer.marks.get("fallbackSessionId") or meta.get("agentMeta", {}).get("sessionId")
         self._record_result(
-            session, answered=not failed and bool(payloads), reply=text, exit_code=exit_code,
+            answered=not failed and bool(payloads), reply=text, exit_code=exit_code,
             error=text if failed else None, session_id=where, transport=answer.transport,
             duplicate_possible=answer.duplicate_possible, degraded=answer.transport != "gateway" and bool(answer.marks),
         )  # fmt: skip
@@ -429,7 +471,6 @@ class TurnClient:
 
     def _record_result(
         self,
-        session: Session | None,
         *,
         answered: bool,
         reply: str | None,
@@ -440,6 +481,7 @@ class TurnClient:
         duplicate_possible: bool = False,
         degraded: bool = False,
     ) -> None:
+        session = self._conversation
         self.recorder.record(
             "client.result", "info", answered=answered, reply=reply, exit_code=exit_code, error=error,
             session_id=session_id or (session.session_id if session else None),

@@ -11,6 +11,7 @@ import json
 import random
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from lockjaw.clock import Clock
@@ -44,10 +45,13 @@ class TurnPlan:
     Attributes:
         turn_id: names the user's turn across gateway and fallback (the client's idempotency key).
         run_id: names this execution of it.
+        file: the transcript, see ``EmbeddedRunner.transcript_of``.
         message: what the model is told; ``original``: what the user typed, to find the turn again in a
             transcript that another program wrote.
         limit_s: of one attempt; nominal seconds.
         resume: continue the turn where the transcript says it stands, instead of starting it.
+        deadline_passed: it is taken over because the user has waited too long, so the model that was at work is
+            asked again only after those that have not been asked.
         patience_s: for a turn that was taken over: in all, shared by the candidates that are left.
         held: the session lock, if the caller has it already; the caller releases it.
         embedded: a fallback run: its steps are paced as such.
@@ -59,10 +63,12 @@ class TurnPlan:
     session_key: str
     session_id: str
     agent_id: str
+    file: Path
     message: str
     original: str
     limit_s: float
     resume: bool = False
+    deadline_passed: bool = False
     patience_s: float | None = None
     held: HeldLock | None = None
     embedded: bool = False

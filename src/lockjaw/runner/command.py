@@ -33,14 +33,15 @@ MIN_GRACE_REAL_S = 0.2  # a sped-up clock must not turn the grace into none at a
 LAST_RESORT_REAL_S = 5.0  # real: how long the guard may take to kill before we do it from outside
 PIPE_REAL_S = 1.0  # real: for the end of the output after the group is gone; only an escaped process holds it open
 
-# Descriptors of the leader: 3 the pipe from us, 4 the report to us. The command gets neither. The leader lives
+# Descriptors: 3 the pipe from us, which only the guard keeps; 4 the report to us. The command gets neither. The leader lives
 # through the SIGTERM by a trap that does nothing, because a trap is reset for children; the guard starts no
 # process, so it ignores the signal altogether and its read is not interrupted.
 _LEADER = """
 exec 3<&0 4>&2 </dev/null 2>/dev/null
 trap : TERM INT HUP
 ( trap '' TERM INT HUP; if read -r _ <&3; then kill -TERM 0; read -r _ <&3; fi; kill -KILL 0 ) >/dev/null 4>&- &
-/bin/sh -c "$1" 2>&1 3<&- 4>&-
+exec 3<&-
+/bin/sh -c "$1" 2>&1 4>&-
 echo $? >&4
 kill -KILL 0
 """
@@ -169,11 +170,10 @@ class _Group:
         assert self._process is not None
         ending = asyncio.ensure_future(self.ended())
         try:
-            try:
-                os.write(self._line, b"\n")
-            except BrokenPipeError:
-                pass  # no guard any more: it has done its work, or the command killed it
+            os.write(self._line, b"\n")
             await asyncio.wait({ending}, timeout=max(clock.real_s(TERM_GRACE_S), MIN_GRACE_REAL_S))
+        except BrokenPipeError:
+            pass  # no guard any more: it has done its work, or the command killed it
         finally:
             self.let_go()
             await asyncio.wait({ending}, timeout=LAST_RESORT_REAL_S)

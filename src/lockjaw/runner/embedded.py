@@ -25,11 +25,12 @@ from lockjaw.history import Recorder
 from lockjaw.locking import HeldLock, SessionLock
 from lockjaw.runner.attempt import AttemptTimedOut, Emit, Play, Stage, TurnPlan, race
 from lockjaw.runner.fallback import CONTINUE_PROMPT, Cooldowns, FallbackChain, order
+from lockjaw.runner.machine import THIS_MACHINE, Machine
 from lockjaw.runner.models import ModelClient
 from lockjaw.runner.result import result, result_of, timed_out_result
 from lockjaw.runner.tools import Tool
 from lockjaw.runner.turn import TIMEOUT_TEXT, Message, ToolCall, Turn, options_for
-from lockjaw.sessions import SessionPaths, SessionStore, Transcript, TurnState
+from lockjaw.sessions import SessionPaths, SessionStore, Transcript, TurnState, transcript_of_entry
 from lockjaw.settings import Behaviour, ModelRef, Settings
 
 T = TypeVar("T")
@@ -47,6 +48,7 @@ class EmbeddedRunner:
     Args:
         log: gets one line at a time, without a time stamp; tags as the real program prints them.
         ids: stream for entry ids and run ids.
+        machine: where sessions and their locks are; this one.
     """
 
     def __init__(
@@ -60,7 +62,9 @@ class EmbeddedRunner:
         tools: Mapping[str, Tool],
         log: Callable[[str], None],
         ids: random.Random | None = None,
+        machine: Machine = THIS_MACHINE,
     ) -> None:
+        self.machine = machine
         self.settings, self.behaviour, self.clock, self.recorder = settings, behaviour, clock, recorder
         self.paths = SessionPaths(settings.state_dir)
         self._log = log
@@ -225,7 +229,8 @@ class EmbeddedRunner:
             raw = " rawError=Request was aborted" if seen_aborted and self.behaviour.shows_raw_error else ""
             self._log(
                 f"[{tag}] embedded run failover decision: runId={plan.run_id} stage=assistant "
-                f"decision=fallback_model reason=timeout {self.behaviour.failover_source_key}={requested} profile=-{raw}"
+                f"decision=fallback_model reason=timeout "
+                f"{self.behaviour.failover_source_key}={requested} profile=-{raw}"
             )
             text = "Request was aborted" if seen_aborted else "LLM request timed out."
             raise ModelFailure(text, "timeout", provider=ref.provider, model=ref.model)
@@ -241,11 +246,13 @@ class EmbeddedRunner:
         chain = (plan.model,) if plan.model else self.settings.candidates
         if not (plan.resume and held):
             return chain
-        state = self._turn_state(self._open(plan, held), plan)
-        if state is None or not state.failed_models:
+        transcript = self._open(plan, held)
+        state = self._turn_state(transcript, plan)
+        if state is None:
             return chain
-        *failed, interrupted = state.failed_models
-        return order(chain, failed, interrupted)
+        at_work = _last_model(transcript)
+        failed = [model for model in state.failed_models if model != at_work]
+        return order(chain, failed, at_work if plan.deadline_passed else None)
 
     def _prompt(
         self, transcript: Transcript, plan: TurnPlan, index: int
@@ -279,14 +286,19 @@ class EmbeddedRunner:
     def _turn_state(self, transcript: Transcript, plan: TurnPlan) -> TurnState | None:
         return transcript.turn_of(plan.turn_id, plan.original, plan.since_ms)
 
-    def transcript_path(self, plan: TurnPlan) -> Path:
-        return self.paths.transcript(plan.agent_id, plan.session_id)
+    def transcript_of(self, agent_id: str, session_key: str, session_id: str) -> Path:
+        """The session's transcript: where its store entry says (a topic, an imported file), else by its id."""
+        entry = self.store(agent_id).read().get(session_key, {})
+        if entry.get("sessionId") == session_id:
+            return transcript_of_entry(entry, self.paths.sessions_dir(agent_id))
+        return self.paths.transcript(agent_id, session_id)
 
     def _open(self, plan: TurnPlan, held: HeldLock) -> Transcript:
         return Transcript.open(
-            self.transcript_path(plan), session_id=plan.session_id, cwd=self.settings.agent.workspace,
+            plan.file, session_id=plan.session_id, cwd=self.settings.agent.workspace,
             clock=self.clock, ids=self._ids, recorder=self.recorder, section=held.section,
             generation=held.generation, run_id=plan.run_id, durable=self.behaviour.durable_user_message,
+            files=self.machine.files,
         )  # fmt: skip
 
     @asynccontextmanager
@@ -295,12 +307,12 @@ class EmbeddedRunner:
         if plan.held is not None:
             yield plan.held
             return
-        path = self.transcript_path(plan)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = plan.file
+        self.machine.files.make_folder(path.parent)
         lock = SessionLock(
             path, timeout=self.behaviour.lock_timeout_s, algorithm=self.behaviour.lock_algorithm, clock=self.clock,
             recorder=self.recorder, owner=plan.run_id, reentrant=self.behaviour.lock_reentrant,
-            max_hold_s=max(MIN_HOLD_S, plan.limit_s + COMPACTION_LIMIT_S + HOLD_GRACE_S),
+            max_hold_s=max(MIN_HOLD_S, plan.limit_s + COMPACTION_LIMIT_S + HOLD_GRACE_S), host=self.machine.locks,
         )  # fmt: skip
         held = await self._unless_aborted(lock.acquire_async(), abort, plan)
         try:
@@ -324,12 +336,14 @@ class EmbeddedRunner:
 
     def store(self, agent_id: str) -> SessionStore:
         """The store of an agent, guarded by the same lock primitive as the transcripts."""
-        return session_store(self.paths, agent_id, behaviour=self.behaviour, clock=self.clock, ids=self._ids)
+        return session_store(
+            self.paths, agent_id, behaviour=self.behaviour, clock=self.clock, ids=self._ids, machine=self.machine
+        )
 
     async def _mark(self, plan: TurnPlan, **fields: Any) -> None:
         def change(entry: dict[str, Any]) -> None:
             entry.setdefault("sessionId", plan.session_id)
-            entry.setdefault("sessionFile", str(self.transcript_path(plan)))
+            entry.setdefault("sessionFile", str(plan.file))
             entry.update(fields)
 
         await self.store(plan.agent_id).update(plan.session_key, change)
@@ -346,15 +360,30 @@ class EmbeddedRunner:
             self._log(f"[sessions] status of {plan.session_key} not stored: {error}")
 
 
+def _last_model(transcript: Transcript) -> str | None:
+    """``provider/model`` of the newest attempt; it says so before it asks the model."""
+    for entry in reversed(transcript.entries):
+        if entry.raw.get("customType") == "model-snapshot":
+            data = entry.raw.get("data") or {}
+            return f"{data.get('provider')}/{data.get('modelId')}"
+    return None
+
+
 def session_store(
-    paths: SessionPaths, agent_id: str, *, behaviour: Behaviour, clock: Clock, ids: random.Random | None = None
+    paths: SessionPaths,
+    agent_id: str,
+    *,
+    behaviour: Behaviour,
+    clock: Clock,
+    ids: random.Random | None = None,
+    machine: Machine = THIS_MACHINE,
 ) -> SessionStore:
     """``sessions.json`` of an agent, under the session lock's own algorithm."""
 
     def lock(path: Path) -> SessionLock:
         return SessionLock(
             path, timeout=STORE_LOCK_TIMEOUT_S, algorithm=behaviour.lock_algorithm, clock=clock,
-            max_hold_s=STORE_MAX_HOLD_S, owner="store",
+            max_hold_s=STORE_MAX_HOLD_S, owner="store", host=machine.locks,
         )  # fmt: skip
 
-    return SessionStore(paths.store(agent_id), clock=clock, lock=lock, ids=ids)
+    return SessionStore(paths.store(agent_id), clock=clock, lock=lock, ids=ids, files=machine.files)

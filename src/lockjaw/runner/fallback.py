@@ -238,6 +238,12 @@ class FallbackChain:
         self._last_error: BaseException | None = None
         self._final: BaseException | None = None
 
+    @property
+    def remaining(self) -> int:
+        """How many candidates may still be asked, the current one included. ``index`` + this is no constant:
+        one whose server asked to wait comes a second time."""
+        return len(self._queue) + len(self._late) + (self._current is not None)
+
     # ------------------------------------------------------------------ walking
 
     def advance(self, now: float) -> Advance:

@@ -7,21 +7,29 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lockjaw.clock import Clock, ScaledClock, iso
+from lockjaw.gateway.pairing import Documents
 from lockjaw.gateway.server import GatewayServer, TurnRequest
 from lockjaw.history import Recorder
 from lockjaw.locking import release_all_held
 from lockjaw.process import announce_ready, on_stop_signals, recorder_from_environment
 from lockjaw.runner.attempt import TurnPlan
 from lockjaw.runner.embedded import EmbeddedRunner, session_store
+from lockjaw.runner.machine import THIS_MACHINE, Machine
 from lockjaw.runner.models import ModelClient
-from lockjaw.runner.tools import built_in_tools
-from lockjaw.sessions import SessionPaths, SessionStore, Transcript, agent_of_key, explicit_session_key
+from lockjaw.runner.tools import Tool, built_in_tools
+from lockjaw.sessions import (
+    SessionPaths,
+    SessionStore,
+    Transcript,
+    agent_of_key,
+    explicit_session_key,
+    transcript_of_entry,
+)
 from lockjaw.settings import BEHAVIOURS, Behaviour, Settings
-
 
 Rows = list[dict[str, Any]]
 
@@ -30,13 +38,22 @@ class Sessions:
     """The gateway's view of the state folder (``SessionDirectory``)."""
 
     def __init__(
-        self, settings: Settings, *, behaviour: Behaviour, clock: Clock, ids: random.Random | None = None
+        self,
+        settings: Settings,
+        *,
+        behaviour: Behaviour,
+        clock: Clock,
+        ids: random.Random | None = None,
+        machine: Machine = THIS_MACHINE,
     ) -> None:
         self._settings, self._behaviour, self._clock, self._ids = settings, behaviour, clock, ids
+        self._machine = machine
         self._paths = SessionPaths(settings.state_dir)
 
     def _store(self, agent_id: str) -> SessionStore:
-        return session_store(self._paths, agent_id, behaviour=self._behaviour, clock=self._clock, ids=self._ids)
+        return session_store(
+            self._paths, agent_id, behaviour=self._behaviour, clock=self._clock, ids=self._ids, machine=self._machine
+        )
 
     async def resolve(self, agent_id: str, session_key: str | None, session_id: str | None) -> tuple[str, str]:
         """The key's stored session wins, then the id that was asked for, then a new one."""
@@ -59,14 +76,20 @@ class Sessions:
 
     async def history(self, session_key: str, limit: int) -> tuple[str | None, Rows]:
         agent_id = agent_of_key(session_key)
-        session_id = self._store(agent_id).read().get(session_key, {}).get("sessionId")
+        entry = self._store(agent_id).read().get(session_key, {})
+        session_id = entry.get("sessionId")
         if not isinstance(session_id, str):
             return None, []
-        path = self._paths.transcript(agent_id, session_id)
-        if not path.exists():
+        path = transcript_of_entry(entry, self._paths.sessions_dir(agent_id))
+        if not self._machine.files.exists(path):
             return session_id, []
         transcript = Transcript.open(
-            path, session_id=session_id, cwd=self._settings.agent.workspace, clock=self._clock, read_only=True
+            path,
+            session_id=session_id,
+            cwd=self._settings.agent.workspace,
+            clock=self._clock,
+            read_only=True,
+            files=self._machine.files,
         )
         return session_id, transcript.context()[-limit:]
 
@@ -83,6 +106,7 @@ class TurnService:
         plan = TurnPlan(
             turn_id=request.run_id, run_id=request.run_id, session_key=request.session_key,
             session_id=request.session_id, agent_id=request.agent_id, message=request.message,
+            file=self._runner.transcript_of(request.agent_id, request.session_key, request.session_id),
             original=request.message, limit_s=self._settings.run_timeout_s(request.timeout_s),
             model=request.model, extra_system_prompt=request.extra_system_prompt or "",
         )  # fmt: skip
@@ -98,15 +122,23 @@ def build_gateway(
     models: ModelClient,
     log: Callable[[str], None],
     ids: random.Random | None = None,
+    machine: Machine = THIS_MACHINE,
+    tools: Mapping[str, Tool] | None = None,
+    documents: Documents | None = None,
 ) -> GatewayServer:
-    """A gateway whose turns run in this process."""
+    """A gateway whose turns run in this process.
+
+    Args:
+        machine, tools, documents: where sessions and locks are, what models may call, where paired devices are
+            kept; this machine's own unless given.
+    """
     runner = EmbeddedRunner(
-        settings, behaviour=behaviour, clock=clock, recorder=recorder, models=models, tools=built_in_tools(),
-        log=log, ids=ids,
+        settings, behaviour=behaviour, clock=clock, recorder=recorder, models=models,
+        tools=built_in_tools() if tools is None else tools, log=log, ids=ids, machine=machine,
     )  # fmt: skip
     return GatewayServer(
         settings, TurnService(settings, runner), behaviour=behaviour, clock=clock, recorder=recorder, ids=ids, log=log,
-        sessions=Sessions(settings, behaviour=behaviour, clock=clock, ids=ids),
+        sessions=Sessions(settings, behaviour=behaviour, clock=clock, ids=ids, machine=machine), documents=documents,
     )  # fmt: skip
 
 

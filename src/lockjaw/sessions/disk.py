@@ -16,8 +16,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lockjaw.errors import LocalError
+from lockjaw.files import Files
 
-FILE_MODE = 0o600  # conversations are private; OpenClaw uses the same for sessions.json
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -37,7 +37,7 @@ class DiskFull(LocalError, OSError):
         )
 
 
-def append(fd: int, data: bytes, *, path: Path, durable: bool) -> None:
+def append(files: Files, fd: int, data: bytes, *, path: Path, durable: bool) -> None:
     """Add ``data`` at the end of the file behind ``fd`` (opened with ``O_APPEND``) with one write.
 
     Args:
@@ -47,58 +47,58 @@ def append(fd: int, data: bytes, *, path: Path, durable: bool) -> None:
         DiskFull: not everything fitted. The file has its previous length again.
         OSError: the device refused (``EIO`` ...). The file has its previous length again if the device allowed it.
     """
-    before = os.fstat(fd).st_size
+    before = files.info(fd).st_size
     written = 0
     try:
-        written = os.write(fd, data)
+        written = files.write(fd, data)
         if written == len(data):
             if durable:
-                os.fsync(fd)
+                files.flush(fd)
             return
     except OSError as error:
-        _take_back(fd, before, written)
+        _take_back(files, fd, before, written)
         if error.errno in _FULL:
             raise DiskFull(path, len(data), written) from error
         raise
-    _take_back(fd, before, written)
+    _take_back(files, fd, before, written)
     raise DiskFull(path, len(data), written)
 
 
-def _take_back(fd: int, before: int, written: int) -> None:
+def _take_back(files: Files, fd: int, before: int, written: int) -> None:
     try:
         # Somebody who does not take the lock (upstream's injected messages) may have appended behind us
         # meanwhile; then our torn line stays, and the next append starts a line of its own.
-        if written and os.fstat(fd).st_size == before + written:
-            os.ftruncate(fd, before)
+        if written and files.info(fd).st_size == before + written:
+            files.cut(fd, before)
     except OSError:
         pass  # the first error is the one to report; the next open repairs the tail
 
 
-def write_new(path: Path, chunks: Iterable[bytes]) -> None:
+def write_new(files: Files, path: Path, chunks: Iterable[bytes]) -> None:
     """Create ``path`` (mode 0600) with these bytes, flushed to the device; on any failure it is gone again.
 
     Raises:
         FileExistsError: ``path`` exists; it is left alone.
         DiskFull: see there.
     """
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+    fd = files.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     done = False
     try:
         for chunk in chunks:
-            _write_all(fd, chunk, path)
-        os.fsync(fd)
+            _write_all(files, fd, chunk, path)
+        files.flush(fd)
         done = True
     finally:
-        os.close(fd)
+        files.close(fd)
         if not done:
-            os.unlink(path)
+            files.remove(path)
 
 
-def _write_all(fd: int, data: bytes, path: Path) -> None:
+def _write_all(files: Files, fd: int, data: bytes, path: Path) -> None:
     view = memoryview(data)
     while view:
         try:
-            written = os.write(fd, view)
+            written = files.write(fd, view)
         except OSError as error:
             if error.errno in _FULL:
                 raise DiskFull(path, len(data), len(data) - len(view)) from error
@@ -106,25 +106,17 @@ def _write_all(fd: int, data: bytes, path: Path) -> None:
         view = view[written:]
 
 
-def replace_file(path: Path, chunks: Iterable[bytes], *, temporary: Path) -> None:
+def replace_file(files: Files, path: Path, chunks: Iterable[bytes], *, temporary: Path) -> None:
     """Put these bytes where ``path`` is, atomically and durably, by way of ``temporary`` in the same folder.
 
     Raises:
         OSError: nothing changed, and ``temporary`` is gone.
     """
-    write_new(temporary, chunks)
+    write_new(files, temporary, chunks)
     try:
-        os.replace(temporary, path)
+        files.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        files.remove(temporary)
         raise
-    flush_folder(path.parent)
-
-
-def flush_folder(folder: Path) -> None:
-    """Make a created or renamed name in ``folder`` survive a power cut."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    # A created or renamed name survives a power cut only with its folder.
+    files.flush_folder(path.parent)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lockjaw.errors import InvalidSessionId, LocalError
+from lockjaw.files import LOCAL_FILES, Files
 
 DEFAULT_AGENT = "main"
 DEFAULT_MAIN_KEY = "main"
@@ -92,7 +93,7 @@ def transcript_path(sessions_dir: Path, session_id: str) -> Path:
     return sessions_dir / f"{validate_session_id(session_id)}.jsonl"
 
 
-def transcript_of_entry(entry: Mapping[str, Any], sessions_dir: Path) -> Path:
+def transcript_of_entry(entry: Mapping[str, Any], sessions_dir: Path, *, files: Files = LOCAL_FILES) -> Path:
     """The transcript of a store entry: its ``sessionFile`` if that lies in ``sessions_dir``, else by its id.
 
     A relative ``sessionFile`` counts from ``sessions_dir``. One that leads outside, also by way of symbolic
@@ -104,7 +105,7 @@ def transcript_of_entry(entry: Mapping[str, Any], sessions_dir: Path) -> Path:
     stored = entry.get("sessionFile")
     if isinstance(stored, str) and stored.strip() and "\0" not in stored:
         file = sessions_dir / stored.strip()  # an absolute path stands for itself
-        folder, real = os.path.realpath(sessions_dir), os.path.realpath(file)
+        folder, real = files.real_path(sessions_dir), files.real_path(file)
         if real.startswith(os.path.join(folder, "")):
             return file
     session_id = entry.get("sessionId")

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lockjaw.files import Files
 from lockjaw.sessions import disk
 from lockjaw.sessions.entries import Line, header_flaw, is_header, read_lines
 
@@ -61,15 +62,15 @@ class Survey:
         return self.header is None and bool(self.values)
 
 
-def survey(path: Path) -> Survey:
+def survey(files: Files, path: Path) -> Survey:
     """Read a transcript; an absent file is an empty one. Holds the entries, and one line of bytes at a time."""
     found = Survey()
     try:
-        stream = path.open("rb")
+        fd = files.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return found
-    with stream:
-        found.inode = os.fstat(stream.fileno()).st_ino
+    with files.stream(fd) as stream:
+        found.inode = files.info(fd).st_ino
         damaged: list[Line] = []
         for line in read_lines(stream):
             found.size, found.lines = line.end, line.number
@@ -102,7 +103,7 @@ def _damage(line: Line) -> str:
     return f"line {line.number}: {line.flaw}"
 
 
-def mend(path: Path, header: bytes, *, now_ms: int, temporary: Path) -> Path | None:
+def mend(files: Files, path: Path, header: bytes, *, now_ms: int, temporary: Path) -> Path | None:
     """Cure every form of damage that a file has; call it inside the write section.
 
     Args:
@@ -116,44 +117,44 @@ def mend(path: Path, header: bytes, *, now_ms: int, temporary: Path) -> Path | N
     Raises:
         OSError: (``disk.DiskFull``, for example) the file is as it was, or mended only in part.
     """
-    found = survey(path)
+    found = survey(files, path)
     copy = None
     if found.torn or found.headless:
-        copy = put_aside(path, now_ms)
+        copy = put_aside(files, path, now_ms)
     if found.torn or not found.terminated:
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        fd = files.open(path, os.O_WRONLY | os.O_APPEND)
         try:
             if found.torn:
-                os.ftruncate(fd, found.sound_end)
+                files.cut(fd, found.sound_end)
             if not found.terminated:
-                disk.append(fd, b"\n", path=path, durable=True)
-            os.fsync(fd)
+                disk.append(files, fd, b"\n", path=path, durable=True)
+            files.flush(fd)
         finally:
-            os.close(fd)
+            files.close(fd)
     if found.headless:
-        disk.replace_file(path, _after(header, path), temporary=temporary)
+        disk.replace_file(files, path, _after(files, header, path), temporary=temporary)
     return copy
 
 
-def _after(header: bytes, path: Path) -> Iterator[bytes]:
+def _after(files: Files, header: bytes, path: Path) -> Iterator[bytes]:
     yield header
-    yield from chunks_of(path)
+    yield from chunks_of(files, path)
 
 
-def chunks_of(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as stream:
+def chunks_of(files: Files, path: Path) -> Iterator[bytes]:
+    with files.stream(files.open(path, os.O_RDONLY)) as stream:
         while chunk := stream.read(CHUNK_BYTES):
             yield chunk
 
 
-def put_aside(path: Path, now_ms: int) -> Path:
+def put_aside(files: Files, path: Path, now_ms: int) -> Path:
     """Copy the file to ``<file>.bak-<pid>-<ms>`` (upstream's name for it), durably; never over another copy."""
     while True:
-        copy = path.with_name(f"{path.name}.bak-{os.getpid()}-{now_ms}")
+        copy = path.with_name(f"{path.name}.bak-{files.process_id()}-{now_ms}")
         try:
-            disk.write_new(copy, chunks_of(path))
+            disk.write_new(files, copy, chunks_of(files, path))
         except FileExistsError:
             now_ms += 1
             continue
-        disk.flush_folder(path.parent)
+        files.flush_folder(path.parent)
         return copy

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lockjaw.files import LOCAL_FILES, Files
 from lockjaw.sessions.entries import Entry, Message, entries_of
 from lockjaw.sessions.repair import survey
 from lockjaw.sessions.turns import is_failed, tool_calls_of
@@ -41,13 +42,13 @@ class TranscriptReport:
         return [entry.message for entry in self.entries if entry.message is not None]
 
 
-def read_entries(path: Path) -> TranscriptReport:
+def read_entries(path: Path, *, files: Files = LOCAL_FILES) -> TranscriptReport:
     """Read a transcript, whatever state it is in. Never raises for its content.
 
     Raises:
         OSError: it exists and cannot be read.
     """
-    found = survey(path)
+    found = survey(files, path)
     entries, no_entries = entries_of(found.header, found.values)
     problems = [*found.problems, *no_entries, *_broken_tree(entries), *_unpaired_calls(entries)]
     if found.headless:

@@ -8,7 +8,6 @@ at once, so an update reads the file anew under the lock; nothing is cached.
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -17,6 +16,7 @@ from typing import Any
 
 from lockjaw.clock import Clock
 from lockjaw.errors import LocalError
+from lockjaw.files import LOCAL_FILES, Files
 from lockjaw.seeds import uuid4
 from lockjaw.sessions import disk
 from lockjaw.sessions.entries import decode, to_utf8
@@ -48,8 +48,16 @@ class SessionStore:
         ids: stream for session ids and temporary names.
     """
 
-    def __init__(self, path: Path, *, clock: Clock, lock: LockFactory, ids: random.Random | None = None) -> None:
-        self.path = path
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Clock,
+        lock: LockFactory,
+        ids: random.Random | None = None,
+        files: Files = LOCAL_FILES,
+    ) -> None:
+        self.path, self._files = path, files
         self._clock, self._lock = clock, lock
         self._ids = ids or random.SystemRandom()
 
@@ -72,7 +80,7 @@ class SessionStore:
             StoreMalformed, DiskFull, OSError: nothing was written.
             Whatever the lock raises: nothing was written.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._files.make_folder(self.path.parent)
         async with self._lock(self.path):
             text = self._bytes()
             store = self._parse(text)
@@ -101,7 +109,7 @@ class SessionStore:
             current = validate_session_id(stored) if isinstance(stored, str) and stored else None
             session = wanted or current or uuid4(self._ids)
             # A stored file belongs to the stored session: it does not follow the key to another one.
-            file = transcript_of_entry(entry, sessions_dir) if session == current else None
+            file = transcript_of_entry(entry, sessions_dir, files=self._files) if session == current else None
             entry["sessionId"] = session
             entry.setdefault("updatedAt", 0)  # second key, where OpenClaw has it
             entry["sessionFile"] = str(file or transcript_path(sessions_dir, session))
@@ -115,7 +123,7 @@ class SessionStore:
 
     def _bytes(self) -> bytes:
         try:
-            return self.path.read_bytes()
+            return self._files.read(self.path)
         except FileNotFoundError:
             return b""
 
@@ -141,8 +149,10 @@ class SessionStore:
 
     def _write(self, store: dict[str, Any], *, newline: bool) -> None:
         text = json.dumps(store, ensure_ascii=False, indent=2) + ("\n" if newline else "")
-        path = Path(os.path.realpath(self.path))  # a link stays a link
-        disk.replace_file(path, [to_utf8(text)], temporary=path.with_name(f"{path.name}.{uuid4(self._ids)}.tmp"))
+        path = Path(self._files.real_path(self.path))  # a link stays a link
+        disk.replace_file(
+            self._files, path, [to_utf8(text)], temporary=path.with_name(f"{path.name}.{uuid4(self._ids)}.tmp")
+        )
 
 
 def _instant(entry: dict[str, Any]) -> int:

@@ -9,6 +9,7 @@ everything at once, then line by line; a file that holds no assistant message is
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 from lockjaw.clock import Clock, iso
 from lockjaw.errors import LocalError
+from lockjaw.files import LOCAL_FILES, Files
 from lockjaw.history import NullRecorder, Recorder
 from lockjaw.sessions import disk
 from lockjaw.sessions.entries import (
@@ -55,11 +57,13 @@ class Transcript:
         problems: what ``open`` passed over or mended, one sentence each.
     """
 
-    def __init__(self, file: TranscriptFile, session_id: str, clock: Clock, ids: random.Random, durable: bool) -> None:
+    def __init__(
+        self, file: TranscriptFile, session_id: str, files: Files, clock: Clock, ids: random.Random, durable: bool
+    ) -> None:
         self.session_id = session_id
         self.backup: Path | None = None
         self.problems: list[str] = []
-        self._file, self._clock, self._ids = file, clock, ids
+        self._file, self._files, self._clock, self._ids = file, files, clock, ids
         self._durable, self._read_only = durable, False
         self._entries: list[Entry] = []
         self._by_id: dict[str, Entry] = {}
@@ -80,6 +84,7 @@ class Transcript:
         run_id: str = "",
         durable: bool = True,
         read_only: bool = False,
+        files: Files = LOCAL_FILES,
     ) -> Transcript:
         """Open a transcript, or begin one; an absent file is created by the first write.
 
@@ -107,6 +112,7 @@ class Transcript:
                 "timestamp": iso(clock.wall_ms()),
                 "cwd": str(cwd),
             },
+            files=files,
             clock=clock,
             ids=ids,
             recorder=recorder or NullRecorder(),
@@ -115,8 +121,8 @@ class Transcript:
             run_id=run_id,
             durable=durable,
         )
-        transcript = cls(file, session_id, clock, ids, durable)
-        found = survey(path)
+        transcript = cls(file, session_id, files, clock, ids, durable)
+        found = survey(files, path)
         transcript.problems += found.problems
         if read_only:
             transcript._read_only = True
@@ -201,7 +207,7 @@ class Transcript:
             LocalError: ``path`` exists.
             OSError: it cannot be written; nothing is left of it.
         """
-        if path.exists():
+        if self._files.exists(path):
             raise LocalError(f"{path}: exists already; a fork needs a session of its own")
         header = {
             "type": "session",
@@ -211,14 +217,14 @@ class Transcript:
             "cwd": self._file.header.get("cwd", ""),
             "parentSession": str(self.path),
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        disk.replace_file(path, self._forked(header), temporary=self._file.temporary_of(path))
+        self._files.make_folder(path.parent)
+        disk.replace_file(self._files, path, self._forked(header), temporary=self._file.temporary_of(path))
 
     def _forked(self, header: dict[str, Any]) -> Iterator[bytes]:
         yield encode(header)
         copied: set[str] = set()
-        if version_of(self._file.header) == CURRENT_VERSION and self.path.exists():
-            with self.path.open("rb") as stream:
+        if version_of(self._file.header) == CURRENT_VERSION and self._files.exists(self.path):
+            with self._files.stream(self._files.open(self.path, os.O_RDONLY)) as stream:
                 for line in read_lines(stream):
                     for entry in entries_of(None, [line.value] if line.value else [])[0]:
                         copied.add(entry.id)
@@ -274,13 +280,18 @@ class Transcript:
 
 
 def read_turn(
-    path: Path, run_id: str, message_text: str | None = None, since_ms: int | None = None
+    path: Path,
+    run_id: str,
+    message_text: str | None = None,
+    since_ms: int | None = None,
+    *,
+    files: Files = LOCAL_FILES,
 ) -> TurnState | None:
     """Where a run's turn stands in a transcript that somebody else may be writing; touches nothing.
 
     Raises:
         OSError: the file exists and cannot be read.
     """
-    found = survey(path)
+    found = survey(files, path)
     entries, _ = entries_of(found.header, found.values)
     return find_turn(entries, entries[-1].id if entries else None, run_id, message_text, since_ms)

@@ -28,6 +28,7 @@ from typing import Any
 
 from lockjaw.clock import Clock
 from lockjaw.errors import Fenced, LocalError
+from lockjaw.files import Files
 from lockjaw.history import Recorder
 from lockjaw.seeds import uuid4
 from lockjaw.sessions import disk
@@ -67,6 +68,7 @@ class TranscriptFile:
         path: Path,
         header: dict[str, Any],
         *,
+        files: Files,
         clock: Clock,
         ids: random.Random,
         recorder: Recorder,
@@ -77,7 +79,7 @@ class TranscriptFile:
     ) -> None:
         self.path, self.header = path, header
         self.begun = False
-        self._clock, self._ids, self._recorder = clock, ids, recorder
+        self._files, self._clock, self._ids, self._recorder = files, clock, ids, recorder
         self._section: Section = section or nullcontext
         self._generation, self._run_id, self._durable = generation, run_id, durable
         self._inode: int | None = None
@@ -101,16 +103,20 @@ class TranscriptFile:
             return found, None
         with self._guarded():
             now_ms, temporary = self._clock.wall_ms(), self.temporary_of(self.path)
-            copy = mend(self.path, encode(self.header), now_ms=now_ms, temporary=temporary)
-            found = survey(self.path)
+            copy = mend(self._files, self.path, encode(self.header), now_ms=now_ms, temporary=temporary)
+            found = survey(self._files, self.path)
             if self._durable or _has_assistant(found):
                 return found, copy
             # Upstream loses these entries for good. We show what it does to a session; we do not destroy
             # somebody's questions for it: they are put aside first.
             if copy is None and any(value.get("type") == "message" for value in found.values):
-                copy = put_aside(self.path, now_ms)
+                copy = put_aside(self._files, self.path, now_ms)
             if found.size:
-                os.truncate(self.path, 0)
+                fd = self._files.open(self.path, os.O_WRONLY)
+                try:
+                    self._files.cut(fd, 0)
+                finally:
+                    self._files.close(fd)
             return Survey(inode=found.inode, header=found.header), copy
 
     # ------------------------------------------------------------------ writing
@@ -119,13 +125,12 @@ class TranscriptFile:
     def writing(self) -> Iterator[int]:
         """A descriptor for appending, inside the write section; the file and its folder are made if absent."""
         with self._guarded():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-            fd = os.open(self.path, flags, disk.FILE_MODE)
+            self._files.make_folder(self.path.parent)
+            fd = self._files.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
             try:
                 yield fd
             finally:
-                os.close(fd)
+                self._files.close(fd)
 
     def news(self, fd: int) -> list[Entry]:
         """The entries that others appended since our last look; call it inside ``writing``.
@@ -133,12 +138,12 @@ class TranscriptFile:
         Raises:
             TranscriptReplaced: see there.
         """
-        status = os.fstat(fd)
+        status = self._files.info(fd)
         if self._known_end and (status.st_ino != self._inode or status.st_size < self._known_end):
             raise TranscriptReplaced(self.path)
         if status.st_size == self._known_end:
             return []
-        with os.fdopen(os.dup(fd), "rb") as stream:
+        with self._files.stream(fd, keep=True) as stream:
             stream.seek(self._known_end)
             values = [line.value for line in read_lines(stream) if line.value is not None]
             self._known_end = stream.tell()
@@ -154,13 +159,13 @@ class TranscriptFile:
         data = b"".join(encode(entry.raw) for entry in entries)
         if not self.begun:
             data = encode(self.header) + data
-        size = os.fstat(fd).st_size
-        if size and os.pread(fd, 1, size - 1) != b"\n":
+        size = self._files.info(fd).st_size
+        if size and self._files.read_at(fd, 1, size - 1) != b"\n":
             data = b"\n" + data  # somebody else's unfinished line must not swallow ours
-        disk.append(fd, data, path=self.path, durable=self._durable)
+        disk.append(self._files, fd, data, path=self.path, durable=self._durable)
         if self._durable and self._inode is None:
-            disk.flush_folder(self.path.parent)
-        status = os.fstat(fd)
+            self._files.flush_folder(self.path.parent)
+        status = self._files.info(fd)
         if size == self._known_end and status.st_size == size + len(data):
             self._known_end = status.st_size  # otherwise somebody came in between: the next look finds us both
         self._inode, self.begun = status.st_ino, True

@@ -101,3 +101,16 @@ def test_budget_counts_each_address_for_itself():
     ]
     budget.release("a")
     assert budget.acquire("a")
+
+
+def test_failures_of_this_machine_do_not_lock_out_who_comes_through_its_proxy():
+    limit = FailureLimit()
+    local, proxied = Peer("127.0.0.1", True), Peer("127.0.0.1", True, forwarded=True)
+    for _ in range(20):
+        limit.failed(local, 0.0)
+    assert not limit.blocked(local, 0.0)
+    assert not limit.blocked(proxied, 0.0)
+    for _ in range(10):
+        limit.failed(proxied, 0.0)
+    assert limit.blocked(proxied, 0.0)
+    assert not limit.blocked(local, 0.0)

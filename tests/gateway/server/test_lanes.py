@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockjaw.clock import ScaledClock
-from lockjaw.gateway.lanes import Lanes, in_lane, lane_error_line
 from lockjaw.errors import Attempt, ModelsFailed, RunAborted
+from lockjaw.gateway.lanes import Lanes, in_lane, lane_error_line
 from lockjaw.history import MemoryRecorder
 
 

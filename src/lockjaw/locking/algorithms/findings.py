@@ -46,6 +46,7 @@ class GuardedRequest:
 
     Args:
         section_wait_s: how long a release, an append or a fence waits for the section.
+        owner: what the holder calls itself, for whoever wants to know whose turn is in the way.
         held_here: does this process hold that lock file by another algorithm?
     """
 
@@ -55,6 +56,7 @@ class GuardedRequest:
     timeout_s: float
     max_hold_s: float
     section_wait_s: float = 2.0
+    owner: str = ""
     held_here: Callable[[str], bool] = lambda path: False
 
     @property

@@ -281,7 +281,7 @@ def _name_fresh_file(
         text = body(record)
         yield WriteInPlace(own, text)
         status = yield Identify(own)
-        generation = yield from _claim(guard, record, fingerprint(text), replaces)
+        generation = yield from _claim(guard, record, request.owner, fingerprint(text), replaces)
         if over_live:
             yield Replace(fresh, request.lock_path)
         else:
@@ -326,7 +326,7 @@ def _take_over(request: GuardedRequest, guard: Handle, finding: Dead) -> Steps[G
         if now_there.size_bytes <= _PAD_LIMIT_BYTES:
             text = text.ljust(now_there.size_bytes)  # no instant at which a reader sees half of each
         generation = yield from _claim(
-            guard, record, fingerprint(text), fingerprint(data) if finding.names_owner else ""
+            guard, record, request.owner, fingerprint(text), fingerprint(data) if finding.names_owner else ""
         )
         status = now_there
         yield WriteInPlace(own, text, truncate=True)
@@ -349,7 +349,7 @@ def _own_record(request: GuardedRequest) -> Steps[OwnerRecord]:
     return OwnerRecord(me.pid, wall_ms, me.starttime, round(request.max_hold_s * 1000), me.pid_namespace)
 
 
-def _claim(guard: Handle, owner: OwnerRecord, content: str, replaces: str) -> Steps[int]:
+def _claim(guard: Handle, owner: OwnerRecord, name: str, content: str, replaces: str) -> Steps[int]:
     """Lock the next generation's byte and record the grant. -> the generation."""
     record, slot = yield from read_guard(guard)
     generation = record.generation + 1
@@ -357,6 +357,7 @@ def _claim(guard: Handle, owner: OwnerRecord, content: str, replaces: str) -> St
         generation += 1  # only where owners share lock files (see range_locks): a fenced owner still lives
     granted = GuardRecord(
         generation=generation,
+        owner=name[: guard_record.OWNER_CHARS],
         pid=owner.pid or 0,
         starttime=owner.starttime,
         pid_namespace=owner.pid_namespace,

@@ -1,0 +1,57 @@
+"""The machine and the process that a lock lives in: the one seam between ``SessionLock`` and the outside.
+
+``THIS_HOST`` is the process that runs this code. The simulation makes one host for each of its processes, and
+runs the same ``SessionLock`` in it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Protocol, TypeVar
+
+from lockjaw.clock import Clock
+from lockjaw.locking.drivers import run_async, run_blocking
+from lockjaw.locking.identity import ProcessIdentity, this_process
+from lockjaw.locking.operations import Steps
+from lockjaw.locking.paths import LockPaths
+from lockjaw.locking.process_holds import PROCESS_HOLDS, ProcessHolds
+
+T = TypeVar("T")
+
+
+class Host(Protocol):
+    """``run`` and ``run_async`` are drivers, as in ``drivers``; ``holds`` is what this process holds."""
+
+    @property
+    def holds(self) -> ProcessHolds: ...
+    def process_id(self) -> int: ...
+    def identity(self) -> ProcessIdentity: ...
+    def paths(self, session_file: str | os.PathLike[str]) -> LockPaths: ...
+    def run(self, steps: Steps[T], clock: Clock) -> T: ...
+    async def run_async(self, steps: Steps[T], clock: Clock, *, defer_cancel: bool = False) -> T: ...
+
+
+class LocalHost:
+    """This process on this machine."""
+
+    @property
+    def holds(self) -> ProcessHolds:
+        return PROCESS_HOLDS
+
+    def process_id(self) -> int:
+        return os.getpid()
+
+    def identity(self) -> ProcessIdentity:
+        return this_process()
+
+    def paths(self, session_file: str | os.PathLike[str]) -> LockPaths:
+        return LockPaths.of(session_file)
+
+    def run(self, steps: Steps[T], clock: Clock) -> T:
+        return run_blocking(steps, clock)
+
+    async def run_async(self, steps: Steps[T], clock: Clock, *, defer_cancel: bool = False) -> T:
+        return await run_async(steps, clock, defer_cancel=defer_cancel)
+
+
+THIS_HOST: Host = LocalHost()
