@@ -65,7 +65,8 @@ def set_up(kind: str) -> None:
     installer = make_venv()
     command = [*installer, "install", "--quiet", "--disable-pip-version-check", "-e", f".{EXTRAS[kind]}"]
     # A user's pip settings such as PIP_USER=1 would install outside .venv.
-    environment = {k: v for k, v in os.environ.items() if k not in ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PYTHONHOME")}
+    elsewhere = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PYTHONHOME")
+    environment = {key: value for key, value in os.environ.items() if key not in elsewhere}
     result = subprocess.run(command, cwd=ROOT, env=environment, check=False)
     if result.returncode:
         print("Installing failed; pip's own words are above. Is a package index reachable?", file=sys.stderr)
@@ -98,7 +99,7 @@ def lockjaw(arguments: list[str]) -> int:
 def demo(rest: list[str]) -> int:
     status = lockjaw(["run", "gateway_timeout", "--policy", "all", "--engine", "real", *rest])
     if status == 1:
-        print("\n(Exit status 1 of `lockjaw run`: policies were VIOLATED. That is the incident; a CI job would be red.)")
+        print("\n(`lockjaw run` exits 1: policies were VIOLATED. That is the incident; a CI job would be red.)")
     return 0 if status in (0, 1) else status
 
 
@@ -109,8 +110,8 @@ def run_checks(rest: list[str]) -> int:
         ("tests", [str(PYTHON), "-m", "pytest", "-n", str(min(4, os.cpu_count() or 2)), *rest]),
         ("lint", [str(PYTHON), "-m", "ruff", "check", "."]),
         ("format", [str(PYTHON), "-m", "ruff", "format", "--check", "."]),
-        ("layers", [str(BIN / "lint-imports")]),
-        ("typing", [str(PYTHON), "tests/typecheck.py"]),
+        ("layers", [str(PYTHON), "tests/source_checks.py", "layers"]),
+        ("typing", [str(PYTHON), "tests/source_checks.py", "typing"]),
     ]
     if rest:
         steps = steps[:1]  # arguments select tests

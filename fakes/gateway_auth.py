@@ -10,7 +10,6 @@ from collections.abc import Collection
 from typing import Any
 
 from lockjaw.fakes.gateway_script import Rejection
-
 from lockjaw.gateway.identity import device_id_of, signature_payload, verify_signature
 
 MAX_SKEW_MS = 120_000

@@ -14,6 +14,11 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
+from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
+
+from lockjaw.clock import Clock, ScaledClock
 from lockjaw.fakes import gateway_answers as say
 from lockjaw.fakes.gateway_auth import check_connect
 from lockjaw.fakes.gateway_runs import Call, Connection, Run, Runs
@@ -38,11 +43,6 @@ from lockjaw.fakes.gateway_script import (
 )
 from lockjaw.fakes.journal import Journal, Listener, redacted
 from lockjaw.fakes.serving import Ready, bind, require_loopback, serve_until_signal
-from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
-from websockets.exceptions import ConnectionClosed
-from websockets.protocol import State
-
-from lockjaw.clock import Clock, ScaledClock
 from lockjaw.history import NullRecorder, Recorder
 from lockjaw.seeds import Seeds, uuid4
 

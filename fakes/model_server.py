@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from lockjaw.clock import Clock, ScaledClock
 from lockjaw.fakes.http_connection import BadRequest, Budget, ClientGone, HttpConnection, HttpRequest, Limits
 from lockjaw.fakes.journal import Journal, Listener
 from lockjaw.fakes.model_script import ModelScript, ScriptProgress, Step, load_model_script
@@ -27,8 +28,6 @@ from lockjaw.fakes.openai_chat import (
 )
 from lockjaw.fakes.reply_plan import EPOCH, Action, Break, Chunk, Open, Silence, Whole, error_reply, json_reply, plan
 from lockjaw.fakes.serving import Ready, bind, require_loopback, serve_until_signal
-
-from lockjaw.clock import Clock, ScaledClock
 from lockjaw.history import NullRecorder, Recorder
 from lockjaw.seeds import Seeds
 

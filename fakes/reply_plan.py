@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+
 from lockjaw.fakes.model_script import FOREVER, HowToBreak, Step
 from lockjaw.fakes.openai_chat import ApiError, Call, ChatRequest, StreamFormat, usage_object, whole_reply
 

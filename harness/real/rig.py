@@ -52,7 +52,9 @@ class Builtin:
         return [*self.python, "serve", "model", *options, "--journal", str(journal), "--ready-fd", str(fds.ready)]
 
     def gateway(self, launch: Launch, fds: Descriptors) -> list[str]:
-        options = ["--port", str(launch.port), "--policy", launch.policy]
+        # No drain: how long the gateway may go on is the scenario's to say (settle_s), and it is over by then. The real
+        # ones of these versions do not drain on SIGTERM either.
+        options = ["--port", str(launch.port), "--policy", launch.policy, "--drain", "0"]
         return [*self.python, "gateway", "run", *options, "--ready-fd", str(fds.ready)]
 
     def client(self, launch: Launch, fds: Descriptors) -> list[str]:

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
-from lockjaw.fakes.model_script import load_model_script
-from lockjaw.fakes.model_server import ModelServer
 
 from lockjaw.clock import ScaledClock
+from lockjaw.fakes.model_script import load_model_script
+from lockjaw.fakes.model_server import ModelServer
 from lockjaw.history import MemoryRecorder
 
 PATIENCE_S = 20.0  # real seconds after which a test gives up; never what it measures

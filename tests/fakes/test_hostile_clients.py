@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+
 from lockjaw.fakes.http_connection import Limits
 
 PATIENCE_S = 20.0

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lockjaw.fakes.gateway_script import GatewayScript, load_gateway_script
-from lockjaw.fakes.gateway_server import MockGateway, serve_gateway
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import LocalError, ScenarioError
+from lockjaw.fakes.gateway_script import GatewayScript, load_gateway_script
+from lockjaw.fakes.gateway_server import MockGateway, serve_gateway
 from lockjaw.gateway.identity import DeviceIdentity, signature_payload
 from lockjaw.history import MemoryRecorder
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lockjaw.fakes.model_script import ModelScript, ScriptProgress, Step, load_model_script, split_tokens
 
 from lockjaw.documents import load_document
 from lockjaw.errors import ScenarioError
+from lockjaw.fakes.model_script import ModelScript, ScriptProgress, Step, load_model_script, split_tokens
 
 EXAMPLE = """\
 models:

@@ -12,12 +12,12 @@ from typing import Any
 
 import httpx
 import pytest
-from lockjaw.fakes import http_connection
-from lockjaw.fakes.model_script import load_model_script
-from lockjaw.fakes.model_server import ModelServer, serve_model
 
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import LocalError, ScenarioError
+from lockjaw.fakes import http_connection
+from lockjaw.fakes.model_script import load_model_script
+from lockjaw.fakes.model_server import ModelServer, serve_model
 
 PATIENCE_S = 20.0
 

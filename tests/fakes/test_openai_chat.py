@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from lockjaw.fakes.openai_chat import (
     ApiError,
     Call,

@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 import pytest
+
 from lockjaw.fakes.model_script import Step, load_model_script
 from lockjaw.fakes.openai_chat import ChatRequest
 from lockjaw.fakes.reply_plan import Action, Break, Chunk, Open, Silence, Whole, plan

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from lockjaw.harness.run import Run, run_policies
 
+from lockjaw.harness.run import Run, run_policies
 from lockjaw.history import Record
 
 DATA = Path(__file__).parent / "data"

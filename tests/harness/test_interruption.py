@@ -102,7 +102,8 @@ def test_guard_ends_watched_groups_only() -> None:
     guard.close()
     try:
         assert watched.wait(LIMIT_REAL_S) == -signal.SIGKILL
-        assert forgotten.poll() is None
+        forgotten.terminate()
+        assert forgotten.wait(LIMIT_REAL_S) == -signal.SIGTERM  # ours came first, so the guard's never came
     finally:
         forgotten.kill()
         forgotten.wait()

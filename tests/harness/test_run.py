@@ -175,7 +175,8 @@ def test_commands_of_the_builtin_programs_carry_the_handshake(small: Small, tmp_
     client = Builtin().client(launch, fds)
     assert client[client.index("--message") + 1] == "--hello {there}"
     assert client[-4:] == ["--ready-fd", "5", "--go-fd", "6"]
-    assert Builtin().gateway(launch, fds)[-6:] == ["--port", "4711", "--policy", "takeover", "--ready-fd", "5"]
+    assert Builtin().gateway(launch, fds)[-4:] == ["--drain", "0", "--ready-fd", "5"]
+    assert Builtin().gateway(launch, fds)[-8:-4] == ["--port", "4711", "--policy", "takeover"]
     assert "--seed" in Builtin().models(launch, fds)
 
 

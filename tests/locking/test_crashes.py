@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import time
 
 import pytest
 
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.real
 
 GUARDED = LOCK_ALGORITHMS["guarded"]
 DEAD_FOREIGN = '{"pid": 4194303, "createdAt": "2026-05-14T07:35:46.405Z"}'
+PROMPT_S = 10.0  # far above any poll, far below the waiters' deadline of 30 s
 AT_ONCE_S = 1.0  # generous for two busy cores; every wrong turn would wait 5 s
 
 
@@ -42,7 +44,9 @@ def test_dead_holder_is_succeeded_at_once(actor, session_file):
     waiter.send("acquire", file=str(session_file), timeout=30.0)
     assert waiter.silent_for(0.2)
     holder.kill()
+    killed_at = time.monotonic()
     reply = waiter.reply()
+    assert time.monotonic() - killed_at < PROMPT_S
     assert reply == {"ok": True, "generation": 2, "reclaimed": "owner-byte-free"}
     assert waiter.do("append", to=str(session_file), text="x")["ok"]
 
@@ -53,7 +57,9 @@ def test_waiter_sees_the_death_of_a_foreign_owner(actor, session_file, lock_file
     waiter.send("acquire", file=str(session_file), timeout=30.0)
     assert waiter.silent_for(0.2)
     os.kill(owner.pid, signal.SIGKILL)  # not reaped: a zombie is dead, too
+    killed_at = time.monotonic()
     assert waiter.reply()["reclaimed"] in ("zombie", "dead-pid")
+    assert time.monotonic() - killed_at < PROMPT_S  # it looked again, long before its deadline
 
 
 class Faulty(Kernel):

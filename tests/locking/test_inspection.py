@@ -80,3 +80,13 @@ def test_lock_that_cannot_be_read_is_not_judged(session_file, lock_file, clock, 
     view = run_blocking(inspect(LockPaths.of(session_file), this_process()), clock, Refusing(clock))
     assert (view.exists, view.dead_reason) == expected
     assert view.alive is None
+
+
+@pytest.mark.parametrize(
+    ("name", "seen"),
+    [("run-1", "run-1"), ("é" * 80, "?" * 64), ("😀\x00\n", "???"), ('"\\' * 40, '"\\' * 32)],
+    ids=["plain", "accents", "unprintable", "quotes"],
+)
+def test_any_owner_name_fits_the_guard(session_file, clock, name, seen):
+    with SessionLock(session_file, clock=clock, owner=name, max_hold_s=1e9):
+        assert inspect_lock(session_file, clock=clock).owner == seen

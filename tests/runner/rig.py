@@ -13,10 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lockjaw.clock import ScaledClock
 from lockjaw.fakes.model_script import load_model_script
 from lockjaw.fakes.model_server import ModelServer
-
-from lockjaw.clock import ScaledClock
 from lockjaw.gateway.server import GatewayServer
 from lockjaw.history import MemoryRecorder, Record
 from lockjaw.runner.agent import AgentOutcome, AgentRequest, TurnClient

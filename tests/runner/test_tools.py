@@ -251,15 +251,22 @@ def tripwire(root: Path) -> Iterator[tuple[str, int]]:
 
 async def released(fd: int) -> bytes:
     """Wait until no writer of the FIFO is left; what they wrote proves that there was one."""
-    return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(None, _drain, fd), 10)
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    data = bytearray()
 
+    def read() -> None:
+        piece = os.read(fd, 4096)
+        data.extend(piece)
+        if not piece and not ended.done():
+            ended.set_result(None)
 
-def _drain(fd: int) -> bytes:
-    os.set_blocking(fd, True)
-    data = b""
-    while piece := os.read(fd, 4096):
-        data += piece
-    return data
+    loop.add_reader(fd, read)
+    try:
+        await asyncio.wait_for(ended, 10)
+    finally:
+        loop.remove_reader(fd)
+    return bytes(data)
 
 
 async def opened(fd: int) -> None:

@@ -195,7 +195,6 @@ class GatewayServer:
         self._stopped = True
         if self._listener is not None:
             self._listener.close()
-        self._turns.draining = True
         self._audience.broadcast("shutdown", {"reason": reason})
         await self._turns.drain(drain_s)
         for connection in self._links:

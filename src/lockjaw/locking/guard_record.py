@@ -28,7 +28,7 @@ class GuardRecord:
         fingerprint: of the lock file's content under this grant.
         replaces: fingerprint of the content that this grant found and was to replace; its owner is dead or
             fenced. Empty if there was none.
-        owner: what the holder calls itself (a run id); cut to ``OWNER_CHARS``.
+        owner: what the holder calls itself (a run id), as ``label`` writes it.
     """
 
     generation: int = 0
@@ -47,6 +47,11 @@ class GuardRecord:
 
 class UnreadableGuard(ValueError):
     """Neither slot holds a record, and the file is not empty."""
+
+
+def label(name: str) -> str:
+    """A holder's name as it fits the slot whatever a client put into it: printable ASCII, else ``?``, and cut."""
+    return "".join(char if char.isascii() and char.isprintable() else "?" for char in name[:OWNER_CHARS])
 
 
 def encode(record: GuardRecord) -> bytes:

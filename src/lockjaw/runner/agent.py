@@ -70,7 +70,7 @@ from lockjaw.sessions import (
 )
 from lockjaw.settings import BEHAVIOURS, Pacing, Settings
 
-EXIT_ANSWERED, EXIT_FAILED, EXIT_DUPLICATE_POSSIBLE = 0, 1, 5
+EXIT_ANSWERED, EXIT_FAILED, EXIT_USAGE, EXIT_DUPLICATE_POSSIBLE = 0, 1, 2, 5
 SIDE_CALL_FLOOR_REAL_S = 1.0
 ABORT_LIMIT_S = 2.0  # an interrupted command must end soon; 2026.7.1 gives its chat.abort the same
 
@@ -378,7 +378,7 @@ class TurnClient:
             key = explicit_session_key(session.agent_id, target)
             if effect.session == "fork":
                 self._fork(session, target)
-            session = Session(key, target, session.agent_id)
+            self._conversation = session = Session(key, target, session.agent_id)
         upstream = self.behaviour.policy in ("reuse-session", "fresh-session")
         plan = TurnPlan(
             turn_id=run_id,
@@ -387,7 +387,8 @@ class TurnClient:
             file=self._file(session),
             message=self.request.message, original=self.request.message, since_ms=started_ms,
             limit_s=self.settings.run_timeout_s(self.request.timeout_s),
-            resume=effect.resume, deadline_passed=deadline_passed, patience_s=None if upstream else self.request.patience_s,
+            resume=effect.resume, deadline_passed=deadline_passed,
+            patience_s=None if upstream else self.request.patience_s,
             held=self._held if effect.locked else None, embedded=True,
         )  # fmt: skip
         return await self.runner.run(plan, abort=asyncio.Event(), emit=lambda stream, data: None)
@@ -432,8 +433,8 @@ class TurnClient:
     def _failed(self, error: LockjawError) -> AgentOutcome:
         text = printed(error, transport_name=self.behaviour.transport_error_name)
         self._say(text)
-        self._record_result(answered=False, reply=None, exit_code=EXIT_FAILED, error=text)
-        exit_code = 2 if isinstance(error, LocalError) else EXIT_FAILED
+        exit_code = EXIT_USAGE if isinstance(error, LocalError) else EXIT_FAILED
+        self._record_result(answered=False, reply=None, exit_code=exit_code, error=text)
         stdout = ""
         if self.request.as_json and self.behaviour.policy in ("no-fallback", "takeover"):
             stdout = json.dumps({"ok": False, "error": {"type": "cli_error", "message": text}}, indent=2)

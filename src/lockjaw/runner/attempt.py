@@ -195,7 +195,7 @@ class Play:
         record = stage.recorder.record
         key = f"{call.name} {json.dumps(call.arguments, sort_keys=True, ensure_ascii=False)}"
         data = {"run_id": self.plan.run_id, "tool_call_id": call.id, "name": call.name, "key": key}
-        record("tool", "invoke", **data)
+        record("tool", "invoke", **data, harmless=stage.tools[call.name].harmless)
         self.emit("tool", {"phase": "start", "name": call.name, "toolCallId": call.id, "args": call.arguments})
         context = ToolContext(stage.settings.agent.workspace, stage.clock, self.plan.run_id, call.id)
         try:

@@ -362,7 +362,11 @@ async def test_stop_is_idempotent_and_closes_who_waits_in_the_handshake(rig):
     async with rig() as r:
         waiting = await r.open()
         reader, writer = await asyncio.open_connection("127.0.0.1", r.port)  # never sends its upgrade
+        while not r.server._listener._opening:
+            await asyncio.sleep(0)
+        begin = r.clock.monotonic()
         await asyncio.gather(r.server.stop(drain_s=0.0), r.server.stop(drain_s=0.0))
+        assert r.clock.monotonic() - begin < 9.0  # its upgrade alone could take ten
         assert await waiting.closed() == (1012, "service restart")
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await reader.readexactly(1)

@@ -357,7 +357,7 @@ def _claim(guard: Handle, owner: OwnerRecord, name: str, content: str, replaces:
         generation += 1  # only where owners share lock files (see range_locks): a fenced owner still lives
     granted = GuardRecord(
         generation=generation,
-        owner=name[: guard_record.OWNER_CHARS],
+        owner=guard_record.label(name),
         pid=owner.pid or 0,
         starttime=owner.starttime,
         pid_namespace=owner.pid_namespace,

@@ -1,0 +1,190 @@
+"""The simulated file system: names, inodes, descriptors, range locks. Knows no process but as an owner of descriptors.
+
+No operation here waits or chooses; that is done by who calls (``files``, ``locks``). Times are nanoseconds of virtual
+time, rounded down to the file system's granularity.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from typing import Any
+
+from lockjaw.locking.operations import FileStatus
+
+MTIME_GRANULARITY_NS = 4_000_000  # a kernel tick, as ext4 has
+
+
+class Inode:
+    __slots__ = ("data", "locks", "number", "written_ns")
+
+    def __init__(self, number: int, now_ns: int) -> None:
+        self.number, self.written_ns = number, now_ns
+        self.data = bytearray()
+        self.locks: list[tuple[int, int, bool, OpenFile]] = []  # offset, end, exclusive, owner
+
+
+class OpenFile:
+    """An open file description."""
+
+    __slots__ = ("append", "fd", "inode", "owner", "path", "writable")
+
+    def __init__(self, fd: int, path: str, inode: Inode, owner: object, *, append: bool, writable: bool) -> None:
+        self.fd, self.path, self.inode, self.owner, self.append, self.writable = fd, path, inode, owner, append, writable
+
+    @property
+    def st_ino(self) -> int:
+        return self.inode.number
+
+    @property
+    def st_size(self) -> int:
+        return len(self.inode.data)
+
+
+def _error(number: int, path: str) -> OSError:
+    return OSError(number, os.strerror(number), path)
+
+
+class Disk:
+    """One file system.
+
+    Args:
+        now: virtual seconds.
+
+    ``changed`` is called after each change that a waiter could wait for.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self.names: dict[str, Inode] = {}
+        self.folders: set[str] = set()
+        self.open_files: dict[int, OpenFile] = {}
+        self.changed: Callable[[], None] = lambda: None
+        self._inodes = self._descriptors = 0
+
+    def _now_ns(self) -> int:
+        now_ns = int(self._now() * 1e9)
+        return now_ns - now_ns % MTIME_GRANULARITY_NS
+
+    # ------------------------------------------------------------------ names
+
+    def open(self, path: str, flags: int, owner: object) -> OpenFile:
+        inode = self.names.get(path)
+        if inode is None:
+            if path in self.folders:
+                raise _error(errno.EISDIR, path)
+            if not flags & os.O_CREAT:
+                raise _error(errno.ENOENT, path)
+            if path.rpartition("/")[0] not in self.folders:
+                raise _error(errno.ENOENT, path)
+            self._inodes += 1
+            inode = self.names[path] = Inode(self._inodes, self._now_ns())
+            self.changed()
+        elif flags & os.O_EXCL and flags & os.O_CREAT:
+            raise _error(errno.EEXIST, path)
+        self._descriptors += 1
+        file = OpenFile(
+            self._descriptors, path, inode, owner, append=bool(flags & os.O_APPEND), writable=bool(flags & (os.O_WRONLY | os.O_RDWR)),
+        )  # fmt: skip
+        self.open_files[file.fd] = file
+        return file
+
+    def close(self, fd: int) -> None:
+        file = self.open_files.pop(fd, None)
+        if file is not None and file.inode.locks:
+            file.inode.locks = [lock for lock in file.inode.locks if lock[3] is not file]
+            self.changed()
+
+    def close_all(self, owner: object) -> None:
+        """What the kernel does when a process ends."""
+        for file in [file for file in self.open_files.values() if file.owner is owner]:
+            self.close(file.fd)
+
+    def make_folder(self, path: str) -> None:
+        while path and path not in self.folders:
+            self.folders.add(path)
+            path = path.rpartition("/")[0]
+
+    def unlink(self, path: str) -> None:
+        if self.names.pop(path, None) is None:
+            raise _error(errno.ENOENT, path)
+        self.changed()
+
+    def link(self, source: str, target: str) -> None:
+        if target in self.names:
+            raise _error(errno.EEXIST, target)
+        self.names[target] = self.inode(source)
+        self.changed()
+
+    def replace(self, source: str, target: str) -> None:
+        inode = self.inode(source)
+        del self.names[source]
+        self.names[target] = inode
+        self.changed()
+
+    def inode(self, path: str) -> Inode:
+        inode = self.names.get(path)
+        if inode is None:
+            raise _error(errno.ENOENT, path)
+        return inode
+
+    def listing(self, folder: str, suffix: str = "") -> list[str]:
+        """Paths right inside a folder, sorted."""
+        inside = f"{folder}/"
+        return sorted(p for p in self.names if p.startswith(inside) and "/" not in p[len(inside) :] and p.endswith(suffix))
+
+    # ------------------------------------------------------------------ bytes
+
+    def file(self, fd: int) -> OpenFile:
+        file = self.open_files.get(fd)
+        if file is None:
+            raise _error(errno.EBADF, str(fd))
+        return file
+
+    def write(self, file: OpenFile, data: Any, offset: int | None = None) -> None:
+        """Append, or write at an offset; a gap is filled with NULs."""
+        content = file.inode.data
+        if offset is None or file.append:
+            content += data
+        else:
+            if len(content) < offset:
+                content += bytes(offset - len(content))
+            content[offset : offset + len(data)] = data
+        self._touch(file.inode)
+
+    def cut(self, file: OpenFile, length: int) -> None:
+        content = file.inode.data
+        if len(content) < length:
+            content += bytes(length - len(content))
+        del content[length:]
+        self._touch(file.inode)
+
+    def _touch(self, inode: Inode) -> None:
+        inode.written_ns = self._now_ns()
+        self.changed()
+
+    def status(self, inode: Inode) -> FileStatus:
+        age_s = max(0.0, self._now() - inode.written_ns / 1e9)
+        return FileStatus(1, inode.number, len(inode.data), inode.written_ns, age_s)
+
+    # ------------------------------------------------------------------ range locks
+
+    def locked_elsewhere(self, file: OpenFile, offset: int, length: int) -> bool:
+        end = offset + length
+        return any(o < end and offset < e and owner is not file for o, e, _, owner in file.inode.locks)
+
+    def lock(self, file: OpenFile, offset: int, length: int, exclusive: bool) -> bool:
+        end = offset + length
+        for o, e, theirs, owner in file.inode.locks:
+            if o < end and offset < e and owner is not file and (exclusive or theirs):
+                return False
+        file.inode.locks.append((offset, end, exclusive, file))
+        return True
+
+    def unlock(self, file: OpenFile, offset: int, length: int) -> None:
+        # Whole locks only: nobody here unlocks a part of what was locked.
+        kept = [k for k in file.inode.locks if not (k[3] is file and k[0] == offset and k[1] == offset + length)]
+        if len(kept) != len(file.inode.locks):
+            file.inode.locks = kept
+            self.changed()

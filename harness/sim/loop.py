@@ -1,0 +1,165 @@
+"""One event loop per simulated process. It has no selector, no threads, and no time of its own.
+
+The loop keeps its callbacks in order, first come first served, as asyncio promises; *when* they run is the world's
+decision. What a loop cannot do here (sockets, subprocesses, executors, signals) raises ``SimulationEscape``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from typing import TYPE_CHECKING, Any
+
+from lockjaw.harness.sim.escapes import SimulationEscape
+
+if TYPE_CHECKING:
+    from lockjaw.harness.sim.world import Process
+
+
+class SimHandle:
+    """A callback that was asked for. Shaped like ``asyncio.TimerHandle``."""
+
+    __slots__ = ("_args", "_callback", "_context", "_when")
+
+    def __init__(self, callback: Callable[..., Any], args: tuple[Any, ...], context: Context | None, when: float) -> None:
+        self._callback: Callable[..., Any] | None = callback
+        self._args, self._context, self._when = args, context, when
+
+    def cancel(self) -> None:
+        self._callback = None
+        self._args = ()
+
+    def cancelled(self) -> bool:
+        return self._callback is None
+
+    def when(self) -> float:
+        return self._when
+
+    def run(self) -> None:
+        callback = self._callback
+        if callback is not None:
+            context = self._context
+            if context is None:
+                callback(*self._args)
+            else:
+                context.run(callback, *self._args)
+
+
+
+
+class SimFuture(asyncio.Future[Any]):
+    def __init__(self, *, loop: SimLoop) -> None:
+        loop.born += 1
+        self.number = loop.born
+        super().__init__(loop=loop)
+
+    def __hash__(self) -> int:
+        return self.number
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+class SimTask(asyncio.Task[Any]):
+    def __init__(self, coro: Any, *, loop: SimLoop, name: str | None = None, context: Context | None = None) -> None:
+        loop.born += 1
+        self.number = loop.born
+        super().__init__(coro, loop=loop, name=name or f"task {loop.born}", context=context)
+
+    def __hash__(self) -> int:
+        return self.number
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+class SimLoop(asyncio.AbstractEventLoop):
+    """The loop of one process. ``ready`` holds what may run; ``born`` counts tasks and futures."""
+
+    def __init__(self, process: Process) -> None:
+        self.process, self.world = process, process.world
+        self.ready: deque[SimHandle] = deque()
+        self.born = 0
+        self._closed = False
+
+    # ------------------------------------------------------------------ what asyncio asks of a loop
+
+    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:
+        handle = SimHandle(callback, args, context if context is not None else copy_context(), 0.0)
+        ready = self.ready
+        ready.append(handle)
+        if len(ready) == 1:
+            self.world.has_work(self.process)
+        return handle
+
+    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:
+        return self.call_at(self.world.now + delay, callback, *args, context=context)
+
+    def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:
+        handle = SimHandle(callback, args, context if context is not None else copy_context(), when)
+        self.world.set_timer(when, self, handle)
+        return handle
+
+    def time(self) -> float:
+        return self.world.now
+
+    def create_future(self) -> SimFuture:
+        return SimFuture(loop=self)
+
+    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None, **more: Any) -> Any:
+        return SimTask(coro, loop=self, name=name, context=context)
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return self._closed
+
+    def close(self) -> None:
+        self._closed = True
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        self.world.complain(self.process, context)
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        self.world.complain(self.process, context)
+
+    async def shutdown_asyncgens(self) -> None:
+        return None
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        return None
+
+
+def _escape(name: str, hint: str) -> Callable[..., Any]:
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise SimulationEscape(f"loop.{name}", hint)
+
+    return refuse
+
+
+for _name, _hint in (
+    ("run_in_executor", "threads do not exist here: do the work in the loop"),
+    ("call_soon_threadsafe", "threads do not exist here: use call_soon"),
+    ("create_connection", "use the injected transport (httpx transport, gateway dial)"),
+    ("create_server", "use the injected listener (GatewayServer.serve_link)"),
+    ("create_datagram_endpoint", "there is no network but gateway links and model calls"),
+    ("subprocess_exec", "inject a tool that needs no subprocess"),
+    ("subprocess_shell", "inject a tool that needs no subprocess"),
+    ("connect_read_pipe", "there are no pipes"),
+    ("connect_write_pipe", "there are no pipes"),
+    ("add_reader", "there is no selector"),
+    ("add_writer", "there is no selector"),
+    ("add_signal_handler", "the nemesis ends simulated processes by Process.terminate and Process.kill"),
+    ("getaddrinfo", "there is no name server"),
+    ("sock_recv", "there are no sockets"),
+    ("sock_sendall", "there are no sockets"),
+    ("sock_connect", "there are no sockets"),
+    ("sock_accept", "there are no sockets"),
+):
+    setattr(SimLoop, _name, _escape(_name, _hint))

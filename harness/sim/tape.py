@@ -1,0 +1,221 @@
+"""Choices: every decision of a simulated run, written down, and where decisions come from.
+
+A choice has a label (what is decided), a bound (how many answers there are) and a value; 0 is always the answer that
+changes nothing: no delay, no fault, the shortest way. So a run is its seed plus the choices that are not 0, and
+shrinking is making choices 0.
+
+Three sources: ``RandomChoices`` draws (schedule and faults from streams of their own, so that faults do not reshuffle
+the schedule), ``StrictReplay`` repeats a tape and fails at the first difference, ``SparseChoices`` answers 0 except
+where it was told otherwise. The last one names a choice by its label and how often that label came before, so that
+leaving one out does not move the others.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from lockjaw.errors import ReplayDiverged
+from lockjaw.seeds import Seeds
+
+# --------------------------------------------------------------------------- what may happen at an operation
+
+#: Nominal seconds by which an operation may be delayed; the last four are freezes (a stopped process, a stuck disk).
+DELAYS_S = (0.0, 0.0002, 0.001, 0.004, 0.02, 0.5, 4.0, 12.0, 45.0)
+SHORT = 5  # delays below this index are everyday ones
+CRASH_BEFORE, CRASH_AFTER, TEAR = len(DELAYS_S), len(DELAYS_S) + 1, len(DELAYS_S) + 2
+FAULTS = ("EIO", "ENOSPC", "EPERM", "EAGAIN")
+FIRST_FAULT = TEAR + 1
+POINT_BOUND = FIRST_FAULT + len(FAULTS)
+
+
+def says(value: int) -> str:
+    """What a value at an operation means, in words."""
+    if value == 0:
+        return "goes on at once"
+    if value < len(DELAYS_S):
+        word = "is delayed by" if value < SHORT else "is frozen for"
+        delay_s = DELAYS_S[value]
+        return f"{word} {delay_s:g} s" if delay_s >= 0.1 else f"{word} {delay_s * 1000:g} ms"
+    fixed = {CRASH_BEFORE: "is killed before it", CRASH_AFTER: "is killed right after it", TEAR: "is killed in the middle of it"}
+    return fixed.get(value) or f"fails with {FAULTS[value - FIRST_FAULT]}"
+
+
+class Choice(NamedTuple):
+    """One decision. ``label`` is stable between runs; for operations: ``actor: Operation file``."""
+
+    label: str
+    bound: int
+    value: int
+
+
+class Place(NamedTuple):
+    """Which choice is meant: the ``nth`` (from 0) with this label."""
+
+    label: str
+    nth: int
+
+
+Deviations = Mapping[Place, int]
+
+
+class Choices(Protocol):
+    """Where decisions come from. ``tape`` grows with each."""
+
+    tape: list[Choice]
+
+    def point(self, label: str) -> int:
+        """What happens at an operation: 0 to ``POINT_BOUND`` - 1."""
+
+    def pick(self, label: str, bound: int) -> int:
+        """One of ``bound`` answers."""
+
+    def finish(self) -> None:
+        """The run is over. Raises ReplayDiverged if the tape is not."""
+
+
+@dataclass(frozen=True)
+class Chances:
+    """How often something other than 0 is drawn, per operation: 256ths for delays, 65536ths for the rest."""
+
+    delay_256: int = 16
+    freeze_65536: int = 0
+    crash_65536: int = 0
+    fault_65536: int = 0
+
+
+EVERYDAY = Chances()
+ROUGH = Chances(delay_256=24, freeze_65536=700)
+
+
+class RandomChoices:
+    """Draws, uniformly among what ``chances`` allows."""
+
+    def __init__(self, seeds: Seeds, chances: Chances = EVERYDAY) -> None:
+        self.tape: list[Choice] = []
+        self._bits = seeds.stream("schedule").getrandbits
+        self._faults = seeds.stream("faults")
+        self._quiet = 256 - chances.delay_256
+        self._chances = chances
+        self._rough = bool(chances.freeze_65536 or chances.crash_65536 or chances.fault_65536)
+
+    def point(self, label: str) -> int:
+        drawn = self._bits(8)
+        value = 0 if drawn < self._quiet else 1 + drawn % (SHORT - 1)
+        if self._rough:
+            value = self._harm() or value
+        self.tape.append(Choice(label, POINT_BOUND, value))
+        return value
+
+    def _harm(self) -> int:
+        chances, drawn = self._chances, self._faults.getrandbits(16)
+        if drawn < chances.freeze_65536:
+            return SHORT + drawn % (len(DELAYS_S) - SHORT)
+        drawn -= chances.freeze_65536
+        if drawn < chances.crash_65536:
+            return CRASH_BEFORE + drawn % 3
+        drawn -= chances.crash_65536
+        return FIRST_FAULT + drawn % len(FAULTS) if drawn < chances.fault_65536 else 0
+
+    def pick(self, label: str, bound: int) -> int:
+        # Not randrange: how it draws is not promised between versions of Python; the bits are.
+        value = (self._bits(16) * bound) >> 16
+        self.tape.append(Choice(label, bound, value))
+        return value
+
+    def finish(self) -> None:
+        return None
+
+
+class SparseChoices:
+    """0 everywhere, except at the places given."""
+
+    def __init__(self, deviations: Deviations) -> None:
+        self.tape: list[Choice] = []
+        self.met: set[Place] = set()
+        self._by_label: dict[str, dict[int, int]] = {}
+        for place, value in deviations.items():
+            self._by_label.setdefault(place.label, {})[place.nth] = value
+        self._seen = dict.fromkeys(self._by_label, 0)
+
+    def point(self, label: str) -> int:
+        return self.pick(label, POINT_BOUND)
+
+    def pick(self, label: str, bound: int) -> int:
+        value = 0
+        wanted = self._by_label.get(label)
+        if wanted is not None:
+            nth = self._seen[label]
+            self._seen[label] = nth + 1
+            if nth in wanted:
+                value = min(wanted[nth], bound - 1)
+                self.met.add(Place(label, nth))
+        self.tape.append(Choice(label, bound, value))
+        return value
+
+    def finish(self) -> None:
+        return None
+
+
+class StrictReplay:
+    """Repeats a tape. Whatever is asked must be what was asked then."""
+
+    def __init__(self, tape: Sequence[Choice]) -> None:
+        self.tape: list[Choice] = []
+        self._recorded = tape
+
+    def point(self, label: str) -> int:
+        return self.pick(label, POINT_BOUND)
+
+    def pick(self, label: str, bound: int) -> int:
+        step = len(self.tape)
+        if step >= len(self._recorded):
+            raise ReplayDiverged(step, "the end of the tape", f"{label} (of {bound})")
+        choice = self._recorded[step]
+        if choice.label != label or choice.bound != bound:
+            raise ReplayDiverged(step, f"{choice.label} (of {choice.bound})", f"{label} (of {bound})")
+        self.tape.append(choice)
+        return choice.value
+
+    def finish(self) -> None:
+        step = len(self.tape)
+        if step < len(self._recorded):
+            choice = self._recorded[step]
+            raise ReplayDiverged(step, f"{choice.label} (of {choice.bound})", "the end of the run")
+
+
+# --------------------------------------------------------------------------- tapes as data
+
+
+def deviations_of(tape: Iterable[Choice]) -> dict[Place, int]:
+    """The choices that are not 0, by place, in the order of the tape."""
+    seen: dict[str, int] = {}
+    found: dict[Place, int] = {}
+    for label, _, value in tape:
+        nth = seen.get(label, 0)
+        seen[label] = nth + 1
+        if value:
+            found[Place(label, nth)] = value
+    return found
+
+
+def write_tape(path: Path, tape: Sequence[Choice]) -> None:
+    """One JSON line per choice: ``["client: Link s.jsonl.lock", 16, 0]``."""
+    encode = msgspec.json.Encoder().encode
+    path.write_bytes(b"".join(encode(choice) + b"\n" for choice in tape))
+
+
+def read_tape(path: Path) -> list[Choice]:
+    """Raises OSError, or msgspec.DecodeError for what is no tape."""
+    decode = msgspec.json.Decoder(Choice).decode
+    return [decode(line) for line in path.read_bytes().splitlines() if line.strip()]
+
+
+def schedule_stream(seed: int) -> random.Random:
+    """For what is decided outside of a run, such as which places a strategy tries first."""
+    return Seeds(seed).child("explore").stream("order")

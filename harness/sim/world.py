@@ -1,0 +1,377 @@
+"""The world: virtual time, processes, and whose turn it is.
+
+Theory of operation
+    *Time* stands still while anybody computes. When no process has anything to run, it jumps to the next timer. So
+    ninety seconds of waiting cost nothing, and a run is a pure function of its seed and its choices.
+
+    *Processes* are event loops (``loop``) that share this clock. A paused process is a loop that is not served, a
+    blocked one a loop that is in the middle of a callback, a killed one a loop that is never served again. Inside a
+    process callbacks keep their order; between processes that could run at the same instant, a choice decides.
+
+    *A synchronous operation is a place where others may come in between.* The lock's write section and the
+    transcript's append never await, and still another process may run between two of their system calls. So each
+    operation asks ``point`` first. A delay there serves the other processes from inside the delayed one's own call,
+    as deep as processes delay each other. (asyncio keeps its current task per loop, which makes that possible. What
+    is delayed below waits for what is delayed above it: some schedules are only reached by other choices.)
+
+    *Death* is ``Killed``, raised out of the operation that was the last, and then out of every operation that the
+    dead process's cleanup code tries: no finally-block has any effect on the world. What the kernel would do at a
+    death happens at once: descriptors close, range locks go, peers see their sockets close.
+
+Choices are labelled ``actor: Operation file``. The names of sessions are numbered as they appear, because the ids
+themselves are random.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import os
+import re
+from collections.abc import Callable
+from math import inf
+from typing import Any
+
+from lockjaw.errors import HarnessError, ReplayDiverged
+from lockjaw.harness.sim.loop import SimHandle, SimLoop
+from lockjaw.harness.sim.tape import CRASH_BEFORE, DELAYS_S, FAULTS, FIRST_FAULT, Choices
+from lockjaw.history import Phase, Record
+
+EPOCH_MS = 1_767_225_600_000  # 2026-01-01: the wall clock at second 0
+TICKS_PER_S = 100
+_LATENCIES = 8
+_LATENCY_S = 0.0002
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_ERRNO = [getattr(__import__("errno"), name) for name in FAULTS]
+
+
+class Killed(BaseException):
+    """The process is dead. Not an Exception: no handler of its own shall stop it."""
+
+
+class Process:
+    """One simulated process. ``zombie``: dead and not reaped yet. ``skew_s``: its clock is that far ahead."""
+
+    def __init__(self, world: World, name: str, role: str, pid: int, namespace: int) -> None:
+        self.world, self.name, self.role, self.pid, self.namespace = world, name, role, pid, namespace
+        self.starttime = int(world.now * TICKS_PER_S) + pid
+        self.alive, self.zombie, self.paused, self.busy = True, False, False, False
+        self.code: int | None = None
+        self.skew_s = 0.0
+        self.queued = False
+        self.loop = SimLoop(self)
+        self.at_death: list[Callable[[], None]] = []
+        self.labels: dict[tuple[str, str], str] = {}
+
+    def spawn(self, coro: Any, name: str) -> Any:
+        """Start a task in this process."""
+        return self.loop.create_task(coro, name=name)
+
+
+class SimClock:
+    """The clock of one process."""
+
+    def __init__(self, process: Process) -> None:
+        self._process, self._world = process, process.world
+
+    def monotonic(self) -> float:
+        return self._world.now
+
+    def wall_ms(self) -> int:
+        return EPOCH_MS + int((self._world.now + self._process.skew_s) * 1000)
+
+    def real_s(self, nominal_s: float) -> float:
+        return nominal_s
+
+    async def sleep(self, nominal_s: float) -> None:
+        await asyncio.sleep(nominal_s if nominal_s > 0 else 0)
+
+    def sleep_blocking(self, nominal_s: float) -> None:
+        self._world.block(self._process, max(0.0, nominal_s))
+
+
+class SimRecorder:
+    """Writes what an actor records into the one history, in the order in which it happens."""
+
+    def __init__(self, process: Process) -> None:
+        self._process, self._world = process, process.world
+
+    def record(self, op: str, phase: Phase = "info", /, **data: Any) -> None:
+        if self._process.alive:
+            self._world.record(self._process.name, op, phase, data)
+
+
+class World:
+    """Everything that the processes share. ``origin_s`` is where the history's second 0 is."""
+
+    def __init__(self, choices: Choices) -> None:
+        self.choices = choices
+        self.now = 0.0
+        self.origin_s = 0.0
+        self.processes: list[Process] = []
+        self.history: list[Record] = []
+        self.on_record: Callable[[Record], None] | None = None
+        self.broken: BaseException | None = None
+        self.complaints: list[str] = []
+        self.steps = 0
+        self.pid_reuse: list[int] = []
+        self._next_pid = 1000
+        self._timers: list[tuple[float, int, SimLoop | None, SimHandle]] = []
+        self._timer_count = 0
+        self._runnable: list[Process] = []
+        self._names: dict[str, str] = {}
+        self._net_labels: dict[tuple[str, str], str] = {}
+
+    # ------------------------------------------------------------------ processes
+
+    def start(self, name: str, role: str, *, namespace: int = 1) -> Process:
+        if self.pid_reuse:
+            pid = self.pid_reuse.pop(0)
+        else:
+            self._next_pid += 1
+            pid = self._next_pid
+        process = Process(self, name, role, pid, namespace)
+        self.processes.append(process)
+        return process
+
+    def find(self, pid: int, namespace: int) -> Process | None:
+        """Who has this pid now, as seen from a pid namespace; a zombie has it still."""
+        for process in reversed(self.processes):
+            if process.pid == pid and process.namespace == namespace and (process.alive or process.zombie):
+                return process
+        return None
+
+    def kill(self, process: Process, code: int = -9) -> bool:
+        """End a process at once. False if it has ended already."""
+        if not process.alive:
+            return False
+        process.alive, process.zombie, process.code = False, True, code
+        process.loop.ready.clear()
+        self._unqueue(process)
+        for act in process.at_death:
+            act()
+        process.at_death.clear()
+        return True
+
+    def pause(self, process: Process) -> bool:
+        if not process.alive:
+            return False
+        process.paused = True
+        self._unqueue(process)
+        return True
+
+    def resume(self, process: Process) -> bool:
+        if not process.alive:
+            return False
+        process.paused = False
+        if process.loop.ready:
+            self.has_work(process)
+        return True
+
+    def reap(self, process: Process) -> None:
+        process.zombie = False
+
+    def bury(self) -> None:
+        """Drop what the dead processes had begun. Their cleanup code runs into ``Killed``."""
+        for process in self.processes:
+            self.kill(process, 0)
+            asyncio._set_running_loop(process.loop)
+            try:
+                for task in sorted(asyncio.all_tasks(process.loop), key=hash):
+                    task._log_destroy_pending = False  # type: ignore[attr-defined]
+                    coro: Any = task.get_coro()
+                    try:
+                        coro.close()
+                    except (Killed, RuntimeError):
+                        pass  # it tried to do something: it is dead
+            finally:
+                asyncio._set_running_loop(None)
+            process.loop.close()
+
+    # ------------------------------------------------------------------ time
+
+    def at(self, when: float, callback: Callable[..., Any], *args: Any) -> SimHandle:
+        """Call back at an instant; belongs to no process."""
+        handle = SimHandle(callback, args, None, when)
+        self.set_timer(when, None, handle)
+        return handle
+
+    def set_timer(self, when: float, loop: SimLoop | None, handle: SimHandle) -> None:
+        self._timer_count += 1
+        heapq.heappush(self._timers, (when, self._timer_count, loop, handle))
+
+    def latency(self, sender: str, receiver: str) -> float:
+        """Nominal seconds that a message takes."""
+        label = self._net_labels.get((sender, receiver))
+        if label is None:
+            label = self._net_labels[sender, receiver] = f"message {sender} > {receiver}"
+        return _LATENCY_S * (1 + self.pick(label, _LATENCIES))
+
+    # ------------------------------------------------------------------ choices
+
+    def pick(self, label: str, bound: int) -> int:
+        try:
+            return self.choices.pick(label, bound)
+        except ReplayDiverged as error:
+            self.broken = self.broken or error
+            raise
+
+    def point(self, process: Process, operation: str, path: str) -> int:
+        """An operation is about to happen. Returns 0, or CRASH_AFTER or TEAR, which the performer obeys.
+
+        Raises:
+            Killed: the process is dead. OSError: the operation fails and has no effect.
+        """
+        if not process.alive:
+            raise Killed
+        label = process.labels.get((operation, path))
+        if label is None:
+            label = f"{process.name}: {operation} {self.short(path)}"
+            process.labels[operation, path] = label
+        try:
+            value = self.choices.point(label)
+        except ReplayDiverged as error:
+            self.broken = self.broken or error
+            raise
+        if value == 0:
+            return 0
+        if value < CRASH_BEFORE:
+            self.block(process, DELAYS_S[value])
+            return 0
+        if value == CRASH_BEFORE:
+            self.die(process, f"before {label}")
+        if value >= FIRST_FAULT:
+            number = _ERRNO[value - FIRST_FAULT]
+            raise OSError(number, os.strerror(number), path)
+        return value
+
+    def die(self, process: Process, where: str) -> None:
+        """The process kills itself at this operation: record it as the nemesis' act, because it is. Raises Killed."""
+        self.kill(process)
+        self.record("harness", "nemesis", "info", {"action": "kill", "target": process.name, "pid": process.pid, "at": where})
+        raise Killed
+
+    def short(self, path: str) -> str:
+        """A file's name without what is random in it."""
+        name = path.rpartition("/")[2]
+
+        def number(found: re.Match[str]) -> str:
+            return self._names.setdefault(found[0], f"#{len(self._names) + 1}")
+
+        stem, tmp, _ = name.partition(".json.")
+        if tmp and name.endswith(".tmp"):
+            return f"{stem}.json.tmp"
+        if name.endswith(".tmp"):
+            return "temporary"
+        return _UUID.sub(number, name)
+
+    # ------------------------------------------------------------------ running
+
+    def has_work(self, process: Process) -> None:
+        if not process.queued and process.alive and not process.paused:
+            process.queued = True
+            self._runnable.append(process)
+
+    def _unqueue(self, process: Process) -> None:
+        if process.queued:
+            process.queued = False
+            self._runnable.remove(process)
+
+    def block(self, process: Process, seconds: float) -> None:
+        """This process is inside a system call for so long; everybody else goes on. Raises Killed if it dies."""
+        if not process.alive:
+            raise Killed
+        before = asyncio._get_running_loop()
+        asyncio._set_running_loop(None)
+        process.busy = True
+        try:
+            self.run(self.now + seconds, unless_dead=process)
+            while process.paused and process.alive:
+                self.run(self.now + 0.05, unless_dead=process)
+        finally:
+            process.busy = False
+            asyncio._set_running_loop(before)
+        if not process.alive:
+            raise Killed
+
+    def run(
+        self, until: float = inf, *, unless_dead: Process | None = None, done: Callable[[], bool] | None = None
+    ) -> None:
+        """Serve the processes until an instant, the death of one of them, or ``done``.
+
+        Raises:
+            HarnessError: nothing can ever happen any more, or code under simulation left it.
+        """
+        runnable, timers = self._runnable, self._timers
+        while True:
+            if self.broken is not None:
+                raise self.broken
+            if unless_dead is not None and not unless_dead.alive:
+                return
+            if runnable:
+                process = runnable[0] if len(runnable) == 1 else self._whose_turn()
+                if process is not None and not process.busy:
+                    ready = process.loop.ready
+                    asyncio._set_running_loop(process.loop)
+                    try:
+                        # Alone: nobody else can become ready while time stands still, except by this one's doing.
+                        while ready and process.queued:
+                            handle = ready.popleft()
+                            if not ready:
+                                process.queued = False
+                                runnable.remove(process)
+                            self.steps += 1
+                            handle.run()
+                            if len(runnable) != 1 or self.broken is not None or done is not None:
+                                break
+                    except Killed:
+                        pass
+                    finally:
+                        asyncio._set_running_loop(None)
+                    if done is not None and done():
+                        return
+                    continue
+            if not timers:
+                if until is inf:
+                    raise HarnessError("the simulation stands still: no process can run and no timer is set")
+                self.now = until
+                return
+            when = timers[0][0]
+            if when > until:
+                self.now = until
+                return
+            self.now = max(self.now, when)
+            while timers and timers[0][0] <= self.now:
+                _, _, loop, handle = heapq.heappop(timers)
+                if handle._callback is None:
+                    continue
+                if loop is None:
+                    handle.run()
+                    if done is not None and done():
+                        return
+                elif loop.process.alive:
+                    loop.ready.append(handle)
+                    if len(loop.ready) == 1:
+                        self.has_work(loop.process)
+
+    def _whose_turn(self) -> Process | None:
+        able = [process for process in self._runnable if not process.busy]
+        if len(able) > 1:
+            return able[self.pick("next: " + "|".join(process.name for process in able), len(able))]
+        return able[0] if able else None
+
+    # ------------------------------------------------------------------ what is written down
+
+    def record(self, actor: str, op: str, phase: Phase, data: dict[str, Any]) -> None:
+        record = Record(round(self.now - self.origin_s, 6), actor, op, phase, data, len(self.history))
+        self.history.append(record)
+        if self.on_record is not None:
+            self.on_record(record)
+
+    def complain(self, process: Process, context: dict[str, Any]) -> None:
+        """A loop's exception handler was called. Of a dead process nothing else is to be expected."""
+        if process.alive:
+            error = context.get("exception")
+            self.complaints.append(f"{process.name}: {context.get('message')}: {error!r}")
+            if isinstance(error, HarnessError | ReplayDiverged):
+                self.broken = self.broken or error
