@@ -8,7 +8,7 @@ here are the sockets, the routes, the journal and the records. Runs alone (``ser
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -51,17 +51,18 @@ class ModelServer:
     """Serves one script.
 
     Args:
-        script: what each model does; see ``load_model_script``.
+        script: what each model does; see ``load_model_script``. Or where one stands, for several servers of one script.
         clock: nominal time; default: the machine's.
         recorder: gets ``provider.request`` invoke / ok / fail.
         journal: file for JSON lines, appended.
         seed: root of all ids; equal seeds and an equal order of requests per model give equal bytes.
         on_entry: sees each journal entry as it is written.
+        on_body: sees the body of each POST, as it came. A test may look at it; a journal must not (secrets).
     """
 
     def __init__(
         self,
-        script: ModelScript,
+        script: ModelScript | ScriptProgress,
         *,
         clock: Clock | None = None,
         recorder: Recorder | None = None,
@@ -69,6 +70,7 @@ class ModelServer:
         seed: int = 0,
         limits: Limits | None = None,
         on_entry: Listener | None = None,
+        on_body: Callable[[bytes], None] | None = None,
     ) -> None:
         self._clock = clock or ScaledClock.start()
         self._recorder = recorder or NullRecorder()
@@ -76,7 +78,8 @@ class ModelServer:
         self._seeds = Seeds(seed).child("model-server")
         self._limits = limits or Limits()
         self._budget = Budget(self._limits.buffered_bytes)
-        self._progress = ScriptProgress(script)
+        self._progress = script if isinstance(script, ScriptProgress) else ScriptProgress(script)
+        self._on_body = on_body
         self._requests = 0
         self._problems: list[str] = []
         self._server: asyncio.Server | None = None
@@ -169,6 +172,8 @@ class ModelServer:
         request_id = f"req-{self._requests}"
         path = request.path.rstrip("/")
         if request.method == "POST" and path.endswith("/chat/completions"):
+            if self._on_body is not None:
+                self._on_body(request.body)
             try:
                 chat = parse_request(request.body)
             except RequestRefused as refused:

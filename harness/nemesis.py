@@ -73,6 +73,10 @@ class Schedule:
         self._taken.update(n for _, n in ready)
         return [self._faults[n] for _, n in ready]
 
+    def next_due(self) -> float | None:
+        """When the next fault that is known to come is due; None when none is."""
+        return min((due for n, due in enumerate(self._due) if due is not None and n not in self._taken), default=None)
+
     def never_due(self) -> tuple[Fault, ...]:
         """Faults that were never handed out: the run did not reach the danger it was made for."""
         return tuple(fault for n, fault in enumerate(self._faults) if n not in self._taken)

@@ -23,16 +23,19 @@ from lockjaw.clock import ScaledClock
 from lockjaw.errors import HarnessError, LocalError, SettingsError
 from lockjaw.harness.checkers import run_checks
 from lockjaw.harness.outcome import Outcome, outcome_of
-from lockjaw.harness.real.engine import LIMITS, Limits, run_real
+from lockjaw.harness.real.engine import LIMITS, Limits, Lived, run_real
 from lockjaw.harness.real.rig import Builtin, Programs
 from lockjaw.harness.scenario import Scenario, load_scenario
+from lockjaw.harness.sim.engine import SimLived, run_sim
+from lockjaw.harness.sim.tape import Choices, RandomChoices, write_tape
 from lockjaw.harness.skeleton import skeleton_hash
-from lockjaw.harness.store import HISTORY, SCENARIO, VERDICT, RunDirectory, Store
-from lockjaw.history import Record, write_history
+from lockjaw.harness.store import HISTORY, SCENARIO, TAPE, VERDICT, RunDirectory, Store
+from lockjaw.history import Record, event_hash, write_history
+from lockjaw.seeds import Seeds
 from lockjaw.settings import POLICIES
 from lockjaw.verdict import CheckResult, Verdict, combine
 
-ENGINES = ("real",)
+ENGINES = ("real", "sim")
 DEFAULT_POLICY = "takeover"
 
 Progress = Callable[[str, Record], None]
@@ -171,10 +174,12 @@ async def run_async(
     progress: Progress | None = None,
     programs: Programs | None = None,
     limits: Limits = LIMITS,
+    choices: Choices | None = None,
 ) -> Run:
     """``run_scenario`` for callers that have an event loop. Cancelling ends every process first.
 
     ``programs`` replaces the three programs of the run, ``limits`` the real-time limits (for tests).
+    ``choices``, of a simulated run: where its decisions come from (default: the seed).
     """
     loaded = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
     if policy not in POLICIES:
@@ -191,13 +196,24 @@ async def run_async(
     machine = ScaledClock.start()
     try:
         run.write(SCENARIO, msgspec.to_builtins(loaded))
-        lived = await run_real(
-            loaded, policy=policy, seed=seed, time_scale=scale, run=run, programs=programs or Builtin(), limits=limits,
-            progress=None if progress is None else lambda record: progress(policy, record),
-        )  # fmt: skip
+        told = None if progress is None else lambda record: progress(policy, record)
+        lived: Lived | SimLived
+        exact: str | None = None
+        if engine == "sim":
+            choices = choices or RandomChoices(Seeds(seed))
+            lived = run_sim(loaded, policy=policy, seed=seed, choices=choices, progress=told)
+            exact = event_hash(lived.history)
+            write_tape(run.path / TAPE, lived.tape)
+            for name, lines in lived.logs.items():
+                (run.logs / f"{name}.log").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        else:
+            lived = await run_real(
+                loaded, policy=policy, seed=seed, time_scale=scale, run=run, programs=programs or Builtin(),
+                limits=limits, progress=told,
+            )  # fmt: skip
         judged = judge(
             loaded, lived.history, never_due=[str(fault) for fault in lived.never_due], policy=policy, engine=engine,
-            seed=seed, nominal_s=lived.nominal_s, wall_s=machine.monotonic(), run_dir=run.path,
+            seed=seed, nominal_s=lived.nominal_s, wall_s=machine.monotonic(), run_dir=run.path, exact_hash=exact,
         )  # fmt: skip
         keep(run, judged)
     except BaseException as error:
@@ -218,8 +234,12 @@ def judge(
     nominal_s: float,
     wall_s: float,
     run_dir: Path,
+    exact_hash: str | None = None,
 ) -> Run:
-    """Verdict and outcome of a history. Pure."""
+    """Verdict and outcome of a history. Pure.
+
+    ``exact_hash``: over the whole history, where the engine repeats it to the byte; else the skeleton's counts.
+    """
     checks = run_checks(scenario.checks, history, scenario.facts)
     reached = [_reached(some.says, some.witness(history)) for some in scenario.sometimes]
     reached += [Reached(f"the nemesis was to {fault}", None) for fault in never_due]
@@ -228,8 +248,8 @@ def judge(
         verdict = Verdict.UNKNOWN
     return Run(
         scenario=scenario.name, policy=policy, engine=engine, seed=seed, verdict=verdict, checks=tuple(checks),
-        reached=tuple(reached), outcome=outcome_of(history), event_hash=skeleton_hash(history), nominal_s=nominal_s,
-        wall_s=wall_s, run_dir=run_dir, history=tuple(history),
+        reached=tuple(reached), outcome=outcome_of(history), event_hash=exact_hash or skeleton_hash(history),
+        nominal_s=nominal_s, wall_s=wall_s, run_dir=run_dir, history=tuple(history),
     )  # fmt: skip
 
 

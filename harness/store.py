@@ -27,6 +27,7 @@ DEFAULT_OUT = Path(".lockjaw/runs")
 KEEP = 50  # runs per scenario
 
 MANIFEST, HISTORY, VERDICT, SCENARIO = "manifest.json", "history.jsonl", "verdict.json", "scenario.json"
+TAPE = "tape.jsonl"  # of a simulated run: its choices
 
 
 @dataclass(frozen=True)

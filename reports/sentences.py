@@ -16,16 +16,34 @@ Tone = Literal["plain", "good", "bad", "fault", "lock"]
 
 MAX_ERROR = 70  # characters of an error inside a sentence; reports print the whole of it elsewhere
 _UUID = re.compile(r"\b([0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
-_SESSIONS = re.compile(r"(?<![\w>])/[^\s\"'()|]*?(?=/agents/[^/\s]+/sessions\b)")
+_WORD = re.compile(r"[^\s\"'()|]+")
+_SESSIONS = re.compile(r"/agents/[^/\s]+/sessions\b")
+_ROOT = re.compile(r"(?<![\w>])/")
 _HOME = re.compile(r"(?<![\w>])/(?:home|Users)/[^/\s\"'()|]+|(?<![\w>/])/root(?=/|\b)")
 
 
 def shorten(text: str, run_dir: str = "") -> str:
     """Replace the machine's folders: ``<state>`` for a state folder, ``<run>`` for the run's, ``~`` for homes."""
-    text = _SESSIONS.sub("<state>", text)
+    if "/agents/" in text:
+        text = _WORD.sub(_state_folders, text)
     if run_dir.startswith("/"):
         text = text.replace(f"{run_dir}/state", "<state>").replace(run_dir, "<run>")
     return _HOME.sub("~", text)
+
+
+def _state_folders(word: re.Match[str]) -> str:
+    """Each ``/a/b`` before ``/agents/<id>/sessions`` of one word becomes ``<state>``. In steps of ``search``, because
+    one pattern for all of it takes quadratic time on a megabyte of slashes, and a model may answer with that."""
+    text, done, at = word.group(), "", 0
+    while root := _ROOT.search(text, at):
+        sessions = _SESSIONS.search(text, root.end())
+        if sessions is None:
+            break
+        done += text[at : root.start()] + "<state>"
+        at = sessions.start()
+        done += text[at : sessions.end()]
+        at = sessions.end()
+    return done + text[at:]
 
 
 def session_of(path: object) -> str:

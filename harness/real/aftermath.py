@@ -8,8 +8,10 @@ from pathlib import Path
 
 from lockjaw.clock import Clock
 from lockjaw.errors import LockStateError, SessionLocked
+from lockjaw.files import LOCAL_FILES, Files
 from lockjaw.history import Recorder
 from lockjaw.locking import SessionLock, inspect_lock
+from lockjaw.locking.host import THIS_HOST, Host
 from lockjaw.sessions.report import read_entries
 
 
@@ -18,44 +20,55 @@ def record_aftermath(state_dir: Path, ledger: Path | None, recorder: Recorder) -
     folders = sorted((state_dir / "agents").glob("*/sessions"))
     for folder in folders:
         for lock in sorted(folder.glob("*.lock")):
-            _lock(lock, recorder)
+            record_lock(lock, recorder)
         for temporary in sorted(folder.glob("*.tmp*")):
             recorder.record("leftover", kind="temporary", path=str(temporary), pid=None, alive=None)
     if ledger is not None and ledger.is_file():
-        lines = (line.strip() for line in ledger.read_text(encoding="utf-8", errors="replace").splitlines())
-        for key, count in sorted(Counter(line for line in lines if line).items()):
-            recorder.record("ledger", key=key, count=count)
+        record_ledger(ledger.read_text(encoding="utf-8", errors="replace"), recorder)
     for folder in folders:
         for path in sorted(folder.glob("*.jsonl")):
-            _transcript(path, recorder)
+            record_transcript(path, recorder)
 
 
 async def record_next_turn(state_dir: Path, algorithm: str, clock: Clock, recorder: Recorder) -> None:
-    """Record ``next_turn``: can whoever comes next get each conversation's lock? That is recovery's chance.
+    """Record ``next_turn`` for each conversation below a state folder.
 
     Call it after ``record_aftermath``: what it finds is what recovery starts from.
     """
     for path in sorted((state_dir / "agents").glob("*/sessions/*.jsonl")):
-        lock = SessionLock(path, algorithm=algorithm, clock=clock, owner="next-turn")
-        try:
-            await lock.acquire_async()
-        except (SessionLocked, LockStateError) as error:
-            recorder.record("next_turn", "fail", path=str(path), error=str(error))
-        else:
-            await lock.release_async()
-            recorder.record("next_turn", "ok", path=str(path))
+        await try_next_turn(path, algorithm, clock, recorder)
 
 
-def _lock(lock: Path, recorder: Recorder) -> None:
-    view = inspect_lock(lock.with_name(lock.name.removesuffix(".lock")))
+async def try_next_turn(
+    path: Path, algorithm: str, clock: Clock, recorder: Recorder, *, host: Host = THIS_HOST
+) -> None:
+    """Can whoever comes next get this conversation's lock? That is recovery's chance."""
+    lock = SessionLock(path, algorithm=algorithm, clock=clock, owner="next-turn", host=host)
+    try:
+        await lock.acquire_async()
+    except (SessionLocked, LockStateError) as error:
+        recorder.record("next_turn", "fail", path=str(path), error=str(error))
+    else:
+        await lock.release_async()
+        recorder.record("next_turn", "ok", path=str(path))
+
+
+def record_ledger(text: str, recorder: Recorder) -> None:
+    lines = (line.strip() for line in text.splitlines())
+    for key, count in sorted(Counter(line for line in lines if line).items()):
+        recorder.record("ledger", key=key, count=count)
+
+
+def record_lock(lock: Path, recorder: Recorder, *, clock: Clock | None = None, host: Host = THIS_HOST) -> None:
+    view = inspect_lock(lock.with_name(lock.name.removesuffix(".lock")), clock=clock, host=host)
     if view.exists:
         recorder.record(
             "leftover", kind="lock", path=str(lock), pid=view.pid, alive=view.alive, dead_reason=view.dead_reason
         )
 
 
-def _transcript(path: Path, recorder: Recorder) -> None:
-    report = read_entries(path)
+def record_transcript(path: Path, recorder: Recorder, *, files: Files = LOCAL_FILES) -> None:
+    report = read_entries(path, files=files)
     header = report.header or {}
     recorder.record(
         "transcript.final",

@@ -62,6 +62,7 @@ class Disk:
         self.open_files: dict[int, OpenFile] = {}
         self.changed: Callable[[], None] = lambda: None
         self._inodes = self._descriptors = 0
+        self._free: list[int] = []
 
     def _now_ns(self) -> int:
         now_ns = int(self._now() * 1e9)
@@ -78,8 +79,7 @@ class Disk:
                 raise _error(errno.ENOENT, path)
             if path.rpartition("/")[0] not in self.folders:
                 raise _error(errno.ENOENT, path)
-            self._inodes += 1
-            inode = self.names[path] = Inode(self._inodes, self._now_ns())
+            inode = self.names[path] = Inode(self._new_number(), self._now_ns())
             self.changed()
         elif flags & os.O_EXCL and flags & os.O_CREAT:
             raise _error(errno.EEXIST, path)
@@ -92,9 +92,24 @@ class Disk:
 
     def close(self, fd: int) -> None:
         file = self.open_files.pop(fd, None)
-        if file is not None and file.inode.locks:
+        if file is None:
+            return
+        self._let_go(file.inode)
+        if file.inode.locks:
             file.inode.locks = [lock for lock in file.inode.locks if lock[3] is not file]
             self.changed()
+
+    def _new_number(self) -> int:
+        """Inode numbers are reused at once, as ext4 does: who compares them must keep the file open."""
+        if self._free:
+            return self._free.pop()
+        self._inodes += 1
+        return self._inodes
+
+    def _let_go(self, inode: Inode) -> None:
+        named = any(other is inode for other in self.names.values())
+        if not named and not any(file.inode is inode for file in self.open_files.values()):
+            self._free.append(inode.number)
 
     def close_all(self, owner: object) -> None:
         """What the kernel does when a process ends."""
@@ -107,8 +122,10 @@ class Disk:
             path = path.rpartition("/")[0]
 
     def unlink(self, path: str) -> None:
-        if self.names.pop(path, None) is None:
+        inode = self.names.pop(path, None)
+        if inode is None:
             raise _error(errno.ENOENT, path)
+        self._let_go(inode)
         self.changed()
 
     def link(self, source: str, target: str) -> None:
@@ -120,7 +137,10 @@ class Disk:
     def replace(self, source: str, target: str) -> None:
         inode = self.inode(source)
         del self.names[source]
+        replaced = self.names.get(target)
         self.names[target] = inode
+        if replaced is not None:
+            self._let_go(replaced)
         self.changed()
 
     def inode(self, path: str) -> Inode:

@@ -11,6 +11,7 @@ import builtins
 import os
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -50,6 +51,9 @@ _WAYS_OUT: tuple[tuple[Any, str, str], ...] = (
 )
 
 
+#: Library modules that look at the clock without telling anybody: httpx asks when its (absent) cookies expire.
+_HARMLESS = frozenset({"http.cookiejar"})
+
 _sealed_thread: list[int] = []
 _listeners: list[Callable[[SimulationEscape], None]] = []
 
@@ -58,6 +62,8 @@ def _refuse(escape: str, hint: str, original: Callable[..., Any]) -> Callable[..
     def refuse(*args: Any, **kwargs: Any) -> Any:
         if threading.get_ident() not in _sealed_thread:
             return original(*args, **kwargs)  # a thread of the test runner, say
+        if sys._getframe(1).f_globals.get("__name__") in _HARMLESS:
+            return original(*args, **kwargs)
         error = SimulationEscape(escape, hint)
         for tell in _listeners:
             tell(error)  # whoever caught us may swallow the exception

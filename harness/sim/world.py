@@ -61,6 +61,7 @@ class Process:
         self.queued = False
         self.loop = SimLoop(self)
         self.at_death: list[Callable[[], None]] = []
+        self.stop: Callable[[], Any] = lambda: None  # SIGTERM
         self.labels: dict[tuple[str, str], str] = {}
 
     def spawn(self, coro: Any, name: str) -> Any:
@@ -78,7 +79,7 @@ class SimClock:
         return self._world.now
 
     def wall_ms(self) -> int:
-        return EPOCH_MS + int((self._world.now + self._process.skew_s) * 1000)
+        return self._world.wall_ms(self._process)
 
     def real_s(self, nominal_s: float) -> float:
         return nominal_s
@@ -189,6 +190,9 @@ class World:
             process.loop.close()
 
     # ------------------------------------------------------------------ time
+
+    def wall_ms(self, process: Process) -> int:
+        return EPOCH_MS + int((self.now + process.skew_s) * 1000)
 
     def at(self, when: float, callback: Callable[..., Any], *args: Any) -> SimHandle:
         """Call back at an instant; belongs to no process."""

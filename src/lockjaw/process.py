@@ -5,6 +5,7 @@ All of it is optional and inherited: a person who types ``lockjaw agent`` has no
 ``--ready-fd N``          one JSON line ``{"pid": .., "port": ..}`` when the process can be used, then closed
 ``--go-fd N``             the process waits for one byte before its own clock starts
 ``LOCKJAW_LIFELINE_FD``   end of file on it means that the parent is gone, however it died: end too
+``LOCKJAW_SEED``          root of the ids that this process makes up; never of anything that protects it
 ``LOCKJAW_EVENTS``        file for this process's history records; ``LOCKJAW_ACTOR`` is its name in them
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
 import threading
 from collections.abc import Callable, Mapping
@@ -21,10 +23,12 @@ from pathlib import Path
 from lockjaw.clock import Clock
 from lockjaw.errors import SettingsError
 from lockjaw.history import FileRecorder, NullRecorder, Recorder
+from lockjaw.seeds import Seeds
 
 EVENTS_KEY = "LOCKJAW_EVENTS"
 ACTOR_KEY = "LOCKJAW_ACTOR"
 LIFELINE_KEY = "LOCKJAW_LIFELINE_FD"
+SEED_KEY = "LOCKJAW_SEED"
 
 
 def announce_ready(fd: int | None, port: int | None = None) -> None:
@@ -52,6 +56,12 @@ def recorder_from_environment(env: Mapping[str, str], clock: Clock) -> Recorder:
     """The recorder that the surrounding harness run asked for, or one that drops everything."""
     path = env.get(EVENTS_KEY)
     return FileRecorder(Path(path), clock, env.get(ACTOR_KEY, "process")) if path else NullRecorder()
+
+
+def ids_from_environment(env: Mapping[str, str], actor: str) -> random.Random:
+    """The stream of ids (sessions, runs, entries) of this process: the harness run's, or the system's."""
+    seed = env.get(SEED_KEY)
+    return Seeds(int(seed)).child(actor).stream("ids") if seed else random.SystemRandom()
 
 
 def watch_lifeline(env: Mapping[str, str]) -> None:

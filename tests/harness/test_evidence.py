@@ -23,6 +23,10 @@ NORMALISE = [
 
 
 def normalised(text: str) -> list[str]:
+    # 2026.4.8 reads the digits 429 anywhere in a lock error (a pid, an id, a path) as a rate limit, and so does its
+    # replica: the reason then is the other one, and the incident the same.
+    if "429" in text:
+        text = text.replace("(rate_limit)", "(timeout)").replace("reason=rate_limit", "reason=timeout")
     for pattern, replacement in NORMALISE:
         text = pattern.sub(replacement, text)
     return [line for line in text.splitlines() if line.strip()]

@@ -383,6 +383,29 @@ async def test_cancellation_at_any_moment_of_the_start_leaves_nothing(
     await released(fd)
 
 
+async def test_command_that_is_cancelled_while_it_comes_into_being_is_stopped(
+    root: Path, tripwire: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, fd = tripwire
+    spawn, spawned, gate = asyncio.create_subprocess_exec, asyncio.Event(), asyncio.Event()
+
+    async def slow(*arguments: Any, **more: Any) -> Any:
+        process = await spawn(*arguments, **more)
+        spawned.set()
+        await gate.wait()
+        return process
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", slow)
+    running = asyncio.ensure_future(use(root, "exec", command=f"exec 9>{name}; echo up >&9; sleep 1000"))
+    await spawned.wait()
+    await opened(fd)
+    running.cancel()
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert await released(fd) == b"up\n"
+
+
 async def test_command_that_kills_its_leader_is_killed_by_its_guard(root: Path, tripwire: tuple[str, int]) -> None:
     name, fd = tripwire
     outcome = await use(root, "exec", command=f"exec 9>{name}; echo up >&9; kill -9 $PPID; sleep 1000")

@@ -12,7 +12,8 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,13 @@ from lockjaw.gateway.client import GatewayClient, call_gateway
 from lockjaw.gateway.frames import AgentParams, AgentWaitParams, ChatAbortParams
 from lockjaw.history import Recorder
 from lockjaw.locking import HeldLock, SessionLock, inspect_lock, release_all_held
-from lockjaw.process import announce_ready, on_stop_signals, recorder_from_environment, wait_for_go
+from lockjaw.process import (
+    announce_ready,
+    ids_from_environment,
+    on_stop_signals,
+    recorder_from_environment,
+    wait_for_go,
+)
 from lockjaw.runner.attempt import TurnPlan
 from lockjaw.runner.embedded import EmbeddedRunner
 from lockjaw.runner.machine import THIS_MACHINE, Machine
@@ -494,6 +501,18 @@ class TurnClient:
 # --------------------------------------------------------------------------- the process
 
 
+@contextmanager
+def _waiting() -> Iterator[None]:
+    """On a terminal: a spinner on stderr while the user waits, as the real program shows it."""
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("Waiting for agent reply…"):
+        yield
+
+
 def agent_main(settings: Settings, request: AgentRequest, *, ready_fd: int | None, go_fd: int | None) -> int:
     """Run the command in this process and print its outcome; returns the exit status."""
     clock = ScaledClock.from_environment()
@@ -503,7 +522,7 @@ def agent_main(settings: Settings, request: AgentRequest, *, ready_fd: int | Non
     models = ModelClient(settings.providers, clock=clock)
     client = TurnClient(
         settings, request, clock=clock, recorder=recorder, models=models,
-        say=lambda line: print(line, file=sys.stderr, flush=True),
+        say=lambda line: print(line, file=sys.stderr, flush=True), ids=ids_from_environment(os.environ, "client"),
     )  # fmt: skip
 
     async def command() -> AgentOutcome:
@@ -516,7 +535,8 @@ def agent_main(settings: Settings, request: AgentRequest, *, ready_fd: int | Non
 
         on_stop_signals(asyncio.get_running_loop(), stop)
         try:
-            return await task
+            with _waiting():
+                return await task
         except asyncio.CancelledError:
             number = stopped[0] if stopped else signal.SIGINT
             return AgentOutcome(128 + number, error="interrupted")

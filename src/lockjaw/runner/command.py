@@ -33,9 +33,9 @@ MIN_GRACE_REAL_S = 0.2  # a sped-up clock must not turn the grace into none at a
 LAST_RESORT_REAL_S = 5.0  # real: how long the guard may take to kill before we do it from outside
 PIPE_REAL_S = 1.0  # real: for the end of the output after the group is gone; only an escaped process holds it open
 
-# Descriptors: 3 the pipe from us, which only the guard keeps; 4 the report to us. The command gets neither. The leader lives
-# through the SIGTERM by a trap that does nothing, because a trap is reset for children; the guard starts no
-# process, so it ignores the signal altogether and its read is not interrupted.
+# Descriptors: 3 the pipe from us, which only the guard keeps; 4 the report to us. The command gets neither.
+# The leader lives through the SIGTERM by a trap that does nothing, because a trap is reset for children; the
+# guard starts no process, so it ignores the signal altogether and its read is not interrupted.
 _LEADER = """
 exec 3<&0 4>&2 </dev/null 2>/dev/null
 trap : TERM INT HUP

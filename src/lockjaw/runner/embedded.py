@@ -145,8 +145,7 @@ class EmbeddedRunner:
             if give_up_at is not None:
                 # Each remaining candidate gets an equal share of what patience is left, never less than a
                 # run's own limit: one model that never ends must not use up the turn of the others.
-                left = len(candidates) - chain.index
-                limit_s = max(limit_s, (give_up_at - self.clock.monotonic()) / left)
+                limit_s = max(limit_s, (give_up_at - self.clock.monotonic()) / chain.remaining)
             try:
                 answer = await self._candidate(plan, step.candidate, chain.index, held, limit_s, abort, emit)
             except AttemptTimedOut as error:

@@ -15,7 +15,7 @@ from lockjaw.gateway.pairing import Documents
 from lockjaw.gateway.server import GatewayServer, TurnRequest
 from lockjaw.history import Recorder
 from lockjaw.locking import release_all_held
-from lockjaw.process import announce_ready, on_stop_signals, recorder_from_environment
+from lockjaw.process import announce_ready, ids_from_environment, on_stop_signals, recorder_from_environment
 from lockjaw.runner.attempt import TurnPlan
 from lockjaw.runner.embedded import EmbeddedRunner, session_store
 from lockjaw.runner.machine import THIS_MACHINE, Machine
@@ -122,6 +122,7 @@ def build_gateway(
     models: ModelClient,
     log: Callable[[str], None],
     ids: random.Random | None = None,
+    nonces: random.Random | None = None,
     machine: Machine = THIS_MACHINE,
     tools: Mapping[str, Tool] | None = None,
     documents: Documents | None = None,
@@ -129,6 +130,8 @@ def build_gateway(
     """A gateway whose turns run in this process.
 
     Args:
+        ids: stream for session, entry and call ids.
+        nonces: stream for what protects connections (nonces, device tokens); predictable only in a simulation.
         machine, tools, documents: where sessions and locks are, what models may call, where paired devices are
             kept; this machine's own unless given.
     """
@@ -137,7 +140,8 @@ def build_gateway(
         tools=built_in_tools() if tools is None else tools, log=log, ids=ids, machine=machine,
     )  # fmt: skip
     return GatewayServer(
-        settings, TurnService(settings, runner), behaviour=behaviour, clock=clock, recorder=recorder, ids=ids, log=log,
+        settings, TurnService(settings, runner), behaviour=behaviour, clock=clock, recorder=recorder,
+        ids=nonces, log=log,
         sessions=Sessions(settings, behaviour=behaviour, clock=clock, ids=ids, machine=machine), documents=documents,
     )  # fmt: skip
 
@@ -153,8 +157,9 @@ def gateway_main(settings: Settings, *, policy: str, drain_s: float, ready_fd: i
     async def serve() -> int:
         models = ModelClient(settings.providers, clock=clock)
         server = build_gateway(
-            settings, behaviour=BEHAVIOURS[policy], clock=clock, recorder=recorder, models=models, log=log
-        )
+            settings, behaviour=BEHAVIOURS[policy], clock=clock, recorder=recorder, models=models, log=log,
+            ids=ids_from_environment(os.environ, "gateway"),
+        )  # fmt: skip
         stop = asyncio.Event()
 
         def on_signal(number: signal.Signals) -> None:

@@ -69,8 +69,8 @@ def survey(files: Files, path: Path) -> Survey:
         fd = files.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return found
+    found.inode = files.info(fd).st_ino
     with files.stream(fd) as stream:
-        found.inode = files.info(fd).st_ino
         damaged: list[Line] = []
         for line in read_lines(stream):
             found.size, found.lines = line.end, line.number

@@ -1,0 +1,320 @@
+"""A lock contender: another process that takes session locks on order, holds them, freezes or dies with them.
+
+A test decides the order of events: each order is one line on the contender's standard input, each answer one line
+on its standard output, and an order is over when its answer is there. End of file on its input ends the contender,
+so that it cannot outlive the test that started it.
+
+    python -m lockjaw.fakes.contender     reads orders; for people and tests, ``Contender`` is the way in
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from lockjaw.clock import Clock, ScaledClock
+from lockjaw.errors import Fenced, HarnessError, LocalError, LockjawError, SessionLocked
+from lockjaw.locking import HeldLock, LockStateError, SessionLock
+
+ANSWER_REAL_S = 30.0  # a process that says nothing for so long, beyond what an order may wait, is our failure
+
+
+class Contender:
+    """The handle of one contender. Starts the process when it is first needed; ``close`` ends and reaps it.
+
+    Args:
+        clock: nominal time for its lock waits; the process shares it.
+        owner: what its lock records call it.
+
+    Errors of an order are raised here as they were there: ``SessionLocked``, ``Fenced``, ``LockStateError``.
+    """
+
+    def __init__(self, *, clock: Clock | None = None, owner: str = "contender") -> None:
+        self._clock = clock or ScaledClock.from_environment()
+        self._owner = owner
+        self._process: subprocess.Popen[bytes] | None = None
+        self._unread = b""
+
+    def __enter__(self) -> Contender:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ------------------------------------------------------------------ orders
+
+    def acquire(
+        self, session_file: str | os.PathLike[str], *, timeout: float | None = None, algorithm: str = "guarded"
+    ) -> int:
+        """Take the lock of a session; returns its generation (0 for algorithms without).
+
+        Args:
+            timeout: nominal seconds that it may wait; None: the algorithm's own.
+        """
+        self.begin_acquire(session_file, timeout=timeout, algorithm=algorithm)
+        return self.wait_acquired()
+
+    def begin_acquire(
+        self, session_file: str | os.PathLike[str], *, timeout: float | None = None, algorithm: str = "guarded"
+    ) -> None:
+        """Order an acquire and go on: the contender becomes a waiter. ``wait_acquired`` has its answer.
+
+        Returns when the contender has begun; it may not have looked at the lock yet.
+        """
+        self._send(
+            order="acquire", file=os.fspath(session_file), timeout=timeout, algorithm=algorithm, owner=self._owner
+        )
+        self._answer(0.0)  # it says that it has begun
+
+    def wait_acquired(self) -> int:
+        """The generation that the acquire of ``begin_acquire`` got, or its error."""
+        return int(self._answer(self._clock.real_s(300.0))["generation"])
+
+    def append(self, text: str) -> None:
+        """Append one line to the session file inside the lock's section, as a runtime of ours does it."""
+        self._order("append", text=text)
+
+    def enter_section(self) -> None:
+        """Stay inside the section, as an owner that is frozen in the middle of an append: it cannot be fenced."""
+        self._order("enter")
+
+    def leave_section(self) -> None:
+        self._order("leave")
+
+    def release(self) -> None:
+        """Give the lock back. Raises LocalError if the contender holds none."""
+        self._order("release")
+
+    @contextmanager
+    def hold(self, session_file: str | os.PathLike[str], *, algorithm: str = "guarded") -> Iterator[int]:
+        """Hold the lock for the length of a ``with`` block."""
+        generation = self.acquire(session_file, algorithm=algorithm)
+        try:
+            yield generation
+        finally:
+            if self.alive:
+                self.resume()
+                self.release()
+
+    # ------------------------------------------------------------------ faults
+
+    def die(self) -> None:
+        """SIGKILL: whatever it holds stays behind, naming a process that is gone. Returns when it is reaped."""
+        process = self._running()
+        process.kill()
+        process.wait()
+        self._drop_pipes()
+
+    def pause(self) -> None:
+        """SIGSTOP. Returns when the process stands still."""
+        process = self._running()
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+
+    def resume(self) -> None:
+        """SIGCONT; no error if it was not paused."""
+        self._running().send_signal(signal.SIGCONT)
+
+    # ------------------------------------------------------------------ life
+
+    @property
+    def pid(self) -> int:
+        """Its process id; starts it if need be."""
+        return self._running().pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def close(self) -> None:
+        """End it (a paused one too) and reap it. A lock that it holds is given back, unless it was told to die."""
+        process = self._process
+        if process is None:
+            return
+        if process.poll() is None:
+            process.send_signal(signal.SIGCONT)
+            assert process.stdin is not None
+            process.stdin.close()
+            try:
+                process.wait(5.0)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._drop_pipes()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            environment = os.environ | (self._clock.to_environment() if isinstance(self._clock, ScaledClock) else {})
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "lockjaw.fakes.contender"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment,
+            )  # fmt: skip
+            self._answer(0.0)  # it says that it is ready
+        elif self._process.poll() is not None:
+            raise LocalError(f"the contender has ended (status {self._process.returncode}); start another one")
+        return self._process
+
+    def _drop_pipes(self) -> None:
+        if self._process is not None:
+            for pipe in (self._process.stdin, self._process.stdout):
+                if pipe is not None:
+                    pipe.close()
+
+    def _order(self, order: str, **arguments: Any) -> dict[str, Any]:
+        self._send(order=order, **arguments)
+        return self._answer(0.0)
+
+    def _send(self, **order: Any) -> None:
+        process = self._running()
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(order).encode() + b"\n")
+        process.stdin.flush()
+
+    def _answer(self, longer_real_s: float) -> dict[str, Any]:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        pipe = self._process.stdout.fileno()
+        while b"\n" not in self._unread:
+            ready, _, _ = select.select([pipe], [], [], ANSWER_REAL_S + longer_real_s)
+            piece = os.read(pipe, 65_536) if ready else b""
+            if not piece:
+                raise HarnessError(f"contender {self._process.pid} " + ("has ended" if ready else "does not answer"))
+            self._unread += piece
+        line, _, self._unread = self._unread.partition(b"\n")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise _rebuilt(answer)
+        return answer
+
+
+def plant_lock(session_file: str | os.PathLike[str], *, pid: int, created_at: str = "2026-01-01T00:00:00.000Z") -> Path:
+    """Leave a lock file of a foreign program beside a session: nobody of ours holds it, and it names ``pid``.
+
+    Returns the lock file. Raises FileExistsError if there is one.
+    """
+    path = Path(f"{os.path.realpath(os.fspath(session_file))}.lock")
+    with path.open("x", encoding="utf-8") as file:
+        json.dump({"pid": pid, "createdAt": created_at}, file, indent=2)
+    return path
+
+
+# --------------------------------------------------------------------------- errors across the pipe
+
+
+_FIELDS: dict[type[Exception], tuple[str, ...]] = {
+    SessionLocked: ("path", "owner", "timeout_s", "waited_s", "advice"),
+    Fenced: ("path", "generation", "current"),
+    LockStateError: ("path", "record", "reason"),
+}
+
+
+def _told(error: Exception) -> dict[str, Any]:
+    kind = next((cls for cls in _FIELDS if isinstance(error, cls)), None)
+    return {
+        "error": f"{type(error).__name__}: {error}",
+        "kind": kind.__name__ if kind else "",
+        "fields": {name: getattr(error, name) for name in _FIELDS[kind]} if kind else {},
+    }
+
+
+def _rebuilt(answer: dict[str, Any]) -> Exception:
+    fields = answer["fields"]
+    match answer["kind"]:
+        case "SessionLocked":
+            return SessionLocked(
+                fields["path"], fields["owner"], timeout_s=fields["timeout_s"], waited_s=fields["waited_s"],
+                advice=fields["advice"],
+            )  # fmt: skip
+        case "Fenced":
+            return Fenced(fields["path"], fields["generation"], fields["current"])
+        case "LockStateError":
+            return LockStateError(fields["path"], fields["record"], fields["reason"])
+        case _:
+            return LocalError(f"the contender: {answer['error']}")
+
+
+# --------------------------------------------------------------------------- the process
+
+
+class _Performer:
+    """Inside the process: one lock at a time."""
+
+    def __init__(self) -> None:
+        self._clock = ScaledClock.from_environment()
+        self._lock: SessionLock | None = None
+        self._held: HeldLock | None = None
+        self._file = Path()
+        self._section = ExitStack()
+
+    def perform(self, order: dict[str, Any]) -> dict[str, Any]:
+        match order["order"]:
+            case "acquire":
+                if self._lock is not None:
+                    raise LocalError("it holds a lock already")
+                return self._acquire(order)
+            case "append":
+                with self._holding().section(), self._file.open("a", encoding="utf-8") as file:
+                    file.write(order["text"] + "\n")
+            case "enter":
+                self._section.enter_context(self._holding().section())
+            case "leave":
+                self._section.close()
+            case "release":
+                self._holding()
+                self.let_go()
+            case other:
+                raise LocalError(f"no such order: {other!r}")
+        return {}
+
+    def let_go(self) -> None:
+        self._section.close()
+        if self._lock is not None:
+            self._lock.release()
+        self._lock = self._held = None
+
+    def _acquire(self, order: dict[str, Any]) -> dict[str, Any]:
+        self._file = Path(order["file"])
+        lock = SessionLock(
+            self._file, timeout=order["timeout"], algorithm=order["algorithm"], clock=self._clock, owner=order["owner"]
+        )
+        _say({"begun": True})
+        self._held = lock.acquire()
+        self._lock = lock
+        return {"generation": self._held.generation}
+
+    def _holding(self) -> HeldLock:
+        if self._held is None:
+            raise LocalError("it holds no lock")
+        return self._held
+
+
+def _say(answer: dict[str, Any]) -> None:
+    os.write(1, json.dumps(answer).encode() + b"\n")
+
+
+def main() -> None:
+    """Perform orders until end of file, then give back what is held."""
+    performer = _Performer()
+    _say({"ready": os.getpid()})
+    for line in sys.stdin:
+        try:
+            answer = performer.perform(json.loads(line))
+        except (LockjawError, OSError) as error:
+            answer = _told(error)
+        _say(answer)
+    performer.let_go()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,320 @@
+"""The fake model server without sockets: an httpx transport that performs the same script at the same nominal times.
+
+What a reply holds and when its pieces are due is ``reply_plan``'s, as for ``ModelServer``; here is only who carries
+the pieces. A ``Timeline`` gives time and delays, so this module knows nothing of the simulation that uses it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+import httpx
+from lockjaw.fakes.model_script import ScriptProgress, Step, load_model_script
+from lockjaw.fakes.openai_chat import ChatRequest, RequestRefused, parse_request, unknown_model, unknown_url
+from lockjaw.fakes.reply_plan import Action, Break, Chunk, Open, Silence, Whole, error_reply, plan
+
+from lockjaw.history import Recorder
+from lockjaw.seeds import Seeds
+
+
+class Timer(Protocol):
+    def cancel(self) -> None: ...
+
+
+class Timeline(Protocol):
+    """Virtual time as the server needs it. ``at`` belongs to no client process."""
+
+    def now(self) -> float: ...
+    def at(self, when: float, callback: Callable[..., Any], *args: Any) -> Timer: ...
+    def latency(self, client: str) -> float: ...
+
+
+class MemoryModels:
+    """Serves one script to any number of clients.
+
+    Args:
+        script: ``{"models": {...}}``.
+        coalesce_s: pieces that are due within this many nominal seconds after the first undelivered one travel
+            together, as a buffering proxy would send them; 0: each on its own.
+    """
+
+    def __init__(
+        self, script: Mapping[str, Any], *, timeline: Timeline, recorder: Recorder, seed: int, coalesce_s: float = 0.0
+    ) -> None:
+        self._progress = ScriptProgress(load_model_script(script))
+        self.timeline, self.recorder, self.coalesce_s = timeline, recorder, coalesce_s
+        self._seeds = Seeds(seed).child("model-server")
+        self._requests = 0
+        self.up, self.paused = True, False
+        self._held: list[Callable[[], None]] = []
+        self._exchanges: list[_Exchange] = []
+
+    def transport(self, client: str) -> Transport:
+        """For one client process."""
+        return Transport(self, client)
+
+    def kill(self) -> None:
+        """The server process is gone: open replies break, new requests are refused."""
+        self.up = False
+        for exchange in list(self._exchanges):
+            exchange.break_off("rst")
+
+    def restart(self) -> None:
+        self.up = True
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+        held, self._held = self._held, []
+        for act in held:
+            act()
+
+    def drop_client(self, client: str) -> None:
+        """A client process is gone, and its sockets with it."""
+        for exchange in list(self._exchanges):
+            if exchange.client == client:
+                exchange.leave()
+
+    # ------------------------------------------------------------------ requests
+
+    def begin(self, client: str, method: str, path: str, body: bytes) -> _Exchange:
+        """Serve one request that arrives now."""
+        self._requests += 1
+        request_id = f"req-{self._requests}"
+        exchange = _Exchange(self, client, request_id)
+        if method != "POST" or not path.endswith("/chat/completions"):
+            exchange.perform(iter((error_reply(unknown_url(method, path)),)))
+            return exchange
+        try:
+            chat = parse_request(body)
+        except RequestRefused as refused:
+            exchange.perform(iter((error_reply(refused.error),)))
+            return exchange
+        self.recorder.record(
+            "provider.request", "invoke", request_id=request_id, model=chat.model, messages=chat.messages
+        )
+        exchange.recorded = True
+        try:
+            step, number = self._progress.take(chat.model)
+        except KeyError:
+            exchange.perform(iter((error_reply(unknown_model(chat.model)),)))
+            return exchange
+        exchange.perform(self._plan(step, chat, number), stays=step.ignore_disconnect)
+        return exchange
+
+    def _plan(self, step: Step, chat: ChatRequest, number: int) -> Iterator[Action]:
+        return plan(step, chat, number, self._seeds.stream(f"{chat.model}/{number}"))
+
+    def hold(self, act: Callable[[], None]) -> bool:
+        """True if the server is frozen; ``act`` then happens when it thaws."""
+        if self.paused:
+            self._held.append(act)
+        return self.paused
+
+    def opened(self, exchange: _Exchange) -> None:
+        self._exchanges.append(exchange)
+
+    def over(self, exchange: _Exchange) -> None:
+        if exchange in self._exchanges:
+            self._exchanges.remove(exchange)
+
+
+class _Exchange:
+    """One request and its reply. ``inbox`` holds what has arrived at the client."""
+
+    def __init__(self, models: MemoryModels, client: str, request_id: str) -> None:
+        self._models, self.client, self.request_id = models, client, request_id
+        self._timeline = models.timeline
+        self._began = models.timeline.now()
+        self._actions: Iterator[Action] = iter(())
+        self._timer: Timer | None = None
+        self._stays = False
+        self._sent = 0
+        self.recorded = self._ended = self._left = False
+        self.status: int | None = None
+        self.headers: tuple[tuple[str, str], ...] = ()
+        self.inbox: deque[bytes] = deque()
+        self.finished: str | None = None  # "end", or how it broke
+        self._waiter: asyncio.Future[None] | None = None
+
+    # ------------------------------------------------------------------ the server's side
+
+    def perform(self, actions: Iterator[Action], *, stays: bool = False) -> None:
+        self._actions, self._stays = actions, stays
+        self._models.opened(self)
+        self._next()
+
+    def _next(self) -> None:
+        action = next(self._actions, None)
+        if action is None:
+            self._arrived("end")
+            return
+        batch: list[Action] = [action]
+        due = action.at_s
+        coalesce_s = self._models.coalesce_s
+        if coalesce_s and isinstance(action, Chunk) and not action.last:
+            until = due + coalesce_s
+            for action in self._actions:
+                batch.append(action)
+                due = action.at_s
+                if not isinstance(action, Chunk) or action.last or due >= until:
+                    break
+        self._timer = self._timeline.at(self._began + due, self._act, batch)
+
+    def _act(self, batch: list[Action]) -> None:
+        if self._models.hold(lambda: self._act(batch)):
+            return
+        for action in batch:
+            match action:
+                case Open(headers=headers):
+                    self._arrived("open", headers)
+                case Chunk(data=data, tokens=tokens, last=last):
+                    self._sent = tokens
+                    if last:
+                        self._end("ok")
+                        self._arrived("last", data)
+                        return
+                    self._arrived("data", data)
+                case Whole(status=status, headers=headers, body=body, tokens=tokens):
+                    self._sent = tokens
+                    self._end("ok", **({} if status == 200 else {"status": status}))
+                    self._arrived("whole", (status, headers, body))
+                    return
+                case Break(how=how, half=half):
+                    self._end("fail", client_gone=False, disconnect=how)
+                    self._arrived("half", half)
+                    self.break_off(how)
+                    return
+                case Silence():
+                    return
+        self._next()
+
+    def _end(self, phase: Any, **more: Any) -> None:
+        """Write the end of the exchange down, once."""
+        if self._ended or not self.recorded:
+            return
+        self._ended = True
+        if phase == "fail":
+            more = {"after_s": round(self._timeline.now() - self._began, 6), **more}
+        self._models.recorder.record("provider.request", phase, request_id=self.request_id, sent=self._sent, **more)
+
+    def leave(self) -> None:
+        """The client closed the connection; the server hears of it a little later."""
+        if self._left:
+            return
+        self._left = True
+        self._timeline.at(self._timeline.now() + self._timeline.latency(self.client), self._gone)
+
+    def _gone(self) -> None:
+        if self._models.hold(self._gone):
+            return
+        if self._stays and not self._ended:
+            return  # it goes on with nobody listening
+        if self._timer is not None:
+            self._timer.cancel()
+        self._end("fail", client_gone=True)
+        self._models.over(self)
+
+    def break_off(self, how: str) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._end("fail", client_gone=False)
+        self._models.over(self)
+        self._timeline.at(self._timeline.now() + self._timeline.latency(self.client), self._receive, "broken", how)
+
+    # ------------------------------------------------------------------ the client's side
+
+    def _arrived(self, what: str, value: Any = None) -> None:
+        if what in ("last", "whole", "end"):
+            self._models.over(self)
+        if self._left:
+            return
+        self._receive(what, value)
+
+    def _receive(self, what: str, value: Any = None) -> None:
+        if what == "open":
+            self.status, self.headers = 200, value
+        elif what == "data":
+            self.inbox.append(value)
+        elif what == "last":
+            self.inbox.append(value)
+            self.finished = "end"
+        elif what == "whole":
+            self.status, self.headers = value[0], value[1]
+            self.inbox.append(value[2])
+            self.finished = "end"
+        elif what == "half":
+            data = getattr(value, "data", None) or getattr(value, "body", b"")
+            if data:
+                self.inbox.append(data[: len(data) // 2])
+        elif what == "broken":
+            self.finished = self.finished or value
+        else:
+            self.finished = self.finished or "end"
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def wait(self, ready: Callable[[], bool]) -> None:
+        while not ready():
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiter = waiter
+            try:
+                await waiter
+            finally:
+                self._waiter = None
+
+    def broken(self) -> httpx.TransportError | None:
+        if self.finished in (None, "end"):
+            return None
+        if self.finished == "rst":
+            return httpx.ReadError("connection reset by peer")
+        return httpx.RemoteProtocolError("peer closed connection without sending complete message body")
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, exchange: _Exchange) -> None:
+        self._exchange = exchange
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        exchange = self._exchange
+        while True:
+            await exchange.wait(lambda: bool(exchange.inbox) or exchange.finished is not None)
+            if exchange.inbox:
+                piece = exchange.inbox.popleft() if len(exchange.inbox) == 1 else b"".join(exchange.inbox)
+                exchange.inbox.clear()
+                yield piece
+                continue
+            error = exchange.broken()
+            if error is not None:
+                raise error
+            return
+
+    async def aclose(self) -> None:
+        if self._exchange.finished is None:
+            self._exchange.leave()
+
+
+class Transport(httpx.AsyncBaseTransport):
+    """Carries one client's requests to ``MemoryModels``."""
+
+    def __init__(self, models: MemoryModels, client: str) -> None:
+        self._models, self._client = models, client
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(self._models.timeline.latency(self._client))
+        if not self._models.up:
+            raise httpx.ConnectError("All connection attempts failed")
+        exchange = self._models.begin(self._client, request.method, request.url.path, request.content)
+        try:
+            await exchange.wait(lambda: exchange.status is not None or exchange.finished is not None)
+        except asyncio.CancelledError:
+            exchange.leave()
+            raise
+        if exchange.status is None:
+            raise exchange.broken() or httpx.RemoteProtocolError("Server disconnected without sending a response.")
+        return httpx.Response(exchange.status, headers=list(exchange.headers), stream=_Body(exchange))

@@ -1,0 +1,340 @@
+"""One scenario in virtual time. The phases are the real engine's; the actors are loops of one world.
+
+A run is a function of scenario, policy, seed and choices: same arguments, same history to the last byte.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lockjaw.errors import HarnessError
+from lockjaw.harness.nemesis import Fault, Schedule
+from lockjaw.harness.real.aftermath import record_ledger, record_lock, record_transcript, try_next_turn
+from lockjaw.harness.scenario import Scenario
+from lockjaw.harness.sim.escapes import sealed
+from lockjaw.harness.sim.machine import STATE, Rig
+from lockjaw.harness.sim.tape import Choice, Choices
+from lockjaw.harness.sim.world import Process, SimClock, SimRecorder, World
+from lockjaw.history import Record
+from lockjaw.seeds import Seeds
+from lockjaw.settings import BEHAVIOURS
+
+MODELS_MODULE = "lockjaw.fakes.memory_models"  # named as data: harness and fakes are siblings
+HARNESS = "harness"
+SETUP_S = 1.0
+NEMESIS_LATE_S = 0.025  # per step of the choice how late the nemesis comes
+STOP_S = 60.0  # from SIGTERM to SIGKILL
+
+
+@dataclass(frozen=True)
+class SimLived:
+    """What a simulated run hands back. ``nominal_s`` is the user's wait, ``simulated_s`` all of it."""
+
+    history: list[Record]
+    tape: list[Choice]
+    nominal_s: float
+    simulated_s: float
+    never_due: tuple[Fault, ...]
+    logs: dict[str, list[str]] = field(default_factory=dict)
+    complaints: tuple[str, ...] = ()
+    steps: int = 0
+
+
+@dataclass
+class _Timeline:
+    world: World
+
+    def now(self) -> float:
+        return self.world.now
+
+    def at(self, when: float, callback: Callable[..., Any], *args: Any) -> Any:
+        return self.world.at(when, callback, *args)
+
+    def latency(self, client: str) -> float:
+        return self.world.latency(client, "models")
+
+
+def run_sim(
+    scenario: Scenario,
+    *,
+    policy: str,
+    seed: int,
+    choices: Choices,
+    coalesce_s: float = 0.0,
+    prepare: Callable[[Rig], None] | None = None,
+    progress: Callable[[Record], None] | None = None,
+) -> SimLived:
+    """Run a scenario once.
+
+    Args:
+        choices: where decisions come from; their tape is part of the result.
+        coalesce_s: see ``MemoryModels``.
+        prepare: may change the rig before the actors start (tests, contenders).
+
+    Raises:
+        ReplayDiverged: the choices were a tape that does not fit.
+        SimulationEscape: code under simulation used the real machine.
+        HarnessError: the run does not end.
+    """
+    world = World(choices)
+    live = _Live(world, scenario, policy, seed, coalesce_s, progress)
+
+    def escaped(error: BaseException) -> None:
+        world.broken = world.broken or error
+
+    collecting = gc.isenabled()
+    outer = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    gc.disable()  # when garbage is collected must not decide anything, and costs a fifth of the time
+    try:
+        with sealed(escaped):
+            if prepare is not None:
+                prepare(live.rig)
+            try:
+                live.play()
+            finally:
+                world.on_record = None
+                world.bury()
+    finally:
+        asyncio._set_running_loop(outer)
+        if collecting:
+            gc.enable()
+    if world.broken is not None:
+        raise world.broken
+    choices.finish()
+    return SimLived(
+        world.history, choices.tape, live.client_ended_s, world.now, live.schedule.never_due(), live.rig.logs,
+        tuple(world.complaints), world.steps,
+    )  # fmt: skip
+
+
+class _Live:
+    """The run while it goes on."""
+
+    def __init__(
+        self,
+        world: World,
+        scenario: Scenario,
+        policy: str,
+        seed: int,
+        coalesce_s: float,
+        progress: Callable[[Record], None] | None,
+    ) -> None:
+        self.world, self.scenario, self.policy, self.seed = world, scenario, policy, seed
+        self._progress = progress
+        seeds = Seeds(seed).child("data")
+        self.rig = Rig(world, scenario, policy, seeds)
+        self.schedule = Schedule(scenario.faults, Seeds(seed).child("nemesis").stream("jitter"))
+        self.client_ended_s = 0.0
+        self._open_runs: dict[str, None] = {}
+        self._told = False
+        self._nemesis_acts = False
+        self._nemesis_timer: float | None = None
+        self._harness = self.rig.process(HARNESS, HARNESS)
+        self._recorder = SimRecorder(self._harness)
+        self._processes: dict[str, Process] = {}
+        self._stop_gateway: Any = None
+        self._models_process = self.rig.process("models", "models")
+        module = importlib.import_module(MODELS_MODULE)
+        self._models: Any = module.MemoryModels(
+            scenario.script(), timeline=_Timeline(world), recorder=SimRecorder(self._models_process), seed=seed,
+            coalesce_s=coalesce_s,
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------ phases
+
+    def play(self) -> None:
+        world = self.world
+        world.origin_s = SETUP_S
+        self._ready(self._models_process)
+        gateway = self._start_gateway()
+        client, go = self.rig.client(self._models, lambda outcome: None)
+        self._processes["client"] = client
+        self._ready(client)
+        world.run(SETUP_S)
+        self._recorder.record(
+            "run.start", scenario=self.scenario.name, policy=self.policy, seed=self.seed, engine="sim", scale=0.0
+        )
+        world.on_record = self._observe
+        self._nemesis_acts = True
+        self._arm_nemesis()
+        go()
+        limit_s = SETUP_S + self.scenario.run_limit_s
+        self._until(lambda: self._told or not client.alive, limit_s, "the client did not end")
+        if not self._told:
+            self.client_ended_s = round(world.now - SETUP_S, 3)
+        self._settle()
+        self._nemesis_acts = False
+        gateway = self._processes["gateway"]
+        self._end(gateway, lambda: self._stop_gateway())
+        self._reap(gateway)
+        self._until(lambda: not client.alive, world.now + STOP_S, "", fatal=False)
+        if client.alive:
+            self._force(client)
+        self._reap(client)
+        world.kill(self._models_process, 0)
+        self._models.kill()
+        self._reap(self._models_process)
+        self._aftermath()
+        self._recorder.record("run.end", reason="done")
+
+    def _start_gateway(self) -> Process:
+        process, stop = self.rig.gateway(self._models)
+
+        def terminate() -> None:
+            process.loop.call_soon(stop.set)
+
+        process.stop = terminate
+        self._stop_gateway = terminate
+        self._processes["gateway"] = process
+        self._ready(process)
+        return process
+
+    def _ready(self, process: Process) -> None:
+        self._recorder.record("actor.ready", role=process.role, pid=process.pid, actor=process.name)
+
+    def _settle(self) -> None:
+        gateway = self._processes["gateway"]
+        until = self.world.now + self.scenario.settle_s
+        if self.scenario.settle_s and self._open_runs and gateway.alive:
+            self._until(lambda: not self._open_runs or not gateway.alive, until, "", fatal=False)
+
+    def _end(self, process: Process, stop: Callable[[], None]) -> None:
+        if process.paused:
+            self.world.resume(process)
+            self._nemesis("resume", process, True)
+        if process.alive:
+            stop()
+            self._until(lambda: not process.alive, self.world.now + STOP_S, "", fatal=False)
+        if process.alive:
+            self._force(process)
+
+    def _force(self, process: Process) -> None:
+        self._recorder.record("leftover", kind="process", path=process.name, pid=process.pid, alive=True)
+        self.world.kill(process)
+
+    def _reap(self, process: Process) -> None:
+        self.world.reap(process)
+        self._recorder.record("actor.exit", role=process.role, pid=process.pid, code=process.code, actor=process.name)
+
+    def _until(self, done: Callable[[], bool], until: float, otherwise: str, *, fatal: bool = True) -> None:
+        world = self.world
+        if not done():
+            world.run(until, done=done)
+        if fatal and not done():
+            raise HarnessError(f"{otherwise} within {until:.0f} nominal seconds: {self.scenario.name}, {self.policy}")
+
+    def _aftermath(self) -> None:
+        """As the real engine's, on the simulated disk, by a process of the harness."""
+        rig, recorder = self.rig, self._recorder
+        machine = rig.machine(self._harness)
+        clock = SimClock(self._harness)
+        folders = sorted({p.rpartition("/")[0] for p in rig.disk.names if p.startswith(f"{STATE}/agents/")})
+        for folder in folders:
+            for lock in rig.disk.listing(folder, ".lock"):
+                record_lock(Path(lock), recorder, clock=clock, host=machine.locks)
+            for name in rig.disk.listing(folder):
+                if ".tmp" in name.rpartition("/")[2]:
+                    recorder.record("leftover", kind="temporary", path=name, pid=None, alive=None)
+        effects = self.scenario.effects
+        if effects is not None and (ledger := rig.disk.names.get(f"{STATE}/workspace/{effects.ledger}")) is not None:
+            record_ledger(bytes(ledger.data).decode(errors="replace"), recorder)
+        transcripts = [Path(name) for folder in folders for name in rig.disk.listing(folder, ".jsonl")]
+        for path in transcripts:
+            record_transcript(path, recorder, files=machine.files)
+
+        async def next_turns() -> None:
+            for path in transcripts:
+                algorithm = BEHAVIOURS[self.policy].lock_algorithm
+                await try_next_turn(path, algorithm, clock, recorder, host=machine.locks)
+
+        if transcripts:
+            task = self._harness.spawn(next_turns(), "next turn")
+            self._until(task.done, self.world.now + 600.0, "the next turn did not end")
+            task.result()
+
+    # ------------------------------------------------------------------ the nemesis
+
+    def _observe(self, record: Record) -> None:
+        op = record.op
+        if op == "gateway.accepted":
+            self._open_runs[str(record.data.get("run_id"))] = None
+        elif op == "gateway.final":
+            self._open_runs.pop(str(record.data.get("run_id")), None)
+        elif op == "client.result":
+            self._told, self.client_ended_s = True, round(record.t, 3)
+        if self._nemesis_acts and self.scenario.faults:
+            self.schedule.observe(record)
+            self._arm_nemesis()
+        if self._progress is not None:
+            self._progress(record)
+
+    def _arm_nemesis(self) -> None:
+        due = self.schedule.next_due() if self.scenario.faults else None
+        if due is not None and (self._nemesis_timer is None or due < self._nemesis_timer):
+            self._nemesis_timer = due
+            late_s = NEMESIS_LATE_S * self.world.pick("the nemesis is late", 8)
+            self.world.at(max(self.world.now, SETUP_S + due + late_s), self._strike)
+
+    def _strike(self) -> None:
+        self._nemesis_timer = None
+        if not self._nemesis_acts:
+            return
+        for fault in self.schedule.take_due(self.world.now - SETUP_S):
+            self._perform(fault)
+        self._arm_nemesis()
+
+    def _perform(self, fault: Fault) -> None:
+        world = self.world
+        process = self._models_process if fault.target == "models" else self._processes[fault.target]
+        match fault.action:
+            case "kill":
+                happened = world.kill(process)
+            case "pause":
+                happened = world.pause(process)
+            case "resume":
+                happened = world.resume(process)
+            case "terminate":
+                happened = process.alive
+                if happened:
+                    process.stop()
+            case "restart":
+                happened = True
+                world.resume(process)
+                self._restart(process)
+        if fault.target == "models":
+            act = {"kill": "kill", "terminate": "kill", "pause": "pause", "resume": "resume"}.get(fault.action)
+            if act is not None:
+                getattr(self._models, act)()
+        self._nemesis(fault.action, process, happened)
+
+    def _nemesis(self, action: str, process: Process, happened: bool) -> None:
+        why = {} if happened else {"error": "it had ended already"}
+        data = {"action": action, "target": process.name, "pid": process.pid, **why}
+        self._recorder.record("nemesis", "info" if happened else "fail", **data)
+
+    def _restart(self, process: Process) -> None:
+        """End it in good order if it still runs, then start it again on the same port."""
+        if process.name == "models":
+            self._models.kill()
+            self.world.at(self.world.now + 1.0, self._models.restart)
+            return
+        if process.name == "client":
+            return
+        if process.alive:
+            process.stop()
+
+        def again() -> None:
+            if process.alive:
+                self.world.at(self.world.now + 0.5, again)
+            else:
+                self._reap(process)
+                self._start_gateway()
+
+        again()

@@ -1,0 +1,197 @@
+"""The simulated machine of one run: one disk, one network, and the processes that scenarios have."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lockjaw.gateway.client import GatewayClient
+from lockjaw.gateway.identity import DeviceIdentity, StoredToken
+from lockjaw.gateway.pairing import MemoryDocuments
+from lockjaw.gateway.server import GatewayServer
+from lockjaw.harness.scenario import Scenario
+from lockjaw.harness.sim.disk import Disk
+from lockjaw.harness.sim.files import SimFiles
+from lockjaw.harness.sim.locks import SimHost, Waiters
+from lockjaw.harness.sim.network import Network
+from lockjaw.harness.sim.tools import sim_tools
+from lockjaw.harness.sim.world import Process, SimClock, SimRecorder, World
+from lockjaw.runner.agent import AgentOutcome, AgentRequest, TurnClient
+from lockjaw.runner.machine import Machine
+from lockjaw.runner.models import ModelClient
+from lockjaw.runner.service import build_gateway
+from lockjaw.seeds import Seeds
+from lockjaw.settings import BEHAVIOURS, AgentSettings, GatewaySettings, Provider, Settings
+
+STATE = Path("/sim/state")
+PORT = 18789
+DRAIN_S = 5.0  # as `lockjaw gateway run` has it
+
+
+def settings_of(scenario: Scenario) -> Settings:
+    """What ``openclaw.json`` of the real rig says, without a file."""
+    first, *fallbacks = scenario.refs
+    providers: dict[str, Provider] = {}
+    for ref in scenario.refs:
+        limits = {r.model: 4096 for r in scenario.refs if r.provider == ref.provider}
+        providers[ref.provider] = Provider(ref.provider, "http://127.0.0.1:1/v1", "unused", limits)
+    return Settings(
+        state_dir=STATE,
+        config_path=STATE / "openclaw.json",
+        gateway=GatewaySettings(token="simulated"),  # noqa: S106  a token that opens nothing
+        agent=AgentSettings(
+            primary=first, fallbacks=tuple(fallbacks), timeout_s=scenario.timeout_s, workspace=STATE / "workspace"
+        ),
+        providers=providers,
+        pacing=scenario.pacing,
+    )
+
+
+class MemoryTokens:
+    """Issued device tokens, without a file."""
+
+    def __init__(self) -> None:
+        self._tokens: dict[tuple[str, str], StoredToken] = {}
+
+    def load(self, device_id: str, role: str) -> StoredToken | None:
+        return self._tokens.get((device_id, role))
+
+    def store(self, device_id: str, role: str, token: str, scopes: Sequence[str]) -> None:
+        self._tokens[device_id, role] = StoredToken(token, role, list(scopes), 0)
+
+    def erase(self, device_id: str, role: str) -> None:
+        self._tokens.pop((device_id, role), None)
+
+
+class Rig:
+    """Builds the actors of a run. What outlives a process (disk, pairings, tokens, the device key) is here."""
+
+    def __init__(self, world: World, scenario: Scenario, policy: str, seeds: Seeds) -> None:
+        self.world, self.scenario, self.policy, self.seeds = world, scenario, policy, seeds
+        self.settings = settings_of(scenario)
+        self.waiters = Waiters()
+        self.disk = Disk(lambda: world.now)
+        self.disk.changed = self.waiters.changed
+        self.disk.make_folder(str(STATE / "workspace"))
+        self.network = Network(world)
+        self.documents, self.tokens = MemoryDocuments(), MemoryTokens()
+        self.identity = DeviceIdentity.generate(seeds.stream("device"))
+        self.logs: dict[str, list[str]] = {}
+        self._starts: dict[str, int] = {}
+
+    def process(self, name: str, role: str) -> Process:
+        process = self.world.start(name, role)
+        process.at_death.append(lambda: self.disk.close_all(process))
+        process.at_death.append(self.waiters.changed)
+        return process
+
+    def machine(self, process: Process) -> Machine:
+        return Machine(SimFiles(process, self.disk), SimHost(process, self.disk, self.waiters))
+
+    def ids(self, name: str) -> random.Random:
+        """A stream for this start of an actor."""
+        count = self._starts[name] = self._starts.get(name, 0) + 1
+        return self.seeds.stream(f"ids/{name}/{count}")
+
+    def log(self, name: str) -> Callable[[str], None]:
+        return self.logs.setdefault(name, []).append
+
+    def gateway(self, models: Any) -> tuple[Process, asyncio.Event]:
+        """Start a gateway. Setting the event is SIGTERM."""
+        process = self.process("gateway", "gateway")
+        asyncio._set_running_loop(process.loop)
+        try:
+            clock = SimClock(process)
+            process.at_death.append(lambda: models.drop_client(process.name))
+            client = ModelClient(self.settings.providers, clock=clock, transport=models.transport(process.name))
+            server: GatewayServer = build_gateway(
+                self.settings, behaviour=BEHAVIOURS[self.policy], clock=clock, recorder=SimRecorder(process),
+                models=client, log=self.log("gateway"), ids=self.ids("gateway"), nonces=self.ids("nonces"), machine=self.machine(process),
+                tools=sim_tools(process, self.disk), documents=self.documents,
+            )  # fmt: skip
+            server.begin()
+            self.network.listen(process, PORT, server.serve_link)
+            stop = asyncio.Event()
+
+            async def serve() -> None:
+                try:
+                    await stop.wait()
+                    self.network.close(process, PORT)
+                    await server.stop(drain_s=DRAIN_S)
+                finally:
+                    await client.aclose()
+
+            task = process.spawn(serve(), "gateway")
+        finally:
+            asyncio._set_running_loop(None)
+        task.add_done_callback(lambda task: self._exit(process, task))
+        return process, stop
+
+    def client(self, models: Any, told: Callable[[AgentOutcome], None]) -> tuple[Process, Callable[[], None]]:
+        """Start a client that waits for its go. Returns the go."""
+        process = self.process("client", "client")
+        asyncio._set_running_loop(process.loop)
+        try:
+            clock, ids = SimClock(process), self.ids("client")
+            process.at_death.append(lambda: models.drop_client(process.name))
+            model_client = ModelClient(self.settings.providers, clock=clock, transport=models.transport(process.name))
+
+            async def dial(gateway: GatewaySettings) -> Any:
+                return await self.network.dial(process, gateway.port)
+
+            def uplink(settings: Settings) -> GatewayClient:
+                return GatewayClient(
+                    settings, clock=clock, identity=self.identity, ids=ids, dial_limit_s=None, open_transport=dial,
+                    tokens=self.tokens,
+                )  # fmt: skip
+
+            request = AgentRequest(message=self.scenario.message, agent_id="main", policy=self.policy, as_json=True)
+            client = TurnClient(
+                self.settings, request, clock=clock, recorder=SimRecorder(process), say=self.log("client"),
+                models=model_client, ids=ids, machine=self.machine(process), tools=sim_tools(process, self.disk),
+                uplink=uplink,
+            )  # fmt: skip
+
+            async def run() -> AgentOutcome:
+                try:
+                    return await client.run()
+                finally:
+                    await model_client.aclose()
+
+        finally:
+            asyncio._set_running_loop(None)
+
+        def go() -> None:
+            if process.alive:
+                asyncio._set_running_loop(process.loop)
+                try:
+                    task = process.spawn(run(), "client")
+                finally:
+                    asyncio._set_running_loop(None)
+                process.stop = task.cancel
+                task.add_done_callback(lambda task: self._ended(process, task, told))
+
+        return process, go
+
+    def _exit(self, process: Process, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self.world.complain(process, {"message": "the gateway ended", "exception": task.exception()})
+        if process.alive:
+            self.world.at(self.world.now + 0.5, self.world.kill, process, 0)
+
+    def _ended(self, process: Process, task: asyncio.Task[Any], told: Callable[[AgentOutcome], None]) -> None:
+        code = 143
+        if not task.cancelled():
+            error = task.exception()
+            if error is None:
+                told(task.result())
+                code = task.result().exit_code
+            else:
+                code = 1
+                self.world.complain(process, {"message": "the client failed", "exception": error})
+        if process.alive:
+            # What an interpreter needs to end: 0.1 real seconds at the usual time scale.
+            self.world.at(self.world.now + 2.5, self.world.kill, process, code)

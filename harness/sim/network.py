@@ -1,0 +1,175 @@
+"""Gateway links in memory: text frames, close codes, delay, partition.
+
+Both shells are here: ``Transport`` for the client (``dial``) and ``Link`` for the server. Frames of one direction keep
+their order. A process that dies takes its ends down, and the peers see 1006; a paused one goes on receiving into its
+socket's buffer and reads when it is resumed. A partition holds frames back until it is healed; it loses none, as TCP
+does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from lockjaw.errors import ConnectionLost
+from lockjaw.gateway.auth import Peer
+from lockjaw.gateway.links import Link
+from lockjaw.harness.sim.world import Process, World
+
+Accept = Callable[[Link], Any]  # serves one link; a coroutine function
+
+
+class End:
+    """One end of a connection; a client ``Transport`` and a server ``Link`` alike."""
+
+    def __init__(self, network: Network, process: Process) -> None:
+        self._network, self.process, self._world = network, process, network.world
+        self.other: End
+        self._inbox: deque[str] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._closed: tuple[int, str] | None = None  # as the peer closed, or we did
+        self._last_arrival = 0.0
+        self._held: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+
+    # ------------------------------------------------------------------ what both shells use
+
+    async def receive(self) -> str | bytes:
+        while not self._inbox:
+            if self._closed is not None:
+                raise ConnectionLost(*self._closed)
+            waiter: asyncio.Future[None] = self.process.loop.create_future()
+            self._waiter = waiter
+            try:
+                await waiter
+            finally:
+                self._waiter = None
+        return self._inbox.popleft()
+
+    async def send(self, text: str) -> None:
+        if self._closed is not None:
+            raise ConnectionLost(*self._closed)
+        self._carry(self.other._arrive, text)
+
+    async def close(self, code: int, reason: str, *, limit_s: float = 10.0) -> tuple[int, str]:
+        """The peer's close if it closed first, else ours. Waits for the peer's answer, bounded."""
+        if self._closed is not None:
+            return self._closed
+        self._closed = (code, reason)
+        self._wake()
+        self._carry(self.other._closed_by_peer, code, reason)
+        answers = self.other.process.alive and not self.other.process.paused and not self._network.parted(self, self.other)
+        await asyncio.sleep(min(limit_s, 0.001) if answers else limit_s)
+        return code, reason
+
+    # ------------------------------------------------------------------ Link only
+
+    @property
+    def peer(self) -> Peer:
+        return Peer("127.0.0.1", True, False, None)
+
+    def buffered_bytes(self) -> int:
+        return sum(len(args[0]) for _, args in self._held if isinstance(args[0], str))
+
+    def authenticated(self) -> None:
+        return None
+
+    # ------------------------------------------------------------------ the wire
+
+    def _carry(self, arrive: Callable[..., None], *args: Any) -> None:
+        if self._held or self._network.parted(self, self.other):
+            self._held.append((arrive, args))
+            return
+        world = self._world
+        # Never earlier than what was sent before: one direction keeps its order.
+        self._last_arrival = max(self._last_arrival, world.now + world.latency(self.process.name, self.other.process.name))
+        world.at(self._last_arrival, arrive, *args)
+
+    def release(self) -> None:
+        held, self._held = self._held, []
+        for arrive, args in held:
+            self._carry(arrive, *args)
+
+    def _arrive(self, text: str) -> None:
+        if self._closed is None and self.process.alive:
+            self._inbox.append(text)
+            self._wake()
+
+    def _closed_by_peer(self, code: int, reason: str) -> None:
+        if self._closed is None:
+            self._closed = (code, reason)
+            self._wake()
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done() and self.process.alive:
+            waiter.set_result(None)
+
+    def died(self) -> None:
+        """Our process is gone: the kernel resets the connection."""
+        if self._closed is None:
+            self._closed = (1006, "")
+            self._carry(self.other._closed_by_peer, 1006, "")
+
+
+class Network:
+    """Ports, connections, partitions."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._listeners: dict[int, tuple[Process, Accept]] = {}
+        self._ends: list[End] = []
+        self._parted: set[frozenset[str]] = set()
+
+    def listen(self, process: Process, port: int, accept: Accept) -> None:
+        self._listeners[port] = (process, accept)
+        process.at_death.append(lambda: self.close(process, port))
+
+    def close(self, process: Process, port: int) -> None:
+        """Nobody is accepted any more. (Not if a successor listens there already.)"""
+        if port in self._listeners and self._listeners[port][0] is process:
+            del self._listeners[port]
+
+    async def dial(self, process: Process, port: int) -> End:
+        """Connect. Raises ConnectionLost (definite) when nobody listens."""
+        world = self.world
+        found = self._listeners.get(port)
+        await asyncio.sleep(world.latency(process.name, found[0].name if found else "nobody"))
+        found = self._listeners.get(port)
+        if found is None:
+            raise ConnectionLost(1006, definite=True)
+        server, accept = found
+        ours, theirs = End(self, process), End(self, server)
+        ours.other, theirs.other = theirs, ours
+        for end in (ours, theirs):
+            self._ends.append(end)
+            end.process.at_death.append(end.died)
+        world.at(world.now + world.latency(process.name, server.name), self._accept, server, accept, theirs)
+        return ours
+
+    def _accept(self, server: Process, accept: Accept, link: End) -> None:
+        if server.alive:
+            server.loop.call_soon(lambda: server.spawn(accept(link), "link"))
+
+    # ------------------------------------------------------------------ faults
+
+    def parted(self, one: End, other: End) -> bool:
+        return bool(self._parted) and frozenset((one.process.name, other.process.name)) in self._parted
+
+    def part(self, one: str, other: str) -> None:
+        """Frames between two actors are held back."""
+        self._parted.add(frozenset((one, other)))
+
+    def heal(self) -> None:
+        """Everything that was held back goes out, in order."""
+        self._parted.clear()
+        for end in self._ends:
+            end.release()
+
+    def cut(self, one: str, other: str) -> None:
+        """Reset every connection between two actors: both see 1006."""
+        for end in self._ends:
+            if {end.process.name, end.other.process.name} == {one, other}:
+                end.died()
+                end._wake()

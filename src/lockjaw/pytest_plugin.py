@@ -1,0 +1,245 @@
+"""The pytest plugin: scenarios as tests, and fakes as fixtures.
+
+    @pytest.mark.lockjaw("gateway_timeout", policy="takeover")
+    def test_users_get_an_answer(): ...
+
+pytest imports this module in every project of the environment, so it imports nothing of Lockjaw but on use. A fake
+is loud: a request that its script does not know, and a step that nobody used, fail the test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import pytest
+
+if TYPE_CHECKING:
+    from lockjaw.fakes.contender import Contender
+    from lockjaw.testing.contenders import Contenders
+    from lockjaw.testing.fake_model import FakeModel
+    from lockjaw.testing.mock_gateway import GatewayFixture
+    from lockjaw.testing.scenario_runs import Order, ScenarioRuns
+
+SEEDS = "--lockjaw-seeds"
+ENGINE = "--lockjaw-engine"
+MARKER = (
+    "lockjaw(scenario, *, policy='takeover', engine=None, seed=1, time_scale=None): "
+    "run a Lockjaw scenario before the test's body; fail unless its verdict is HELD"
+)
+
+
+class _Fake(Protocol):
+    def verify(self, *, unused: bool = ...) -> list[str]: ...
+    def close(self) -> None: ...
+
+
+FakeT = TypeVar("FakeT", bound=_Fake)
+
+_fakes: pytest.StashKey[dict[str, _Fake]] = pytest.StashKey()
+_told: pytest.StashKey[set[str]] = pytest.StashKey()
+_runs: pytest.StashKey[ScenarioRuns] = pytest.StashKey()
+
+
+# --------------------------------------------------------------------------- options and the marker
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("lockjaw", "Lockjaw scenarios")
+    group.addoption(
+        SEEDS, type=_count, default=1, metavar="N", help="run each marked test with N seeds: its own, the next, ..."
+    )
+    group.addoption(
+        ENGINE, default=None, metavar="NAME", help="run every scenario on this engine, whatever the test asks for"
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of seeds, 1 or more, got {text!r}")
+    return int(text)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", MARKER)
+    engine = config.getoption(ENGINE)
+    if engine is not None:
+        from lockjaw.errors import LocalError
+        from lockjaw.testing.scenario_runs import check_engine
+
+        try:
+            check_engine(engine)
+        except LocalError as error:
+            raise pytest.UsageError(str(error)) from None
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    chosen = [f"seeds {config.getoption(SEEDS)}"] if config.getoption(SEEDS) > 1 else []
+    chosen += [f"engine {config.getoption(ENGINE)}"] if config.getoption(ENGINE) else []
+    return f"lockjaw: {', '.join(chosen)}" if chosen else None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One item per seed, so that workers share them."""
+    count = metafunc.config.getoption(SEEDS)
+    marker = metafunc.definition.get_closest_marker("lockjaw")
+    if count == 1 or not (marker or "lockjaw_seed" in metafunc.fixturenames):
+        return
+    if "lockjaw_seed" not in metafunc.fixturenames:
+        metafunc.fixturenames.append("lockjaw_seed")
+    first = _first_seed(marker)
+    metafunc.parametrize("lockjaw_seed", range(first, first + count), indirect=True, ids=lambda seed: f"seed{seed}")
+
+
+def _first_seed(marker: pytest.Mark | None) -> int:
+    seed = marker.kwargs.get("seed", 1) if marker else 1
+    return seed if isinstance(seed, int) else 1  # what is wrong with it is said when the scenario is to run
+
+
+# --------------------------------------------------------------------------- fixtures
+
+
+@pytest.fixture
+def lockjaw_seed(request: pytest.FixtureRequest) -> int:
+    """The test's seed: the marker's (or 1), and with ``--lockjaw-seeds N`` each of the N from there."""
+    seed: int = getattr(request, "param", _first_seed(request.node.get_closest_marker("lockjaw")))
+    return seed
+
+
+@pytest.fixture
+def lockjaw_time_scale() -> float:
+    """Real seconds per nominal second for the fakes: 1.0. Override it in your conftest to make minutes pass quickly."""
+    return 1.0
+
+
+@pytest.fixture
+def lockjaw_run(request: pytest.FixtureRequest, lockjaw_seed: int) -> ScenarioRuns:
+    """``run = lockjaw_run("gateway_timeout", policy="takeover")``; then ``run.verdict``, ``run.checks``, ..."""
+    return _scenario_runs(request.node)
+
+
+@pytest.fixture
+def fake_model(request: pytest.FixtureRequest, lockjaw_time_scale: float) -> Iterator[FakeModel]:
+    """A scripted model server (OpenAI chat completions) for this test alone."""
+    from lockjaw.clock import ScaledClock
+    from lockjaw.testing.fake_model import FakeModel
+
+    yield from _watched(request, FakeModel(clock=ScaledClock.start(lockjaw_time_scale)))
+
+
+@pytest.fixture
+def mock_gateway(request: pytest.FixtureRequest, lockjaw_time_scale: float) -> Iterator[GatewayFixture]:
+    """A scripted gateway for this test alone."""
+    from lockjaw.clock import ScaledClock
+    from lockjaw.testing.mock_gateway import GatewayFixture
+
+    yield from _watched(request, GatewayFixture(clock=ScaledClock.start(lockjaw_time_scale)))
+
+
+@pytest.fixture
+def lock_contenders(lockjaw_time_scale: float) -> Iterator[Contenders]:
+    """``other = lock_contenders()``: as many contending processes as the test wants."""
+    from lockjaw.clock import ScaledClock
+    from lockjaw.testing.contenders import Contenders
+
+    with Contenders(ScaledClock.start(lockjaw_time_scale)) as contenders:
+        yield contenders
+
+
+@pytest.fixture
+def lock_contender(lock_contenders: Contenders) -> Contender:
+    """Another process that takes, holds and gives back session locks on order, and freezes or dies with them."""
+    return lock_contenders()
+
+
+def _watched(request: pytest.FixtureRequest, fake: FakeT) -> Iterator[FakeT]:
+    request.node.stash.setdefault(_fakes, {})[request.fixturename or ""] = fake
+    try:
+        yield fake
+    finally:
+        fake.close()
+    # The test was judged when its body ended; this is what came while other fixtures were torn down.
+    told = request.node.stash.get(_told, set())
+    late = [problem for problem in fake.verify(unused=False) if problem not in told]
+    if late:
+        pytest.fail(f"{request.fixturename}, after the test: " + "; ".join(late), pytrace=False)
+
+
+# --------------------------------------------------------------------------- running and judging
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Before the body: the marker's scenario. After it: did every fake see what its script says?"""
+    marker = item.get_closest_marker("lockjaw")
+    if marker is not None:
+        _run_marked(item, marker)
+    result = yield
+    complaints = _complaints(item, unused=True)
+    if complaints:
+        pytest.fail("\n".join(complaints), pytrace=False)
+    return result
+
+
+def _run_marked(item: pytest.Item, marker: pytest.Mark) -> None:
+    from lockjaw.errors import LocalError
+    from lockjaw.testing.scenario_runs import Order, ScenarioFailed
+
+    try:
+        order = Order.of(marker.args, dict(marker.kwargs))
+        runs = _scenario_runs(item)
+        for seed in _seeds(item, order):
+            runs.perform(order, seed)
+    except (LocalError, ScenarioFailed) as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+def _seeds(item: pytest.Item, order: Order) -> range:
+    """The item's own seed; all of them where pytest cannot make an item of each (methods of a TestCase)."""
+    own = _own_seed(item)
+    return range(order.seed, order.seed + item.config.getoption(SEEDS)) if own is None else range(own, own + 1)
+
+
+def _own_seed(item: pytest.Item) -> int | None:
+    parameters: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
+    return parameters.get("lockjaw_seed")
+
+
+def _scenario_runs(item: pytest.Item) -> ScenarioRuns:
+    from lockjaw.testing.scenario_runs import ScenarioRuns
+
+    if _runs not in item.stash:
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "main")  # each worker its own store: they prune by themselves
+        item.stash[_runs] = ScenarioRuns(
+            out=item.config.rootpath / ".lockjaw" / "pytest" / worker,
+            engine=item.config.getoption(ENGINE),
+            folder=Path(item.path).parent,
+            seed=_own_seed(item) or _first_seed(item.get_closest_marker("lockjaw")),
+        )
+    return item.stash[_runs]
+
+
+def _complaints(item: pytest.Item, *, unused: bool) -> list[str]:
+    fakes = item.stash.get(_fakes, {})
+    return [f"{name}: {problem}" for name, fake in fakes.items() for problem in fake.verify(unused=unused)]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a failed test shows last: what its fakes did not expect, and the line that repeats its scenario."""
+    report = yield
+    if report.when != "call":
+        return report
+    complaints = _complaints(item, unused=False)
+    item.stash[_told] = {complaint.partition(": ")[2] for complaint in complaints}
+    if report.failed:
+        if complaints:
+            report.sections.append(("lockjaw fakes", "\n".join(complaints)))
+        if _runs in item.stash and item.stash[_runs].runs:
+            report.sections.append(("lockjaw", item.stash[_runs].section()))
+    return report

@@ -1,0 +1,1 @@
+"""What the pytest plugin hands to tests. Imported when a fixture is used, never when pytest starts."""

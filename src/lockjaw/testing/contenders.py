@@ -1,0 +1,28 @@
+"""The ``lock_contenders`` fixture: contending processes, all of them reaped when the test ends."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from types import TracebackType
+
+from lockjaw.clock import Clock
+from lockjaw.fakes.contender import Contender
+
+
+class Contenders:
+    """Call it for a new contender."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock, self._stack, self._count = clock, ExitStack(), 0
+
+    def __call__(self) -> Contender:
+        self._count += 1
+        return self._stack.enter_context(Contender(clock=self._clock, owner=f"contender-{self._count}"))
+
+    def __enter__(self) -> Contenders:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()

@@ -1,0 +1,154 @@
+"""The ``fake_model`` fixture: a scripted model server for one test, loud about everything that the script does not say.
+
+Reached over a real socket (``base_url``), as an httpx transport (``transport``) or through respx routes
+(``respx_routes``); all three perform the same script and share its counters. It speaks OpenAI chat completions only.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from lockjaw.clock import ScaledClock
+from lockjaw.errors import LocalError
+from lockjaw.fakes.model_script import ModelScript, ScriptProgress, Step, load_model_script
+from lockjaw.fakes.model_server import ModelServer
+from lockjaw.testing.background import Background
+
+if TYPE_CHECKING:
+    from lockjaw.testing.in_process import ScriptTransport
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """One chat completion that was asked for. ``body`` is the whole JSON body; not JSON: empty."""
+
+    model: str
+    messages: Sequence[Mapping[str, Any]]
+    stream: bool
+    body: Mapping[str, Any]
+
+
+class SharedProgress(ScriptProgress):
+    """A script that may grow, and that requests of several threads walk through."""
+
+    def __init__(self) -> None:
+        super().__init__(ModelScript(models={}))
+        self._turns = threading.Lock()
+
+    def add(self, script: ModelScript) -> None:
+        """Raises LocalError if a model has a script already: which of the two would count?"""
+        known = self.script.models.keys() & script.models.keys()
+        if known:
+            raise LocalError(f"fake_model has a script for {', '.join(sorted(known))} already; write all steps in one")
+        self.script = ModelScript(models={**self.script.models, **script.models})
+
+    def take(self, model: str) -> tuple[Step, int]:
+        with self._turns:
+            return super().take(model)
+
+
+class FakeModel:
+    """Handle of one test's model server.
+
+    Args:
+        clock: nominal time of the script's durations.
+        seed: root of the ids in the replies.
+    """
+
+    def __init__(self, *, clock: ScaledClock, seed: int = 1) -> None:
+        self._clock, self._seed = clock, seed
+        self._progress = SharedProgress()
+        self._background = Background("lockjaw-fake-model")
+        self._server: ModelServer | None = None
+        self._transports: list[ScriptTransport] = []
+        self._requests: list[ModelRequest] = []
+
+    def script(self, source: str | Path | Mapping[str, Any]) -> FakeModel:
+        """Say what models do. May be called again for other models, before or after ``base_url`` is used.
+
+        Args:
+            source: ``{"gpt-4o": [{"text": "Hello."}]}`` (a single step needs no list), or the path of a YAML script.
+
+        Raises:
+            ScenarioError: malformed; names the key. LocalError: a model that has a script already.
+        """
+        if isinstance(source, Mapping):
+            models = source["models"] if source.keys() == {"models"} else source
+            steps = {name: [step] if isinstance(step, Mapping) else step for name, step in models.items()}
+            self._progress.add(load_model_script({"models": steps}, path="fake_model.script(...)"))
+        else:
+            self._progress.add(load_model_script(source))
+        return self
+
+    @property
+    def base_url(self) -> str:
+        """Such as ``http://127.0.0.1:41234/v1``: what OpenAI clients take. Starts the server if need be."""
+        if self._server is None:
+            server = ModelServer(self._progress, clock=self._clock, seed=self._seed, on_body=self._saw)
+            self._background.call(server.start())
+            self._server = server
+        return self._server.base_url
+
+    def transport(self) -> ScriptTransport:
+        """An httpx transport, for clients in this process that should open no socket (sync or async)."""
+        from lockjaw.testing.in_process import ScriptTransport
+
+        transport = ScriptTransport(self._progress, clock=self._clock, seed=self._seed, on_body=self._saw)
+        self._transports.append(transport)
+        return transport
+
+    def respx_routes(self, router: Any, base_url: str = "https://api.openai.com/v1") -> list[Any]:
+        """Route ``POST BASE/chat/completions`` and ``GET BASE/models`` of a respx router to this script.
+
+        Args:
+            router: the ``respx_mock`` fixture, or any ``respx.MockRouter``.
+        """
+        transport, base = self.transport(), base_url.rstrip("/")
+        return [
+            router.post(f"{base}/chat/completions").mock(side_effect=transport.answer),
+            router.get(f"{base}/models").mock(side_effect=transport.answer),
+        ]
+
+    @property
+    def requests(self) -> tuple[ModelRequest, ...]:
+        """Every chat completion that was asked for, in the order of arrival, refused ones included."""
+        return tuple(self._requests)
+
+    def verify(self, *, unused: bool = True) -> list[str]:
+        """What did not go by the script, one sentence each; empty: all is well. The plugin asks after each test.
+
+        Args:
+            unused: also name the steps that were used less often than the script says.
+        """
+        problems = list(self._server.verify()) if self._server is not None else []
+        for transport in self._transports:
+            problems += transport.problems
+        return problems + (self._progress.unused() if unused else [])
+
+    def close(self) -> None:
+        """Stop the server and its thread. Idempotent."""
+        if self._server is not None:
+            self._background.call(self._server.stop())
+        self._background.close()
+
+    def _saw(self, body: bytes) -> None:
+        try:
+            value = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            value = None
+        fields: Mapping[str, Any] = value if isinstance(value, dict) else {}
+        messages = fields.get("messages")
+        self._requests.append(
+            ModelRequest(
+                model=str(fields.get("model", "")),
+                messages=messages if isinstance(messages, list) else (),
+                stream=fields.get("stream") is True,
+                body=fields,
+            )
+        )

@@ -1,0 +1,192 @@
+"""A model script performed without a socket: an httpx transport, also for the SDKs that carry a fork of httpx.
+
+What goes out and when is ``reply_plan``'s, as for the server. A client library is taken by the module that its request
+comes from, because the SDKs of one environment may use ``httpx`` and ``httpx2`` side by side, and each of them
+accepts nothing but its own responses and errors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import httpx
+
+from lockjaw.clock import Clock
+from lockjaw.errors import LocalError
+from lockjaw.fakes.model_script import ScriptProgress
+from lockjaw.fakes.openai_chat import RequestRefused, models_reply, parse_request, unknown_model, unknown_url
+from lockjaw.fakes.reply_plan import (
+    EPOCH,
+    Action,
+    Break,
+    Chunk,
+    Open,
+    Silence,
+    Whole,
+    error_reply,
+    json_reply,
+    plan,
+)
+from lockjaw.seeds import Seeds
+
+
+class ScriptTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
+    """Answers requests by a script, for sync and async clients. ``problems``: what the script does not know."""
+
+    def __init__(self, progress: ScriptProgress, *, clock: Clock, seed: int, on_body: Callable[[bytes], None]) -> None:
+        self._progress, self._clock, self._on_body = progress, clock, on_body
+        self._seeds = Seeds(seed).child("model-server")
+        self._count = 0
+        self.problems: list[str] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        exchange = self._begin(request, request.read())
+        exchange.wait_for_head()
+        return exchange.response()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        exchange = self._begin(request, await request.aread())
+        await exchange.wait_for_head_async()
+        return exchange.response()
+
+    def answer(self, request: httpx.Request) -> httpx.Response | Awaitable[httpx.Response]:
+        """A respx side effect: an awaitable where an event loop runs, else the response."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return self.handle_request(request)
+        return self.handle_async_request(request)
+
+    def _begin(self, request: httpx.Request, body: bytes) -> _Exchange:
+        self._count += 1
+        request_id = f"req-{self._count}"
+        return _Exchange(request, self._plan(request, body, request_id), self._clock, request_id)
+
+    def _plan(self, request: httpx.Request, body: bytes, request_id: str) -> Iterator[Action]:
+        path = request.url.path.rstrip("/")
+        if request.method == "GET" and path.endswith("/models"):
+            return iter((json_reply(models_reply(sorted(self._progress.script.models), EPOCH)),))
+        if request.method != "POST" or not path.endswith("/chat/completions"):
+            self.problems.append(f"{request_id}: unexpected request: {request.method} {path[:200]}")
+            return iter((error_reply(unknown_url(request.method, path[:200])),))
+        self._on_body(body)
+        try:
+            chat = parse_request(body)
+        except RequestRefused as refused:
+            self.problems.append(f"{request_id}: {refused.error.message}")
+            return iter((error_reply(refused.error),))
+        try:
+            step, number = self._progress.take(chat.model)
+        except KeyError:
+            known = ", ".join(sorted(self._progress.script.models))
+            text = f"unexpected request: model {chat.model!r} is not in the script (it has: {known})"
+            self.problems.append(f"{request_id}: {text}")
+            return iter((error_reply(unknown_model(chat.model)),))
+        return plan(step, chat, number, self._seeds.stream(f"{chat.model}/{number}"))
+
+
+class _Exchange:
+    """One request on its way through a plan. Waiting honours the request's read timeout, as a socket would."""
+
+    def __init__(self, request: Any, actions: Iterator[Action], clock: Clock, request_id: str) -> None:
+        self._request, self._actions, self._clock, self._id = request, actions, clock, request_id
+        self._began = self._heard = clock.monotonic()
+        self._family: Any = importlib.import_module(type(request).__module__.partition(".")[0])
+        timeouts = request.extensions.get("timeout") or {}
+        self._read_real_s: float | None = timeouts.get("read")
+        self._head: Open | Whole | None = None
+
+    # ------------------------------------------------------------------ until the status line
+
+    def wait_for_head(self) -> None:
+        action = next(self._actions)
+        self._wait(action)
+        self._take_head(action)
+
+    async def wait_for_head_async(self) -> None:
+        action = next(self._actions)
+        await self._wait_async(action)
+        self._take_head(action)
+
+    def _take_head(self, action: Action) -> None:
+        if isinstance(action, Break):
+            raise self._broken(action)
+        assert isinstance(action, Open | Whole), action
+        self._head = action
+
+    def response(self) -> Any:
+        head = self._head
+        assert head is not None
+        headers = [*head.headers, ("x-request-id", self._id)]
+        if isinstance(head, Whole):
+            return self._family.Response(head.status, headers=headers, content=head.body, request=self._request)
+        return self._family.Response(200, headers=headers, stream=self._body(), request=self._request)
+
+    # ------------------------------------------------------------------ the streamed body
+
+    def _body(self) -> Any:
+        """A stream of the client library's own kind, for either of its faces."""
+        exchange = self
+
+        class Body(self._family.SyncByteStream, self._family.AsyncByteStream):  # type: ignore[misc, name-defined]
+            def __iter__(self) -> Iterator[bytes]:
+                for action in exchange._actions:
+                    exchange._wait(action)
+                    yield from exchange._pieces(action)
+
+            async def __aiter__(self) -> AsyncIterator[bytes]:
+                for action in exchange._actions:
+                    await exchange._wait_async(action)
+                    for piece in exchange._pieces(action):
+                        yield piece
+
+        return Body()
+
+    def _pieces(self, action: Action) -> Iterator[bytes]:
+        match action:
+            case Chunk(data=data):
+                yield data
+            case Break(half=Chunk(data=data)):
+                yield data[: len(data) // 2]
+                raise self._broken(action)
+            case Break():
+                raise self._broken(action)
+
+    def _broken(self, action: Break) -> Exception:
+        error, text = self._family.RemoteProtocolError, "peer closed connection without sending complete message body"
+        if action.how == "rst":
+            error, text = self._family.ReadError, "[Errno 104] Connection reset by peer"
+        broken: Exception = error(text, request=self._request)
+        return broken
+
+    # ------------------------------------------------------------------ waiting
+
+    def _wait(self, action: Action) -> None:
+        left_s, gives_up = self._patience(action)
+        if left_s == float("inf"):
+            raise LocalError("the script never answers this request, and the client has no read timeout")
+        self._clock.sleep_blocking(left_s)
+        self._arrived(gives_up)
+
+    async def _wait_async(self, action: Action) -> None:
+        left_s, gives_up = self._patience(action)
+        if left_s == float("inf"):
+            await asyncio.Event().wait()  # for ever: until the client cancels
+        await self._clock.sleep(left_s)
+        self._arrived(gives_up)
+
+    def _patience(self, action: Action) -> tuple[float, bool]:
+        """Nominal seconds to wait, and whether the client's read timeout (real seconds) ends first."""
+        due = float("inf") if isinstance(action, Silence) else self._began + action.at_s
+        limit = float("inf")
+        if self._read_real_s is not None:
+            limit = self._heard + self._read_real_s / self._clock.real_s(1.0)
+        return max(0.0, min(due, limit) - self._clock.monotonic()), limit < due
+
+    def _arrived(self, gives_up: bool) -> None:
+        if gives_up:
+            raise self._family.ReadTimeout("The read operation timed out", request=self._request)
+        self._heard = self._clock.monotonic()

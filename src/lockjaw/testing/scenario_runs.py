@@ -1,0 +1,131 @@
+"""The ``lockjaw_run`` fixture and the ``lockjaw`` marker: scenarios run inside a test, their findings its failure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lockjaw.errors import LocalError
+from lockjaw.harness.run import DEFAULT_POLICY, ENGINES, Run, run_scenario
+from lockjaw.harness.scenario import Scenario
+from lockjaw.reports import text
+from lockjaw.reports.view import mark, run_view
+from lockjaw.verdict import Verdict
+
+
+class ScenarioFailed(AssertionError):
+    """A scenario that had to hold is VIOLATED or UNKNOWN. Field: ``run``."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        super().__init__(findings(run))
+
+
+@dataclass(frozen=True)
+class Order:
+    """What ``@pytest.mark.lockjaw(...)`` asks for."""
+
+    scenario: str | Path | Scenario
+    policy: str = DEFAULT_POLICY
+    engine: str | None = None
+    seed: int = 1
+    time_scale: float | None = None
+
+    @classmethod
+    def of(cls, args: Sequence[Any], kwargs: dict[str, Any]) -> Order:
+        """Raises LocalError if the marker was not written as it must be."""
+        allowed = [name for name in cls.__dataclass_fields__ if name != "scenario"]
+        unknown = kwargs.keys() - set(cls.__dataclass_fields__)
+        if unknown or len(args) > 1 or ("scenario" in kwargs) == bool(args):
+            said = ", ".join([*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())])
+            raise LocalError(
+                f"@pytest.mark.lockjaw({said}): expected one scenario, then any of {', '.join(allowed)} by name"
+            )
+        return cls(*args, **kwargs)
+
+
+def choose_engine(asked: str | None, option: str | None) -> str:
+    """The command line's engine, else the test's, else the simulation where there is one."""
+    return option or asked or ("sim" if "sim" in ENGINES else "real")
+
+
+def check_engine(option: str) -> None:
+    """Raises LocalError naming the engines that exist."""
+    if option not in ENGINES:
+        raise LocalError(f"--lockjaw-engine: expected one of {', '.join(ENGINES)}, got {option!r}")
+
+
+class ScenarioRuns:
+    """Call it to run a scenario. ``runs``: everything that this test has run, the marker's run first.
+
+    Args:
+        out: where run folders go.
+        engine: the command line's choice, which beats the test's.
+        folder: where the test file is; relative paths of scenarios start there.
+        seed: for calls that name none.
+    """
+
+    def __init__(self, *, out: Path, engine: str | None, folder: Path, seed: int = 1) -> None:
+        self._out, self._engine, self._folder, self._seed = out, engine, folder, seed
+        self.runs: list[Run] = []
+
+    def __call__(
+        self,
+        scenario: str | Path | Scenario,
+        *,
+        policy: str = DEFAULT_POLICY,
+        engine: str | None = None,
+        seed: int | None = None,
+        time_scale: float | None = None,
+        must_hold: bool = False,
+    ) -> Run:
+        """Run once and return the run, whatever its verdict.
+
+        Args:
+            must_hold: raise ScenarioFailed unless the verdict is HELD.
+
+        Raises:
+            LocalError: unknown scenario, policy or engine; or called where an event loop runs.
+            HarnessError: the harness or the machine failed.
+        """
+        run = run_scenario(
+            self._located(scenario), policy=policy, engine=choose_engine(engine, self._engine),
+            seed=self._seed if seed is None else seed, time_scale=time_scale, out=self._out,
+        )  # fmt: skip
+        self.runs.append(run)
+        if must_hold and run.verdict is not Verdict.HELD:
+            raise ScenarioFailed(run)
+        return run
+
+    def perform(self, order: Order, seed: int) -> None:
+        """Run what a marker orders. Raises ScenarioFailed unless it is HELD."""
+        self(
+            order.scenario, policy=order.policy, engine=order.engine, seed=seed, time_scale=order.time_scale,
+            must_hold=True,
+        )  # fmt: skip
+
+    def section(self) -> str:
+        """What a failed test shows: the timeline of every run that is not HELD. The last line repeats one of them."""
+        bad = [run for run in self.runs if run.verdict is not Verdict.HELD]
+        if bad:
+            return text.render(bad).rstrip("\n")
+        return "\n".join(f"{_title(run)} HELD; to repeat it:\n{run.replay}" for run in self.runs)
+
+    def _located(self, scenario: str | Path | Scenario) -> str | Path | Scenario:
+        if isinstance(scenario, Scenario) or not (isinstance(scenario, Path) or "/" in scenario or "." in scenario):
+            return scenario
+        return self._folder / scenario  # an absolute path stays as it is
+
+
+def findings(run: Run) -> str:
+    """The verdict, what the user got, and what is wrong, a line each."""
+    view = run_view(run)
+    lines = [f"{_title(run)}: {run.verdict}", f"  {view.headline}"]
+    lines += [f"  {mark(c.verdict)} {c.name}: {c.finding}" for c in view.checks if c.verdict is run.verdict]
+    return "\n".join(lines)
+
+
+def _title(run: Run) -> str:
+    return f"lockjaw scenario {run.scenario}, policy {run.policy} ({run.engine}, seed {run.seed})"

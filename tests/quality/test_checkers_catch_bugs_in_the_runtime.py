@@ -1,0 +1,136 @@
+"""A checker that no bug in the *runtime* can make fire is a defect, too.
+
+Real processes play a short scenario twice: as they are, and with one bug planted (``planted.py``). The law that the
+bug breaks must be HELD in the first run and VIOLATED in the second.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from lockjaw.harness import Run
+from lockjaw.harness.checkers import CHECKERS
+from lockjaw.harness.real.actors import Descriptors
+from lockjaw.harness.real.engine import Limits
+from lockjaw.harness.real.rig import Builtin, Launch
+from lockjaw.harness.run import run_async
+from lockjaw.verdict import Verdict
+
+from .planted import BUGS
+
+pytestmark = pytest.mark.real
+
+HERE = Path(__file__).parent
+LIMITS = Limits(stop=2.0)  # a process that does not exit shall not cost five seconds
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A scenario of this folder, a policy, and the policy of the gateway where that is another one."""
+
+    scenario: str
+    policy: str = "takeover"
+    gateway: str = ""
+
+
+SLOW, KILLED, BUSY, FROZEN = Setting("slow"), Setting("killed"), Setting("busy"), Setting("frozen")
+NO_FALLBACK = Setting("slow", "no-fallback")
+FOREIGN = Setting("frozen", gateway="fresh-session")  # upstream's lock cannot be fenced: the client forks
+
+
+@dataclass(frozen=True)
+class Planted:
+    """``in_recovery``: whoever comes next (here: the harness) has the bug as well."""
+
+    checker: str
+    bug: str
+    setting: Setting
+    in_recovery: bool = False
+
+
+PLANTED = [
+    Planted("never_session_locked", "a_lock_error_ends_the_takeover", FROZEN),
+    Planted("lock_is_not_a_model_failure", "a_lock_error_is_a_failover_reason", FROZEN),
+    Planted("lock_is_not_a_model_failure", "a_takeover_waits_again_for_the_lock", FROZEN),
+    Planted("answered", "nobody_falls_back", SLOW),
+    Planted("executed_once", "a_takeover_restarts_the_turn", SLOW),
+    Planted("executed_once", "the_first_run_is_not_stopped", SLOW),
+    Planted("executed_once", "an_interrupted_command_is_run_again", KILLED),
+    Planted("same_conversation", "the_answer_goes_into_a_fresh_session", SLOW),
+    Planted("same_conversation", "the_answer_is_not_kept", SLOW),
+    Planted("one_writer", "an_append_does_not_check_the_generation", FROZEN),
+    Planted("no_lock_left", "a_dead_owner_counts_as_alive", KILLED, in_recovery=True),
+    Planted("recovered_within", "a_dead_owner_counts_as_alive", KILLED),
+    Planted("recovered_within", "a_waiter_oversleeps", BUSY),
+    Planted("transcript_whole", "a_line_is_not_ended", SLOW),
+    Planted("transcript_whole", "a_repair_cuts_a_sound_line", SLOW),
+    Planted("transcript_whole", "a_tool_result_is_dropped_on_resume", KILLED),
+    Planted("degradation_visible", "a_fork_is_not_marked", FOREIGN),
+    Planted("degradation_visible", "a_failure_exits_with_zero", NO_FALLBACK),
+    Planted("degradation_visible", "a_fallback_answers_in_the_name_of_the_gateway", SLOW),
+    Planted("degradation_visible", "the_process_does_not_exit", SLOW),
+    Planted("amplification", "a_failed_model_is_asked_again_and_again", BUSY),
+]
+
+
+@dataclass(frozen=True)
+class Programs(Builtin):
+    """Lockjaw's programs; the gateway may have a policy of its own."""
+
+    gateway_policy: str = ""
+
+    def gateway(self, launch: Launch, fds: Descriptors) -> list[str]:
+        return super().gateway(replace(launch, policy=self.gateway_policy or launch.policy), fds)
+
+
+async def play(setting: Setting, out: Path, python: Sequence[str] | None = None) -> Run:
+    programs = Programs(gateway_policy=setting.gateway)
+    if python is not None:
+        programs = replace(programs, python=tuple(python))
+    return await run_async(
+        HERE / f"{setting.scenario}.yaml", policy=setting.policy, out=out, programs=programs, limits=LIMITS
+    )
+
+
+def told(run: Run) -> str:
+    """For the message of a failing test."""
+    lines = [f"{c.name}: {c.verdict} {c.finding}" for c in run.checks]
+    return "\n".join([str(run.run_dir), *lines, *(f"{r.says}: {r.met}" for r in run.reached)])
+
+
+@pytest.mark.parametrize(
+    "setting", sorted({p.setting for p in PLANTED}, key=str), ids=lambda s: "-".join(filter(None, vars(s).values()))
+)
+async def test_the_laws_are_held_before_a_bug_is_planted(setting: Setting, tmp_path: Path) -> None:
+    run = await play(setting, tmp_path)
+
+    wanted = {p.checker for p in PLANTED if p.setting == setting}
+    assert {name: run.check(name).verdict for name in wanted} == dict.fromkeys(wanted, Verdict.HELD), told(run)
+    assert all(condition.met for condition in run.reached), told(run)
+
+
+@pytest.mark.parametrize("planted", PLANTED, ids=lambda p: f"{p.checker}: {p.bug}")
+async def test_a_checker_catches_the_bug_in_the_runtime(
+    planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if planted.in_recovery:
+        BUGS[planted.bug](monkeypatch.setattr)
+
+    run = await play(planted.setting, tmp_path, (sys.executable, "-P", str(HERE / "planted.py"), planted.bug))
+
+    check = run.check(planted.checker)
+    assert check.verdict is Verdict.VIOLATED, told(run)
+    assert check.witness
+
+
+def test_every_registered_checker_has_a_bug_planted_in_the_runtime() -> None:
+    assert {planted.checker for planted in PLANTED} == set(CHECKERS)
+
+
+def test_every_bug_is_planted_somewhere() -> None:
+    assert {planted.bug for planted in PLANTED} == set(BUGS)
