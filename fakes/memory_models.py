@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import httpx
+
 from lockjaw.fakes.model_script import ScriptProgress, Step, load_model_script
 from lockjaw.fakes.openai_chat import ChatRequest, RequestRefused, parse_request, unknown_model, unknown_url
 from lockjaw.fakes.reply_plan import Action, Break, Chunk, Open, Silence, Whole, error_reply, plan
-
 from lockjaw.history import Recorder
 from lockjaw.seeds import Seeds
 

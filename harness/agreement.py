@@ -54,7 +54,9 @@ def _first_difference(real: Run, sim: Run) -> str | None:
     for what, read in (("lock owners", lock_owners), ("fallback steps", fallback_steps), ("exits", exits)):
         ours, others = read(real.history), read(sim.history)
         if ours != others:
-            n = next((n for n, (a, b) in enumerate(zip(ours, others, strict=False)) if a != b), min(len(ours), len(others)))
+            n = next(
+                (n for n, (a, b) in enumerate(zip(ours, others, strict=False)) if a != b), min(len(ours), len(others))
+            )
             return f"{what}, number {n + 1}: real {_at(ours, n)}, sim {_at(others, n)}"
     return None
 

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -24,7 +24,7 @@ from lockjaw.errors import HarnessError, LocalError, SettingsError
 from lockjaw.harness.checkers import run_checks
 from lockjaw.harness.outcome import Outcome, outcome_of
 from lockjaw.harness.real.engine import LIMITS, Limits, Lived, run_real
-from lockjaw.harness.real.rig import Builtin, Programs
+from lockjaw.harness.real.rig import Builtin, NamedTarget, Programs
 from lockjaw.harness.scenario import Scenario, load_scenario
 from lockjaw.harness.sim.engine import SimLived, run_sim
 from lockjaw.harness.sim.tape import Choices, RandomChoices, write_tape
@@ -37,6 +37,7 @@ from lockjaw.verdict import CheckResult, Verdict, combine
 
 ENGINES = ("real", "sim")
 DEFAULT_POLICY = "takeover"
+BUILTIN = "builtin"
 
 Progress = Callable[[str, Record], None]
 T = TypeVar("T")
@@ -71,6 +72,8 @@ class Run:
     wall_s: float
     run_dir: Path
     history: tuple[Record, ...] = field(repr=False)
+    target: str = BUILTIN
+    notes: tuple[str, ...] = ()  # what of the scenario the target could not do
 
     @property
     def replay(self) -> str:
@@ -87,7 +90,7 @@ class Run:
             "scenario": self.scenario,
             "policy": self.policy,
             "engine": self.engine,
-            "target": "builtin",
+            "target": self.target,
             "seed": self.seed,
             "verdict": str(self.verdict),
             "event_hash": self.event_hash,
@@ -96,6 +99,7 @@ class Run:
             "outcome": msgspec.to_builtins(self.outcome),
             "checks": [msgspec.to_builtins(check) | {"witness": list(check.witness)} for check in self.checks],
             "sometimes": [{"says": r.says, "met": r.met, "witness": r.witness} for r in self.reached],
+            **({"notes": list(self.notes)} if self.notes else {}),
             "run_dir": _shown(self.run_dir),
             "replay": self.replay,
         }
@@ -141,10 +145,12 @@ def run_policies(
     time_scale: float | None = None,
     out: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
+    choices: Choices | None = None,
 ) -> list[Run]:
     """Run a scenario under several policies at the same time (the runs mostly wait), each in its own folder.
 
-    Arguments and errors as ``run_scenario``. The first failure of the harness ends the other runs too.
+    Arguments and errors as ``run_scenario``; ``choices`` as ``run_async``, for one policy. The first failure of the
+    harness ends the other runs too.
     """
 
     async def work() -> list[Run]:
@@ -153,7 +159,7 @@ def run_policies(
                 group.create_task(
                     run_async(
                         scenario, policy=policy, engine=engine, seed=seed, time_scale=time_scale, out=out,
-                        progress=progress,
+                        progress=progress, choices=choices,
                     )
                 )
                 for policy in policies
@@ -175,10 +181,12 @@ async def run_async(
     programs: Programs | None = None,
     limits: Limits = LIMITS,
     choices: Choices | None = None,
+    target: NamedTarget | None = None,
 ) -> Run:
     """``run_scenario`` for callers that have an event loop. Cancelling ends every process first.
 
     ``programs`` replaces the three programs of the run, ``limits`` the real-time limits (for tests).
+    ``target``: programs that are not ours (the real engine only, real time); ``policy`` is then a label.
     ``choices``, of a simulated run: where its decisions come from (default: the seed).
     """
     loaded = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
@@ -187,12 +195,16 @@ async def run_async(
     if engine not in ENGINES:
         raise SettingsError("engine", "", f"one of {', '.join(ENGINES)}", engine)
     scale = loaded.time_scale if time_scale is None else time_scale
+    facts: dict[str, Any] = {}
+    if target is not None:
+        notes = tuple(target.notes(loaded, time_scale))
+        scale, facts = 1.0, {"target": target.name, "notes": list(notes)}
     if not 0 < scale <= 1:
         raise SettingsError("time scale", "", "real seconds per nominal second, above 0 and at most 1", scale)
     if seed < 0:
         raise SettingsError("seed", "", "a whole number >= 0", seed)
     store = Store(out)
-    run = store.create(loaded.name, seed, policy, engine=engine, time_scale=scale)
+    run = store.create(loaded.name, seed, policy, engine=engine, time_scale=scale, **facts)
     machine = ScaledClock.start()
     try:
         run.write(SCENARIO, msgspec.to_builtins(loaded))
@@ -209,12 +221,14 @@ async def run_async(
         else:
             lived = await run_real(
                 loaded, policy=policy, seed=seed, time_scale=scale, run=run, programs=programs or Builtin(),
-                limits=limits, progress=told,
+                limits=limits, progress=told, target=target,
             )  # fmt: skip
         judged = judge(
             loaded, lived.history, never_due=[str(fault) for fault in lived.never_due], policy=policy, engine=engine,
             seed=seed, nominal_s=lived.nominal_s, wall_s=machine.monotonic(), run_dir=run.path, exact_hash=exact,
         )  # fmt: skip
+        if target is not None:
+            judged = replace(judged, target=target.name, notes=notes)
         keep(run, judged)
     except BaseException as error:
         store.finish(run, "failed", error=f"{type(error).__name__}: {error}".splitlines()[0])

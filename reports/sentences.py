@@ -19,6 +19,7 @@ _UUID = re.compile(r"\b([0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 _WORD = re.compile(r"[^\s\"'()|]+")
 _SESSIONS = re.compile(r"/agents/[^/\s]+/sessions\b")
 _ROOT = re.compile(r"(?<![\w>])/")
+_FOLDER = re.compile(r"<state>/agents/[^/\s]+/sessions/")
 _HOME = re.compile(r"(?<![\w>])/(?:home|Users)/[^/\s\"'()|]+|(?<![\w>/])/root(?=/|\b)")
 
 
@@ -39,9 +40,7 @@ def _state_folders(word: re.Match[str]) -> str:
         sessions = _SESSIONS.search(text, root.end())
         if sessions is None:
             break
-        done += text[at : root.start()] + "<state>"
-        at = sessions.start()
-        done += text[at : sessions.end()]
+        done += f"{text[at : root.start()]}<state>{sessions.group()}"
         at = sessions.end()
     return done + text[at:]
 
@@ -51,6 +50,20 @@ def session_of(path: object) -> str:
     name = str(path or "").rpartition("/")[2].removesuffix(".lock").removesuffix(".jsonl")
     name = _UUID.sub(r"\1", name)
     return name if len(name) <= 30 else f"{name[:16]}...{name[-8:]}"
+
+
+def condensed(error: str) -> str:
+    """An error as a person reads it once: ids cut to 8 characters, sessions named without their folder, and a reason
+    that several models share said for the first of them."""
+    parts = _FOLDER.sub("", _UUID.sub(r"\1", error)).split(" | ")
+    said = parts[0]
+    for n, part in enumerate(parts[1:], 1):
+        model, colon, reason = part.partition(": ")
+        if colon and said.endswith(f": {reason}"):
+            parts[n] = f"{model}: the same"
+        else:
+            said = part
+    return " | ".join(parts)
 
 
 def tone_of(record: Record) -> Tone:
@@ -105,16 +118,15 @@ _Teller = Callable[[Record, _Data], str]
 def _call(record: Record, d: _Data) -> str:
     method = d("method", "agent")
     if record.phase == "invoke":
-        limit = f" (gives up after {d('timeout_ms')} ms)" if d("timeout_ms", "") else ""
-        asks = "asks the gateway to run the turn" if method in ("agent", "chat.send") else f"asks the gateway: {method}"
-        return asks + limit
+        limit = f"; gives up after {d('timeout_ms')} ms" if d("timeout_ms", "") else ""
+        return ("asks the gateway" if method in ("agent", "chat.send") else f"asks the gateway: {method}") + limit
     if record.phase == "info":
         return "is interrupted"
     if record.phase == "ok":
         status = d("status", "ok")
         return f"gets the gateway's answer to {method}" + ("" if status == "ok" else f" (status {status})")
     if d("kind") == "timeout":
-        return f"client's deadline passed after {d('timeout_ms')} ms; the gateway is still at work"
+        return f"gives up after {d('timeout_ms')} ms; the gateway works on"
     if d("kind") == "closed":
         return f"loses the connection to the gateway ({d('code', 'no code')})"
     return f"the gateway refuses: {d.first_line('error') or 'no reason'}"
@@ -137,7 +149,7 @@ _STEPS = {
     "reclaim": "takes over the lock file of a dead owner",
     "fence": "fences the holder: its later writes will be refused",
     "fork": "continues in a copy of the conversation",
-    "rerun": "falls back: runs the turn again itself",
+    "rerun": "falls back: runs the turn itself",
     "give_up": "gives up",
 }
 
@@ -148,9 +160,9 @@ def _fallback(record: Record, d: _Data) -> str:
 
 
 def _lock(record: Record, d: _Data) -> str:
-    lock = f"the lock of session {session_of(record.data.get('path'))}"
+    lock, short = f"the lock of session {session_of(record.data.get('path'))}", "the lock"
     if "sessions.json" in d("path", ""):
-        lock = "the lock of the session list"
+        lock = short = "the lock of the session list"
     if record.phase == "invoke":
         limit = f" (at most {d.number('timeout_s'):g} s)" if d.number("timeout_s") else ""
         return f"wants {lock}{limit}"
@@ -159,7 +171,8 @@ def _lock(record: Record, d: _Data) -> str:
         pid = f" (pid {d('pid')})" if d("pid", "") else ""
         got = f"takes over a dead owner's {lock.removeprefix('the ')}" if d.flag("reclaimed") else f"holds {lock}"
         return f"{got}{pid}{waited}" + (f", generation {d('generation')}" if d.number("generation") else "")
-    return f"does NOT get {lock}{waited}: {d('owner', 'somebody')} holds it"
+    in_time = waited.replace(" after ", " in ")
+    return f"does NOT get {short}{in_time}; {d('owner', 'somebody')} has it"
 
 
 def _model_call(record: Record, d: _Data) -> str:
@@ -171,14 +184,13 @@ def _model_call(record: Record, d: _Data) -> str:
 
 
 def _decision(record: Record, d: _Data) -> str:
-    follow = d("next", "none")
-    then = "no model is left" if follow == "none" else f"next is {follow}"
+    then = "; none left" if d("next", "none") == "none" else ""
     if d("decision") == "candidate_succeeded":
         return f"{d('candidate')} did it"
     if d("decision") == "chain_stopped":
         return f"the chain of models stops at {d('candidate')} ({d('reason', 'unknown')})"
-    verb = {"candidate_failed": "counts as failed", "skip_candidate": "is skipped"}.get(d("decision"), d("decision"))
-    return f"{d('candidate')} {verb} ({d('reason', 'unknown')}); {then}"
+    verb = {"candidate_failed": "counts {} as failed", "skip_candidate": "skips {}"}.get(d("decision"), "{}")
+    return f"{verb.format(d('candidate'))} ({d('reason', 'unknown')}){then}"
 
 
 def _exit(record: Record, d: _Data) -> str:
@@ -201,7 +213,8 @@ def _turn(record: Record, d: _Data) -> str:
         return f"{verb} the turn in session {session_of(record.data.get('session_id'))}"
     if record.phase == "ok":
         return "has finished the turn"
-    return f"the turn ends without an answer: {d.first_line('error') or 'no reason'}"
+    error = d.first_line("error")
+    return "the turn ends without an answer" + (f": {error}" if error else "")
 
 
 def _tool(record: Record, d: _Data) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 from typing import TextIO
 
@@ -18,12 +18,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lockjaw.reports.sentences import Tone
+from lockjaw.reports.sentences import Tone, condensed
 from lockjaw.reports.view import RunLike, RunView, ScenarioView, important, mark, view
 from lockjaw.verdict import Verdict
 
 WIDTH = 80
-MAX_ROWS = 15
+MAX_ROWS = 12
 _STYLES: dict[Verdict | None, str] = {
     Verdict.HELD: "green",
     Verdict.VIOLATED: "bold red",
@@ -33,17 +33,30 @@ _STYLES: dict[Verdict | None, str] = {
 _TONES: dict[Tone, str] = {"plain": "", "good": "green", "bad": "red", "fault": "bold magenta", "lock": "cyan"}
 
 
-def print_report(runs: Iterable[RunLike], file: TextIO | None = None, *, env: Mapping[str, str] | None = None) -> None:
+def print_report(
+    runs: Iterable[RunLike],
+    file: TextIO | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
+) -> None:
     """Print the report to ``file`` (stdout). Colour only on a terminal, and never with NO_COLOR set."""
     out = sys.stdout if file is None else file
     env = os.environ if env is None else env
     colour = out.isatty() and not env.get("NO_COLOR") and env.get("TERM") != "dumb"
-    out.write(render(runs, colour=colour))
+    out.write(render(runs, colour=colour, notes=notes))
     out.flush()
 
 
-def render(runs: Iterable[RunLike], *, colour: bool = False, width: int = WIDTH) -> str:
-    """The whole report as text. Without colour it holds no escape sequence."""
+def render(
+    runs: Iterable[RunLike], *, colour: bool = False, width: int = WIDTH, notes: Sequence[str] = (), whole: bool = True
+) -> str:
+    """The whole report as text. Without colour it holds no escape sequence.
+
+    Args:
+        notes: lines that stand before the command that repeats the run, which is always the last one.
+        whole: also show the headlines and the table; who reads one failure has its findings already.
+    """
     buffer = StringIO()
     console = Console(
         file=buffer,
@@ -61,7 +74,11 @@ def render(runs: Iterable[RunLike], *, colour: bool = False, width: int = WIDTH)
     if not scenarios:
         console.print("No run to report.")
     for scenario in scenarios:
-        _scenario(console, scenario)
+        _scenario(console, scenario, whole=whole)
+    for note in notes:
+        console.print(Text(note), soft_wrap=True)
+    if notes:
+        console.print()
     last = _to_repeat(scenarios)
     if last:
         console.print("To repeat it:" if last[1] else "Nothing failed. To repeat it all the same:")
@@ -77,17 +94,19 @@ def _to_repeat(scenarios: Iterable[ScenarioView]) -> tuple[str, bool] | None:
     return (first.replay, first.verdict is not Verdict.HELD) if first else None
 
 
-def _scenario(console: Console, scenario: ScenarioView) -> None:
-    console.print(Text.assemble(("SCENARIO ", "bold"), (scenario.name, "bold"), "   ", _mark(scenario.verdict)))
-    console.print()
-    for policy in scenario.policies:
-        _headline(console, scenario, policy)
+def _scenario(console: Console, scenario: ScenarioView, *, whole: bool) -> None:
+    if whole:
+        console.print(Text.assemble(("SCENARIO ", "bold"), (scenario.name, "bold"), "   ", _mark(scenario.verdict)))
+        console.print()
+        for policy in scenario.policies:
+            _headline(console, scenario, policy)
     told: set[str] = set()
     for run in scenario.runs:
         if run.verdict is not Verdict.HELD and run.policy not in told:
+            _run(console, run, legend=not told)
             told.add(run.policy)  # one timeline per policy: more seeds of it tell the same story
-            _run(console, run)
-    _table(console, scenario)
+    if whole:
+        _table(console, scenario)
 
 
 def _headline(console: Console, scenario: ScenarioView, policy: str) -> None:
@@ -103,7 +122,7 @@ def _headline(console: Console, scenario: ScenarioView, policy: str) -> None:
     console.print()
 
 
-def _run(console: Console, run: RunView) -> None:
+def _run(console: Console, run: RunView, *, legend: bool = True) -> None:
     console.print(Text(f"What happened: {run.title}", style="bold"))
     for check in run.checks:
         if check.verdict is run.verdict:
@@ -113,30 +132,30 @@ def _run(console: Console, run: RunView) -> None:
         console.print()
         table = Table(box=None, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False, header_style="bold")
         table.add_column("", width=1)
-        table.add_column("at", justify="right", no_wrap=True, width=8)
-        locks = [*(row.lock for row in rows), "lock held by"]
-        table.add_column("lock held by", width=min(16, max(map(cell_len, locks))), overflow="fold")
-        table.add_column("who", width=min(10, max(cell_len(row.actor) for row in rows)), overflow="fold")
-        table.add_column("what happened", ratio=1, overflow="fold")
+        table.add_column("\nat", justify="right", no_wrap=True, width=8)
+        holders = ["held by", *(part for row in rows for part in row.lock.split("+"))]
+        table.add_column("lock\nheld by", width=min(16, max(map(cell_len, holders)) + 1), overflow="fold")
+        table.add_column("\nwho", width=min(10, max(cell_len(row.actor) for row in rows)), overflow="fold")
+        table.add_column("\nwhat happened", ratio=1, overflow="fold")
         for row in rows:
             repeated = f" ({row.count} times, until {row.until_s:.1f} s)" if row.count > 1 else ""
             table.add_row(
                 ">" if row.witness else "",
                 f"{row.at_s:.1f} s",
-                row.lock,
+                row.lock.replace("+", "+\n"),
                 row.actor,
                 Text(row.text + repeated, style=_TONES[row.tone]),
             )
         console.print(table)
         console.print()
-        if any(row.witness for row in rows):
+        if legend and any(row.witness for row in rows):
             console.print(Text("  > marks the steps that prove the broken law.", style="dim"))
         hidden = len(run.rows) - len(rows)
         if hidden:
             shown = f"  {hidden} more step{'' if hidden == 1 else 's'}: {run.run_dir or '.'}/history.jsonl"
             console.print(Text(shown, style="dim"), soft_wrap=True)
     if run.error:
-        _indented(console, Text(f"The user saw: {run.error}"), 2)
+        _indented(console, Text(f"The user saw: {condensed(run.error)}"), 2)
     console.print()
 
 

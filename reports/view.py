@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import msgspec
+
 from lockjaw.history import Record
 from lockjaw.reports.lockband import lock_band
 from lockjaw.reports.sentences import Tone, sentence, shorten, tone_of
@@ -27,11 +29,12 @@ _QUIET = frozenset({
     "run.start", "run.end", "actor.ready", "provider.request", "client.stderr", "lane.wait", "ledger",
     "transcript.final",
 })  # fmt: skip
-#: op -> how much a reader of fifteen lines needs it; what is not named: 1.
+#: op -> how much a reader of a dozen lines needs it; what is not named: 1.
 _WEIGHT = {
-    "nemesis": 9, "client.result": 9, "client.call": 8, "fallback": 7, "lock.fence": 7, "lock": 6, "turn": 6,
-    "append.refused": 6, "lock.lost": 6, "gateway.abort": 5, "lock.release": 5, "leftover": 5, "model.decision": 4,
-    "tool": 4, "model.call": 3, "gateway.accepted": 3, "gateway.final": 3, "actor.exit": 3, "next_turn": 2,
+    "nemesis": 9, "client.result": 9, "client.call": 8, "fallback": 7, "lock.fence": 7, "lock": 6,
+    "append.refused": 6, "lock.lost": 6, "turn": 5, "gateway.abort": 5, "lock.release": 3, "leftover": 5,
+    "model.decision": 4, "tool": 6, "model.call": 3, "gateway.accepted": 3, "gateway.final": 3, "actor.exit": 4,
+    "next_turn": 6,
 }  # fmt: skip
 _WITNESS = 100
 #: The frame of the story: without these a row of witnesses hangs in the air.
@@ -54,7 +57,8 @@ class RunLike(Protocol):
 class Row:
     """One line of a timeline. ``at_s`` counts from the client's start; ``lock`` who held a session lock then.
 
-    ``count`` > 1: so many like it in a row, until ``until_s``. ``witness``: a checker points at it.
+    ``count`` > 1: so many like it in a row, until ``until_s``. ``witness``: a checker points at it. ``again``: the
+    last holder of a lock takes it once more.
     """
 
     at_s: float
@@ -67,9 +71,12 @@ class Row:
     witness: bool = False
     count: int = 1
     until_s: float = 0.0
+    again: bool = False
 
     @property
     def weight(self) -> int:
+        if self.again and not self.witness:
+            return 2
         return _WEIGHT.get(self.op, 1) + (_WITNESS if self.witness or self.op in _FRAME else 0)
 
 
@@ -173,7 +180,7 @@ def run_view(run: RunLike) -> RunView:
         verdict=Verdict(document["verdict"]),
         headline=headline(outcome),
         checks=checks,
-        rows=timeline(run.history, witness),
+        rows=timeline(run.history, witness, shown_elsewhere=str(outcome.get("error") or "")),
         nominal_s=float(document.get("nominal_s") or 0.0),
         wall_s=float(document.get("wall_s") or 0.0),
         replay=str(document.get("replay") or ""),
@@ -217,30 +224,47 @@ def times(count: int) -> str:
 # --------------------------------------------------------------------------- the timeline
 
 
-def timeline(history: Sequence[Record], witness: Iterable[int] = ()) -> tuple[Row, ...]:
-    """Every step that a person may want to read, repetitions collapsed; time counts from the client's start."""
+def timeline(history: Sequence[Record], witness: Iterable[int] = (), *, shown_elsewhere: str = "") -> tuple[Row, ...]:
+    """Every step that a person may want to read, repetitions collapsed; time counts from the client's start.
+
+    ``shown_elsewhere``: the error that the user saw, which every report prints whole; no step repeats it.
+    """
     pointed = set(witness)
     begun = next((r.t for r in history if r.op.startswith("client.")), 0.0)
     rows = []
     at_once = _granted_at_once(history)
+    holders: dict[object, str] = {}  # lock -> who had it last
     for record, lock in zip(history, lock_band(history), strict=True):
         quiet = record.op in _QUIET or record.i in at_once or _small_step(record)
         other = record.op == "actor.exit" and record.data.get("role") not in (None, "client", "gateway")
         if (quiet or other) and record.i not in pointed:
             continue
-        text, at_s = sentence(record), record.t - begun
+        text, at_s = sentence(_said_once(record, shown_elsewhere)), record.t - begun
         hit = record.i in pointed
         actor = str(record.data.get("actor") or record.actor) if record.op == "actor.exit" else record.actor
-        rows.append(Row(at_s, actor, text, lock, tone_of(record), record.i, record.op, hit, until_s=at_s))
+        again = False
+        if (record.op, record.phase) == ("lock", "ok"):
+            again = holders.get(record.data.get("path")) == actor
+            holders[record.data.get("path")] = actor
+        rows.append(Row(at_s, actor, text, lock, tone_of(record), record.i, record.op, hit, until_s=at_s, again=again))
     return tuple(_collapse(rows))
 
 
+def _said_once(record: Record, shown_elsewhere: str) -> Record:
+    error = record.data.get("error")
+    if record.op in ("turn", "client.result") and error and str(error).strip() == shown_elsewhere.strip():
+        return msgspec.structs.replace(record, data={**record.data, "error": None, "reply": None})
+    return record
+
+
 def _small_step(record: Record) -> bool:
-    """Ends that the next line tells anyway, and locks of the session list."""
+    """Ends that the next line tells anyway or that are as they should be, and locks of the session list."""
+    if record.op == "actor.exit" and (record.data.get("code") == 0 or record.data.get("role") == "client"):
+        return True  # what the client's exit code means stands in its result
     if str(record.data.get("path") or "").removesuffix(".lock").endswith("sessions.json"):
         return True
     return (record.op, record.phase) in {
-        ("tool", "ok"), ("next_turn", "invoke"), ("nemesis", "invoke"), ("lock.release", "invoke"),
+        ("tool", "ok"), ("next_turn", "invoke"), ("next_turn", "ok"), ("nemesis", "invoke"), ("lock.release", "invoke"),
     }  # fmt: skip
 
 
@@ -271,7 +295,7 @@ def _collapse(rows: Sequence[Row]) -> list[Row]:
     return found
 
 
-def important(rows: Sequence[Row], limit: int = 15) -> tuple[Row, ...]:
+def important(rows: Sequence[Row], limit: int = 12) -> tuple[Row, ...]:
     """The ``limit`` rows that matter most, in the order of time; earlier ones win a tie."""
     if len(rows) <= limit:
         return tuple(rows)

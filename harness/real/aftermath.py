@@ -4,13 +4,14 @@ could begin."""
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from lockjaw.clock import Clock
 from lockjaw.errors import LockStateError, SessionLocked
 from lockjaw.files import LOCAL_FILES, Files
 from lockjaw.history import Recorder
-from lockjaw.locking import SessionLock, inspect_lock
+from lockjaw.locking import HeldLock, SessionLock, inspect_lock
 from lockjaw.locking.host import THIS_HOST, Host
 from lockjaw.sessions.report import read_entries
 
@@ -40,15 +41,23 @@ async def record_next_turn(state_dir: Path, algorithm: str, clock: Clock, record
 
 
 async def try_next_turn(
-    path: Path, algorithm: str, clock: Clock, recorder: Recorder, *, host: Host = THIS_HOST
+    path: Path,
+    algorithm: str,
+    clock: Clock,
+    recorder: Recorder,
+    *,
+    host: Host = THIS_HOST,
+    use: Callable[[Path, HeldLock], None] | None = None,
 ) -> None:
-    """Can whoever comes next get this conversation's lock? That is recovery's chance."""
+    """Can whoever comes next get this conversation's lock, and ``use`` it? That is recovery's chance."""
     lock = SessionLock(path, algorithm=algorithm, clock=clock, owner="next-turn", host=host)
     try:
-        await lock.acquire_async()
+        held = await lock.acquire_async()
     except (SessionLocked, LockStateError) as error:
         recorder.record("next_turn", "fail", path=str(path), error=str(error))
     else:
+        if use is not None:
+            use(path, held)
         await lock.release_async()
         recorder.record("next_turn", "ok", path=str(path))
 

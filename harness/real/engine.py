@@ -30,7 +30,7 @@ from lockjaw.errors import HarnessError
 from lockjaw.harness.nemesis import Fault, Schedule
 from lockjaw.harness.real.actors import Actor, Actors, Descriptors, environment, tail_of
 from lockjaw.harness.real.aftermath import record_aftermath, record_next_turn
-from lockjaw.harness.real.rig import CONFIG, Launch, Programs, prepare, workspace_of, write_config
+from lockjaw.harness.real.rig import CONFIG, Launch, Programs, Target, Witness, prepare, workspace_of, write_config
 from lockjaw.harness.real.tail import EventTail
 from lockjaw.harness.scenario import Scenario
 from lockjaw.harness.store import RunDirectory
@@ -79,8 +79,11 @@ async def run_real(
     programs: Programs,
     limits: Limits = LIMITS,
     progress: Progress | None = None,
+    target: Target | None = None,
 ) -> Lived:
     """Run a scenario once. Cancelling ends every process before the cancellation goes on.
+
+    ``target``: programs that are not ours; they stand in for ``programs``.
 
     Raises:
         HarnessError: an actor never became ready, or the client never ended; names the run folder and quotes
@@ -98,11 +101,15 @@ async def run_real(
             OPENCLAW_CONFIG_PATH=run.state / CONFIG,
             **{PACING_KEY: msgspec.json.encode(scenario.pacing).decode(), SEED_KEY: seed},
             **clock.to_environment(),
+            **(target.environment(run) if target else {}),
         )
         with Actors(uuid.uuid4().hex, run.logs, shared, run.home) as actors:
-            live = _Live(scenario, launch, run, clock, recorder, actors, programs, limits, progress)
+            live = _Live(
+                scenario, launch, run, clock, recorder, actors, target or programs, limits, progress, target
+            )  # fmt: skip
             try:
                 await live.play()
+                live.finish()
             finally:
                 live.close()
         live.record_exits()
@@ -139,7 +146,10 @@ class _Live:
         programs: Programs,
         limits: Limits,
         progress: Progress | None,
+        target: Target | None = None,
     ) -> None:
+        self._target = target
+        self._witness: Witness | None = target.witness(run, scenario, clock) if target else None
         self._scenario, self._launch, self._run = scenario, launch, run
         self._clock, self._recorder, self._actors = clock, recorder, actors
         self._programs, self._limits, self._progress = programs, limits, progress
@@ -161,7 +171,8 @@ class _Live:
 
     async def play(self) -> None:
         await self._up("models")
-        write_config(self._run, self._scenario, self._ports["models"])
+        configure = self._target.configure if self._target else write_config
+        configure(self._run, self._scenario, self._ports["models"])
         await self._up("gateway")
         client = await self._up("client")
         self._go(client)
@@ -271,7 +282,10 @@ class _Live:
 
     def _tick(self) -> None:
         self.record_exits()
-        for record in self._tail.read():
+        records = self._tail.read()
+        if self._witness is not None:
+            self._witness.look(records)
+        for record in records:
             moved = msgspec.structs.replace(record, t=record.t - self.go_s)
             self._follow(moved)
             if self._nemesis_acts:
@@ -337,8 +351,17 @@ class _Live:
             "\n".join([f"{what}: {self._scenario.name}, {self._launch.policy}", *tails]), str(self._run.path)
         )
 
+    def finish(self) -> None:
+        """Every actor has ended: what the witness still knows."""
+        if self._witness is not None:
+            self.record_exits()
+            self._witness.look(self._tail.read())
+            self._witness.finish()
+
     def close(self) -> None:
         self._tail.close()
+        if self._witness is not None:
+            self._witness.close()
 
 
 _SIGNALS = {

@@ -11,9 +11,11 @@ from typing import Any, Protocol
 
 import msgspec
 
+from lockjaw.clock import Clock
 from lockjaw.harness.real.actors import Descriptors
 from lockjaw.harness.scenario import Scenario
 from lockjaw.harness.store import RunDirectory
+from lockjaw.history import Record
 
 CONFIG = "openclaw.json"
 SCRIPT = "models.yaml"
@@ -37,6 +39,34 @@ class Programs(Protocol):
     def models(self, launch: Launch, fds: Descriptors) -> Sequence[str]: ...
     def gateway(self, launch: Launch, fds: Descriptors) -> Sequence[str]: ...
     def client(self, launch: Launch, fds: Descriptors) -> Sequence[str]: ...
+
+
+class Witness(Protocol):
+    """Looks at programs that record nothing themselves, and writes their records into the events folder."""
+
+    def look(self, records: Sequence[Record]) -> None:
+        """Called each tick with what our own programs have recorded since the last."""
+
+    def finish(self) -> None:
+        """Called once, when every actor has ended."""
+
+    def close(self) -> None: ...
+
+
+class Target(Programs, Protocol):
+    """Programs that are not ours: they want a configuration and an environment of their own, and are looked at."""
+
+    def environment(self, run: RunDirectory) -> dict[str, str]: ...
+    def configure(self, run: RunDirectory, scenario: Scenario, model_port: int) -> None: ...
+    def witness(self, run: RunDirectory, scenario: Scenario, clock: Clock) -> Witness: ...
+
+
+class NamedTarget(Target, Protocol):
+    """A target that says what it is (``openclaw@2026.4.8``) and what of a scenario it cannot do."""
+
+    @property
+    def name(self) -> str: ...
+    def notes(self, scenario: Scenario, time_scale: float | None) -> list[str]: ...
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,10 @@ class Inode:
 class OpenFile:
     """An open file description."""
 
-    __slots__ = ("append", "fd", "inode", "owner", "path", "writable")
+    __slots__ = ("append", "fd", "inode", "owner", "path")
 
-    def __init__(self, fd: int, path: str, inode: Inode, owner: object, *, append: bool, writable: bool) -> None:
-        self.fd, self.path, self.inode, self.owner, self.append, self.writable = fd, path, inode, owner, append, writable
+    def __init__(self, fd: int, path: str, inode: Inode, owner: object, *, append: bool) -> None:
+        self.fd, self.path, self.inode, self.owner, self.append = fd, path, inode, owner, append
 
     @property
     def st_ino(self) -> int:
@@ -84,9 +84,14 @@ class Disk:
         elif flags & os.O_EXCL and flags & os.O_CREAT:
             raise _error(errno.EEXIST, path)
         self._descriptors += 1
-        file = OpenFile(
-            self._descriptors, path, inode, owner, append=bool(flags & os.O_APPEND), writable=bool(flags & (os.O_WRONLY | os.O_RDWR)),
-        )  # fmt: skip
+        file = OpenFile(self._descriptors, path, inode, owner, append=bool(flags & os.O_APPEND))
+        self.open_files[file.fd] = file
+        return file
+
+    def open_unnamed(self, path: str, owner: object) -> OpenFile:
+        """A file without a name (a pipe, a bell): ``path`` is only what it is called."""
+        self._descriptors += 1
+        file = OpenFile(self._descriptors, path, Inode(self._new_number(), 0), owner, append=False)
         self.open_files[file.fd] = file
         return file
 
@@ -152,7 +157,9 @@ class Disk:
     def listing(self, folder: str, suffix: str = "") -> list[str]:
         """Paths right inside a folder, sorted."""
         inside = f"{folder}/"
-        return sorted(p for p in self.names if p.startswith(inside) and "/" not in p[len(inside) :] and p.endswith(suffix))
+        return sorted(
+            p for p in self.names if p.startswith(inside) and "/" not in p[len(inside) :] and p.endswith(suffix)
+        )
 
     # ------------------------------------------------------------------ bytes
 

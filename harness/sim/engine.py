@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,9 @@ from lockjaw.harness.sim.machine import STATE, Rig
 from lockjaw.harness.sim.tape import Choice, Choices
 from lockjaw.harness.sim.world import Process, SimClock, SimRecorder, World
 from lockjaw.history import Record
+from lockjaw.locking import HeldLock
 from lockjaw.seeds import Seeds
+from lockjaw.sessions import Transcript
 from lockjaw.settings import BEHAVIOURS
 
 MODELS_MODULE = "lockjaw.fakes.memory_models"  # named as data: harness and fakes are siblings
@@ -85,33 +88,53 @@ def run_sim(
     world = World(choices)
     live = _Live(world, scenario, policy, seed, coalesce_s, progress)
 
-    def escaped(error: BaseException) -> None:
-        world.broken = world.broken or error
+    def work() -> None:
+        if prepare is not None:
+            prepare(live.rig)
+        live.play()
 
-    collecting = gc.isenabled()
-    outer = asyncio._get_running_loop()
-    asyncio._set_running_loop(None)
-    gc.disable()  # when garbage is collected must not decide anything, and costs a fifth of the time
-    try:
-        with sealed(escaped):
-            if prepare is not None:
-                prepare(live.rig)
-            try:
-                live.play()
-            finally:
-                world.on_record = None
-                world.bury()
-    finally:
-        asyncio._set_running_loop(outer)
-        if collecting:
-            gc.enable()
-    if world.broken is not None:
-        raise world.broken
+    enclosed(world, work)
     choices.finish()
     return SimLived(
         world.history, choices.tape, live.client_ended_s, world.now, live.schedule.never_due(), live.rig.logs,
         tuple(world.complaints), world.steps,
     )  # fmt: skip
+
+
+def enclosed(world: World, work: Callable[[], None]) -> None:
+    """Do the work of a simulation with every way out sealed, and leave nothing of it behind.
+
+    Raises whatever broke the simulation, also when code under simulation had swallowed it.
+    """
+
+    def escaped(error: BaseException) -> None:
+        world.broken = world.broken or error
+
+    collecting, outer, hooks, unraisable = (
+        gc.isenabled(), asyncio._get_running_loop(), sys.get_asyncgen_hooks(), sys.unraisablehook
+    )  # fmt: skip
+    asyncio._set_running_loop(None)
+    # An abandoned async generator is dropped as it stands, and what the coroutines of the dead complain about while
+    # they are dropped is not heard: their cleanup code does not run in the world.
+    sys.set_asyncgen_hooks(firstiter=None, finalizer=lambda generator: None)
+    gc.disable()  # when garbage is collected must not decide anything, and costs a fifth of the time
+    try:
+        with sealed(escaped):
+            try:
+                work()
+            finally:
+                world.on_record = None
+                sys.unraisablehook = lambda unraisable: None
+                if world.bury():
+                    gc.collect(0)
+    finally:
+        sys.unraisablehook = unraisable
+        asyncio._set_running_loop(outer)
+        sys.set_asyncgen_hooks(*hooks)
+        if collecting:
+            gc.enable()
+    if world.broken is not None:
+        raise world.broken
 
 
 class _Live:
@@ -172,7 +195,7 @@ class _Live:
         self._settle()
         self._nemesis_acts = False
         gateway = self._processes["gateway"]
-        self._end(gateway, lambda: self._stop_gateway())
+        self._end(gateway, self._stop_gateway)
         self._reap(gateway)
         self._until(lambda: not client.alive, world.now + STOP_S, "", fatal=False)
         if client.alive:
@@ -246,18 +269,25 @@ class _Live:
         if effects is not None and (ledger := rig.disk.names.get(f"{STATE}/workspace/{effects.ledger}")) is not None:
             record_ledger(bytes(ledger.data).decode(errors="replace"), recorder)
         transcripts = [Path(name) for folder in folders for name in rig.disk.listing(folder, ".jsonl")]
-        for path in transcripts:
-            record_transcript(path, recorder, files=machine.files)
+        ids = rig.ids(HARNESS)
+
+        def mend(path: Path, held: HeldLock) -> None:
+            # Recovery's chance includes the torn tail that a killed writer leaves.
+            Transcript.open(
+                path, session_id=path.stem, cwd=STATE, clock=clock, ids=ids, section=held.section, files=machine.files
+            )
 
         async def next_turns() -> None:
             for path in transcripts:
                 algorithm = BEHAVIOURS[self.policy].lock_algorithm
-                await try_next_turn(path, algorithm, clock, recorder, host=machine.locks)
+                await try_next_turn(path, algorithm, clock, recorder, host=machine.locks, use=mend)
 
         if transcripts:
             task = self._harness.spawn(next_turns(), "next turn")
             self._until(task.done, self.world.now + 600.0, "the next turn did not end")
             task.result()
+        for path in transcripts:
+            record_transcript(path, recorder, files=machine.files)
 
     # ------------------------------------------------------------------ the nemesis
 

@@ -28,7 +28,9 @@ class SimFiles:
 
     def open(self, path: Path, flags: int) -> int:
         name = os.fspath(path)
-        value = self._point("Open" if not flags & os.O_CREAT else "Create", name) if flags & 3 or flags & os.O_CREAT else 0
+        value = (
+            self._point("Open" if not flags & os.O_CREAT else "Create", name) if flags & 3 or flags & os.O_CREAT else 0
+        )
         fd = self._disk.open(name, flags, self._process).fd
         if value:
             self._done(value, "Open", name)

@@ -7,6 +7,7 @@ does, except that it is told of changes instead of polling for them (and hears o
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -121,7 +122,7 @@ class SimHost:
 
     def perform(self, operation: Operation) -> Any:
         """The operation's result, or the OSError that the simulated kernel gives."""
-        return _PERFORMERS[type(operation)](self, operation)
+        return _PERFORMERS[type(operation).__name__](self, operation)
 
     # ------------------------------------------------------------------ waiting
 
@@ -166,6 +167,12 @@ class SimHost:
     def _happened(self, wait: ops.WaitForSection | ops.WaitForRelease) -> bool:
         """As ``Kernel.may_be_released``."""
         disk = self._disk
+        bell = getattr(wait, "bell", None)
+        if bell is not None and (rung := disk.open_files.get(bell.number)) is not None and rung.inode.data:
+            rung.inode.data.clear()
+            return True
+        if getattr(wait, "queued", False):
+            return self._is_gone(wait)
         if wait.handle is not None:
             file = disk.open_files.get(wait.handle.number)
             if file is None or not disk.locked_elsewhere(file, wait.offset, 1):
@@ -176,6 +183,9 @@ class SimHost:
         status = None if inode is None else disk.status(inode)
         if not (wait.seen is None if status is None else status.unchanged(wait.seen)):
             return True
+        return self._is_gone(wait)
+
+    def _is_gone(self, wait: Any) -> bool:
         if wait.pid is None:
             return False
         owner = self._world.find(wait.pid, self._process.namespace)
@@ -263,6 +273,31 @@ class SimHost:
         if value:
             self._after(value, op, op.target)
 
+    def _link_file(self, op: Any) -> FileStatus:
+        value = self._point(op, op.target)
+        inode = self._disk.file(op.handle.number).inode
+        if self._disk.inode(op.handle.path) is not inode:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), op.handle.path)
+        self._disk.link(op.handle.path, op.target)
+        if value:
+            self._after(value, op, op.target)
+        return self._disk.status(inode)
+
+    def _exists(self, op: Any) -> bool:
+        self._point(op, op.path)
+        return op.path in self._disk.names or op.path in self._disk.folders
+
+    def _open_bell(self, op: Any) -> Handle:
+        path = f"{op.path}.bell-{op.ticket}"
+        return Handle(path, self._disk.open_unnamed(path, self._process).fd)
+
+    def _ring(self, op: Any) -> None:
+        self._point(op, op.path)
+        path = f"{op.path}.bell-{op.ticket}"
+        for file in list(self._disk.open_files.values()):
+            if file.path == path:
+                self._disk.write(file, b"!", 0)
+
     def _replace(self, op: ops.Replace) -> None:
         value = self._point(op, op.target)
         self._disk.replace(op.source, op.target)
@@ -305,25 +340,30 @@ class SimHost:
 
 
 _WAITS = (ops.Sleep, ops.Settle, ops.WaitForSection, ops.WaitForRelease)
-_PERFORMERS: dict[type[Any], Callable[[SimHost, Any], Any]] = {
-    ops.MakeDirectory: SimHost._make_directory,
-    ops.CreateExclusive: SimHost._create_exclusive,
-    ops.OpenExisting: SimHost._open_existing,
-    ops.OpenGuard: SimHost._open_guard,
-    ops.Close: SimHost._close,
-    ops.Read: SimHost._read,
-    ops.ReadAt: SimHost._read_at,
-    ops.WriteInPlace: SimHost._write_in_place,
-    ops.Stat: SimHost._stat,
-    ops.Identify: SimHost._identify,
-    ops.Unlink: SimHost._unlink,
-    ops.Link: SimHost._link,
-    ops.Replace: SimHost._replace,
-    ops.RangeLock: SimHost._range_lock,
-    ops.RangeUnlock: SimHost._range_unlock,
-    ops.RangeTest: SimHost._range_test,
-    ops.ProcessStatus: SimHost._process_status,
-    ops.Now: SimHost._now,
-    ops.WallNow: SimHost._wall_now,
-    ops.PrintError: SimHost._print_error,
+#: By name, so that this table is complete before the runtime has an operation and after it has lost one.
+_PERFORMERS: dict[str, Callable[[SimHost, Any], Any]] = {
+    "MakeDirectory": SimHost._make_directory,
+    "CreateExclusive": SimHost._create_exclusive,
+    "OpenExisting": SimHost._open_existing,
+    "OpenGuard": SimHost._open_guard,
+    "Close": SimHost._close,
+    "Read": SimHost._read,
+    "ReadAt": SimHost._read_at,
+    "WriteInPlace": SimHost._write_in_place,
+    "Stat": SimHost._stat,
+    "Exists": SimHost._exists,
+    "Identify": SimHost._identify,
+    "Unlink": SimHost._unlink,
+    "Link": SimHost._link,
+    "LinkFile": SimHost._link_file,
+    "Replace": SimHost._replace,
+    "RangeLock": SimHost._range_lock,
+    "RangeUnlock": SimHost._range_unlock,
+    "RangeTest": SimHost._range_test,
+    "OpenBell": SimHost._open_bell,
+    "Ring": SimHost._ring,
+    "ProcessStatus": SimHost._process_status,
+    "Now": SimHost._now,
+    "WallNow": SimHost._wall_now,
+    "PrintError": SimHost._print_error,
 }

@@ -23,7 +23,9 @@ class SimHandle:
 
     __slots__ = ("_args", "_callback", "_context", "_when")
 
-    def __init__(self, callback: Callable[..., Any], args: tuple[Any, ...], context: Context | None, when: float) -> None:
+    def __init__(
+        self, callback: Callable[..., Any], args: tuple[Any, ...], context: Context | None, when: float
+    ) -> None:
         self._callback: Callable[..., Any] | None = callback
         self._args, self._context, self._when = args, context, when
 
@@ -45,8 +47,6 @@ class SimHandle:
                 callback(*self._args)
             else:
                 context.run(callback, *self._args)
-
-
 
 
 class SimFuture(asyncio.Future[Any]):

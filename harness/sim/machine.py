@@ -109,7 +109,8 @@ class Rig:
             client = ModelClient(self.settings.providers, clock=clock, transport=models.transport(process.name))
             server: GatewayServer = build_gateway(
                 self.settings, behaviour=BEHAVIOURS[self.policy], clock=clock, recorder=SimRecorder(process),
-                models=client, log=self.log("gateway"), ids=self.ids("gateway"), nonces=self.ids("nonces"), machine=self.machine(process),
+                models=client, log=self.log("gateway"), ids=self.ids("gateway"),
+                nonces=self.ids("nonces"), machine=self.machine(process),
                 tools=sim_tools(process, self.disk), documents=self.documents,
             )  # fmt: skip
             server.begin()

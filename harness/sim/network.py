@@ -59,7 +59,9 @@ class End:
         self._closed = (code, reason)
         self._wake()
         self._carry(self.other._closed_by_peer, code, reason)
-        answers = self.other.process.alive and not self.other.process.paused and not self._network.parted(self, self.other)
+        answers = (
+            self.other.process.alive and not self.other.process.paused and not self._network.parted(self, self.other)
+        )
         await asyncio.sleep(min(limit_s, 0.001) if answers else limit_s)
         return code, reason
 
@@ -83,7 +85,9 @@ class End:
             return
         world = self._world
         # Never earlier than what was sent before: one direction keeps its order.
-        self._last_arrival = max(self._last_arrival, world.now + world.latency(self.process.name, self.other.process.name))
+        self._last_arrival = max(
+            self._last_arrival, world.now + world.latency(self.process.name, self.other.process.name)
+        )
         world.at(self._last_arrival, arrive, *args)
 
     def release(self) -> None:

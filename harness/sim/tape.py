@@ -42,7 +42,11 @@ def says(value: int) -> str:
         word = "is delayed by" if value < SHORT else "is frozen for"
         delay_s = DELAYS_S[value]
         return f"{word} {delay_s:g} s" if delay_s >= 0.1 else f"{word} {delay_s * 1000:g} ms"
-    fixed = {CRASH_BEFORE: "is killed before it", CRASH_AFTER: "is killed right after it", TEAR: "is killed in the middle of it"}
+    fixed = {
+        CRASH_BEFORE: "is killed before it",
+        CRASH_AFTER: "is killed right after it",
+        TEAR: "is killed in the middle of it",
+    }
     return fixed.get(value) or f"fails with {FAULTS[value - FIRST_FAULT]}"
 
 

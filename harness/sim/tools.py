@@ -56,7 +56,9 @@ class SimExec(ExecTool):
             elif command == "false":
                 return ToolOutcome("[exit code 1]", True, {"exitCode": 1, "timedOut": False})
             elif command != "true":
-                raise HarnessError(f"the simulation does not know the command {command!r}; run this scenario with --engine real")
+                raise HarnessError(
+                    f"the simulation does not know the command {command!r}; run this scenario with --engine real"
+                )
         await context.clock.sleep(_STARTING_S)
         return ToolOutcome("", False, {"exitCode": 0, "timedOut": False})
 

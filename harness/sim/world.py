@@ -40,6 +40,7 @@ from lockjaw.history import Phase, Record
 EPOCH_MS = 1_767_225_600_000  # 2026-01-01: the wall clock at second 0
 TICKS_PER_S = 100
 _LATENCIES = 8
+_LAST_BREATHS = 50  # awaits in the cleanup code of one task
 _LATENCY_S = 0.0002
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _ERRNO = [getattr(__import__("errno"), name) for name in FAULTS]
@@ -172,22 +173,27 @@ class World:
     def reap(self, process: Process) -> None:
         process.zombie = False
 
-    def bury(self) -> None:
-        """Drop what the dead processes had begun. Their cleanup code runs into ``Killed``."""
+    def bury(self) -> bool:
+        """Drop what the processes had begun. Their cleanup code runs into ``Killed``. True if there was anything."""
+        found = False
         for process in self.processes:
             self.kill(process, 0)
             asyncio._set_running_loop(process.loop)
             try:
                 for task in sorted(asyncio.all_tasks(process.loop), key=hash):
+                    found = True
                     task._log_destroy_pending = False  # type: ignore[attr-defined]
                     coro: Any = task.get_coro()
-                    try:
-                        coro.close()
-                    except (Killed, RuntimeError):
-                        pass  # it tried to do something: it is dead
+                    for _ in range(_LAST_BREATHS):
+                        try:
+                            coro.close()
+                            break
+                        except (Killed, RuntimeError):
+                            pass  # its cleanup code tried to do something, or to wait: it is dead
             finally:
                 asyncio._set_running_loop(None)
             process.loop.close()
+        return found
 
     # ------------------------------------------------------------------ time
 
@@ -252,7 +258,9 @@ class World:
     def die(self, process: Process, where: str) -> None:
         """The process kills itself at this operation: record it as the nemesis' act, because it is. Raises Killed."""
         self.kill(process)
-        self.record("harness", "nemesis", "info", {"action": "kill", "target": process.name, "pid": process.pid, "at": where})
+        self.record(
+            "harness", "nemesis", "info", {"action": "kill", "target": process.name, "pid": process.pid, "at": where}
+        )
         raise Killed
 
     def short(self, path: str) -> str:
@@ -318,7 +326,8 @@ class World:
                     ready = process.loop.ready
                     asyncio._set_running_loop(process.loop)
                     try:
-                        # Alone: nobody else can become ready while time stands still, except by this one's doing.
+                        # Until it has nothing left to do: how many callbacks that takes differs between versions of
+                        # asyncio, and must not decide how many choices there are.
                         while ready and process.queued:
                             handle = ready.popleft()
                             if not ready:
@@ -326,7 +335,7 @@ class World:
                                 runnable.remove(process)
                             self.steps += 1
                             handle.run()
-                            if len(runnable) != 1 or self.broken is not None or done is not None:
+                            if self.broken is not None:
                                 break
                     except Killed:
                         pass

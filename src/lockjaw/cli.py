@@ -124,7 +124,10 @@ def run(
     policy: Annotated[
         str, typer.Option(help="reuse-session, fresh-session, no-fallback, takeover, or all.")
     ] = "takeover",
-    engine: Annotated[str, typer.Option(help="real: operating-system processes.")] = "real",
+    engine: Annotated[
+        str,
+        typer.Option(help="real: operating-system processes; sim: virtual time, exact replay; both: compare them."),
+    ] = "real",
     seed: Annotated[int, typer.Option(min=0, help="Root of all randomness of the run.")] = 1,
     seeds: Annotated[int, typer.Option(min=1, help="Run this many seeds, SEED, SEED+1, ...")] = 1,
     time_scale: Annotated[
@@ -133,15 +136,19 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Where run folders go (default: .lockjaw/runs).")] = None,
     junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML to this file.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Also write Markdown for an issue to this file.")] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="Say what changed since: kept runs, or a `run --json` document.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Replay scenarios and say HELD, VIOLATED or UNKNOWN.
 
     Exit status: 0 HELD, 1 VIOLATED, 2 usage, 3 UNKNOWN, 4 the harness failed.
+    With --baseline only what is worse than it, or new, counts.
     """
     from lockjaw.commands import RunOptions, run_command
 
-    options = RunOptions(policy, engine, seed, seeds, time_scale, out, junit, markdown, as_json)
+    options = RunOptions(policy, engine, seed, seeds, time_scale, out, junit, markdown, as_json, baseline)
     sys.exit(run_command(scenario, options))
 
 
@@ -159,16 +166,53 @@ def replay(run_dir: RunDir, as_json: JsonFlag = False) -> None:
     sys.exit(replay_command(run_dir, as_json=as_json))
 
 
+@app.command("explore")
+def explore_scenario(
+    scenario: Annotated[str, typer.Argument(help="A name from `lockjaw list`, or the path of a YAML file.")],
+    seeds: Annotated[int, typer.Option(min=0, help="Runs at most; 0: every place of a systematic strategy.")] = 1000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    policy: Annotated[str, typer.Option(help="reuse-session, fresh-session, no-fallback or takeover.")] = "takeover",
+    strategy: Annotated[
+        str,
+        typer.Option(help="random, delays (freeze operations), crash (kill at each operation), fault (fail each)."),
+    ] = "random",
+    seed: Annotated[int, typer.Option(min=0, help="First seed.")] = 1,
+    twice: Annotated[bool, typer.Option("--twice", help="Run each seed twice and compare the event hashes.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Where runs that fail are kept (default: .lockjaw/runs).")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Search many schedules of a scenario in virtual time; shrink what fails, and say how to replay it.
+
+    Exit status: 0 HELD, 1 VIOLATED, 2 usage, 3 UNKNOWN, 4 the harness failed, 130 interrupted without a finding.
+    """
+    from lockjaw.commands import ExploreOptions, explore_command
+
+    options = ExploreOptions(policy, strategy, seeds, seed, workers, twice, out, as_json)
+    sys.exit(explore_command(scenario, options))
+
+
 @app.command()
 def report(
     run_dir: RunDir,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Markdown for an issue, on stdout.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write the page with the picture to this file.")] = None,
+    trace: Annotated[
+        Path | None, typer.Option(help="Write the run as Chrome trace JSON (for ui.perfetto.dev) to this file.")
+    ] = None,
+    compare: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="RUN_DIR", help="Say where that run parts from this one; with --html draw both. Up to 3."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show a kept run again."""
-    from lockjaw.commands import report_command
+    """Show a kept run again: as text, Markdown, a page with a picture, or a trace.
 
-    sys.exit(report_command(run_dir, as_markdown=as_markdown, as_json=as_json))
+    Exit status: that of the run's verdict.
+    """
+    from lockjaw.commands import ReportOptions, report_command
+
+    options = ReportOptions(as_markdown, as_json, html, trace, tuple(compare or ()))
+    sys.exit(report_command(run_dir, options))
 
 
 # --------------------------------------------------------------------------- the runtime

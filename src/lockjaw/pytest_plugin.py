@@ -10,7 +10,6 @@ is loud: a request that its script does not know, and a step that nobody used, f
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -188,13 +187,16 @@ def _run_marked(item: pytest.Item, marker: pytest.Mark) -> None:
     from lockjaw.errors import LocalError
     from lockjaw.testing.scenario_runs import Order, ScenarioFailed
 
+    failure = ""
     try:
         order = Order.of(marker.args, dict(marker.kwargs))
         runs = _scenario_runs(item)
         for seed in _seeds(item, order):
             runs.perform(order, seed)
     except (LocalError, ScenarioFailed) as error:
-        pytest.fail(str(error), pytrace=False)
+        failure = str(error)
+    if failure:  # outside of the handler: pytest would print the error twice
+        pytest.fail(failure, pytrace=False)
 
 
 def _seeds(item: pytest.Item, order: Order) -> range:
@@ -212,12 +214,14 @@ def _scenario_runs(item: pytest.Item) -> ScenarioRuns:
     from lockjaw.testing.scenario_runs import ScenarioRuns
 
     if _runs not in item.stash:
-        worker = os.environ.get("PYTEST_XDIST_WORKER", "main")  # each worker its own store: they prune by themselves
+        own = _own_seed(item)
+        # Each worker of pytest-xdist has a store of its own: they prune theirs by themselves.
+        worker = getattr(item.config, "workerinput", {}).get("workerid", "main")
         item.stash[_runs] = ScenarioRuns(
             out=item.config.rootpath / ".lockjaw" / "pytest" / worker,
             engine=item.config.getoption(ENGINE),
             folder=Path(item.path).parent,
-            seed=_own_seed(item) or _first_seed(item.get_closest_marker("lockjaw")),
+            seed=_first_seed(item.get_closest_marker("lockjaw")) if own is None else own,
         )
     return item.stash[_runs]
 

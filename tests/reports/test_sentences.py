@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockjaw.history import OPERATIONS, Record
-from lockjaw.reports.sentences import sentence, session_of, shorten, tone_of
+from lockjaw.reports.sentences import condensed, sentence, session_of, shorten, tone_of
 
 PHASES = ("invoke", "ok", "fail", "info")
 
@@ -34,11 +34,11 @@ def test_an_operation_of_the_future_is_named() -> None:
 @pytest.mark.parametrize(
     ("expected", "op", "phase", "data"),
     [
-        ("client's deadline passed after 90000 ms; the gateway is still at work", "client.call", "fail",
+        ("gives up after 90000 ms; the gateway works on", "client.call", "fail",
          {"kind": "timeout", "timeout_ms": 90000}),
         ("loses the connection to the gateway (1006)", "client.call", "fail", {"kind": "closed", "code": 1006}),
         ("the gateway refuses: no such agent", "client.call", "fail", {"error": "no such agent\nx"}),
-        ("asks the gateway to run the turn (gives up after 90000 ms)", "client.call", "invoke",
+        ("asks the gateway; gives up after 90000 ms", "client.call", "invoke",
          {"method": "agent", "timeout_ms": 90000}),
         ("asks the gateway: agent.wait", "client.call", "invoke", {"method": "agent.wait"}),
         ("gets the gateway's answer to agent", "client.call", "ok", {"status": "ok"}),
@@ -46,7 +46,7 @@ def test_an_operation_of_the_future_is_named() -> None:
          {"path": "/x/9e051a52.jsonl.lock", "pid": 47321, "generation": 2, "waited_s": 0.01}),
         ("takes over a dead owner's lock of session a after 0.1 s", "lock", "ok",
          {"path": "/x/a.jsonl.lock", "reclaimed": True, "waited_s": 0.1}),
-        ("does NOT get the lock of session a after 10.5 s: pid=101 holds it", "lock", "fail",
+        ("does NOT get the lock in 10.5 s; pid=101 has it", "lock", "fail",
          {"path": "a.jsonl.lock", "waited_s": 10.5, "owner": "pid=101"}),
         ("wants the lock of the session list (at most 10 s)", "lock", "invoke",
          {"path": "/x/sessions.json.lock", "timeout_s": 10.0}),
@@ -56,7 +56,7 @@ def test_an_operation_of_the_future_is_named() -> None:
         ("FAULT: asks the gateway to end (SIGTERM)", "nemesis", "info", {"action": "terminate", "target": "gateway"}),
         ("asks model p/m", "model.call", "invoke", {"provider": "p", "model": "m"}),
         ("asks model m", "model.call", "invoke", {"model": "m"}),
-        ("p/m counts as failed (timeout); no model is left", "model.decision", "info",
+        ("counts p/m as failed (timeout); none left", "model.decision", "info",
          {"decision": "candidate_failed", "candidate": "p/m", "reason": "timeout", "next": "none"}),
         ("the chain of models stops at p/m (limit)", "model.decision", "info",
          {"decision": "chain_stopped", "candidate": "p/m", "reason": "limit", "next": None}),
@@ -108,3 +108,20 @@ def test_long_session_ids_keep_both_ends() -> None:
     assert session_of("/s/" + "a" * 20 + "b" * 20 + ".jsonl") == "aaaaaaaaaaaaaaaa...bbbbbbbb"
     assert session_of("/s/gateway-fallback-703eda88-72b0-43b2-952d-4c3cfc97f98e.jsonl") == "gateway-fallback-703eda88"
     assert session_of(None) == ""
+
+
+UUID = "9e051a52-72b0-43b2-952d-4c3cfc97f98e"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ("plain", "plain"),
+        (f"locked: <state>/agents/main/sessions/{UUID}.jsonl.lock", "locked: 9e051a52.jsonl.lock"),
+        ("All failed: p/a: slow (timeout) | p/b: slow (timeout) | p/c: other | p/d: other",
+         "All failed: p/a: slow (timeout) | p/b: the same | p/c: other | p/d: the same"),
+        ("a | b", "a | b"),
+    ],
+)  # fmt: skip
+def test_a_condensed_error_says_everything_once(error: str, expected: str) -> None:
+    assert condensed(error) == expected

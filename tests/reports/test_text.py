@@ -27,8 +27,8 @@ def test_the_report_tells_the_incident_in_plain_words(four_runs: list[Any]) -> N
         "SCENARIO gateway_timeout   X VIOLATED",
         "+ HELD  takeover  (real, seed 1)",
         "The user got NO answer; the fallback found the session locked 3 times",
-        "client's deadline passed after 90000 ms",
-        "lock held by",
+        "gives up after 90000 ms; the gateway works on",
+        "        at held by  who     what happened",
         "the turn was executed twice",
     ):
         assert needed in report, needed
@@ -95,11 +95,11 @@ def test_the_report_goes_to_stdout_unless_told_otherwise(
     assert capsys.readouterr().out == text.render([make_run("takeover")])
 
 
-def test_the_first_fifteen_steps_are_shown_and_the_rest_is_counted(make_run: Callable[..., Any]) -> None:
+def test_a_dozen_steps_are_shown_and_the_rest_is_counted(make_run: Callable[..., Any]) -> None:
     report = text.render([make_run("reuse-session")])
 
     assert sum(" s gateway " in line or " s - " in line for line in report.splitlines()) == text.MAX_ROWS
-    assert "14 more steps: .lockjaw/runs/" in report
+    assert "15 more steps: .lockjaw/runs/" in report
 
 
 def test_a_policy_with_many_seeds_tells_one_story(make_run: Callable[..., Any]) -> None:
@@ -151,3 +151,20 @@ def test_a_long_replay_line_is_not_broken(make_run: Callable[..., Any]) -> None:
     command = f"lockjaw replay {'/deep' * 30}/run"
 
     assert text.render([make_run("reuse-session", replay=command)]).splitlines()[-1] == command
+
+
+def test_the_error_that_the_user_saw_is_printed_once(four_runs: list[Any]) -> None:
+    report = text.render(four_runs[:1])
+
+    assert report.count("FallbackSummaryError") == 1
+    assert report.count("session file locked") == 1
+    assert report.count(": the same") == 2
+    assert "/sessions/" not in report
+
+
+def test_two_holders_stand_below_each_other(four_runs: list[Any]) -> None:
+    lines = text.render(four_runs[1:2]).splitlines()
+    both = [n for n, line in enumerate(lines) if " gateway+ " in line]
+
+    assert both
+    assert all(lines[n + 1].strip().startswith("client") for n in both)

@@ -78,6 +78,29 @@ def test_an_exit_is_told_of_who_ended_and_not_of_who_noticed() -> None:
     assert row.actor == "gateway"
 
 
+def test_a_holder_that_takes_its_lock_again_is_worth_less_than_a_new_one() -> None:
+    story = Story()
+    for t, actor in ((0.0, "gateway"), (1.0, "gateway"), (2.0, "client")):
+        story.add(t, actor, "lock", "ok", path=LOCK)
+        story.add(t + 0.5, actor, "lock.release", "ok", path=LOCK)
+    first, _, again, _, other, _ = timeline(story.history())
+
+    assert again.weight < first.weight == other.weight
+    assert timeline(story.history(), [2])[2].weight > first.weight  # unless a checker points at it
+
+
+def test_ends_that_are_as_they_should_be_are_not_told() -> None:
+    story = Story()
+    story.add(0.0, "harness", "actor.exit", actor="gateway", role="gateway", code=0)
+    story.add(0.0, "harness", "actor.exit", actor="client", role="client", code=1)
+    story.add(1.0, "harness", "next_turn", "ok")
+    assert timeline(story.history()) == ()
+
+    story.add(2.0, "harness", "actor.exit", actor="gateway", role="gateway", code=-9)
+    story.add(3.0, "harness", "next_turn", "fail", error="locked")
+    assert [row.op for row in timeline(story.history())] == ["actor.exit", "next_turn"]
+
+
 @given(st.lists(st.tuples(st.sampled_from(["append", "lock", "turn"]), st.booleans()), max_size=40))
 def test_the_important_rows_keep_their_order_and_every_witness_they_can(kinds: list[tuple[str, bool]]) -> None:
     rows = [Row(float(n), "a", "t", "-", "plain", n, op, witness) for n, (op, witness) in enumerate(kinds)]

@@ -41,8 +41,19 @@ def process_state(pid: int) -> ProcessState:
 
 
 def this_process() -> ProcessIdentity:
-    """The calling process, read anew each time: a forked child is somebody else."""
+    """The calling process; read once in each: a forked child is somebody else."""
     pid = os.getpid()
+    if pid not in _known:
+        _known.clear()
+        _known[pid] = _identify(pid)
+    return _known[pid]
+
+
+_known: dict[int, ProcessIdentity] = {}
+os.register_at_fork(after_in_child=_known.clear)  # a child in a new pid namespace may have its parent's number
+
+
+def _identify(pid: int) -> ProcessIdentity:
     try:
         namespace: int | None = os.stat("/proc/self/ns/pid").st_ino
     except OSError:

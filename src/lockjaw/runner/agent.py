@@ -370,10 +370,17 @@ class TurnClient:
     # ------------------------------------------------------------------ effects: running the turn here
 
     async def _settled(self, session: Session) -> Session:
-        """The session with its id: the one that the gateway has given the key meanwhile, or a new one."""
+        """The session with its id: the one that the gateway has given the key meanwhile, or a new one.
+
+        A gateway that meets ``--session-id S`` for the first time gives the key an id of its own. Upstream's embedded
+        run then goes to S, which is another transcript; to go on with a turn is to go where it stands.
+        """
         store = self.runner.store(session.agent_id)
+        follows = not self._upstream and session.key in store.read()
         entry = await store.ensure(
-            session.key, session_id=session.session_id or None, sessions_dir=self.paths.sessions_dir(session.agent_id)
+            session.key,
+            session_id=None if follows else session.session_id or None,
+            sessions_dir=self.paths.sessions_dir(session.agent_id),
         )
         return replace(session, session_id=entry["sessionId"])
 
@@ -386,19 +393,23 @@ class TurnClient:
             if effect.session == "fork":
                 self._fork(session, target)
             self._conversation = session = Session(key, target, session.agent_id)
-        upstream = self.behaviour.policy in ("reuse-session", "fresh-session")
         plan = TurnPlan(
             turn_id=run_id,
-            run_id=(session.session_id if upstream else f"takeover-{run_id}"),
+            run_id=(session.session_id if self._upstream else f"takeover-{run_id}"),
             session_key=session.key, session_id=session.session_id, agent_id=session.agent_id,
             file=self._file(session),
             message=self.request.message, original=self.request.message, since_ms=started_ms,
             limit_s=self.settings.run_timeout_s(self.request.timeout_s),
             resume=effect.resume, deadline_passed=deadline_passed,
-            patience_s=None if upstream else self.request.patience_s,
+            patience_s=None if self._upstream else self.request.patience_s,
             held=self._held if effect.locked else None, embedded=True,
         )  # fmt: skip
         return await self.runner.run(plan, abort=asyncio.Event(), emit=lambda stream, data: None)
+
+    @property
+    def _upstream(self) -> bool:
+        """The fallback runs the turn anew, as the published versions do, instead of going on with it."""
+        return self.behaviour.policy in ("reuse-session", "fresh-session")
 
     def _fork(self, session: Session, target: str) -> None:
         source = self._file(session)

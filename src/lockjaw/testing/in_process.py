@@ -117,13 +117,16 @@ class _Exchange:
         assert isinstance(action, Open | Whole), action
         self._head = action
 
-    def response(self) -> Any:
+    def response(self) -> httpx.Response:
+        """Of the client library's own kind, which may be a fork of httpx."""
         head = self._head
         assert head is not None
+        status, body = (
+            (head.status, {"content": head.body}) if isinstance(head, Whole) else (200, {"stream": self._body()})
+        )
         headers = [*head.headers, ("x-request-id", self._id)]
-        if isinstance(head, Whole):
-            return self._family.Response(head.status, headers=headers, content=head.body, request=self._request)
-        return self._family.Response(200, headers=headers, stream=self._body(), request=self._request)
+        response: httpx.Response = self._family.Response(status, headers=headers, request=self._request, **body)
+        return response
 
     # ------------------------------------------------------------------ the streamed body
 

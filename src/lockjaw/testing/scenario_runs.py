@@ -110,7 +110,7 @@ class ScenarioRuns:
         """What a failed test shows: the timeline of every run that is not HELD. The last line repeats one of them."""
         bad = [run for run in self.runs if run.verdict is not Verdict.HELD]
         if bad:
-            return text.render(bad).rstrip("\n")
+            return text.render(bad, whole=False).rstrip("\n")
         return "\n".join(f"{_title(run)} HELD; to repeat it:\n{run.replay}" for run in self.runs)
 
     def _located(self, scenario: str | Path | Scenario) -> str | Path | Scenario:

@@ -13,10 +13,11 @@ from typing import TypeAlias
 
 from lockjaw.errors import LockStateError
 from lockjaw.locking import guard_record
-from lockjaw.locking.guard_record import GuardRecord, UnreadableGuard
+from lockjaw.locking.guard_record import OWNER_BASE, SECTION, GuardRecord, GuardState, UnreadableGuard
 from lockjaw.locking.identity import ProcessIdentity
 from lockjaw.locking.operations import (
     Contents,
+    Exists,
     FileStatus,
     Handle,
     ProcessState,
@@ -31,9 +32,7 @@ from lockjaw.locking.operations import (
 )
 from lockjaw.locking.owner_record import NOBODY, Judgement, OwnerRecord, fingerprint, judge, parse
 
-#: The guard's bytes: one for the section, one for each generation's owner. Far behind the record's text.
-SECTION = 0
-OWNER_BASE = 1 << 32
+__all__ = ["OWNER_BASE", "SECTION", "Busy", "Dead", "Finding", "Free", "GuardedRequest", "examine", "look"]
 
 #: How old a lock file that names nobody must be before it is taken: its creator may be about to write it.
 #: OpenClaw's later versions wait as long (#80686: 5 s robbed a frozen creator).
@@ -46,8 +45,10 @@ class GuardedRequest:
 
     Args:
         section_wait_s: how long a release, an append or a fence waits for the section.
+        overtake_s: how long a free lock waits for the first waiter before the next one takes it.
         owner: what the holder calls itself, for whoever wants to know whose turn is in the way.
         held_here: does this process hold that lock file by another algorithm?
+        look_closely: something that ``Exists`` does not see may have the lock's name.
     """
 
     lock_path: str
@@ -58,17 +59,20 @@ class GuardedRequest:
     section_wait_s: float = 2.0
     owner: str = ""
     held_here: Callable[[str], bool] = lambda path: False
+    look_closely: bool = False
+    overtake_s: float = 0.25
 
     @property
-    def fresh_path(self) -> str:
-        """Where a new lock file is written before it gets its name. Only used inside the section, so one name
-        does for all, and what a killed process leaves is removed by the next."""
-        return f"{self.guard_path}-new"
+    def body_path(self) -> str:
+        """The lock file by its other name; see ``guarded``."""
+        return f"{self.guard_path.removesuffix('.guard')}.body.guard"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Free:
     """No lock file, no owner."""
+
+    guard: GuardState
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class Dead:
     reason: str
     owner: str
     names_owner: bool
+    guard: GuardState
 
 
 @dataclass(frozen=True)
@@ -114,12 +119,16 @@ def examine(request: GuardedRequest, guard: Handle) -> Steps[Finding]:
         LockStateError: what lies at the lock path cannot be a lock, or the guard's record is damaged.
     """
     path = request.lock_path
-    record, _ = yield from read_guard(guard)
+    state = yield from read_state(guard)
+    record = state.record
+    owned = record.generation and (yield RangeTest(guard, OWNER_BASE + record.generation))
+    if not owned and not request.look_closely and not (yield Exists(path)):
+        return Free(state)
     contents = yield from _read_lock_file(path)
-    if record.generation and (yield RangeTest(guard, OWNER_BASE + record.generation)):
-        return (yield from _live_owner(path, guard, record, contents))
+    if owned:
+        return (yield from _live_owner(request, guard, record, contents))
     if contents is None:
-        return Free()
+        return Free(state)
     if isinstance(contents, FileStatus):
         return Busy(
             "unknown",
@@ -127,14 +136,14 @@ def examine(request: GuardedRequest, guard: Handle) -> Steps[Finding]:
             WaitForRelease(path, contents, math.inf),
         )
     if record.names(fingerprint(contents.data)):
-        return Dead(contents, "owner-byte-free", f"pid={record.pid}", names_owner=True)
+        return Dead(contents, "owner-byte-free", f"pid={record.pid}", names_owner=True, guard=state)
     owner = parse(contents.data)
     if owner.pid is None:
-        return _ownerless(path, contents)
-    state: ProcessState = yield ProcessStatus(owner.pid)
-    judgement = judge(owner, state, request.process, held_here=request.held_here(path))
+        return _ownerless(path, contents, state)
+    process: ProcessState = yield ProcessStatus(owner.pid)
+    judgement = judge(owner, process, request.process, held_here=request.held_here(path))
     if judgement.alive is False:
-        return Dead(contents, judgement.reason, owner.owner, names_owner=True)
+        return Dead(contents, judgement.reason, owner.owner, names_owner=True, guard=state)
     return (yield from _foreign_owner(path, contents, owner, judgement, record))
 
 
@@ -149,9 +158,15 @@ def look(path: str) -> Steps[FileStatus | None]:
 
 def read_guard(guard: Handle) -> Steps[tuple[GuardRecord, int]]:
     """The last grant, and where to write the next one."""
-    data: bytes = yield ReadAt(guard, guard_record.LENGTH)
+    state = yield from read_state(guard)
+    return state.record, state.slot
+
+
+def read_state(guard: Handle) -> Steps[GuardState]:
+    """All that a guard says. Raises LockStateError if it is damaged."""
+    data: bytes = yield ReadAt(guard, guard_record.STATE_LENGTH)
     try:
-        return guard_record.decode(data)
+        return guard_record.state(data)
     except UnreadableGuard as error:
         raise LockStateError(
             guard.path, data[:80], f"{error}; when no process uses this session any more, remove that file"
@@ -174,15 +189,22 @@ def _read_lock_file(path: str) -> Steps[Contents | FileStatus | None]:
     return contents
 
 
-def _live_owner(path: str, guard: Handle, record: GuardRecord, contents: Contents | FileStatus | None) -> Steps[Busy]:
+def _live_owner(
+    request: GuardedRequest, guard: Handle, record: GuardRecord, contents: Contents | FileStatus | None
+) -> Steps[Busy]:
+    path = request.lock_path
     now_ms: int = yield WallNow()
     seen = contents.status if isinstance(contents, Contents) else contents
     content = fingerprint(contents.data) if isinstance(contents, Contents) else ""
     has_file = bool(content) and content == record.fingerprint
+    limit = ""
+    if isinstance(contents, Contents) and (limit_ms := parse(contents.data).max_hold_ms):
+        limit = f", limit {_age(limit_ms)}"
     advice = (
-        f"Process {record.pid} is alive and has held the session for {_age(now_ms - record.granted_ms)} as "
+        f"Process {record.pid} is alive and has held the session for {_age(now_ms - record.granted_ms)}{limit} as "
         f"generation {record.generation} (a Lockjaw lock). "
     )
+    here = record.pid_namespace == request.process.pid_namespace
     if has_file:
         advice += "Wait for its run, abort it, or take the session over."
     else:
@@ -190,17 +212,25 @@ def _live_owner(path: str, guard: Handle, record: GuardRecord, contents: Content
     return Busy(
         f"pid={record.pid}",
         advice,
-        WaitForRelease(path, seen, math.inf, guard, OWNER_BASE + record.generation),
+        WaitForRelease(
+            path,
+            seen,
+            math.inf,
+            guard,
+            OWNER_BASE + record.generation,
+            record.pid if here else None,
+            record.starttime if here else None,
+        ),
         live=record.generation,
         fenceable=has_file,
         fingerprint=content,
     )
 
 
-def _ownerless(path: str, contents: Contents) -> Dead | Busy:
+def _ownerless(path: str, contents: Contents, state: GuardState) -> Dead | Busy:
     age_s = contents.status.age_s
     if age_s >= OWNERLESS_GRACE_S:
-        return Dead(contents, "missing-pid", NOBODY.owner, names_owner=False)
+        return Dead(contents, "missing-pid", NOBODY.owner, names_owner=False, guard=state)
     return Busy(
         NOBODY.owner,
         f"The lock file names no owner and was written {age_s:.1f} s ago: its owner may be about to write it. It is "

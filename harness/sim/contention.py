@@ -1,0 +1,213 @@
+"""Processes that want one session's lock, and nothing else: the smallest world in which a lock can be wrong.
+
+Each contender takes the lock, appends an entry inside the write section, thinks a little, appends another one, and
+gives the lock back, a few times over. It may begin with a lock file that a dead process left; a *taker* may fence whoever does not let go;
+a *robber* may remove the lock file by hand. The history is judged by the same checkers as any other.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lockjaw.errors import Fenced, LockStateError, SessionLocked
+from lockjaw.harness.checkers import ScenarioFacts, run_checks
+from lockjaw.harness.real.aftermath import record_lock, record_transcript, try_next_turn
+from lockjaw.harness.sim.disk import Disk
+from lockjaw.harness.sim.engine import enclosed
+from lockjaw.harness.sim.files import SimFiles
+from lockjaw.harness.sim.locks import SimHost, Waiters
+from lockjaw.harness.sim.tape import Choice, Choices
+from lockjaw.harness.sim.world import EPOCH_MS, Process, SimClock, SimRecorder, World
+from lockjaw.history import Record
+from lockjaw.locking import HeldLock, SessionLock
+from lockjaw.locking.owner_record import OwnerRecord, body
+from lockjaw.seeds import Seeds
+from lockjaw.sessions import Transcript
+from lockjaw.verdict import CheckResult
+
+FOLDER = "/sim/state/agents/main/sessions"
+SESSION = "11111111-1111-4111-8111-111111111111"
+PATH = f"{FOLDER}/{SESSION}.jsonl"
+CHECKS = ("one_writer", "no_lock_left", "transcript_whole", "recovered_within")
+LIMIT_S = 900.0
+
+
+@dataclass(frozen=True)
+class Contention:
+    """Durations in nominal seconds.
+
+    Args:
+        stale: a dead process's lock file lies there at the beginning.
+        taker_after_s: one more process fences the lock this long after it asked in vain; None: nobody does.
+        robbed_at_s: the lock file is removed by hand then; None: never.
+        recovered_within_s: bound for the checker of that name.
+    """
+
+    algorithm: str = "guarded"
+    contenders: int = 2
+    rounds: int = 2
+    think_s: float = 0.01
+    timeout_s: float = 120.0
+    stale: bool = False
+    taker_after_s: float | None = None
+    robbed_at_s: float | None = None
+    recovered_within_s: float = 400.0
+
+
+@dataclass(frozen=True)
+class Contended:
+    """What a run left."""
+
+    history: list[Record]
+    tape: list[Choice]
+    checks: list[CheckResult]
+    simulated_s: float
+
+    @property
+    def violated(self) -> tuple[str, ...]:
+        return tuple(check.name for check in self.checks if check.verdict == "VIOLATED")
+
+
+def run_contention(setup: Contention, *, seed: int, choices: Choices) -> Contended:
+    """Run once, and judge."""
+    world = World(choices)
+    arena = _Arena(world, setup, seed)
+    enclosed(world, arena.play)
+    choices.finish()
+    facts = ScenarioFacts(recovered_within_s=setup.recovered_within_s)
+    return Contended(world.history, choices.tape, run_checks(CHECKS, world.history, facts), world.now)
+
+
+class _Arena:
+    def __init__(self, world: World, setup: Contention, seed: int) -> None:
+        self.world, self.setup = world, setup
+        self.seeds = Seeds(seed).child("data")
+        self.waiters = Waiters()
+        self.disk = Disk(lambda: world.now)
+        self.disk.changed = self.waiters.changed
+        self.disk.make_folder(FOLDER)
+        self._open = 0
+
+    def process(self, name: str) -> Process:
+        process = self.world.start(name, "contender")
+        process.at_death.append(lambda: self.disk.close_all(process))
+        process.at_death.append(self.waiters.changed)
+        return process
+
+    def play(self) -> None:
+        world, setup = self.world, self.setup
+        harness = self.process("harness")
+        if setup.stale:
+            self._leave_stale_lock()
+        names = [f"contender {n + 1}" for n in range(setup.contenders)]
+        processes = [self._start(name, self._contend) for name in names]
+        if setup.taker_after_s is not None:
+            processes.append(self._start("taker", self._take))
+        if setup.robbed_at_s is not None:
+            world.at(setup.robbed_at_s, self._rob)
+        for process in processes:
+            SimRecorder(harness).record("actor.ready", role="contender", pid=process.pid, actor=process.name)
+        world.run(LIMIT_S, done=lambda: not any(process.alive for process in processes))
+        for process in processes:
+            world.reap(process)
+            SimRecorder(harness).record(
+                "actor.exit", role="contender", pid=process.pid, code=process.code, actor=process.name
+            )
+        self._aftermath(harness)
+
+    def _start(self, name: str, act: Callable[[Process], object]) -> Process:
+        process = self.process(name)
+        task = process.spawn(act(process), name)
+        task.add_done_callback(lambda task: self._ended(process, task))
+        return process
+
+    def _ended(self, process: Process, task: object) -> None:
+        error = None if task.cancelled() else task.exception()  # type: ignore[attr-defined]
+        if error is not None and not isinstance(error, SessionLocked | LockStateError | Fenced | OSError):
+            self.world.complain(process, {"message": "a contender failed", "exception": error})
+        if process.alive:
+            self.world.at(self.world.now, self.world.kill, process, 0)
+
+    # ------------------------------------------------------------------ who is there
+
+    async def _contend(self, process: Process) -> None:
+        host, files, clock = SimHost(process, self.disk, self.waiters), SimFiles(process, self.disk), SimClock(process)
+        ids = self.seeds.stream(process.name)
+        for number in range(self.setup.rounds):
+            owner = f"{process.name}/{number + 1}"
+            lock = SessionLock(
+                PATH, timeout=self.setup.timeout_s, algorithm=self.setup.algorithm, clock=clock,
+                recorder=SimRecorder(process), owner=owner, host=host,
+            )  # fmt: skip
+            async with lock as held:
+                transcript = Transcript.open(
+                    Path(PATH), session_id=SESSION, cwd=Path("/sim"), clock=clock, ids=ids, files=files,
+                    recorder=SimRecorder(process), section=held.section, generation=held.generation, run_id=owner,
+                )  # fmt: skip
+                transcript.append_custom("contention", {"owner": owner})
+                await clock.sleep(self.setup.think_s)
+                transcript.append_custom("contention", {"owner": owner})
+            await clock.sleep(self.setup.think_s)
+
+    async def _take(self, process: Process) -> None:
+        """Asks, waits in vain, fences, writes."""
+        host, files, clock = SimHost(process, self.disk, self.waiters), SimFiles(process, self.disk), SimClock(process)
+        lock = SessionLock(
+            PATH, timeout=self.setup.taker_after_s, algorithm=self.setup.algorithm, clock=clock,
+            recorder=SimRecorder(process), owner="taker", host=host,
+        )  # fmt: skip
+        await clock.sleep(self.setup.think_s / 2)
+        held: HeldLock
+        try:
+            held = await lock.acquire_async()
+        except SessionLocked:
+            held = await lock.fence_async()
+        try:
+            transcript = Transcript.open(
+                Path(PATH), session_id=SESSION, cwd=Path("/sim"), clock=clock, ids=self.seeds.stream("taker"),
+                files=files, recorder=SimRecorder(process), section=held.section, generation=held.generation,
+                run_id="taker",
+            )  # fmt: skip
+            for _ in range(2):
+                transcript.append_custom("contention", {"owner": "taker"})
+                await clock.sleep(30.0)
+        finally:
+            await lock.release_async()
+
+    def _rob(self) -> None:
+        if f"{PATH}.lock" in self.disk.names:
+            self.disk.unlink(f"{PATH}.lock")
+
+    def _leave_stale_lock(self) -> None:
+        record = OwnerRecord(pid=77, created_at_ms=EPOCH_MS - 60_000, starttime=5)
+        file = self.disk.open(f"{PATH}.lock", os.O_WRONLY | os.O_CREAT, None)
+        self.disk.write(file, body(record), 0)
+        self.disk.close(file.fd)
+
+    def _aftermath(self, harness: Process) -> None:
+        host, files, clock = SimHost(harness, self.disk, self.waiters), SimFiles(harness, self.disk), SimClock(harness)
+        recorder = SimRecorder(harness)
+        for lock in self.disk.listing(FOLDER, ".lock"):
+            record_lock(Path(lock), recorder, clock=clock, host=host)
+        if PATH in self.disk.names:
+            ids = self.seeds.stream("harness")
+
+            def mend(path: Path, held: HeldLock) -> None:
+                Transcript.open(
+                    path, session_id=SESSION, cwd=Path("/sim"), clock=clock, ids=ids, section=held.section, files=files
+                )
+
+            task = harness.spawn(
+                try_next_turn(Path(PATH), self.setup.algorithm, clock, recorder, host=host, use=mend), "next turn"
+            )
+            self.world.run(self.world.now + 600.0, done=task.done)
+            record_transcript(Path(PATH), recorder, files=files)
+        recorder.record("run.end", reason="done")
+
+
+def violated_by(setup: Contention, *, seed: int, choices: Choices) -> Sequence[str]:
+    """The laws that one run breaks."""
+    return run_contention(setup, seed=seed, choices=choices).violated

@@ -1,0 +1,117 @@
+"""Where two runs part: the first step of each actor that the other run did not take. Pure.
+
+Which of a record's values count is the harness's business (its causal skeleton); it is passed in, because reports
+and harness do not know each other. Times never count, nor how the steps of different actors interleave: real
+processes would differ in that every time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from lockjaw.history import Record
+from lockjaw.reports.sentences import sentence
+
+Skeleton = Callable[[Sequence[Record]], Sequence[Record]]
+
+#: They differ between runs that one compares on purpose (old lock algorithms count no generations), and do not say
+#: what happened.
+_GIVEN = ("policy", "seed", "engine", "scenario", "scale", "generation")
+_LEFT_OUT = frozenset({"run.start", "actor.ready", "lane.wait"})
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Where one actor's steps part. ``left`` and ``right``: positions in the two histories, None: no more steps there.
+
+    ``at_s``: nominal seconds from the client's start, the earlier of the two.
+    """
+
+    actor: str
+    left: int | None
+    right: int | None
+    at_s: float
+    says: str
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a page marks in one run. ``first``: no other actor parts earlier. ``against``: the other run's name."""
+
+    at: int
+    says: str
+    first: bool
+    against: str
+
+
+def divergences(left: Sequence[Record], right: Sequence[Record], skeleton: Skeleton) -> tuple[Divergence, ...]:
+    """One entry per actor whose steps differ, the earliest first; empty: both runs did the same."""
+    ours, theirs = _steps(left, skeleton), _steps(right, skeleton)
+    found = []
+    for actor in dict.fromkeys([*ours, *theirs]):
+        mine, other = ours.get(actor, []), theirs.get(actor, [])
+        same = next(
+            (n for n, (a, b) in enumerate(zip(mine, other, strict=False)) if a[1] != b[1]), min(len(mine), len(other))
+        )
+        a = mine[same][0] if same < len(mine) else None
+        b = other[same][0] if same < len(other) else None
+        if a is None and b is None:
+            continue
+        moments = [_since(h, at) for h, at in ((left, a), (right, b)) if at is not None]
+        found.append(Divergence(actor, a, b, min(moments), f"{actor}: {_told(left, a)}; there: {_told(right, b)}"))
+    return tuple(sorted(found, key=lambda d: d.at_s))
+
+
+def marks(
+    left: Sequence[Record], right: Sequence[Record], found: Sequence[Divergence], names: tuple[str, str]
+) -> tuple[tuple[Mark, ...], tuple[Mark, ...]]:
+    """What to mark in each of the two runs, which are called ``names``."""
+    ours, theirs = [], []
+    for n, d in enumerate(found):
+        if d.left is not None:
+            ours.append(Mark(d.left, d.says, n == 0, names[1]))
+        if d.right is not None:
+            says = f"{d.actor}: {_told(right, d.right)}; there: {_told(left, d.left)}"
+            theirs.append(Mark(d.right, says, n == 0, names[0]))
+    return tuple(ours), tuple(theirs)
+
+
+def lines(names: tuple[str, str], found: Sequence[Divergence]) -> list[str]:
+    """The differences as text, for a terminal."""
+    if not found:
+        return [f"{names[0]} and {names[1]}: the same steps, actor by actor"]
+    return [f"{names[0]} and {names[1]} part:"] + [f"  {d.at_s:8.1f} s  {d.says}" for d in found]
+
+
+def _steps(history: Sequence[Record], skeleton: Skeleton) -> dict[str, list[tuple[int, bytes]]]:
+    """Actor -> (position, what happened) of each step that counts."""
+    steps: dict[str, list[tuple[int, bytes]]] = {}
+    for at, record in enumerate(history):
+        for bare in skeleton([record]):
+            if bare.op in _LEFT_OUT or _bookkeeping(record):
+                continue
+            # An exit is noted by the harness, and the order in which different processes end means nothing.
+            actor = str(record.data.get("actor") or record.actor) if record.op == "actor.exit" else record.actor
+            data: dict[str, Any] = {k: v for k, v in bare.data.items() if k not in _GIVEN}
+            steps.setdefault(actor, []).append((at, msgspec.json.encode((bare.op, bare.phase, data), order="sorted")))
+    return steps
+
+
+def _bookkeeping(record: Record) -> bool:
+    """Transcript entries that are no message, and a moment's lock on the session list."""
+    if record.op == "append":
+        return not record.data.get("role")
+    return str(record.data.get("path") or "").removesuffix(".lock").endswith("sessions.json")
+
+
+def _told(history: Sequence[Record], at: int | None) -> str:
+    return "nothing more" if at is None else f"'{sentence(history[at])}' at {_since(history, at):.1f} s"
+
+
+def _since(history: Sequence[Record], at: int) -> float:
+    begun = next((r.t for r in history if r.op.startswith("client.")), history[0].t)
+    return history[at].t - begun

@@ -1,0 +1,159 @@
+"""The report as one HTML file: no request leaves it, and nothing in a run can become markup or script.
+
+Three layers keep it that way: Jinja2 escapes every value, the data block is JSON without ``<``, and the page's
+Content-Security-Policy allows the one script whose hash it names. Pure: runs in, text out; the caller writes files.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from lockjaw import __version__
+from lockjaw.reports.compare import Divergence, Mark, Skeleton, divergences, marks
+from lockjaw.reports.html_data import RunPicture, page_json
+from lockjaw.reports.html_strings import folder_shortener, visible
+from lockjaw.reports.sentences import condensed
+from lockjaw.reports.swimlane import swimlane
+from lockjaw.reports.view import MARKS, RunLike, RunView, ScenarioView, important, run_view, view
+from lockjaw.verdict import Verdict, combine
+
+MAX_ROWS = 150  # steps in the table below the picture: what fits on three printed pages
+#: Swimlanes on one page. Four are the policies; a fifth would leave none of them high enough to read.
+MAX_PICTURES = 4
+_SIGNS = {Verdict.HELD: "✓", Verdict.VIOLATED: "✗", Verdict.UNKNOWN: "?"}
+
+
+def render_run(run: RunLike) -> str:
+    """The page of one run."""
+    picture = RunPicture(run_view(run), swimlane(run.history))
+    return _page([picture], title=f"{picture.view.scenario}: {picture.view.title}", scenarios=(), links={})
+
+
+def render_compare(runs: Sequence[RunLike], skeleton: Skeleton, links: Mapping[str, str] | None = None) -> str:
+    """Runs under each other on one time axis, each compared with the first; with the table policy x check.
+
+    Args:
+        runs: the first is the one that the others are compared with. Of more than MAX_PICTURES runs, those that
+            violate a law are drawn first, one per policy; the table holds all of them.
+        skeleton: which steps count as the same (``lockjaw.harness.skeleton.skeleton``).
+        links: run_dir of a run's document -> address of its own page, relative to this one.
+    """
+    drawn = _drawn(runs)
+    views = [run_view(run) for run in drawn]
+    called = _names(views)
+    compared: list[tuple[int, RunView, tuple[Divergence, ...]]] = []
+    found: list[tuple[Mark, ...]] = [()]
+    for number, run in enumerate(drawn[1:], start=1):
+        apart = divergences(drawn[0].history, run.history, skeleton)
+        base, other = marks(drawn[0].history, run.history, apart, (called[0], called[number]))
+        # With several runs the first one's marks would lie on top of each other: it shows those of one comparison.
+        found[0] = found[0] or base
+        found.append(other)
+        compared.append((number, views[number], apart))
+    pictures = [
+        RunPicture(told, swimlane(run.history), marked)
+        for run, told, marked in zip(drawn, views, found, strict=True)
+    ]  # fmt: skip
+    scenarios = view(runs)
+    title = f"{', '.join(s.name for s in scenarios)}: {len(runs)} runs compared"
+    return _page(pictures, title=title, scenarios=scenarios, links=links or {}, compared=compared, total=len(runs))
+
+
+def render_matrix(runs: Sequence[RunLike], links: Mapping[str, str] | None = None) -> str:
+    """The catalogue at a glance: scenarios x policies, each cell a link to its run."""
+    scenarios = view(runs)
+    policies = tuple(dict.fromkeys(policy for scenario in scenarios for policy in scenario.policies))
+    verdict = combine(scenario.verdict for scenario in scenarios)
+    return _render(
+        "matrix.html",
+        title=f"{len(scenarios)} scenarios, {len(runs)} runs: {verdict}",
+        verdict=verdict, scenarios=scenarios, policies=policies, links=links or {},
+    )  # fmt: skip
+
+
+def names(runs: Sequence[RunLike]) -> list[str]:
+    """The shortest words that tell the runs apart."""
+    return _names([run_view(run) for run in runs])
+
+
+def _names(views: Sequence[RunView]) -> list[str]:
+    ways: list[list[str]] = [
+        [v.policy for v in views],
+        [v.engine for v in views],
+        [f"seed {v.seed}" for v in views],
+        [f"{v.scenario}, {v.title}" for v in views],
+    ]
+    fallback = [f"run {n + 1}" for n in range(len(views))]
+    return next((names for names in ways if len(set(names)) == len(names)), fallback)
+
+
+def _drawn(runs: Sequence[RunLike]) -> list[RunLike]:
+    if len(runs) <= MAX_PICTURES:
+        return list(runs)
+    order = {Verdict.VIOLATED: 0, Verdict.UNKNOWN: 1, Verdict.HELD: 2}
+    first: dict[tuple[str, str], RunLike] = {}
+    for run in sorted(runs, key=lambda r: order[Verdict(r.document()["verdict"])]):
+        document = run.document()
+        first.setdefault((document["scenario"], document["policy"]), run)
+    chosen = [*first.values(), *runs]
+    kept = list({id(run): run for run in chosen}.values())[:MAX_PICTURES]
+    return [run for run in runs if any(run is other for other in kept)]
+
+
+def _page(
+    pictures: Sequence[RunPicture],
+    *,
+    title: str,
+    scenarios: Sequence[ScenarioView],
+    links: Mapping[str, str],
+    compared: Sequence[tuple[int, RunView, Sequence[Divergence]]] = (),
+    total: int = 1,
+) -> str:
+    verdict = combine(picture.view.verdict for picture in pictures)
+    return _render(
+        "report.html", title=title, verdict=verdict, pictures=pictures, scenarios=scenarios, links=links,
+        compared=compared,
+        left_out=total - len(pictures), condensed=condensed, data=Markup(page_json(pictures)),  # noqa: S704  to_script_json has no "<"
+        rows=[important(picture.view.rows, MAX_ROWS) for picture in pictures],
+    )  # fmt: skip
+
+
+# --------------------------------------------------------------------------- templates
+
+
+def _frame() -> dict[str, Any]:
+    """What every page has: style, script with its hash, words."""
+    script = _source("swimlane.js")
+    assert "</" not in script, "the script would end its own element"
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return {
+        "version": __version__, "script": Markup(script), "script_hash": digest, "style": Markup(_source("page.css")),  # noqa: S704  our own files
+        "words": {verdict: word for verdict, (_, word) in MARKS.items()}, "signs": _SIGNS, "Verdict": Verdict,
+    }  # fmt: skip
+
+
+def _source(name: str) -> str:
+    return (resources.files("lockjaw.reports") / "templates" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    # Not PackageLoader: it cannot find a package whose folder is mapped by an editable install.
+    environment = Environment(
+        loader=FunctionLoader(_source), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, finalize=lambda value: visible(value) if type(value) is str else value,
+    )  # fmt: skip
+    environment.globals["short"] = lambda text, run_dir: folder_shortener(run_dir)(text)
+    return environment
+
+
+def _render(template: str, **values: Any) -> str:
+    return _environment().get_template(template).render(values, **_frame())

@@ -1,0 +1,291 @@
+"""The swimlane of one run: lanes, bars, lock holds, messages, faults. Pure: history -> ``Swimlane``.
+
+Both pictures of a run, the HTML page and the trace for Perfetto, are laid out from this. Everything refers to
+records by their position in the history, so nothing here is a number that the history does not hold. What belongs
+together is paired in ``swimlane_pairs.py``; who held which lock is worked out in ``swimlane_locks.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from lockjaw.history import Record
+from lockjaw.reports.sentences import sentence
+from lockjaw.reports.swimlane_locks import Hold, Ownership, lock_path, lock_story, locks_of, ownership
+from lockjaw.reports.swimlane_pairs import Arrow, Span, arrows, spans
+from lockjaw.reports.view import AT_ONCE_S
+
+BarKind = Literal["call", "turn", "wait", "model", "tool", "provider", "paused", "other"]
+#: Rows of bars in one lane. A fallback needs three (call, turn, wait or model); a lane of hundreds of requests at
+#: once would push the other lanes off the screen, so later ones share the last row and the picture says "overlap".
+MAX_ROWS = 6
+#: Lanes of their own. With more the lanes no longer fit on two screens; the rest share the last lane, names kept.
+MAX_LANES = 40
+OTHERS = "others"
+#: Roles in the order of the call chain, so that a message goes down and its answer comes back up.
+_ORDER = {"client": 0, "gateway": 1, "models": 2, "model": 2}
+_KINDS: dict[str, BarKind] = {
+    "client.call": "call", "turn": "turn", "lock": "wait", "model.call": "model", "tool": "tool",
+    "provider.request": "provider", "nemesis": "paused",
+}  # fmt: skip
+
+
+#: Setting up and clearing up.
+_AROUND = frozenset({
+    "actor.ready", "actor.exit", "run.start", "run.end", "ledger", "leftover", "next_turn", "transcript.final",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One actor. ``rows``: rows of bars that it needs, >= 1. ``pid``: None if the history does not say."""
+
+    actor: str
+    pid: object = None
+    rows: int = 1
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Something that takes time. ``end`` is None when it never ended; ``labels`` from the longest to the shortest."""
+
+    kind: BarKind
+    lane: int
+    start: int
+    end: int | None
+    labels: tuple[str, ...]
+    failed: bool = False
+    row: int = 0
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A moment that a reader looks for. ``level``: 3 and 2 are always marked, labels of higher ones go first."""
+
+    at: int
+    text: str
+    level: int
+
+
+@dataclass(frozen=True)
+class Fault:
+    """The nemesis acts on a lane. ``heals``: it takes a fault back (wakes, restarts)."""
+
+    at: int
+    lane: int
+    text: str
+    heals: bool
+
+
+@dataclass(frozen=True)
+class Swimlane:
+    """Everything that is drawn of one run. Positions index ``history``; ``begun`` is the client's start in s."""
+
+    history: tuple[Record, ...]
+    begun: float
+    lanes: tuple[Lane, ...]
+    lane_of: tuple[int, ...]
+    locks: tuple[str, ...]
+    holds: tuple[Hold, ...]
+    bars: tuple[Bar, ...]
+    arrows: tuple[Arrow, ...]
+    flags: tuple[Flag, ...]
+    faults: tuple[Fault, ...]
+    story: str
+    span: tuple[int, int]
+
+
+def swimlane(history: Sequence[Record]) -> Swimlane:
+    """Lay out a history. It is read in the order of time, whatever order it comes in."""
+    ordered = tuple(sorted(history, key=lambda r: r.t))
+    begun = next((r.t for r in ordered if r.op.startswith("client.")), ordered[0].t if ordered else 0.0)
+    pids = {_where(r): r.data["pid"] for r in ordered if r.op == "actor.ready" and "pid" in r.data}
+    actors = _actors(ordered)
+    number = {actor: min(n, MAX_LANES - 1) for n, actor in enumerate(actors)}
+    owned = ownership(ordered)
+    bars = _pack([bar for span in spans(ordered) if (bar := _bar(span, ordered, owned, number)) is not None], ordered)
+    names = actors if len(actors) <= MAX_LANES else [*actors[: MAX_LANES - 1], OTHERS]
+    rows = [max((bar.row + 1 for bar in bars if bar.lane == n), default=1) for n in range(len(names))]
+    return Swimlane(
+        history=ordered,
+        begun=begun,
+        lanes=tuple(Lane(actor, pids.get(actor), n) for actor, n in zip(names, rows, strict=True)),
+        lane_of=tuple(number[_where(record)] for record in ordered),
+        locks=locks_of(ordered),
+        holds=owned.holds,
+        bars=tuple(bars),
+        arrows=arrows(ordered),
+        flags=tuple(flag for at, record in enumerate(ordered) if (flag := _flag(at, record, owned)) is not None),
+        faults=tuple(fault for at, r in enumerate(ordered) if (fault := _fault(at, r, number)) is not None),
+        story=lock_story(ordered, owned, begun, pids),
+        span=_story_span(ordered),
+    )  # fmt: skip
+
+
+def _where(record: Record) -> str:
+    """The lane of a record: what the harness notes about an actor's process stands in that actor's lane."""
+    if record.op in ("actor.ready", "actor.exit"):
+        return str(record.data.get("actor") or record.actor)
+    return record.actor
+
+
+def _actors(history: Sequence[Record]) -> list[str]:
+    """Client, gateway, models, then the others as they appear, the harness last."""
+    seen = dict.fromkeys(_where(record) for record in history)
+    seen |= dict.fromkeys(str(r.data["target"]) for r in history if r.op == "nemesis" and r.data.get("target"))
+    roles = {_where(r): str(r.data.get("role") or "") for r in history if r.op == "actor.ready"}
+    place = {actor: n for n, actor in enumerate(seen)}
+
+    def rank(actor: str) -> tuple[int, int]:
+        known = _ORDER.get(roles.get(actor, ""), _ORDER.get(actor, 3))
+        return (9 if actor == "harness" else known, place[actor])
+
+    return sorted(seen, key=rank)
+
+
+def _story_span(history: Sequence[Record]) -> tuple[int, int]:
+    """What a reader wants to see first: from the client's start to the last step that was not clearing up."""
+    told = [at for at, record in enumerate(history) if record.op not in _AROUND]
+    if not told:
+        return (0, max(len(history) - 1, 0))
+    first = next((at for at in told if history[at].op.startswith("client.")), told[0])
+    return (min(first, told[0]) if history[told[0]].op == "nemesis" else first, told[-1])
+
+
+# --------------------------------------------------------------------------- bars
+
+
+def _bar(span: Span, history: Sequence[Record], owned: Ownership, lanes: dict[str, int]) -> Bar | None:
+    """None for what takes no time that a person would call waiting."""
+    begin = history[span.start]
+    end = None if span.end is None else history[span.end]
+    lasted = None if end is None else end.t - begin.t
+    kind = _KINDS.get(begin.op, "other")
+    failed = span.cut or (end is not None and end.phase == "fail")
+    if kind in ("wait", "other") and lasted is not None and lasted < AT_ONCE_S and not failed:
+        return None
+    actor = str(begin.data.get("target")) if begin.op == "nemesis" else _where(begin)
+    labels = _labels(kind, begin, span, owned)
+    return Bar(kind, lanes[actor], span.start, span.end, labels, failed)
+
+
+def _labels(kind: BarKind, begin: Record, span: Span, owned: Ownership) -> tuple[str, ...]:
+    data = begin.data
+    model = str(data.get("model") or "model")
+    match kind:
+        case "wait":
+            if lock_path(begin) is None:
+                return ("waits for the session list", "waits")
+            before = owned.before.get(span.start if span.end is None else span.end) or owned.before[span.start]
+            by = _others(before, begin.actor)
+            if not by:
+                return ("waits for lock", "waits")
+            return (f"waits for lock (held by {by})", f"waits: {by} has it", f"held by {by}", by)
+        case "turn":
+            return ("continues the turn", "turn") if data.get("resumed") else ("runs the turn", "turn")
+        case "call":
+            method = str(data.get("method") or "agent")
+            return (f"waits for the gateway's answer ({method})", f"calls the gateway: {method}", "call")
+        case "model":
+            return (f"waits for model {model}", f"model {model}", model)
+        case "provider":
+            return (f"answers the request for {model}", f"answers {model}", model)
+        case "tool":
+            return (f"runs tool {data.get('name') or '?'}", str(data.get("name") or "tool"))
+        case "paused":
+            return ("frozen by a fault", "frozen")
+        case _:
+            return (sentence(begin), begin.op)
+
+
+def _others(owners: Sequence[Hold], actor: str) -> str:
+    """``gateway``, ``gateway (dead)``: the owners that are in the way of ``actor``."""
+    return "+".join(dict.fromkeys(h.owner + (" (dead)" if h.dead else "") for h in owners if h.owner != actor))
+
+
+def _pack(bars: Sequence[Bar], history: Sequence[Record]) -> list[Bar]:
+    """Give each bar a row of its lane that is free when it begins, the topmost one; beyond MAX_ROWS the last."""
+    free: dict[int, list[float]] = {}
+    packed = []
+    for bar in sorted(bars, key=lambda b: (b.start, -(b.end or len(history)))):
+        rows = free.setdefault(bar.lane, [])
+        begin = history[bar.start].t
+        until = float("inf") if bar.end is None else history[bar.end].t
+        row = next((n for n, end in enumerate(rows) if end <= begin), None)
+        if row is None and len(rows) < MAX_ROWS:
+            rows.append(until)
+            row = len(rows) - 1
+        elif row is None:
+            row = MAX_ROWS - 1
+            rows[row] = max(rows[row], until)
+        else:
+            rows[row] = until
+        packed.append(replace(bar, row=row))
+    return packed
+
+
+# --------------------------------------------------------------------------- moments
+
+
+_STEPS = {
+    "ask": "asks about the run", "stop": "stops the run", "wait": "waits for the lock",
+    "continue": "continues the turn",
+    "reclaim": "reclaims the dead owner's lock", "fence": "fences the holder", "fork": "forks the session",
+    "rerun": "FALLBACK: reruns the turn itself", "give_up": "gives up",
+}  # fmt: skip
+
+
+def _flag(at: int, record: Record, owned: Ownership) -> Flag | None:
+    data, op, phase = record.data, record.op, record.phase
+    match op:
+        case "client.result":
+            source = "from the fallback" if data.get("transport") == "embedded" else "from the gateway"
+            says = f"ANSWER {source}" if data.get("answered") else f"NO ANSWER (exit {data.get('exit_code')})"
+            return Flag(at, says, 3)
+        case "client.call" if phase == "fail":
+            timeout = data.get("kind") == "timeout"
+            return Flag(at, f"timeout after {data.get('timeout_ms')} ms" if timeout else "connection lost", 2)
+        case "lock" if phase == "fail":
+            by = _others(owned.before.get(at, ()), record.actor)
+            return Flag(at, f"held by {by}" if by else "NO LOCK", 3)
+        case "lock" if phase == "ok":
+            return Flag(at, "takes over the lock" if data.get("reclaimed") else "gets the lock", 1)
+        case "fallback":
+            return Flag(at, _STEPS.get(str(data.get("step")), str(data.get("step"))), 2)
+        case "lock.fence":
+            return Flag(at, "cannot fence" if phase == "fail" else f"fence: generation {data.get('generation')}", 2)
+        case "append.refused":
+            return Flag(at, "write refused", 2)
+        case "lock.lost":
+            return Flag(at, "lost its lock", 2)
+        case "gateway.abort":
+            return Flag(at, "run stopped", 2)
+        case "gateway.accepted":
+            return Flag(at, "accepts the run", 1)
+        case "gateway.final":
+            return Flag(at, f"final: {data.get('status')}", 1)
+        case "turn" if phase == "fail":
+            return Flag(at, "turn failed", 1)
+        case "model.decision" if data.get("decision") in ("candidate_failed", "skip_candidate"):
+            name = str(data.get("candidate")).rpartition("/")[2]
+            return Flag(at, f"{name} counted as failed", 1)
+        case "tool" if phase == "invoke":
+            return Flag(at, f"tool {data.get('name')}", 1)
+        case "leftover":
+            return Flag(at, f"{data.get('kind')} left behind", 2)
+        case "next_turn" if phase == "fail":
+            return Flag(at, "next turn fails", 2)
+        case "actor.exit" if data.get("code") not in (0, None):
+            return Flag(at, f"exit {data.get('code')}", 1)
+    return None
+
+
+def _fault(at: int, record: Record, lanes: dict[str, int]) -> Fault | None:
+    if record.op != "nemesis" or record.phase == "invoke":
+        return None
+    action = str(record.data.get("action"))
+    target = str(record.data.get("target") or record.actor)
+    words = {"kill": "killed", "pause": "frozen", "terminate": "told to end", "resume": "woken", "restart": "restarted"}
+    return Fault(at, lanes[target], words.get(action, action), action in ("resume", "restart"))

@@ -1,0 +1,117 @@
+"""What belongs together in a history: beginnings with their ends, messages with their arrival. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lockjaw.history import Record
+from lockjaw.reports.swimlane_locks import died
+
+#: op -> the keys of ``data`` that tell two operations of one actor apart.
+_IDENTITY: dict[str, tuple[str, ...]] = {
+    "client.call": ("method", "run_id"),
+    "lane.wait": ("run_id", "lane"),
+    "lock": ("path",),
+    "turn": ("turn_id",),
+    "model.call": ("call_id",),
+    "tool": ("tool_call_id",),
+    "provider.request": ("request_id",),
+    "next_turn": ("path",),
+}
+
+
+@dataclass(frozen=True)
+class Span:
+    """One operation from position ``start`` to ``end``; None: it never ended. ``cut``: its actor died in it."""
+
+    start: int
+    end: int | None
+    cut: bool = False
+
+
+@dataclass(frozen=True)
+class Arrow:
+    """A message: sent at position ``start``, seen at position ``end``."""
+
+    start: int
+    end: int
+    label: str
+
+
+def spans(history: Sequence[Record]) -> tuple[Span, ...]:
+    """Pair each ``invoke`` with what ended it, in the order in which they began. A pause lasts until its resume."""
+    current: dict[tuple[object, ...], int] = {}
+    found: list[Span] = []
+    for at, record in enumerate(history):
+        if record.op == "nemesis" and record.phase != "invoke":
+            target = record.data.get("target")
+            if record.data.get("action") == "pause":
+                current.setdefault(("paused", target), at)
+            elif (begun := current.pop(("paused", target), None)) is not None:
+                found.append(Span(begun, at))
+        elif record.op in _IDENTITY:
+            who = (record.actor, record.op, *(repr(record.data.get(key)) for key in _IDENTITY[record.op]))
+            if (begun := current.pop(who, None)) is not None:
+                found.append(Span(begun, None if record.phase == "invoke" else at))
+            if record.phase == "invoke":
+                current[who] = at
+        dead = died(record)
+        if dead is not None:
+            found += [Span(current.pop(who), at, cut=True) for who in list(current) if who[0] == dead]
+    found += [Span(begun, None) for begun in current.values()]
+    return tuple(sorted(found, key=lambda span: (span.start, span.end or len(history))))
+
+
+def arrows(history: Sequence[Record]) -> tuple[Arrow, ...]:
+    """Messages between actors that the history shows at both ends, in the order of their sending.
+
+    Client and gateway share the run id. A provider request carries no id of its caller: it belongs to the oldest
+    call of that model that no request has been matched with. That is a guess when two calls of one model are on
+    their way at once, and a wrong guess only crosses two arrows.
+    """
+    found: list[Arrow] = []
+    asked: dict[str, int] = {}  # run id -> the client's call
+    answered: dict[str, int] = {}  # run id -> the gateway's final answer
+    stopping: int | None = None
+    calls: dict[str, list[int]] = {}  # model -> calls that no request has been matched with
+    caller: dict[tuple[str, str], int] = {}  # (actor, request id) -> the call
+    result: dict[int, int] = {}  # call -> position where the provider was done with it
+    open_calls: dict[tuple[str, str], int] = {}  # (actor, call id) -> the call
+    for at, record in enumerate(history):
+        data = record.data
+        run_id = str(data.get("run_id"))
+        match record.op, record.phase:
+            case "client.call", "invoke":
+                asked[run_id] = at
+            case "client.call", "ok" if run_id in answered:
+                found.append(Arrow(answered.pop(run_id), at, "answer"))
+            case "gateway.accepted", _ if run_id in asked:
+                found.append(Arrow(asked[run_id], at, "run the turn"))
+            case "gateway.final", _:
+                answered[run_id] = at
+            case "fallback", _ if data.get("step") == "stop":
+                stopping = at
+            case "gateway.abort", _ if stopping is not None:
+                found.append(Arrow(stopping, at, "stop"))
+                stopping = None
+            case "model.call", "invoke":
+                calls.setdefault(str(data.get("model")), []).append(at)
+                open_calls[record.actor, str(data.get("call_id"))] = at
+            case "model.call", _:
+                call = open_calls.pop((record.actor, str(data.get("call_id"))), None)
+                if call is not None and call in result:
+                    found.append(Arrow(result.pop(call), at, "reply"))
+            case "provider.request", "invoke":
+                waiting = calls.get(str(data.get("model")))
+                if waiting:
+                    call = waiting.pop(0)
+                    found.append(Arrow(call, at, str(data.get("model"))))
+                    caller[record.actor, str(data.get("request_id"))] = call
+            case "provider.request", "ok":
+                call = caller.pop((record.actor, str(data.get("request_id"))), None)
+                if call is not None:
+                    result[call] = at
+            case _:
+                pass
+    return tuple(sorted(found, key=lambda arrow: (arrow.start, arrow.end)))

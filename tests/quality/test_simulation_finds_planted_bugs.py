@@ -1,0 +1,186 @@
+"""The simulation finds the bugs that this family of failures is made of, and says each in at most six steps.
+
+Each bug is a mutation of the runtime, switched on for as long as the search lasts. A search draws one seed after the
+other until the law is broken, then shrinks. ``LOCKJAW_TRIALS=20 pytest -s`` prints how many seeds it took, as the
+documentation shows it.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from lockjaw.errors import RunAborted
+from lockjaw.harness import load_scenario
+from lockjaw.harness.run import judge
+from lockjaw.harness.shrink import in_words, shrink
+from lockjaw.harness.sim.contention import Contention, violated_by
+from lockjaw.harness.sim.engine import run_sim
+from lockjaw.harness.sim.tape import EVERYDAY, ROUGH, Chances, Choices, RandomChoices, SparseChoices
+from lockjaw.locking import catalog, session_lock
+from lockjaw.locking.algorithms import coarse, guarded
+from lockjaw.runner import agent
+from lockjaw.runner.embedded import EmbeddedRunner
+from lockjaw.runner.policy import POLICY_FUNCTIONS, reuse_session
+from lockjaw.seeds import Seeds
+
+TRIALS = int(os.environ.get("LOCKJAW_TRIALS", "1"))
+MOST_SEEDS = 3000
+MOST_STEPS = 6
+
+World = Callable[[int, Choices], Sequence[str]]
+
+
+def turn(scenario: str, settle_s: float = 0.0) -> World:
+    """A whole turn under takeover; the gateway may go on for ``settle_s`` after the client has its answer."""
+    loaded = msgspec.structs.replace(load_scenario(scenario), settle_s=settle_s)
+
+    def run(seed: int, choices: Choices) -> Sequence[str]:
+        lived = run_sim(loaded, policy="takeover", seed=seed, choices=choices)
+        judged = judge(
+            loaded, lived.history, policy="takeover", engine="sim", seed=seed, nominal_s=0.0, wall_s=0.0,
+            run_dir=Path(), exact_hash="-",
+        )  # fmt: skip
+        return [check.name for check in judged.checks if check.verdict == "VIOLATED"]
+
+    return run
+
+
+def contention(setup: Contention) -> World:
+    return lambda seed, choices: violated_by(setup, seed=seed, choices=choices)
+
+
+@contextmanager
+def patched(*changes: tuple[Any, str, Any]) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name, value in changes:
+            if isinstance(owner, dict):
+                patch.setitem(owner, name, value)
+            else:
+                patch.setattr(owner, name, value)
+        yield
+
+
+def with_rules(**rules: Any) -> AbstractContextManager[None]:
+    """The coarse lock with other rules."""
+    other = catalog.Coarse(replace(coarse.COARSE, **rules))
+    return patched((session_lock, "LOCK_ALGORITHMS", {**catalog.LOCK_ALGORITHMS, "coarse": other}))
+
+
+def never_superseded() -> AbstractContextManager[None]:
+    """An append locks the section and looks at no generation."""
+
+    def enter(grant: Any) -> Any:
+        until = (yield guarded.Now()) + grant.request.section_wait_s
+        yield from guarded._lock_section(grant.guard, until)
+
+    return patched((guarded, "enter", enter))
+
+
+def settles_late() -> AbstractContextManager[None]:
+    """The gateway says that it has stopped its run; a moment later the run begins anew."""
+    run = EmbeddedRunner.run
+
+    async def late(self: EmbeddedRunner, plan: Any, *, abort: Any, emit: Any) -> Any:
+        try:
+            return await run(self, plan, abort=abort, emit=emit)
+        except RunAborted:
+            await self.clock.sleep(1.0)
+            return await run(self, plan, abort=type(abort)(), emit=emit)
+
+    return patched((EmbeddedRunner, "run", late))
+
+
+@dataclass(frozen=True)
+class Bug:
+    """``plant`` switches it on; ``law`` is what it breaks."""
+
+    says: str
+    law: str
+    plant: Callable[[], AbstractContextManager[None]]
+    world: Callable[[], World]
+    chances: Chances = ROUGH
+
+
+BUGS = (
+    Bug(
+        "the fallback runs the turn again in the same session", "never_session_locked",
+        lambda: patched((POLICY_FUNCTIONS, "takeover", reuse_session), (agent, "POLICY_FUNCTIONS", POLICY_FUNCTIONS)),
+        lambda: turn("gateway_timeout"), EVERYDAY,
+    ),
+    Bug(
+        "a live holder loses its lock for its age", "one_writer",
+        lambda: with_rules(stale_s=10.0), lambda: contention(Contention("coarse", timeout_s=60.0)),
+    ),
+    Bug(
+        "inspect, then unlink: two contenders break one stale lock", "one_writer",
+        lambda: patched(), lambda: contention(Contention("coarse", stale=True)),
+    ),
+    Bug(
+        "release without looking whose lock it is", "one_writer",
+        lambda: patched(),
+        lambda: contention(Contention("coarse", contenders=4, think_s=1.0, robbed_at_s=0.5, timeout_s=60.0, rounds=1)),
+    ),
+    Bug(
+        "an empty lock file is taken after 5 s while its owner is frozen", "one_writer",
+        lambda: with_rules(ownerless_grace_s=5.0),
+        lambda: contention(Contention("coarse", timeout_s=60.0, think_s=8.0, rounds=4)),
+    ),
+    Bug(
+        "the generation is not checked on append", "one_writer",
+        never_superseded, lambda: contention(Contention("guarded", contenders=1, rounds=4, taker_after_s=5.0)),
+    ),
+    Bug(
+        "an abort that settles late and takes the lock again", "executed_once",
+        settles_late, lambda: turn("gateway_timeout_fast_backup", 30.0), EVERYDAY,
+    ),
+)  # fmt: skip
+
+
+def search(bug: Bug, world: World, first_seed: int) -> tuple[int, list[str], int]:
+    """Seeds needed, the minimal schedule in words, runs that shrinking took."""
+    for n in range(MOST_SEEDS):
+        seed = first_seed + n
+        choices = RandomChoices(Seeds(seed), bug.chances)
+        if bug.law in world(seed, choices):
+            found = shrink(choices.tape, lambda deviations: bug.law in world(seed, SparseChoices(deviations)))
+            assert found is not None, f"seed {seed} fails, its choices alone do not"
+            return n + 1, in_words(found.deviations), found.tries
+    raise AssertionError(f"not found in {MOST_SEEDS} seeds: {bug.says}")
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.says.replace(" ", "-"))
+def test_planted_bug_is_found_and_shrunk(bug: Bug) -> None:
+    world = bug.world()
+    needed, steps = [], []
+    with bug.plant():
+        for trial in range(TRIALS):
+            seeds, words, _ = search(bug, world, first_seed=1 + 10_000 * trial)
+            needed.append(seeds)
+            steps.append(words)
+    longest = max(steps, key=len)
+    print(
+        f"\n| {bug.says} | `{bug.law}` | {statistics.median(needed):g} | {max(needed)} | {len(longest)} |\n    "
+        + "\n    ".join(longest)
+    )
+    assert len(longest) <= MOST_STEPS, longest
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.says.replace(" ", "-"))
+def test_the_law_holds_without_the_bug(bug: Bug) -> None:
+    """What finds the bug does not fire at the healthy runtime. (Upstream's locks have theirs built in.)"""
+    setup_of_ours = {"coarse": "guarded"}
+    world = bug.world()
+    if bug.law == "one_writer":
+        healthy = Contention(setup_of_ours["coarse"], contenders=3, stale=True, taker_after_s=5.0, robbed_at_s=0.5)
+        world = contention(healthy)
+    for seed in range(1, 31):
+        assert bug.law not in world(seed, RandomChoices(Seeds(seed), bug.chances)), seed

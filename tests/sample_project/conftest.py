@@ -1,0 +1,3 @@
+import pytest
+
+lockjaw_time_scale = pytest.fixture(lambda: 0.02)

@@ -1,0 +1,249 @@
+"""``lockjaw agent`` through ``lockjaw gateway run`` with a fake model: it answers, and whatever is killed at whatever
+moment, the next turn works and nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from lockjaw.sessions import read_entries
+
+from .live import SECRET, TOKEN, Live, Process, fake_models, live
+
+pytestmark = pytest.mark.real
+
+NOTE = [
+    {"tool_calls": [{"name": "write", "arguments": {"path": "note.txt", "content": "noted\n"}}]},
+    {"text": "It is noted."},
+]
+PAY = [
+    {"tool_calls": [{"name": "exec", "arguments": {"command": "echo paid >> ledger.txt"}}]},
+    {"text": "It is paid."},
+]
+ENDLESS = [{"token": ".", "count": 10_000, "inter_token_s": 1.0}]
+
+
+async def test_the_agent_answers_in_text_with_a_tool_that_writes_a_file(tmp_path: Path) -> None:
+    async with live(tmp_path) as one:
+        await one.models({"m": NOTE})
+        gateway = await one.gateway()
+
+        answer = await one.ask(gateway=gateway)
+
+        assert answer == "It is noted.\n"
+        assert (one.workspace / "note.txt").read_text() == "noted\n"
+        assert [r.data["name"] for r in gateway.records("tool", "ok")] == ["write"]
+        assert one.problems() == []
+
+
+async def test_the_agent_answers_in_json_and_nothing_else_stands_on_stdout(tmp_path: Path) -> None:
+    async with live(tmp_path) as one:
+        await one.models({"m": NOTE})
+        gateway = await one.gateway()
+        agent = one.agent("--agent", "main", "--json", gateway=gateway)
+
+        assert await agent.ended() == 0
+        document = json.loads(agent.stdout())
+
+        assert document["status"] == "ok"
+        assert [p["text"] for p in document["result"]["payloads"]] == ["It is noted."]
+        assert document["result"]["meta"]["agentMeta"]["model"] == "m"
+        assert agent.stderr() == ""
+        assert gateway.records("gateway.final")[0].data["status"] == "ok"
+
+
+async def test_two_turns_are_one_conversation(tmp_path: Path) -> None:
+    async with live(tmp_path) as one:
+        await one.models({"m": [{"text": "first"}, {"text": "second"}]})
+        gateway = await one.gateway()
+
+        assert await one.ask(gateway=gateway, message="one?") == "first\n"
+        assert await one.ask("--json", gateway=gateway, message="two?") != ""
+
+        (path,) = one.sessions.glob("*.jsonl")
+        said = [m["content"][0]["text"] for m in read_entries(path).messages]
+        assert [text.rpartition("] ")[2] for text in said] == ["one?", "first", "two?", "second"]
+
+
+async def test_without_a_gateway_the_turn_runs_in_the_client(tmp_path: Path) -> None:
+    async with live(tmp_path) as one:
+        await one.models({"m": NOTE})
+        agent = one.agent("--agent", "main", "--json")
+
+        assert await agent.ended() == 0
+        document = json.loads(agent.stdout())
+
+        assert document["meta"]["transport"] == "embedded"
+        assert document["meta"]["fallbackFrom"] == "gateway"
+        assert "no gateway is running" in agent.stderr()
+        assert (one.workspace / "note.txt").read_text() == "noted\n"
+        assert one.problems() == []
+
+
+async def test_a_local_turn_asks_no_gateway(tmp_path: Path) -> None:
+    async with live(tmp_path) as one:
+        await one.models({"m": NOTE})
+        gateway = await one.gateway()
+
+        assert await one.ask("--local", gateway=gateway) == "It is noted.\n"
+        assert gateway.records("gateway.accepted") == []
+
+
+async def test_no_secret_reaches_a_log_or_a_record(tmp_path: Path) -> None:
+    async with live(tmp_path) as one:
+        await one.models({"m": NOTE})
+        gateway = await one.gateway()
+        await one.ask("--json", gateway=gateway)
+        gateway.send(signal.SIGTERM)
+        assert await gateway.ended() == 0
+
+        private = [one.state / "openclaw.json", one.state / "identity" / "device.json"]
+        leaks = [
+            path
+            for path in tmp_path.rglob("*")
+            if path.is_file() and path not in private
+            if any(secret.encode() in path.read_bytes() for secret in (TOKEN, SECRET))
+        ]
+        assert leaks == []
+
+
+async def test_a_turn_of_a_new_named_session_is_taken_over_where_it_stands(tmp_path: Path) -> None:
+    """The gateway gives a session that it does not know an id of its own; the takeover must go there."""
+    async with live(tmp_path, scale=0.2) as one:
+        models = await one.models({"m": [PAY[0], {**ENDLESS[0], "times": 1}, {"text": "It is paid."}]})
+        gateway = await one.gateway()
+        agent = one.agent("--session-id", "my-session", "--json", gateway=gateway)
+        await models.until_record("provider.request", "invoke", count=2)
+
+        gateway.send(signal.SIGKILL)
+
+        assert await agent.ended() == 0, agent.stderr()
+        (transcript,) = one.sessions.glob("*.jsonl")
+        document = json.loads(agent.stdout())
+        assert document["meta"]["agentMeta"]["sessionId"] == transcript.stem
+        assert (one.workspace / "ledger.txt").read_text() == "paid\n"
+        assert one.problems() == []
+
+
+# --------------------------------------------------------------------------- interrupted on purpose
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_an_interrupted_agent_stops_the_gateways_run_and_says_so_in_its_status(
+    number: signal.Signals, status: int, tmp_path: Path
+) -> None:
+    async with live(tmp_path) as one:
+        models = await one.models({"m": [{**ENDLESS[0], "times": 1}, {"text": "again"}]})
+        gateway = await one.gateway()
+        agent = one.agent("--agent", "main", gateway=gateway)
+        await models.until_record("provider.request", "invoke")
+
+        agent.send(number)
+
+        assert await agent.ended() == status
+        await gateway.until_record("gateway.final")
+        assert [r.data["origin"] for r in gateway.records("gateway.abort")] == ["rpc"]
+        assert gateway.records("turn", "fail")
+        assert agent.stdout() == ""
+        assert await one.ask(gateway=gateway) == "again\n"
+        assert one.problems() == []
+
+
+async def test_an_interrupted_embedded_turn_leaves_no_lock_and_no_command(tmp_path: Path) -> None:
+    async with live(tmp_path) as one:
+        hang = {"tool_calls": [{"name": "exec", "arguments": {"command": "echo begun > begun; sleep 600"}}], "times": 1}
+        await one.models({"m": [hang, {"text": "again"}]})
+        agent = one.agent("--agent", "main", "--local")
+        await agent.until((one.workspace / "begun").exists, "command")
+
+        agent.send(signal.SIGINT)
+
+        assert await agent.ended() == 130
+        assert one.orphans() == []
+        assert list(one.sessions.glob("*.lock")) == []
+        assert await one.ask("--local") == "again\n"
+        assert one.problems() == []
+
+
+async def test_a_gateway_that_is_told_to_end_stops_its_run_and_leaves_nothing(tmp_path: Path) -> None:
+    async with live(tmp_path, scale=0.2) as one:
+        models = await one.models({"m": [{**ENDLESS[0], "times": 1}, {"text": "taken over"}]})
+        gateway = await one.gateway("--drain", "0")
+        agent = one.agent("--agent", "main", "--json", gateway=gateway)
+        await models.until_record("provider.request", "invoke")
+
+        gateway.send(signal.SIGTERM)
+
+        assert await gateway.ended() == 0
+        assert await agent.ended() == 0, agent.stderr()
+        assert json.loads(agent.stdout())["meta"]["fallbackReason"] == "gateway_lost"
+        assert one.problems() == []
+
+
+# --------------------------------------------------------------------------- killed at any moment
+
+
+async def turn_with_a_kill(one: Live, session: str, moment: int, number: signal.Signals, victims: str) -> bool:
+    """One turn in which ``victims`` get the signal after the n-th record of the first of them, and one more turn.
+
+    Returns whether the moment was reached before the turn had ended.
+    """
+    paid = one.workspace / "ledger.txt"
+    paid.unlink(missing_ok=True)
+    gateway = await one.gateway("--drain", "2")
+    agent = one.agent("--session-id", session, gateway=gateway)
+    doomed: dict[str, list[Process]] = {"gateway": [gateway], "agent": [agent], "both": [gateway, agent]}
+    reached = await doomed[victims][0].until_events(moment)
+
+    for process in doomed[victims]:
+        process.send(number)
+    for process in doomed[victims]:
+        await process.ended()
+    status = await agent.ended()
+
+    if victims == "gateway":
+        assert status == 0, agent.stderr()
+        assert agent.stdout() == "It is paid.\n"
+    assert not paid.exists() or paid.read_text() == "paid\n", "at most once"
+    if gateway.alive:  # it goes on with a run whose client was killed; the next turn waits for it in its lane
+        answer = await one.ask(session=session, gateway=gateway, message="and now?")
+        gateway.send(signal.SIGTERM)
+        assert await gateway.ended() == 0
+    else:
+        answer = await one.ask("--local", session=session, message="and now?")
+    assert answer == "It is paid.\n"
+    assert not paid.exists() or paid.read_text() == "paid\n", "still at most once"
+    problems = one.problems()
+    if victims == "both":  # nobody went on with that turn: a call without a result is the truth about it
+        problems = [problem for problem in problems if "unpaired tool call" not in problem]
+    assert problems == [], f"{victims} {number.name} after record {moment}"
+    assert one.orphans() == []
+    return reached
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("victims", "number", "moments"),
+    [
+        ("gateway", signal.SIGKILL, (1, 6, 8, 10, 12, 13)),  # accepted, lock, header, user message, model asked
+        ("gateway", signal.SIGKILL, (14, 15, 16, 17, 18, 20, 22)),  # call written, tool, result, asked again, released
+        ("gateway", signal.SIGTERM, (3, 8, 13, 16, 22)),
+        ("agent", signal.SIGKILL, (1, 2, 3)),
+        ("agent", signal.SIGTERM, (1, 2)),
+        ("both", signal.SIGKILL, (4, 8, 12, 15, 17)),
+        ("both", signal.SIGTERM, (7, 13, 15)),
+    ],
+    ids=lambda v: v if isinstance(v, str) else v.name if isinstance(v, signal.Signals) else f"from-{v[0]}",
+)
+async def test_whoever_is_killed_at_whatever_moment_the_next_turn_works(
+    victims: str, number: signal.Signals, moments: tuple[int, ...], tmp_path: Path
+) -> None:
+    reached = []
+    async with live(tmp_path, scale=0.2) as one:
+        for moment in moments:
+            async with fake_models(one, {"m": PAY}):
+                reached.append(await turn_with_a_kill(one, f"session-{moment}", moment, number, victims))
+    assert all(reached[:-1]), "the turn was over before the moment had come"

@@ -1,0 +1,498 @@
+"""The command line: what it prints where, and with which status it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import typer.main
+
+from lockjaw import __version__, cli
+from lockjaw.errors import ConnectionLost, HarnessError, LocalError, ModelFailure
+from lockjaw.scenarios import names
+
+from .live import LOCKJAW
+
+BUSY = str(Path(__file__).parent / "quality" / "busy.yaml")  # about two seconds
+QUIET = """
+story: Nothing goes wrong.
+message: hello
+chain: [p/m]
+models: {m: [{text: hi}]}
+checks: [never_session_locked, answered]
+answers_s: {p/m: 1.0}
+time_scale: 0.02
+"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    status: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Command = Callable[..., Ended]
+
+
+@pytest.fixture
+def lockjaw(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """Lockjaw's ``main`` in this process, in an empty folder and with an empty home."""
+    for key in [key for key in os.environ if key.startswith(("OPENCLAW_", "LOCKJAW_"))]:
+        monkeypatch.delenv(key)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["lockjaw", *arguments])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+        captured = capfd.readouterr()
+        return Ended(status, captured.out, captured.err)
+
+    return run
+
+
+def process(*arguments: str, cwd: Path, **env: str) -> Ended:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("OPENCLAW_", "LOCKJAW_"))}
+    ran = subprocess.run(
+        [*LOCKJAW, *arguments],
+        cwd=cwd,
+        env=clean | {"HOME": str(cwd)} | env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Ended(ran.returncode, ran.stdout, ran.stderr)
+
+
+# --------------------------------------------------------------------------- help
+
+
+def commands() -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+
+    def walk(command: click.Command, path: tuple[str, ...]) -> None:
+        found.append(path)
+        for name, child in getattr(command, "commands", {}).items():
+            walk(child, (*path, name))
+
+    walk(typer.main.get_command(cli.app), ())
+    return found
+
+
+@pytest.mark.parametrize("path", commands(), ids=" ".join)
+def test_every_help_fits_80_columns(path: tuple[str, ...], lockjaw: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+
+    ended = lockjaw(*path, "--help")
+
+    assert ended.status == 0
+    assert max(len(line) for line in ended.out.splitlines()) <= 80
+    assert "Usage:" in ended.out
+    assert "\x1b" not in ended.out
+
+
+def test_every_visible_option_has_a_help_text() -> None:
+    mute = [
+        f"{' '.join(path)} {parameter.name}"
+        for path in commands()
+        for parameter in _command(path).params
+        if not getattr(parameter, "hidden", False) and not getattr(parameter, "help", "")
+    ]
+    assert mute == []
+
+
+def _command(path: tuple[str, ...]) -> click.Command:
+    command = typer.main.get_command(cli.app)
+    for name in path:
+        command = command.commands[name]  # type: ignore[attr-defined]
+    return command
+
+
+def test_the_version_is_printed(lockjaw: Command) -> None:
+    assert lockjaw("--version") == Ended(0, f"lockjaw {__version__}\n", "")
+
+
+def test_no_command_prints_help_with_the_status_of_a_usage_error(lockjaw: Command) -> None:
+    ended = lockjaw()
+
+    assert ended.status == 2
+    assert "Usage:" in ended.out + ended.err
+
+
+@pytest.mark.parametrize("arguments", [("dance",), ("run",), ("run", "x", "--seed", "-1"), ("agent",)])
+def test_a_usage_error_has_status_2_and_nothing_on_stdout(arguments: tuple[str, ...], lockjaw: Command) -> None:
+    ended = lockjaw(*arguments)
+
+    assert (ended.status, ended.out) == (2, "")
+    assert "Error:" in ended.err
+
+
+# --------------------------------------------------------------------------- list
+
+
+def test_list_names_every_scenario_with_its_story(lockjaw: Command) -> None:
+    ended = lockjaw("list")
+
+    assert ended.status == 0
+    assert [line.split()[0] for line in ended.out.splitlines() if line and not line.startswith(" ")] == names()
+    assert "openclaw/openclaw#62981" in ended.out
+
+
+def test_list_json_is_one_document(lockjaw: Command) -> None:
+    document = lockjaw("list", "--json").json()
+
+    assert (document["lockjaw"], document["command"]) == (__version__, "list")
+    assert [scenario["name"] for scenario in document["scenarios"]] == names()
+    assert {key for scenario in document["scenarios"] for key in scenario} == {"name", "story", "reports", "class"}
+
+
+# --------------------------------------------------------------------------- run: what is refused
+
+
+def test_an_unknown_scenario_is_refused_with_those_that_exist(lockjaw: Command) -> None:
+    ended = lockjaw("run", "gateway_timeot")
+
+    assert (ended.status, ended.out) == (2, "")
+    assert all(name in ended.err for name in names())
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("story: x\nchain: [", "bad.yaml:"),
+        (QUIET.replace("story:", "storey:"), "bad.yaml:2: at storey expected one of:"),
+        (QUIET.replace("chain: [p/m]", "chain: nonsense"), "bad.yaml:4: at chain expected a list"),
+        (QUIET.replace("answered]", "answred]"), "bad.yaml:6: at checks expected names among:"),
+        (
+            QUIET.replace("time_scale: 0.02", "time_scale: 2"),
+            "bad.yaml:8: at time_scale expected a number > 0 and <= 1",
+        ),
+    ],
+)
+def test_a_malformed_scenario_is_refused_with_file_line_and_key(
+    text: str, told: str, lockjaw: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+
+    ended = lockjaw("run", "bad.yaml")
+
+    assert (ended.status, ended.out) == (2, "")
+    assert told in ended.err
+    assert not (tmp_path / ".lockjaw").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--policy", "hope"), "--policy: expected all, or one of reuse-session"),
+        (("--engine", "diesel"), "expected one of"),
+        (("--time-scale", "0"), "time scale: expected real seconds per nominal second, above 0"),
+        (("--junit", "nowhere/x.xml"), "nowhere/x.xml: expected a file in a folder that exists"),
+        (("--markdown", "nowhere/x.md"), "nowhere/x.md: expected a file in a folder that exists"),
+        (("--junit", "."), ".: expected a file in a folder that exists"),
+    ],
+)
+def test_a_bad_flag_is_refused_before_anything_runs(
+    flags: tuple[str, ...], told: str, lockjaw: Command, tmp_path: Path
+) -> None:
+    ended = lockjaw("run", "gateway_timeout", *flags)
+
+    assert (ended.status, ended.out) == (2, "")
+    assert told in ended.err
+    assert list(tmp_path.rglob("manifest.json")) == []
+
+
+def test_a_folder_that_cannot_be_made_for_runs_is_a_failure_of_the_harness(lockjaw: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    ended = lockjaw("run", BUSY, "--out", str(tmp_path / "file" / "runs"))
+
+    assert (ended.status, ended.out) == (4, "")
+    assert f"lockjaw failed: cannot make a run folder below {tmp_path / 'file' / 'runs'}" in ended.err
+
+
+# --------------------------------------------------------------------------- run, report, replay
+
+
+@dataclass(frozen=True)
+class Played:
+    folder: Path
+    ended: Ended
+
+    @property
+    def run(self) -> dict[str, Any]:
+        (run,) = self.ended.json()["runs"]
+        return run
+
+    @property
+    def run_dir(self) -> Path:
+        return self.folder / self.run["run_dir"]
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
+    folder = tmp_path_factory.mktemp("played")
+    arguments = ("run", BUSY, "--json", "--junit", "out.xml", "--markdown", "out.md", "--out", "runs", "--seed", "7")
+    return Played(folder, process(*arguments, cwd=folder))
+
+
+pytest_real = pytest.mark.real
+
+
+@pytest_real
+def test_a_run_that_holds_has_status_0_and_prints_one_json_document(played: Played) -> None:
+    document = played.ended.json()
+
+    assert (played.ended.status, played.ended.err) == (0, "")
+    assert (document["lockjaw"], document["command"], document["scenario"]) == (__version__, "run", "busy")
+    assert (document["verdict"], played.run["verdict"]) == ("HELD", "HELD")
+    assert (played.run["policy"], played.run["engine"], played.run["seed"]) == ("takeover", "real", 7)
+    assert played.run["outcome"]["answered"] is True
+    assert {check["verdict"] for check in played.run["checks"]} == {"HELD"}
+    assert played.run_dir.is_dir()
+
+
+@pytest_real
+def test_junit_and_markdown_are_written_to_the_files_that_were_named(played: Played) -> None:
+    tree = ET.parse(played.folder / "out.xml")
+    markdown = (played.folder / "out.md").read_text()
+
+    assert tree.getroot().tag == "testsuites"
+    assert len(list(tree.iter("testcase"))) >= len(played.run["checks"])
+    assert list(tree.iter("failure")) == []
+    assert "HELD" in markdown
+    assert "lockjaw replay" in markdown
+
+
+@pytest_real
+def test_report_shows_a_kept_run_again(played: Played, lockjaw: Command) -> None:
+    as_text, as_markdown = lockjaw("report", str(played.run_dir)), lockjaw("report", str(played.run_dir), "--markdown")
+    as_json = lockjaw("report", str(played.run_dir), "--json")
+
+    assert [ended.status for ended in (as_text, as_markdown, as_json)] == [0, 0, 0]
+    assert "HELD" in as_text.out
+    assert "\x1b" not in as_text.out
+    assert as_markdown.out.startswith("#")
+    assert as_json.json()["runs"][0]["event_hash"] == played.run["event_hash"]
+
+
+@pytest_real
+def test_report_of_a_violated_run_has_its_status(played: Played, lockjaw: Command) -> None:
+    changed = _copy(played, verdict="VIOLATED")
+
+    assert lockjaw("report", str(changed)).status == 1
+
+
+@pytest_real
+def test_replay_runs_it_again_and_says_that_the_verdict_is_the_same(played: Played, lockjaw: Command) -> None:
+    ended = lockjaw("replay", str(played.run_dir), "--json")
+
+    document = ended.json()
+    assert (ended.status, document["command"]) == (0, "replay")
+    assert document["replay"]["same_verdict"] is True
+    assert document["runs"][0]["seed"] == 7
+    assert document["runs"][0]["run_dir"] != str(played.run_dir)
+
+
+@pytest_real
+def test_a_replay_with_another_verdict_has_status_4(played: Played, lockjaw: Command) -> None:
+    changed = _copy(played, verdict="VIOLATED")
+
+    ended = lockjaw("replay", str(changed))
+
+    assert ended.status == 4
+    assert "the replay is HELD, the run was VIOLATED" in ended.err
+
+
+def _copy(played: Played, *, verdict: str) -> Path:
+    """The run's folder with another verdict in it."""
+    copy = played.run_dir.with_name(f"copy-{os.urandom(4).hex()}")
+    copy.mkdir()
+    for file in played.run_dir.iterdir():
+        if file.is_file():
+            (copy / file.name).write_bytes(file.read_bytes())
+    kept = json.loads((copy / "verdict.json").read_text())
+    (copy / "verdict.json").write_text(json.dumps({**kept, "verdict": verdict}))
+    return copy
+
+
+@pytest.mark.parametrize("command", ["report", "replay"])
+def test_a_folder_that_holds_no_run_is_a_usage_error(command: str, lockjaw: Command, tmp_path: Path) -> None:
+    ended = lockjaw(command, str(tmp_path))
+
+    assert (ended.status, ended.out) == (2, "")
+    assert f"{tmp_path}: expected the folder of a finished run" in ended.err
+
+
+@pytest_real
+def test_a_run_that_is_violated_has_status_1_and_ends_with_the_replay_line(lockjaw: Command) -> None:
+    ended = lockjaw("run", BUSY, "--policy", "no-fallback")
+
+    assert ended.status == 1
+    assert "VIOLATED" in ended.out
+    assert ended.out.splitlines()[-1].strip().startswith("lockjaw replay ") or "lockjaw replay " in ended.out
+    assert max(len(line) for line in ended.out.splitlines()) <= 160
+
+
+@pytest_real
+def test_a_run_that_never_reached_the_danger_has_status_3(lockjaw: Command, tmp_path: Path) -> None:
+    (tmp_path / "quiet.yaml").write_text(QUIET)
+
+    ended = lockjaw("run", "quiet.yaml")
+
+    assert ended.status == 3
+    assert "UNKNOWN" in ended.out
+
+
+# --------------------------------------------------------------------------- pipes, colours, interrupts
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as closed:
+        ran = subprocess.run([*LOCKJAW, "list"], cwd=tmp_path, stdout=closed, stderr=subprocess.PIPE, check=False)
+
+    assert ran.returncode in (0, 128 + signal.SIGPIPE)
+    assert ran.stderr == b""
+
+
+@pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {}], ids=str)
+def test_there_are_no_colours_where_nobody_wants_them(env: dict[str, str], tmp_path: Path) -> None:
+    ended = process("list", cwd=tmp_path, **env)
+
+    assert ended.status == 0
+    assert "\x1b" not in ended.out + ended.err
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (LocalError("fix the call"), 2, "fix the call\n"),
+        (HarnessError("it broke", "/run/dir"), 4, "lockjaw failed: it broke (kept: /run/dir)\n"),
+        (ConnectionLost(1006), 1, "Error: gateway closed (1006 abnormal closure (no close frame)): no close reason\n"),
+        (ModelFailure("no more tokens"), 1, "FailoverError: no more tokens\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
+)
+def test_every_expected_error_is_one_message_and_a_status(
+    error: BaseException, status: int, told: str, lockjaw: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+
+    assert lockjaw() == Ended(status, "", told)
+
+
+# --------------------------------------------------------------------------- the runtime's commands
+
+
+def test_agent_needs_a_session(lockjaw: Command) -> None:
+    ended = lockjaw("agent", "--message", "hi")
+
+    assert (ended.status, ended.out) == (2, "")
+    assert "--to <E.164>, --session-id, or --agent to choose a session" in ended.err
+
+
+def test_agent_without_a_configuration_says_what_is_missing(lockjaw: Command) -> None:
+    ended = lockjaw("agent", "--agent", "main", "--message", "hi", "--local")
+
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err == "Error: agents.defaults.model: primary: expected at least one PROVIDER/MODEL\n"
+
+
+def test_agent_in_json_tells_its_failure_as_json(lockjaw: Command) -> None:
+    ended = lockjaw("agent", "--agent", "main", "--message", "hi", "--local", "--json")
+
+    assert ended.status == 2
+    assert ended.json()["ok"] is False
+    assert "agents.defaults.model" in ended.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("command", [("agent", "--agent", "main", "--message", "hi"), ("gateway", "run")], ids=" ".join)
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{\n  "gateway": { "port": }\n}', "openclaw.json: expected JSON5 (<string>:2"),
+        ("[1]", "openclaw.json: expected a JSON5 object, got 'list'"),
+        ('{gateway: {port: "eighty"}}', "openclaw.json: gateway.port: expected a number >= 1, got 'eighty'"),
+        ("{agents: {defaults: {model: 'gpt'}}}", "openclaw.json: agents.defaults.model: expected PROVIDER/MODEL"),
+    ],
+)
+def test_a_malformed_configuration_is_told_with_file_and_place(
+    text: str, told: str, command: tuple[str, ...], lockjaw: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "openclaw.json").write_text(text)
+
+    ended = lockjaw(*command, "--config", str(tmp_path / "openclaw.json"))
+
+    assert (ended.status, ended.out) == (2, "")
+    assert told in ended.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--timeout", "-3"), "--timeout: expected a non-negative integer (seconds; 0 means no timeout), got '-3'"),
+        (("--timeout", "soon"), "--timeout: expected a non-negative integer (seconds; 0 means no timeout), got 'soon'"),
+        (("--policy", "hope"), "--policy: expected one of reuse-session, fresh-session, no-fallback, takeover"),
+        (("--url", "http://127.0.0.1"), "cli --url: expected a ws:// or wss:// address, got 'http://127.0.0.1'"),
+    ],
+)
+def test_agent_refuses_flags_that_make_no_sense(flags: tuple[str, ...], told: str, lockjaw: Command) -> None:
+    ended = lockjaw("agent", "--agent", "main", "--message", "hi", *flags)
+
+    assert (ended.status, ended.out) == (2, "")
+    assert told in ended.err
+
+
+@pytest.mark.parametrize("what", ["model", "gateway"])
+def test_a_fake_without_a_script_says_so(what: str, lockjaw: Command) -> None:
+    ended = lockjaw("serve", what, "--script", "nowhere.yaml")
+
+    assert (ended.status, ended.out) == (2, "")
+    assert "nowhere.yaml: expected a readable UTF-8 file" in ended.err
+
+
+# --------------------------------------------------------------------------- locks
+
+
+def test_locks_list_shows_text_and_json(lockjaw: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "agents" / "main" / "sessions"
+    folder.mkdir(parents=True)
+    (folder / "s.jsonl.lock").write_text(json.dumps({"pid": os.getppid(), "createdAt": "2026-01-01T00:00:00.000Z"}))
+
+    text, document = lockjaw("locks", "list", str(tmp_path)), lockjaw("locks", "list", str(tmp_path), "--json").json()
+
+    assert text.status == 0
+    assert f"held     pid {os.getppid()}" in text.out
+    assert document["command"] == "locks list"
+    assert [(row["state"], row["pid"]) for row in document["locks"]] == [("held", os.getppid())]
+
+
+def test_locks_list_of_a_folder_that_is_not_there_is_a_usage_error(lockjaw: Command) -> None:
+    ended = lockjaw("locks", "list", "nowhere")
+
+    assert (ended.status, ended.out) == (2, "")
+    assert "nowhere: expected a folder" in ended.err

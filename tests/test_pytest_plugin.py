@@ -1,0 +1,228 @@
+"""The pytest plugin, seen from the projects that use it: what passes, what fails, and what a failure shows."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+INI = """
+[pytest]
+asyncio_mode = auto
+asyncio_default_fixture_loop_scope = function
+filterwarnings = error
+addopts = --strict-markers --strict-config -p no:cacheprovider
+"""
+ASK = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+HEADER = f"import pytest\nASK = {ASK!r}\n"
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester) -> pytest.Pytester:
+    """An empty project whose warnings are errors; pytest runs in a process of its own, as a user's does."""
+    pytester.makeini(INI)
+    return pytester
+
+
+def run(project: pytest.Pytester, body: str, *options: str) -> pytest.RunResult:
+    project.makepyfile(HEADER + body)
+    return project.runpytest_subprocess(*options)
+
+
+# --------------------------------------------------------------------------- cost when it is not used
+
+
+def test_importing_the_plugin_imports_nothing_but_itself() -> None:
+    probe = (
+        "import sys, pytest, argparse\n"
+        "before = set(sys.modules)\n"
+        "import lockjaw.pytest_plugin\n"
+        "print(sorted(set(sys.modules) - before))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", probe],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": ":".join(sys.path)},
+    )
+
+    assert out.stdout.strip() == "['lockjaw', 'lockjaw.pytest_plugin']"
+
+
+def test_a_project_that_does_not_use_lockjaw_loads_none_of_it(project: pytest.Pytester) -> None:
+    body = """
+import sys
+def test_nothing():
+    assert sorted(name for name in sys.modules if name.startswith("lockjaw")) == ["lockjaw", "lockjaw.pytest_plugin"]
+    assert not {"httpx", "msgspec", "websockets", "cryptography", "yaml"} & sys.modules.keys()
+"""
+    run(project, body, "-p", "no:respx", "-p", "no:anyio").assert_outcomes(passed=1)
+
+
+# --------------------------------------------------------------------------- the marker
+
+
+def test_an_empty_marked_function_passes_where_the_scenario_holds(project: pytest.Pytester) -> None:
+    body = """
+@pytest.mark.lockjaw("gateway_timeout")
+def test_takeover(): ...
+"""
+    run(project, body).assert_outcomes(passed=1)
+    assert list(project.path.glob(".lockjaw/pytest/main/gateway_timeout/*-takeover/verdict.json"))
+
+
+def test_a_violated_scenario_fails_with_its_findings_and_ends_with_the_replay_line(project: pytest.Pytester) -> None:
+    body = """
+@pytest.mark.lockjaw("gateway_timeout", policy="reuse-session")
+def test_reuse():
+    raise AssertionError("the body does not run")
+"""
+    result = run(project, body)
+    result.assert_outcomes(failed=1)
+    shown = result.stdout.str().partition("short test summary")[0].rstrip("= \n").splitlines()
+
+    assert any("X VIOLATED never_session_locked" in line for line in shown)
+    assert any(line.lstrip(" >").startswith("101.") or "does NOT get the lock" in line for line in shown)
+    assert not any("the body does not run" in line for line in shown)
+    assert sum("During handling" in line for line in shown) == 0
+    assert shown[-1].startswith("lockjaw replay .lockjaw/pytest/main/gateway_timeout/")
+    assert (project.path / shown[-1].removeprefix("lockjaw replay ") / "verdict.json").exists()
+
+
+def test_a_run_that_never_reached_the_danger_is_not_green(project: pytest.Pytester) -> None:
+    project.path.joinpath("quiet.yaml").write_text(QUIET)
+    body = """
+@pytest.mark.lockjaw("quiet.yaml")
+def test_quiet(): ...
+"""
+    result = run(project, body)
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*UNKNOWN danger_reached: never happened: the gateway was killed*"])
+
+
+def test_the_body_runs_after_the_scenario_and_sees_its_run(project: pytest.Pytester) -> None:
+    body = """
+@pytest.mark.lockjaw("gateway_timeout", seed=3)
+async def test_coroutine(lockjaw_run):
+    (run,) = lockjaw_run.runs
+    assert (run.scenario, run.seed, run.outcome.answered) == ("gateway_timeout", 3, True)
+
+@pytest.mark.lockjaw("gateway_timeout")
+def test_body_fails(lockjaw_run):
+    assert lockjaw_run.runs[0].outcome.turn_executions == 7
+
+import unittest
+class TestCase(unittest.TestCase):
+    @pytest.mark.lockjaw("gateway_timeout", policy="reuse-session")
+    def test_unittest(self):
+        pass
+"""
+    result = run(project, body)
+
+    result.assert_outcomes(passed=1, failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*assert 1 == 7",
+            "*policy takeover (*seed 1) HELD; to repeat it:",
+            "lockjaw replay *",
+            "FAILED*test_unittest*",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("marker", "said"),
+    [
+        ('"gateway_timeout", polcy="takeover"', "expected one scenario, then any of policy, engine, seed, time_scale"),
+        ("", "expected one scenario"),
+        ('"no_such_scenario"', "expected a scenario file or one of: "),
+        ('"gateway_timeout", policy="hope"', "policy: expected one of "),
+        ('"gateway_timeout", engine="steam"', "engine: expected one of "),
+    ],
+)
+def test_a_marker_that_is_wrong_fails_and_says_how_it_is_written(
+    project: pytest.Pytester, marker: str, said: str
+) -> None:
+    result = run(project, f"@pytest.mark.lockjaw({marker})\ndef test_it(): ...\n")
+
+    result.assert_outcomes(failed=1)
+    assert said in result.stdout.str().replace("\n", " ")
+
+
+def test_many_seeds_are_many_tests_and_workers_keep_their_runs_apart(project: pytest.Pytester) -> None:
+    body = """
+@pytest.mark.lockjaw("gateway_timeout", seed=5)
+def test_seeds(lockjaw_run, lockjaw_seed):
+    assert [run.seed for run in lockjaw_run.runs] == [lockjaw_seed]
+
+def test_called(lockjaw_run, lockjaw_seed):
+    assert lockjaw_run("gateway_timeout").seed == lockjaw_seed
+
+def test_other(): ...
+"""
+    result = run(project, body, "-n", "2", "--lockjaw-seeds", "3", "-v")
+    result.assert_outcomes(passed=7)
+    names = {path.name for path in (project.path / ".lockjaw" / "pytest").iterdir()}
+    seeds = sorted(
+        int(path.name.split("-")[-2]) for path in project.path.glob(".lockjaw/pytest/gw*/gateway_timeout/2*-takeover")
+    )
+
+    assert names == {"gw0", "gw1"}
+    assert seeds == [1, 2, 3, 5, 6, 7]
+    result.stdout.fnmatch_lines(["*test_seeds?seed7?*"])
+
+
+@pytest.mark.real
+def test_the_engine_of_the_command_line_beats_that_of_the_test(project: pytest.Pytester) -> None:
+    body = """
+@pytest.mark.lockjaw("gateway_timeout_fast_backup", engine="sim")
+def test_it(lockjaw_run):
+    assert lockjaw_run.runs[0].engine == "real"
+"""
+    result = run(project, body, "--lockjaw-engine", "real")
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["lockjaw: engine real"])
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (("--lockjaw-engine", "steam"), "--lockjaw-engine: expected one of "),
+        (("--lockjaw-seeds", "0"), "expected a whole number of seeds, 1 or more, got '0'"),
+    ],
+)
+def test_a_wrong_option_is_a_usage_error(project: pytest.Pytester, option: tuple[str, str], said: str) -> None:
+    result = run(project, "def test_it(): ...", *option)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert said in result.stderr.str()
+
+
+def test_a_run_that_had_to_hold_raises_and_one_that_need_not_returns(project: pytest.Pytester) -> None:
+    body = """
+def test_returns(lockjaw_run):
+    assert str(lockjaw_run("gateway_timeout", policy="reuse-session").verdict) == "VIOLATED"
+
+def test_raises(lockjaw_run):
+    with pytest.raises(AssertionError, match="never_session_locked"):
+        lockjaw_run("gateway_timeout", policy="reuse-session", must_hold=True)
+"""
+    run(project, body).assert_outcomes(passed=2)
+
+
+QUIET = """
+story: Nothing goes wrong.
+message: hello
+chain: [p/m]
+models: {m: [{text: "Hi."}]}
+checks: [answered]
+sometimes:
+  - says: the gateway was killed
+    seen: {op: nemesis, phase: info, data: {action: kill}}
+"""
