@@ -305,7 +305,7 @@ def _results(work: _Work, jobs: Iterator[Job], workers: int) -> Iterator[Result]
             while waiting:
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in done:
-                    batch = next(batches, None)
+                    batch = next(batches, [])
                     if batch:
                         waiting.add(pool.submit(_batch, work, batch))
                     yield from future.result()

@@ -146,10 +146,12 @@ def run_policies(
     out: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     choices: Choices | None = None,
+    target: NamedTarget | None = None,
+    limits: Limits = LIMITS,
 ) -> list[Run]:
     """Run a scenario under several policies at the same time (the runs mostly wait), each in its own folder.
 
-    Arguments and errors as ``run_scenario``; ``choices`` as ``run_async``, for one policy. The first failure of the
+    Arguments and errors as ``run_scenario``; ``choices``, ``target`` and ``limits`` as ``run_async``. The first failure of the
     harness ends the other runs too.
     """
 
@@ -159,7 +161,7 @@ def run_policies(
                 group.create_task(
                     run_async(
                         scenario, policy=policy, engine=engine, seed=seed, time_scale=time_scale, out=out,
-                        progress=progress, choices=choices,
+                        progress=progress, choices=choices, target=target, limits=limits,
                     )
                 )
                 for policy in policies

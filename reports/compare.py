@@ -7,11 +7,10 @@ processes would differ in that every time.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import msgspec
 
 from lockjaw.history import Record
 from lockjaw.reports.sentences import sentence
@@ -87,9 +86,9 @@ def lines(names: tuple[str, str], found: Sequence[Divergence]) -> list[str]:
     return [f"{names[0]} and {names[1]} part:"] + [f"  {d.at_s:8.1f} s  {d.says}" for d in found]
 
 
-def _steps(history: Sequence[Record], skeleton: Skeleton) -> dict[str, list[tuple[int, bytes]]]:
+def _steps(history: Sequence[Record], skeleton: Skeleton) -> dict[str, list[tuple[int, str]]]:
     """Actor -> (position, what happened) of each step that counts."""
-    steps: dict[str, list[tuple[int, bytes]]] = {}
+    steps: dict[str, list[tuple[int, str]]] = {}
     for at, record in enumerate(history):
         for bare in skeleton([record]):
             if bare.op in _LEFT_OUT or _bookkeeping(record):
@@ -97,7 +96,9 @@ def _steps(history: Sequence[Record], skeleton: Skeleton) -> dict[str, list[tupl
             # An exit is noted by the harness, and the order in which different processes end means nothing.
             actor = str(record.data.get("actor") or record.actor) if record.op == "actor.exit" else record.actor
             data: dict[str, Any] = {k: v for k, v in bare.data.items() if k not in _GIVEN}
-            steps.setdefault(actor, []).append((at, msgspec.json.encode((bare.op, bare.phase, data), order="sorted")))
+            steps.setdefault(actor, []).append(
+                (at, json.dumps((bare.op, bare.phase, data), sort_keys=True, default=str))
+            )
     return steps
 
 

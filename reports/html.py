@@ -19,13 +19,14 @@ from markupsafe import Markup
 from lockjaw import __version__
 from lockjaw.reports.compare import Divergence, Mark, Skeleton, divergences, marks
 from lockjaw.reports.html_data import RunPicture, page_json
-from lockjaw.reports.html_strings import folder_shortener, visible
+from lockjaw.reports.html_strings import excerpt, folder_shortener
 from lockjaw.reports.sentences import condensed
 from lockjaw.reports.swimlane import swimlane
 from lockjaw.reports.view import MARKS, RunLike, RunView, ScenarioView, important, run_view, view
 from lockjaw.verdict import Verdict, combine
 
-MAX_ROWS = 150  # steps in the table below the picture: what fits on three printed pages
+MAX_ROWS = 150  # steps in the tables below the pictures: what fits on three printed pages
+MAX_TEXT = 800  # characters of one text outside the data block, so that 150 steps of it leave the page below 2 MB
 #: Swimlanes on one page. Four are the policies; a fifth would leave none of them high enough to read.
 MAX_PICTURES = 4
 _SIGNS = {Verdict.HELD: "✓", Verdict.VIOLATED: "✗", Verdict.UNKNOWN: "?"}
@@ -74,7 +75,7 @@ def render_matrix(runs: Sequence[RunLike], links: Mapping[str, str] | None = Non
     verdict = combine(scenario.verdict for scenario in scenarios)
     return _render(
         "matrix.html",
-        title=f"{len(scenarios)} scenarios, {len(runs)} runs: {verdict}",
+        title=f"{len(scenarios)} scenario{'s' * (len(scenarios) != 1)}, {len(runs)} run{'s' * (len(runs) != 1)}",
         verdict=verdict, scenarios=scenarios, policies=policies, links=links or {},
     )  # fmt: skip
 
@@ -122,7 +123,7 @@ def _page(
         "report.html", title=title, verdict=verdict, pictures=pictures, scenarios=scenarios, links=links,
         compared=compared,
         left_out=total - len(pictures), condensed=condensed, data=Markup(page_json(pictures)),  # noqa: S704  to_script_json has no "<"
-        rows=[important(picture.view.rows, MAX_ROWS) for picture in pictures],
+        rows=[important(picture.view.rows, MAX_ROWS // len(pictures)) for picture in pictures],
     )  # fmt: skip
 
 
@@ -144,12 +145,17 @@ def _source(name: str) -> str:
     return (resources.files("lockjaw.reports") / "templates" / name).read_text(encoding="utf-8")
 
 
+def _shown(value: Any) -> Any:
+    """Every text that a template writes, on its way to be escaped; Markup is our own and stays as it is."""
+    return excerpt(value, MAX_TEXT, str) if type(value) is str else value
+
+
 @cache
 def _environment() -> Environment:
     # Not PackageLoader: it cannot find a package whose folder is mapped by an editable install.
     environment = Environment(
         loader=FunctionLoader(_source), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, finalize=lambda value: visible(value) if type(value) is str else value,
+        lstrip_blocks=True, finalize=_shown,
     )  # fmt: skip
     environment.globals["short"] = lambda text, run_dir: folder_shortener(run_dir)(text)
     return environment

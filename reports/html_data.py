@@ -10,8 +10,13 @@ Shape (read by ``templates/swimlane.js``)::
                "lanes": [[name, pid, rows]],
                "locks": [name], "span": [first, last],
                "records": [dt_us, lane, shape, text, value, ..., ...],   flat; dt from the record before
-               "bars": [[kind, lane, row, start, end or -1, failed, labels]],
-               "holds": [[lock, owner_lane, start, end or -1, dead, how, owner]],
+               "bars": [
+                [b.kind, b.lane, b.row, b.start, -1 if b.end is None else b.end, int(b.failed),
+                 self._string("\n".join(b.labels))]
+                + ([locks.get(b.lock or "", -1), -1 if b.holder is None else b.holder] if b.kind == "wait" else [])
+                for b in lane.bars
+            ],
+            "holds": [[lock, owner_lane, start, end or -1, dead, how, owner]],
                "arrows": [[start, end, label]], "flags": [[at, text, level]],
                "faults": [[at, lane, text, heals]],
                "checks": [[name, verdict, finding, [position, ...]]],
@@ -40,7 +45,7 @@ AXIS_FLOOR = 0.12
 FOLD_S = 3.0  # from here on a stretch without any step is marked as folded, with its true length
 #: Bytes of data in a page. With template, script and table of steps the page stays below 2 MB: browsers open that in
 #: well under two seconds, and issue trackers and CI artefact viewers take it.
-DATA_BYTES = 1_600_000
+DATA_BYTES = 1_500_000
 #: Characters shown of one value, tried in this order until the page is small enough; the whole stands in the history.
 CLIPS = (2000, 400, 120, 40)
 
@@ -122,6 +127,7 @@ class _Encoder:
         self._table, self._clip, self._values = table, clip, values
         self._short: Callable[[str], str] = folder_shortener(picture.view.run_dir)
         self._shown: dict[str, int] = {}
+        self._shapes: dict[tuple[str, str, tuple[str, ...]], int] = {}
         self._cut = False
         self._position = {record.i: at for at, record in enumerate(self._lane.history)}
         self._pointed = {self._position.get(i) for check in self._view.checks for i in check.witness}
@@ -166,12 +172,17 @@ class _Encoder:
             flat += (
                 t - before,
                 lane,
-                self._table.shape(record.op, record.phase, map(self._text, shown)),
+                self._shape(record.op, record.phase, tuple(shown)),
                 self._string(sentence(record)),
                 *map(self._value, shown.values()),
             )
             before = t
         return flat
+
+    def _shape(self, op: str, phase: str, keys: tuple[str, ...]) -> int:
+        if (op, phase, keys) not in self._shapes:
+            self._shapes[op, phase, keys] = self._table.shape(op, phase, map(self._text, keys))
+        return self._shapes[op, phase, keys]
 
     def _check(self, check: Check) -> list[Any]:
         positions = sorted({self._position[i] for i in check.witness if i in self._position})

@@ -31,7 +31,7 @@ def visible(text: str) -> str:
 def folder_shortener(run_dir: str) -> Callable[[str], str]:
     """``sentences.shorten`` that also knows a run folder by its last two parts, wherever the machine had it."""
     tail = "/".join(run_dir.rstrip("/").split("/")[-2:])
-    folder = re.compile(rf"(?:/[^\s\"'()|/]+)*/{re.escape(tail)}(?=/|\b)") if "/" in tail else None
+    folder = re.compile(rf"~?(?:/[^\s\"'()|/]+)*/{re.escape(tail)}(?=/|\b)") if "/" in tail else None
 
     def short(text: str) -> str:
         text = shorten(text, run_dir)

@@ -49,7 +49,10 @@ class Lane:
 
 @dataclass(frozen=True)
 class Bar:
-    """Something that takes time. ``end`` is None when it never ended; ``labels`` from the longest to the shortest."""
+    """Something that takes time. ``end`` is None when it never ended; ``labels`` from the longest to the shortest.
+
+    A wait for a session lock names the ``lock`` (its path) and the lane of its ``holder``, if there was one.
+    """
 
     kind: BarKind
     lane: int
@@ -58,6 +61,8 @@ class Bar:
     labels: tuple[str, ...]
     failed: bool = False
     row: int = 0
+    lock: str | None = None
+    holder: int | None = None
 
 
 @dataclass(frozen=True)
@@ -167,19 +172,26 @@ def _bar(span: Span, history: Sequence[Record], owned: Ownership, lanes: dict[st
     if kind in ("wait", "other") and lasted is not None and lasted < AT_ONCE_S and not failed:
         return None
     actor = str(begin.data.get("target")) if begin.op == "nemesis" else _where(begin)
-    labels = _labels(kind, begin, span, owned)
-    return Bar(kind, lanes[actor], span.start, span.end, labels, failed)
+    before = _before(span, owned, begin.actor)
+    labels = _labels(kind, begin, before)
+    holder = lanes[before[-1].owner] if before else None
+    return Bar(kind, lanes[actor], span.start, span.end, labels, failed, lock=lock_path(begin), holder=holder)
 
 
-def _labels(kind: BarKind, begin: Record, span: Span, owned: Ownership) -> tuple[str, ...]:
+def _before(span: Span, owned: Ownership, actor: str) -> list[Hold]:
+    """Who was in the way of a wait when it ended, or when it began if nobody was then."""
+    found = owned.before.get(span.start if span.end is None else span.end) or owned.before.get(span.start, ())
+    return [hold for hold in found if hold.owner != actor]
+
+
+def _labels(kind: BarKind, begin: Record, before: Sequence[Hold]) -> tuple[str, ...]:
     data = begin.data
     model = str(data.get("model") or "model")
     match kind:
         case "wait":
             if lock_path(begin) is None:
                 return ("waits for the session list", "waits")
-            before = owned.before.get(span.start if span.end is None else span.end) or owned.before[span.start]
-            by = _others(before, begin.actor)
+            by = _owners(before)
             if not by:
                 return ("waits for lock", "waits")
             return (f"waits for lock (held by {by})", f"waits: {by} has it", f"held by {by}", by)
@@ -200,9 +212,9 @@ def _labels(kind: BarKind, begin: Record, span: Span, owned: Ownership) -> tuple
             return (sentence(begin), begin.op)
 
 
-def _others(owners: Sequence[Hold], actor: str) -> str:
-    """``gateway``, ``gateway (dead)``: the owners that are in the way of ``actor``."""
-    return "+".join(dict.fromkeys(h.owner + (" (dead)" if h.dead else "") for h in owners if h.owner != actor))
+def _owners(owners: Sequence[Hold]) -> str:
+    """``gateway``, ``gateway (dead)``, ``a+b``."""
+    return "+".join(dict.fromkeys(h.owner + (" (dead)" if h.dead else "") for h in owners))
 
 
 def _pack(bars: Sequence[Bar], history: Sequence[Record]) -> list[Bar]:
@@ -248,7 +260,7 @@ def _flag(at: int, record: Record, owned: Ownership) -> Flag | None:
             timeout = data.get("kind") == "timeout"
             return Flag(at, f"timeout after {data.get('timeout_ms')} ms" if timeout else "connection lost", 2)
         case "lock" if phase == "fail":
-            by = _others(owned.before.get(at, ()), record.actor)
+            by = _owners([hold for hold in owned.before.get(at, ()) if hold.owner != record.actor])
             return Flag(at, f"held by {by}" if by else "NO LOCK", 3)
         case "lock" if phase == "ok":
             return Flag(at, "takes over the lock" if data.get("reclaimed") else "gets the lock", 1)

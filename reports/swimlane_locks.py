@@ -135,9 +135,13 @@ def lock_story(history: Sequence[Record], owned: Ownership, begun: float, pids: 
             until = "to the end" if holder.end is None else f"to {moment(holder.end)}"
             parts.append(f"{failed}{name(holder)} held it from {moment(holder.start)} {until}.")
     if not parts:
-        parts = [
-            f"At {moment(new.start)} {new.owner} {_HANDOFF[new.how]} {name(old)}."
-            for old, new in handoffs(owned.holds)[:MAX_MOMENTS]
+        given = handoffs(owned.holds)
+        forced = [pair for pair in given if pair[1].how != "takes"]
+        if len(given) > MAX_MOMENTS:
+            parts.append(f"The session lock changed hands {len(given):,} times.")
+            given = forced
+        parts += [
+            f"At {moment(new.start)} {new.owner} {_HANDOFF[new.how]} {name(old)}." for old, new in given[:MAX_MOMENTS]
         ]
     beside = next(_beside(owned.holds), None)
     if beside is not None:

@@ -73,12 +73,12 @@ class Process:
     async def until_record(self, op: str, phase: str | None = None, count: int = 1) -> None:
         await self.until(lambda: len(self.records(op, phase)) >= count, f"record {op} {phase}")
 
-    async def until_events(self, count: int) -> bool:
-        """Wait for the n-th record of any kind; False if the process ended before."""
+    async def until_events(self, count: int, *, while_alive: Process) -> bool:
+        """Wait for the n-th record of any kind; False if ``while_alive`` ended before it came."""
         async with asyncio.timeout(PATIENCE_S):
-            while self.alive and self._lines() < count:
+            while self._lines() < count and while_alive.alive:
                 await asyncio.sleep(_LOOK_S)
-        return self.alive
+        return self._lines() >= count
 
     async def ended(self) -> int:
         """The exit status, once it has ended."""

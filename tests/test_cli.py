@@ -21,7 +21,7 @@ from lockjaw import __version__, cli
 from lockjaw.errors import ConnectionLost, HarnessError, LocalError, ModelFailure
 from lockjaw.scenarios import names
 
-from .live import LOCKJAW
+from .live import LOCKJAW, live
 
 BUSY = str(Path(__file__).parent / "quality" / "busy.yaml")  # about two seconds
 QUIET = """
@@ -278,8 +278,8 @@ def test_junit_and_markdown_are_written_to_the_files_that_were_named(played: Pla
     assert tree.getroot().tag == "testsuites"
     assert len(list(tree.iter("testcase"))) >= len(played.run["checks"])
     assert list(tree.iter("failure")) == []
-    assert "HELD" in markdown
-    assert "lockjaw replay" in markdown
+    assert "busy: HELD" in markdown
+    assert "seed 7" in markdown
 
 
 @pytest_real
@@ -365,14 +365,14 @@ def test_a_run_that_never_reached_the_danger_has_status_3(lockjaw: Command, tmp_
 # --------------------------------------------------------------------------- pipes, colours, interrupts
 
 
-def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("arguments", [("list",), ("list", "--json"), ("--help",), ("--version",)], ids=" ".join)
+def test_a_reader_that_leaves_early_is_no_verdict_and_no_traceback(arguments: tuple[str, ...], tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "wb") as closed:
-        ran = subprocess.run([*LOCKJAW, "list"], cwd=tmp_path, stdout=closed, stderr=subprocess.PIPE, check=False)
+        ran = subprocess.run([*LOCKJAW, *arguments], cwd=tmp_path, stdout=closed, stderr=subprocess.PIPE, check=False)
 
-    assert ran.returncode in (0, 128 + signal.SIGPIPE)
-    assert ran.stderr == b""
+    assert (ran.returncode, ran.stderr) == (128 + signal.SIGPIPE, b"")
 
 
 @pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {}], ids=str)
@@ -496,3 +496,21 @@ def test_locks_list_of_a_folder_that_is_not_there_is_a_usage_error(lockjaw: Comm
 
     assert (ended.status, ended.out) == (2, "")
     assert "nowhere: expected a folder" in ended.err
+
+
+@pytest_real
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_an_interrupted_run_has_the_status_of_its_signal_and_leaves_no_process(
+    number: signal.Signals, status: int, tmp_path: Path
+) -> None:
+    async with live(tmp_path) as one:
+        run = one.spawn("run", "run", BUSY, "--time-scale", "1", "--json", "--out", str(tmp_path / "runs"))
+        await run.until(lambda: list(tmp_path.glob("runs/busy/*/events/gateway.jsonl")), "gateway")
+
+        run.send(number)
+
+        assert await run.ended() == status
+        assert run.stdout() == ""
+        assert "every process of the run has been ended" in run.stderr()
+        assert "Aborted" not in run.stderr()
+        assert one.orphans() == []

@@ -44,7 +44,7 @@ LOCKED = "session file locked (timeout 10000ms): pid=47321 /s/a.jsonl.lock"
 SAMPLES: list[tuple[LockjawError, str]] = [
     (LockjawError("plain"), "plain"),
     (LocalError("fix the call"), "fix the call"),
-    (SettingsError("openclaw.json", "gateway.port", "a port", "x"), "openclaw.json: gateway.port: expected a port, got 'x'"),
+    (SettingsError("o.json", "gateway.port", "a port", "x"), "o.json: gateway.port: expected a port, got 'x'"),
     (SettingsError("--policy", "", "one of a, b"), "--policy: expected one of a, b"),
     (ScenarioError("s.yaml", 3, "chain", "a list", 7), "s.yaml:3: at chain expected a list, got 7"),
     (ScenarioError("s.yaml", 0, "", "a file"), "s.yaml: expected a file"),
@@ -54,7 +54,7 @@ SAMPLES: list[tuple[LockjawError, str]] = [
     (InvalidFrame("no frame", is_json=True, frame_id="r1"), "no frame"),
     (ConnectionLost(1006), "gateway closed (1006 abnormal closure (no close frame)): no close reason"),
     (ConnectionLost(1000, "bye", definite=True), "gateway closed (1000 normal closure): bye"),
-    (ConnectionLost(1012, "service restart", details="Source: x", run_id="r"), "gateway closed (1012): service restart\nSource: x"),
+    (ConnectionLost(1012, "restart", details="Source: x", run_id="r"), "gateway closed (1012): restart\nSource: x"),
     (ConnectionLost(1006, message="never connected"), "never connected"),
     (RequestTimedOut(90_000, details="Bind: loopback", run_id="r"), "gateway timeout after 90000ms\nBind: loopback"),
     (RequestTimedOut(2_000, "agent.wait", definite=True), "gateway request timeout for agent.wait"),

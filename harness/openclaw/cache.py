@@ -85,9 +85,13 @@ class Cache:
     def _node(self, wanted: str) -> Path:
         """A Node.js that the version accepts. The npm package ``node`` only chooses one of these by a script that
         we do not run; so we take the binary's own package."""
-        machine = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine().lower())
+        machine = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}.get(
+            platform.machine().lower()
+        )
         if platform.system() != "Linux" or machine is None:
-            raise HarnessError(f"the real program is run on Linux (x64, arm64); this is {platform.system()} {platform.machine()}")
+            raise HarnessError(
+                f"the real program is run on Linux (x64, arm64); this is {platform.system()} {platform.machine()}"
+            )
         package = f"node-linux-{machine}"
         for folder in sorted((self.root / "node").glob("[0-9]*"), key=lambda p: _numbers(p.name)):
             if accepts(wanted, folder.name) and self._manifest(folder):
@@ -120,7 +124,9 @@ class Cache:
             got = _integrity(hidden, package)
             if got != facts["integrity"]:
                 raise HarnessError(f"{package}@{version}: the registry names {facts['integrity']}, installed was {got}")
-            (hidden / MANIFEST).write_text(json.dumps({"package": package, "version": version} | facts), encoding="utf-8")
+            (hidden / MANIFEST).write_text(
+                json.dumps({"package": package, "version": version} | facts), encoding="utf-8"
+            )
             hidden.rename(folder)
         finally:
             shutil.rmtree(hidden, ignore_errors=True)

@@ -104,7 +104,7 @@ def main(argv: Sequence[str]) -> NoReturn:
         sys.exit(71)
 
 
-def _execute(command: Sequence[str]) -> NoReturn:
+def _execute(command: list[str]) -> NoReturn:
     os.execvpe(command[0], command, os.environ)  # noqa: S606
 
 

@@ -55,10 +55,10 @@ class Doors:
 class Namespace:
     """One namespace, until ``close``. Processes that joined stay in it."""
 
-    def __init__(self) -> None:
-        """Raises NoNamespace."""
+    def __init__(self, *, user: bool | None = None) -> None:
+        """``user``: with a user namespace around it (default: unless we are root). Raises NoNamespace."""
         self._fds: list[int] = []
-        user = os.geteuid() != 0
+        user = os.geteuid() != 0 if user is None else user
         command = [sys.executable, "-P", "-m", __name__, "make", *(["--user"] if user else [])]
         try:
             with subprocess.Popen(
@@ -104,13 +104,15 @@ class Namespace:
 
 def join(doors: Doors) -> None:
     """Enter, for this process and what it starts. The process must have one thread. Raises OSError."""
-    for path, kind in ((doors.user, CLONE_NEWUSER), (doors.net, CLONE_NEWNET)):
-        if path:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                _call("setns", fd, kind)
-            finally:
-                os.close(fd)
+    # Both are opened first: once inside the user namespace, the other process's descriptors are out of reach.
+    found = [(path, kind) for path, kind in ((doors.user, CLONE_NEWUSER), (doors.net, CLONE_NEWNET)) if path]
+    opened = [(os.open(path, os.O_RDONLY | os.O_CLOEXEC), kind) for path, kind in found]
+    try:
+        for fd, kind in opened:
+            _call("setns", fd, kind)
+    finally:
+        for fd, _ in opened:
+            os.close(fd)
 
 
 def require_loopback_only() -> None:

@@ -224,7 +224,9 @@ class Reading:
         if not self._called:
             self._called, self._asked = True, run_id
             began = self._opened_t if self._opened_t is not None else t
-            yield _record(began, CLIENT, "client.call", "invoke", method="agent", run_id=run_id, session_key=run.session_key)
+            yield _record(
+                began, CLIENT, "client.call", "invoke", method="agent", run_id=run_id, session_key=run.session_key
+            )
 
     def _refused(self, line: Printed, matched: re.Match[str]) -> Iterator[Record]:
         words = _words(matched["rest"])
@@ -376,9 +378,7 @@ class Reading:
             owner = run.run_id if run is not None else lock.actor
             self._locks[lock.path] = (lock.actor, owner)
             data = {"path": lock.path, "owner": owner}
-            found.append(
-                _record(lock.t, lock.actor, "lock", "invoke", **data, timeout_s=self._expected.lock_timeout_s)
-            )
+            found.append(_record(lock.t, lock.actor, "lock", "invoke", **data, timeout_s=self._expected.lock_timeout_s))
             found.append(_record(lock.t, lock.actor, "lock", "ok", **data, generation=0, waited_s=0.0, reclaimed=""))
         return found
 
@@ -416,7 +416,9 @@ class Reading:
         if request_id not in self._calls:
             return []
         run, model = self._calls.pop(request_id)
-        call = _record(record.t, run.actor, "model.call", record.phase, call_id=request_id, run_id=run.run_id, model=model)
+        call = _record(
+            record.t, run.actor, "model.call", record.phase, call_id=request_id, run_id=run.run_id, model=model
+        )
         if record.phase == "ok":
             return [_with(call, stop_reason="stop")]
         return [_with(call, error="hung up" if record.data.get("client_gone") else "refused", reason="unknown")]
@@ -432,7 +434,6 @@ class Reading:
         if self._own is not None and id(self._own) not in busy:
             return self._own
         return self._live()
-
 
 
 def _words(text: str) -> dict[str, str]:

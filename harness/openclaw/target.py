@@ -102,7 +102,9 @@ class OpenClaw:
         path = run.state / CONFIG
         path.touch(mode=0o600)
         wanted = real_config(config(run, scenario, model_port), self.port)
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(without(wanted, self._unknown(run, wanted))), indent=2))
+        path.write_bytes(
+            msgspec.json.format(msgspec.json.encode(without(wanted, self._unknown(run, wanted))), indent=2)
+        )
 
     def witness(self, run: RunDirectory, scenario: Scenario, clock: Clock) -> Witness:
         """Looks at the run. Makes the sessions folder, which would otherwise be watched too late."""
@@ -111,9 +113,8 @@ class OpenClaw:
         lines = {GATEWAY: _lines(run.logs, GATEWAY)}
         if self.client_policy is None:
             lines[CLIENT] = _lines(run.logs, CLIENT)
-        expected = Expected(
-            self.client_policy or self.traits.policy, scenario.message, self.traits.lock_timeout_s, not self.client_policy
-        )
+        policy = self.client_policy or self.traits.policy
+        expected = Expected(policy, scenario.message, self.traits.lock_timeout_s, not self.client_policy)
         return Witness(lines, sessions, run.events, clock, expected)
 
     def notes(self, scenario: Scenario, time_scale: float | None) -> list[str]:
@@ -124,7 +125,8 @@ class OpenClaw:
         if any(value for value in msgspec.to_builtins(scenario.pacing).values()):
             found.append("pacing: the real program's own steps take what they take")
         if scenario.timeout_s != int(scenario.timeout_s):
-            found.append(f"timeout_s {scenario.timeout_s:g}: whole seconds only, {max(1, round(scenario.timeout_s))} used")
+            used = max(1, round(scenario.timeout_s))
+            found.append(f"timeout_s {scenario.timeout_s:g}: whole seconds only, {used} used")
         if self.traits.sqlite:
             found.append("this version keeps sessions in a database: there are no lock files and transcripts to watch")
         if self.doors is None:
@@ -156,9 +158,8 @@ class OpenClaw:
         folder = run.path / "probe"
         folder.mkdir(mode=0o700, exist_ok=True)
         (folder / CONFIG).write_bytes(msgspec.json.encode(candidate))
-        env = environment(
-            {"PATH": "/usr/bin:/bin"}, HOME=folder, OPENCLAW_STATE_DIR=folder, OPENCLAW_CONFIG_PATH=folder / CONFIG, **QUIET
-        )
+        places = {"HOME": folder, "OPENCLAW_STATE_DIR": folder, "OPENCLAW_CONFIG_PATH": folder / CONFIG}
+        env = environment({"PATH": "/usr/bin:/bin"}, **places, **QUIET)
         command = self._inside([*self.installed.command, "config", "get", "gateway.mode"])
         try:
             done = subprocess.run(
@@ -211,5 +212,3 @@ def free_port() -> int:
 
 def _lines(logs: Path, actor: str) -> Path:
     return logs / f"{actor}.lines.jsonl"
-
-

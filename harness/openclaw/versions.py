@@ -81,12 +81,11 @@ def published_between(published: Iterable[str], good: Version, bad: Version) -> 
 class Traits:
     """What a run has to know about one version.
 
-    ``node``: major version of Node.js to run it on. ``policy``: the built-in policy that models its fallback.
+    ``policy``: the built-in policy that models its fallback.
     ``lock_timeout_s``: of its session lock. ``sqlite``: sessions are kept in a database, there are no lock files.
     ``abort_reaches_agent_runs``: ``chat.abort`` stops a run that ``agent`` started. ``protocol``: of its gateway.
     """
 
-    node: int
     policy: str
     lock_timeout_s: float
     sqlite: bool
@@ -96,7 +95,10 @@ class Traits:
 
 def traits_of(version: Version) -> Traits:
     """Boundaries as read in the packages: 4.29 fresh session, 5.2 longer lock wait, 5.7 aborts, 7.2 no fallback."""
-    since = lambda text: version >= Version(text)  # noqa: E731
+
+    def since(text: str) -> bool:
+        return version >= Version(text)
+
     if since("2026.7.2"):
         policy = "no-fallback"
     elif since("2026.4.29"):
@@ -104,7 +106,6 @@ def traits_of(version: Version) -> Traits:
     else:
         policy = "reuse-session"
     return Traits(
-        node=24 if since("2026.7.1") else 22,
         policy=policy,
         lock_timeout_s=60.0 if since("2026.5.2") else 10.0,
         sqlite=since("2026.8.1"),

@@ -81,7 +81,7 @@ class FolderWatch:
                 self._scan()
             elif ready:
                 for mask, name in _events(os.read(self._fd, 1 << 16)):
-                    self._changed(name, gone=bool(mask & (_IN_DELETE | _IN_MOVED_FROM)), fresh=bool(mask & _IN_CREATE))
+                    self._changed(name, gone=bool(mask & (_IN_DELETE | _IN_MOVED_FROM)))
 
     def _scan(self) -> None:
         names = set(os.listdir(self._folder))
@@ -90,15 +90,13 @@ class FolderWatch:
         for name in sorted(names):
             self._changed(name)
 
-    def _changed(self, name: str, *, gone: bool = False, fresh: bool = False) -> None:
+    def _changed(self, name: str, *, gone: bool = False) -> None:
         if name.endswith(".jsonl.lock"):
             if gone:
                 self._lock_gone(name)
             else:
-                if fresh:
-                    self._lock_gone(name)
                 self._lock_there(name)
-        elif name.endswith(".jsonl") and not gone:
+        elif name.endswith(".jsonl") and not name.endswith(".trajectory.jsonl") and not gone:
             self._grown(name)
 
     def _lock_gone(self, name: str) -> None:

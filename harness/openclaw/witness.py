@@ -45,7 +45,8 @@ class Witness:
         for record in records:
             if record.op == "actor.ready" and isinstance(record.data.get("pid"), int):
                 self._pids[record.data["pid"]] = str(record.data.get("actor") or record.actor)
-        seen: list[Observation] = [Seen(r) for r in records if r.op in ("provider.request", "actor.exit", "client.call")]
+        told = ("provider.request", "actor.exit", "client.call")
+        seen: list[Observation] = [Seen(record) for record in records if record.op in told]
         seen += self._watch.take()
         for actor, tail in self._tails.items():
             seen += [Printed(line.t, actor, line.text, line.out) for line in tail.read()]

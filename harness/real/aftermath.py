@@ -27,8 +27,13 @@ def record_aftermath(state_dir: Path, ledger: Path | None, recorder: Recorder) -
     if ledger is not None and ledger.is_file():
         record_ledger(ledger.read_text(encoding="utf-8", errors="replace"), recorder)
     for folder in folders:
-        for path in sorted(folder.glob("*.jsonl")):
+        for path in transcripts(folder):
             record_transcript(path, recorder)
+
+
+def transcripts(folder: Path) -> list[Path]:
+    """The conversations in a sessions folder. OpenClaw 2026.5 and later keeps a debug log beside each one."""
+    return [path for path in sorted(folder.glob("*.jsonl")) if not path.name.endswith(".trajectory.jsonl")]
 
 
 async def record_next_turn(state_dir: Path, algorithm: str, clock: Clock, recorder: Recorder) -> None:
@@ -36,7 +41,7 @@ async def record_next_turn(state_dir: Path, algorithm: str, clock: Clock, record
 
     Call it after ``record_aftermath``: what it finds is what recovery starts from.
     """
-    for path in sorted((state_dir / "agents").glob("*/sessions/*.jsonl")):
+    for path in [p for folder in sorted((state_dir / "agents").glob("*/sessions")) for p in transcripts(folder)]:
         await try_next_turn(path, algorithm, clock, recorder)
 
 

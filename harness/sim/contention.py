@@ -1,8 +1,9 @@
 """Processes that want one session's lock, and nothing else: the smallest world in which a lock can be wrong.
 
 Each contender takes the lock, appends an entry inside the write section, thinks a little, appends another one, and
-gives the lock back, a few times over. It may begin with a lock file that a dead process left; a *taker* may fence whoever does not let go;
-a *robber* may remove the lock file by hand. The history is judged by the same checkers as any other.
+gives the lock back, a few times over. It may begin with a lock file that a dead process left; a *taker* may fence
+whoever does not let go; a *robber* may remove the lock file by hand. The history is judged by the same checkers as
+any other.
 """
 
 from __future__ import annotations

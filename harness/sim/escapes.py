@@ -8,6 +8,7 @@ process (of the real machine), so nothing else may run in other threads meanwhil
 from __future__ import annotations
 
 import builtins
+import io
 import os
 import socket
 import subprocess
@@ -38,11 +39,16 @@ _WAYS_OUT: tuple[tuple[Any, str, str], ...] = (
     (time, "monotonic_ns", _CLOCK),
     (time, "sleep", _CLOCK),
     (builtins, "open", _FILES),
+    (io, "open", _FILES),  # what pathlib uses
     (os, "open", _FILES),
     (os, "stat", _FILES),
     (os, "unlink", _FILES),
     (os, "replace", _FILES),
     (os, "mkdir", _FILES),
+    (os, "lstat", _FILES),
+    (os, "link", _FILES),
+    (os, "listdir", _FILES),
+    (os, "scandir", _FILES),
     (os, "fork", "simulated processes are started by the world"),
     (os, "kill", "simulated processes are ended by the world"),
     (socket, "socket", "links and model calls have transports that are passed in"),

@@ -86,7 +86,7 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     # ------------------------------------------------------------------ what asyncio asks of a loop
 
-    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:
+    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]
         handle = SimHandle(callback, args, context if context is not None else copy_context(), 0.0)
         ready = self.ready
         ready.append(handle)
@@ -94,10 +94,10 @@ class SimLoop(asyncio.AbstractEventLoop):
             self.world.has_work(self.process)
         return handle
 
-    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:
+    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]
         return self.call_at(self.world.now + delay, callback, *args, context=context)
 
-    def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:
+    def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]
         handle = SimHandle(callback, args, context if context is not None else copy_context(), when)
         self.world.set_timer(when, self, handle)
         return handle

@@ -28,7 +28,7 @@ from lockjaw.settings import BEHAVIOURS, AgentSettings, GatewaySettings, Provide
 
 STATE = Path("/sim/state")
 PORT = 18789
-DRAIN_S = 5.0  # as `lockjaw gateway run` has it
+DRAIN_S = 0.0  # as the real rig has it: how long the gateway may go on is the scenario's to say (settle_s)
 
 
 def settings_of(scenario: Scenario) -> Settings:

@@ -15,10 +15,9 @@ from typing import Any
 
 from lockjaw.errors import ConnectionLost
 from lockjaw.gateway.auth import Peer
-from lockjaw.gateway.links import Link
 from lockjaw.harness.sim.world import Process, World
 
-Accept = Callable[[Link], Any]  # serves one link; a coroutine function
+Accept = Callable[[Any], Any]  # serves one ``Link``; a coroutine function
 
 
 class End:

@@ -34,7 +34,7 @@ from typing import Any
 
 from lockjaw.errors import HarnessError, ReplayDiverged
 from lockjaw.harness.sim.loop import SimHandle, SimLoop
-from lockjaw.harness.sim.tape import CRASH_BEFORE, DELAYS_S, FAULTS, FIRST_FAULT, Choices
+from lockjaw.harness.sim.tape import CRASH_BEFORE, DELAYS_S, FAULTS, FIRST_FAULT, Choices, SparseChoices
 from lockjaw.history import Phase, Record
 
 EPOCH_MS = 1_767_225_600_000  # 2026-01-01: the wall clock at second 0
@@ -60,7 +60,7 @@ class Process:
         self.code: int | None = None
         self.skew_s = 0.0
         self.queued = False
-        self.loop = SimLoop(self)
+        self.loop = SimLoop(self)  # type: ignore[abstract]  # what it has not is added below its class, as escapes
         self.at_death: list[Callable[[], None]] = []
         self.stop: Callable[[], Any] = lambda: None  # SIGTERM
         self.labels: dict[tuple[str, str], str] = {}
@@ -176,6 +176,7 @@ class World:
     def bury(self) -> bool:
         """Drop what the processes had begun. Their cleanup code runs into ``Killed``. True if there was anything."""
         found = False
+        self.choices = SparseChoices({})  # what happens from here on is not part of the run
         for process in self.processes:
             self.kill(process, 0)
             asyncio._set_running_loop(process.loop)
@@ -188,8 +189,8 @@ class World:
                         try:
                             coro.close()
                             break
-                        except (Killed, RuntimeError):
-                            pass  # its cleanup code tried to do something, or to wait: it is dead
+                        except BaseException:  # noqa: S112
+                            continue  # its cleanup code tried to do something, or to wait: it is dead
             finally:
                 asyncio._set_running_loop(None)
             process.loop.close()

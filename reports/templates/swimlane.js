@@ -124,8 +124,8 @@
     if (!found || !runs[found[1]]) return;
     const run = Number(found[1]);
     if (found[2] === "record") {
-      const at = Number(found[3]);
-      if (at < runs[run].count) { reveal(run); chooseRecord(run, at); }
+      const at = /^\d+$/.test(found[3]) ? Number(found[3]) : -1;
+      if (at >= 0 && at < runs[run].count) { reveal(run); chooseRecord(run, at); }
       return;
     }
     let name = found[3];
@@ -291,9 +291,10 @@
     patterns(svg, run, run.number);
     const bottom = chart.height;
     const names = el("g", {}, svg);
+    const under = el("g", { "clip-path": `url(#c${run.number})` }, svg); // lines across a run must not cover its words
     const body = el("g", { "clip-path": `url(#c${run.number})` }, svg);
     const over = el("g", { "clip-path": `url(#c${run.number})` }, svg);
-    for (const [a, b] of stretches()) el("rect", { x: a, y: 0, width: b - a, height: bottom, class: "folded" }, body);
+    for (const [a, b] of stretches()) el("rect", { x: a, y: 0, width: b - a, height: bottom, class: "folded" }, under);
     const from = lower(run.times, timeAt(GUTTER) - 1e-9), to = lower(run.times, timeAt(width - RIGHT) + 1e-9);
     const X = (at) => at < 0 ? width + 50 : px(run.times[at]);
     const mark = (node, at, more) => {
@@ -338,7 +339,7 @@
       flush(key);
       small.set(key, { a, b, count: 1, at, finish });
     };
-    let before = new Map();
+    const before = new Map(), handed = new Map();
     for (const [lock, lane, start, end, dead, how, owner] of run.holds) {
       if (lock >= MAX_BANDS) continue;
       const a = X(start), b = X(end), y = chart.bandY(lock);
@@ -347,7 +348,11 @@
       if (b < GUTTER || a > width - RIGHT) continue;
       const left = Math.max(a, GUTTER - 2), right = Math.min(b, width - RIGHT + 4);
       if (right - left < 2.5) {
-        join(`lock${lock}`, start, left, Math.max(right, left + 1), (block) => mark(el("rect", { x: block.a, y: y + 3, width: Math.max(1.5, block.b - block.a), height: BAND - 6, class: block.count > 1 ? "dense" : "", fill: colour(lane) }, body), block.at, block.count > 1 ? `${block.count} owners in a row` : ""));
+        join(`lock${lock}`, start, left, Math.max(right, left + 1), (block) => {
+          mark(el("rect", { x: block.a, y: y + 3, width: Math.max(1.5, block.b - block.a), height: BAND - 6, class: block.count > 1 ? "dense" : "", fill: colour(lane) }, body), block.at, block.count > 1 ? `${block.count} owners in a row` : "");
+          const words = `${block.count.toLocaleString("en")} owners in a row: zoom in`;
+          if (block.count > 1 && fits(words, block.b - block.a)) el("text", { x: block.a + 6, y: y + 20, class: "name on" }, over, words);
+        });
       } else {
         flush(`lock${lock}`);
         mark(el("rect", { x: left, y: y + 1, width: right - left, height: BAND - 2, rx: 2, fill: dead ? `url(#d${run.number}-${lane % OWNER.length})` : colour(lane), class: "bar held" }, body), start);
@@ -361,7 +366,8 @@
           if (!dead) node.setAttribute("style", `fill:${inkOn(lane)}`);
         }
       }
-      if (previous && previous[0] !== lane && a >= GUTTER) {
+      if (previous && previous[0] !== lane && a >= GUTTER && !(a - (handed.get(lock) ?? -99) < 9)) {
+        handed.set(lock, a);
         const word = how === "takes" ? "handoff" : how === "reclaims" ? "reclaimed" : "fenced";
         el("path", { d: `M${a - 5} ${y - 3}h10l-5 7z`, fill: "var(--ink)" }, over);
         el("title", {}, over.lastChild, word);
@@ -370,7 +376,7 @@
     for (const key of [...small.keys()]) flush(key);
 
     // bars
-    for (const [kind, lane, row, start, end, failed, labels] of run.bars) {
+    for (const [kind, lane, row, start, end, failed, labels, , holder] of run.bars) {
       const a = X(start), b = X(end);
       if (b < GUTTER || a > width - RIGHT || thin[lane]) continue;
       const y = tops[lane] + 6 + row * ROW, left = Math.max(a, GUTTER - 3), right = Math.min(b, width - RIGHT + 6), w = right - left;
@@ -383,8 +389,7 @@
       if (hits(run, end)) node.classList.add("hit");
       let ink = "";
       if (kind === "wait") {
-        const holder = holderAt(run, failed && end >= 0 ? end : start);
-        node.setAttribute("fill", holder === null ? "none" : `url(#w${run.number}-${holder % OWNER.length})`);
+        node.setAttribute("fill", holder < 0 ? "none" : `url(#w${run.number}-${holder % OWNER.length})`);
         node.classList.add("wait");
       } else if (kind === "paused") node.setAttribute("fill", `url(#f${run.number})`);
       else if (kind === "turn" || kind === "tool") { node.setAttribute("fill", colour(lane)); node.setAttribute("fill-opacity", kind === "turn" ? 0.35 : 0.8); }
@@ -401,11 +406,11 @@
 
     // why a wait failed: from its end up to the owner in the band
     let shownCauses = 0;
-    for (const [kind, lane, row, start, end, failed] of run.bars) {
-      if (kind !== "wait" || !failed || end < 0 || thin[lane]) continue;
+    for (const [kind, lane, row, , end, failed, , lock] of run.bars) {
+      if (kind !== "wait" || !failed || end < 0 || thin[lane] || lock < 0 || lock >= chart.bands) continue;
       const x = X(end);
       if (x < GUTTER || x > width - RIGHT || ++shownCauses > MAX_FLAGS) continue;
-      const y = tops[lane] + 6 + row * ROW, band = chart.bandY(0) + BAND;
+      const y = tops[lane] + 6 + row * ROW, band = chart.bandY(lock) + BAND;
       el("path", { d: `M${x} ${y}V${band}`, class: "cause" }, over);
       el("path", { d: `M${x - 5} ${band + 7}l5 -8 5 8z`, class: "failed" }, over);
     }
@@ -478,7 +483,7 @@
       const x = X(at);
       if (x < GUTTER || x > width - RIGHT) return;
       const top = isFirst ? 0 : tops[run.lane(at)], end = isFirst ? bottom : top + 40;
-      const line = mark(el("path", { d: `M${x} ${top}V${end}`, class: `part ${isFirst ? "first" : ""}` }, over), at);
+      const line = mark(el("path", { d: `M${x} ${top}V${end}`, class: `part ${isFirst ? "first" : ""}` }, isFirst ? under : over), at);
       el("title", {}, line, S[says]);
       if (isFirst) {
         const words = `≠ first difference from ${S[against]}`, right = x + words.length * 7 < width;
@@ -494,21 +499,6 @@
     chart.svg = svg;
   }
   const middle = (chart, lane) => chart.tops[lane] + 6 + chart.run.lanes[lane][2] * ROW - 4;
-  function holderAt(run, at) { // lane of who held the lock just before this step, null if nobody
-    const path = lockOf(run, at);
-    let found = null;
-    for (const [lock, lane, start, end] of run.holds) {
-      if (start >= at) break;
-      if ((path < 0 || lock === path) && (end < 0 || end >= at) && lane !== run.lane(at)) found = lane;
-    }
-    return found;
-  }
-  function lockOf(run, at) {
-    const n = run.shape(at)[2].findIndex((key) => S[key] === "path");
-    if (n < 0) return -1;
-    const path = run.value(at, n);
-    return run.locks.findIndex((lock) => path.includes(lock));
-  }
 
   // ------------------------------------------------------------------ the card
   function card(run, at, x, y, more) {

@@ -15,12 +15,13 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from lockjaw import __version__
 from lockjaw.errors import HarnessError, LocalError, LockjawError, SettingsError, printed
+from lockjaw.openclaw_cli import AllowNetwork, CacheFolder, openclaw_app
 
 if TYPE_CHECKING:
     from lockjaw.settings import Settings
@@ -43,6 +44,9 @@ locks_app = typer.Typer(help="Who holds which session lock.", no_args_is_help=Tr
 app.add_typer(gateway_app, name="gateway")
 app.add_typer(serve_app, name="serve")
 app.add_typer(locks_app, name="locks")
+bench_app = typer.Typer(help="Measure.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(bench_app, name="bench")
+app.add_typer(openclaw_app, name="openclaw")
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 ReadyFd = Annotated[int | None, typer.Option(hidden=True, help="Inherited descriptor for the ready line.")]
@@ -58,7 +62,10 @@ def main() -> None:
 
     watch_lifeline(os.environ)
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # here, where a reader that has left is still told apart from a failure
     except LocalError as error:
         _fail(str(error), EXIT_USAGE)
     except HarnessError as error:
@@ -66,11 +73,19 @@ def main() -> None:
     except LockjawError as error:
         _fail(printed(error), 1)
     except BrokenPipeError:
-        # The reader of our stdout (head, less) went away; Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
+        _reader_left()
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # click has caught it, and its 1 would mean VIOLATED
+            _reader_left()
+        raise
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
+
+
+def _reader_left() -> NoReturn:
+    """The reader of our stdout (head, less) went away. Python would complain once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + signal.SIGPIPE)
 
 
 def _fail(message: str, status: int) -> None:
@@ -122,8 +137,8 @@ def list_scenarios(as_json: JsonFlag = False) -> None:
 def run(
     scenario: Annotated[list[str], typer.Argument(help="Names from `lockjaw list`, or paths of YAML files.")],
     policy: Annotated[
-        str, typer.Option(help="reuse-session, fresh-session, no-fallback, takeover, or all.")
-    ] = "takeover",
+        str | None, typer.Option(help="takeover (default), reuse-session, fresh-session, no-fallback, or all.")
+    ] = None,
     engine: Annotated[
         str,
         typer.Option(help="real: operating-system processes; sim: virtual time, exact replay; both: compare them."),
@@ -139,6 +154,12 @@ def run(
     baseline: Annotated[
         Path | None, typer.Option(help="Say what changed since: kept runs, or a `run --json` document.")
     ] = None,
+    target: Annotated[
+        str,
+        typer.Option(help="builtin, or openclaw@VERSION: the real program (with --policy: our client, its gateway)."),
+    ] = "builtin",
+    cache: CacheFolder = None,
+    allow_network: AllowNetwork = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Replay scenarios and say HELD, VIOLATED or UNKNOWN.
@@ -148,7 +169,13 @@ def run(
     """
     from lockjaw.commands import RunOptions, run_command
 
-    options = RunOptions(policy, engine, seed, seeds, time_scale, out, junit, markdown, as_json, baseline)
+    if target != "builtin":
+        from lockjaw.harness.openclaw.campaign import Options
+        from lockjaw.openclaw_commands import run_against
+
+        real = Options(cache, allow_network, policy, out=out, seed=seed, time_scale=time_scale)
+        sys.exit(run_against(scenario, target, real, as_json=as_json, junit_file=junit, markdown_file=markdown))
+    options = RunOptions(policy or "takeover", engine, seed, seeds, time_scale, out, junit, markdown, as_json, baseline)
     sys.exit(run_command(scenario, options))
 
 
@@ -207,7 +234,7 @@ def report(
 ) -> None:
     """Show a kept run again: as text, Markdown, a page with a picture, or a trace.
 
-    Exit status: that of the run's verdict.
+    Exit status: that of the verdict (with --compare: of all the runs).
     """
     from lockjaw.commands import ReportOptions, report_command
 
@@ -358,6 +385,18 @@ def locks_list(
         _print_json({"lockjaw": __version__, "command": "locks list", "locks": [row.document() for row in rows]})
     else:
         print(render_locks(rows, directory))
+
+
+@bench_app.command("locks")
+def bench_locks(
+    full: Annotated[bool, typer.Option("--full/--quick", help="Everything (most of an hour), or one minute.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for locks.json, locks.md and locks.svg.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Our session lock, its rivals and lock libraries side by side: speed, and who starves."""
+    from lockjaw.harness.bench.command import bench_locks as bench
+
+    sys.exit(bench(full=full, as_json=as_json, out=out))
 
 
 # --------------------------------------------------------------------------- shared pieces

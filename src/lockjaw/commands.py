@@ -117,7 +117,7 @@ def replay_command(run_dir: Path, *, as_json: bool) -> int:
         try:
             again = run_policies(
                 scenario, [manifest["policy"]], engine=manifest["engine"], seed=manifest["seed"],
-                time_scale=manifest["time_scale"], out=run_dir.absolute().parent.parent, progress=progress,
+                time_scale=manifest["time_scale"], out=run_dir.resolve().parent.parent, progress=progress,
                 choices=choices,
             )[0]  # fmt: skip
         except ReplayDiverged as error:
@@ -273,7 +273,7 @@ def report_command(run_dir: Path, options: ReportOptions) -> int:
         print("\n".join(pages.differences([kept, *others])))
     else:
         text.print_report([kept])
-    return document.exit_status([kept])
+    return document.exit_status([kept, *others])
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,7 @@ def write(path: Path, text: str) -> None:
         fresh.write_text(text, encoding="utf-8")
         fresh.replace(path)
     except OSError as error:
+        fresh.unlink(missing_ok=True)
         raise HarnessError(f"cannot write {path}: {error}", str(path.parent)) from error
 
 

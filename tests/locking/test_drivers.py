@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import stat
 import threading
 
 import pytest
@@ -78,16 +79,10 @@ def test_sleeps_of_one_run_do_not_drift_under_a_small_scale(drive, scale, late_s
 async def test_cancelled_waiter_leaves_no_trace(clock, session_file):
     with SessionLock(session_file, clock=clock):
         before = sorted(os.listdir(session_file.parent)), set(kernel._open_handles)
-        waiting = asyncio.Event()
-
-        class Announcing(ScaledClock):
-            async def sleep(self, nominal_s):
-                waiting.set()
-                await super().sleep(nominal_s)
-
-        lock = SessionLock(session_file, timeout=60.0, clock=Announcing(1.0, clock.origin_ns, clock.epoch_ms))
+        lock = SessionLock(session_file, timeout=60.0, clock=clock)
         task = asyncio.create_task(lock.acquire_async())
-        await waiting.wait()
+        while not any(stat.S_ISSOCK(os.fstat(handle.number).st_mode) for handle in kernel._open_handles):
+            await asyncio.sleep(0)  # until it has a place in the queue
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -12,7 +12,7 @@ from lockjaw.locking.catalog import Order
 from lockjaw.locking.drivers import run_blocking
 from lockjaw.locking.identity import this_process
 from lockjaw.locking.kernel import Kernel
-from lockjaw.locking.operations import Close, OpenGuard, RangeLock, Replace
+from lockjaw.locking.operations import Close, OpenGuard, RangeLock, WriteInPlace
 from lockjaw.locking.paths import LockPaths
 
 pytestmark = pytest.mark.real
@@ -169,9 +169,9 @@ async def test_owner_whose_fencer_died_half_way_is_fenced_all_the_same(clock, se
     """The fencer had recorded its grant but not yet replaced the lock file: the next one takes over the old
     owner's very inode, so only the generation tells them apart."""
 
-    class DiesAtReplace(Kernel):
+    class DiesBeforeIt(Kernel):
         def perform(self, operation):
-            if isinstance(operation, Replace):
+            if isinstance(operation, WriteInPlace) and operation.truncate:  # the lock file; the guard was before
                 raise OSError("the fencer's end")
             return super().perform(operation)
 
@@ -180,9 +180,9 @@ async def test_owner_whose_fencer_died_half_way_is_fenced_all_the_same(clock, se
     inode = lock_file.stat().st_ino
     order = Order(LockPaths.of(session_file), this_process(), Registry(), 0.0)
     with pytest.raises(OSError, match="the fencer's end"):
-        run_blocking(LOCK_ALGORITHMS["guarded"].fence(order), clock, DiesAtReplace(clock))
+        run_blocking(LOCK_ALGORITHMS["guarded"].fence(order), clock, DiesBeforeIt(clock))
     with SessionLock(session_file, timeout=0.0, clock=clock) as held:
-        assert (held.generation, held.reclaimed) == (3, "owner-byte-free")
+        assert (held.generation, held.reclaimed) == (3, "")
         assert lock_file.stat().st_ino == inode
         with pytest.raises(Fenced), old.section():
             pytest.fail("a fenced owner entered the section")

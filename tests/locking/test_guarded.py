@@ -13,7 +13,7 @@ from lockjaw.locking.catalog import Order
 from lockjaw.locking.drivers import run_blocking
 from lockjaw.locking.identity import this_process
 from lockjaw.locking.kernel import Kernel
-from lockjaw.locking.operations import Link, OpenExisting, Read, Stat, WriteInPlace
+from lockjaw.locking.operations import LinkFile, OpenExisting, Read, Stat, WriteInPlace
 from lockjaw.locking.paths import LockPaths
 
 GUARDED = LOCK_ALGORITHMS["guarded"]
@@ -245,10 +245,10 @@ def test_fresh_foreign_lock_survives_even_after_the_last_comparison(clock, sessi
 
 
 def test_foreign_lock_created_just_before_ours_gets_its_name_survives(clock, session_file, lock_file):
-    kernel = Scripted(clock, Link, replace_by_live(lock_file))
+    kernel = Scripted(clock, LinkFile, replace_by_live(lock_file))
     with pytest.raises(SessionLocked, match=f"pid={os.getppid()}"):
         run_blocking(GUARDED.acquire(order_for(session_file)), clock, kernel)
-    assert sorted(os.listdir(session_file.parent)) == ["s.jsonl.guard", "s.jsonl.lock"]
+    assert sorted(os.listdir(session_file.parent)) == ["s.jsonl.body.guard", "s.jsonl.guard", "s.jsonl.lock"]
 
 
 @pytest.mark.parametrize("how", ["removed", "replaced"])

@@ -1,6 +1,7 @@
 """The texts in lock and guard files, and what they prove. Pure."""
 
 import json
+import os
 
 import psutil
 import pytest
@@ -79,7 +80,7 @@ def test_only_proof_makes_an_owner_dead(record, state, held_here, judgement):
 
 def guard(**generations):
     record = GuardRecord(pid=7, starttime=1, pid_namespace=2, granted_ms=3, fingerprint="f", replaces="r")
-    return b"".join(encode(GuardRecord(**{**vars(record), "generation": g})) for g in generations.values())
+    return b"".join(encode(record._replace(generation=g)) for g in generations.values())
 
 
 def test_guard_tells_the_newest_grant_and_where_the_next_one_goes():
@@ -162,7 +163,9 @@ def test_machine_without_proc_has_no_namespace(monkeypatch):
         raise FileNotFoundError(path)
 
     monkeypatch.setattr(identity.os, "stat", missing)
-    assert this_process().pid_namespace is None
+    namespace = identity._identify(os.getpid()).pid_namespace
+    monkeypatch.undo()
+    assert namespace is None
 
 
 def test_record_is_json_a_person_can_read():

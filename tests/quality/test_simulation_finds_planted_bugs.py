@@ -151,7 +151,11 @@ def search(bug: Bug, world: World, first_seed: int) -> tuple[int, list[str], int
         seed = first_seed + n
         choices = RandomChoices(Seeds(seed), bug.chances)
         if bug.law in world(seed, choices):
-            found = shrink(choices.tape, lambda deviations: bug.law in world(seed, SparseChoices(deviations)))
+
+            def fails(deviations: Any, seed: int = seed) -> bool:
+                return bug.law in world(seed, SparseChoices(deviations))
+
+            found = shrink(choices.tape, fails)
             assert found is not None, f"seed {seed} fails, its choices alone do not"
             return n + 1, in_words(found.deviations), found.tries
     raise AssertionError(f"not found in {MOST_SEEDS} seeds: {bug.says}")

@@ -6,22 +6,22 @@ identity for each simulated process.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from lockjaw.errors import LockStateError
-from lockjaw.locking.algorithms import coarse, guarded
+from lockjaw.locking.algorithms import coarse, guarded, plain
 from lockjaw.locking.algorithms.coarse import CoarseGrant, CoarseRequest, CoarseRules, Registry
 from lockjaw.locking.algorithms.findings import GuardedRequest
 from lockjaw.locking.algorithms.guarded import GuardedGrant, Released
+from lockjaw.locking.algorithms.plain import PlainGrant
 from lockjaw.locking.identity import ProcessIdentity
 from lockjaw.locking.operations import Steps
 from lockjaw.locking.paths import LockPaths
 
 
-@dataclass(frozen=True)
-class Order:
+class Order(NamedTuple):
     """What an acquire needs to know. Durations in nominal seconds; ``registry`` belongs to the process."""
 
     paths: LockPaths
@@ -32,13 +32,13 @@ class Order:
     reentrant: bool = False
     section_wait_s: float = 2.0
     owner: str = ""
+    overtake_s: float = 0.25
 
 
-Inner: TypeAlias = CoarseGrant | GuardedGrant
+Inner: TypeAlias = CoarseGrant | GuardedGrant | PlainGrant
 
 
-@dataclass(frozen=True)
-class Grant:
+class Grant(NamedTuple):
     """``generation`` is 0 for algorithms without; ``fenced`` the live generation that was overruled, or 0."""
 
     order: Order
@@ -151,9 +151,46 @@ class Guarded:
             order.section_wait_s,
             order.owner,
             order.registry.holds.__contains__,
+            overtake_s=order.overtake_s,
         )
 
 
-LOCK_ALGORITHMS: Mapping[str, LockAlgorithm] = {
-    algorithm.name: algorithm for algorithm in (Guarded(), Coarse(coarse.COARSE), Coarse(coarse.COARSE_60S))
-}
+@dataclass(frozen=True)
+class Plain:
+    """What people write without a library: no owner, no generation."""
+
+    name: str
+    take: Callable[[str, float], Steps[PlainGrant]]
+    timeout_s: float = plain.TIMEOUT_S
+
+    has_watchdog = False
+    can_reenter = False
+
+    def acquire(self, order: Order) -> Steps[Grant]:
+        return Grant(order, (yield from self.take(order.paths.lock, order.timeout_s)))
+
+    def fence(self, order: Order) -> Steps[Grant]:
+        yield from ()
+        raise LockStateError(
+            order.paths.lock, self.name, "the lock cannot be fenced: this algorithm has no generations"
+        )
+
+    def release(self, grant: Grant) -> Steps[Released]:
+        assert isinstance(grant.inner, PlainGrant)
+        return Released(removed=(yield from plain.release(grant.inner)))
+
+    def enter(self, grant: Grant) -> Steps[None]:
+        yield from ()
+
+    def leave(self, grant: Grant) -> Steps[None]:
+        yield from ()
+
+
+_ALL: tuple[LockAlgorithm, ...] = (
+    Guarded(),
+    Coarse(coarse.COARSE),
+    Coarse(coarse.COARSE_60S),
+    Plain("soft", plain.acquire_soft),
+    Plain("flock", plain.acquire_flock),
+)
+LOCK_ALGORITHMS: Mapping[str, LockAlgorithm] = {algorithm.name: algorithm for algorithm in _ALL}

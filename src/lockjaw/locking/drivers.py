@@ -14,9 +14,13 @@ sees it. At scale 1 nothing is compensated: lateness is part of what the program
 from __future__ import annotations
 
 import asyncio
+import math
+import os
+import select
 from typing import TypeVar
 
 from lockjaw.clock import Clock
+from lockjaw.locking.alarms import Alarms
 from lockjaw.locking.kernel import Kernel
 from lockjaw.locking.operations import (
     Now,
@@ -30,6 +34,8 @@ from lockjaw.locking.operations import (
 
 T = TypeVar("T")
 
+_WAITING = frozenset((Sleep, Settle, WaitForSection, WaitForRelease))
+
 _LATE_S = 1.0
 _LATE_REAL_S = 0.1
 
@@ -38,9 +44,13 @@ _LATE_REAL_S = 0.1
 _FIRST_POLL_REAL_S = 0.001
 _LAST_POLL_S = 0.025  # nominal ...
 _LAST_POLL_FLOOR_REAL_S = 0.002  # ... but never busier than this
-_SECTION_POLL_REAL_S = 0.0002
+_SECTION_POLL_REAL_S = 0.00005
 _SECTION_LAST_POLL_REAL_S = 0.002
 _POLL_GROWTH = 1.5
+_SECTION_TURNS = 32
+# Behind complete alarms, looks are only for what nobody tells: a lost bell.
+_FIRST_LOOK_REAL_S = 0.25
+_LAST_LOOK_REAL_S = 2.0
 
 # A contender that has judged a stale file acts on it within a millisecond, if it is not paused.
 _SETTLE_REAL_S = 0.005
@@ -60,12 +70,16 @@ def run_blocking(steps: Steps[T], clock: Clock, kernel: Kernel | None = None) ->
                 value: T = stop.value
                 return value
             result, raised = None, None
+            kind = type(operation)
             try:
-                if (plan := waits.plan(operation)) is None:
-                    result = waits.now() if isinstance(operation, Now) else kernel.perform(operation)
-                    continue
-                while (pause := plan.next_pause(kernel)) is not None:
-                    clock.sleep_blocking(pause)
+                if kind is Now:
+                    result = waits.now()
+                elif kind not in _WAITING:
+                    result = kernel.perform(operation)
+                elif not (isinstance(operation, WaitForRelease) and _sleep_on_alarms(operation, kernel, waits)):
+                    plan = waits.plan(operation, kernel)
+                    while (pause := plan.next_pause(kernel)) is not None:
+                        clock.sleep_blocking(pause)
             except BaseException as error:  # Ctrl-C included: the algorithm cleans up, then lets it pass
                 raised = error
     except BaseException:
@@ -94,10 +108,17 @@ async def run_async(steps: Steps[T], clock: Clock, kernel: Kernel | None = None,
                 value: T = stop.value
                 return value
             result, raised = None, None
+            kind = type(operation)
             try:
-                if (plan := waits.plan(operation)) is None:
-                    result = waits.now() if isinstance(operation, Now) else kernel.perform(operation)
+                if kind is Now:
+                    result = waits.now()
                     continue
+                if kind not in _WAITING:
+                    result = kernel.perform(operation)
+                    continue
+                if isinstance(operation, WaitForRelease) and await _await_alarms(operation, kernel, waits):
+                    continue
+                plan = waits.plan(operation, kernel)
                 while (pause := plan.next_pause(kernel)) is not None:
                     try:
                         await clock.sleep(pause)
@@ -112,14 +133,98 @@ async def run_async(steps: Steps[T], clock: Clock, kernel: Kernel | None = None,
         raise
 
 
+def _sleep_on_alarms(wait: WaitForRelease, kernel: Kernel, waits: _Waits) -> bool:
+    """Wait in this thread; False if the alarms are not complete, so that the caller must poll."""
+    with Alarms(wait) as alarms:
+        if not alarms.complete:
+            return False
+        watch = waits.watch(wait, alarms, kernel)
+        poll = select.poll()
+        for descriptor in alarms.descriptors:
+            poll.register(descriptor, select.POLLIN)
+        while (timeout_s := watch.timeout_real_s()) > 0 and not poll.poll(math.ceil(timeout_s * 1000)):
+            watch.look()
+        if (pause := watch.eager_pause_s(waits)) > 0:
+            waits.clock.sleep_blocking(pause)
+    return True
+
+
+async def _await_alarms(wait: WaitForRelease, kernel: Kernel, waits: _Waits) -> bool:
+    """As ``_sleep_on_alarms``, in this task."""
+    loop = asyncio.get_running_loop()
+    with Alarms(wait) as alarms:
+        if not alarms.complete:
+            return False
+        watch = waits.watch(wait, alarms, kernel)
+        rang = asyncio.Event()
+        timed_out = False
+
+        def time_out() -> None:
+            nonlocal timed_out
+            timed_out = True
+            rang.set()
+
+        try:
+            for descriptor in alarms.descriptors:
+                loop.add_reader(descriptor, rang.set)
+            while not rang.is_set() and (timeout_s := watch.timeout_real_s()) > 0:
+                timer = loop.call_later(timeout_s, time_out)
+                try:
+                    await rang.wait()
+                finally:
+                    timer.cancel()
+                if timed_out:
+                    timed_out = False
+                    rang.clear()  # if a descriptor tells something, it will say so again
+                    watch.look()
+        except NotImplementedError:
+            return False  # an event loop without descriptors
+        finally:
+            for descriptor in alarms.descriptors:
+                loop.remove_reader(descriptor)
+        if (pause := watch.eager_pause_s(waits)) > 0:
+            await waits.clock.sleep(pause)
+    return True
+
+
+class _Watch:
+    """How long one wait on complete alarms lasts, and how often it looks for itself behind them."""
+
+    def __init__(self, wait: WaitForRelease, alarms: Alarms, kernel: Kernel, clock: Clock) -> None:
+        self._wait, self._kernel, self._clock = wait, kernel, clock
+        self._pause_real_s = _FIRST_LOOK_REAL_S
+        self._start = clock.monotonic()
+        # A file may have changed before we watched it. A bell was there before anybody could want to ring it.
+        self._over = alarms.late or (wait.handle is None and kernel.may_be_released(wait))
+
+    def timeout_real_s(self) -> float:
+        """0 or less: the wait is over."""
+        if self._over:
+            return 0.0
+        return min(self._pause_real_s, self._clock.real_s(self._wait.until - self._clock.monotonic()))
+
+    def look(self) -> None:
+        self._over = self._kernel.may_be_released(self._wait)
+        self._pause_real_s = min(_LAST_LOOK_REAL_S, self._pause_real_s * 2)
+
+    def eager_pause_s(self, waits: _Waits) -> float:
+        """Nominal seconds to sleep now. Whoever is told "may be free" at once, and finds it taken, again and again, must
+        not spin."""
+        if not self._over or self._clock.real_s(self._clock.monotonic() - self._start) > _FIRST_POLL_REAL_S:
+            waits.eager_real_s = 0.0
+            return 0.0
+        waits.eager_real_s = min(_LAST_POLL_S, max(_FIRST_POLL_REAL_S, waits.eager_real_s * _POLL_GROWTH))
+        remaining = self._wait.until - self._clock.monotonic()
+        return min(remaining, waits.eager_real_s / self._clock.real_s(1.0))
+
+
 class _Waits:
     """Turns the waiting operations of one run into pauses, and keeps its time (see the module's text)."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        scale = clock.real_s(1.0)
-        self._scale = scale
-        self._late_s = max(_LATE_S, _LATE_REAL_S / scale) if scale < 1 else 0.0
+        self.clock = self._clock = clock
+        self.eager_real_s = 0.0
+        self._scale = self._late_s = 0.0
         self._due: float | None = None
 
     def now(self) -> float:
@@ -128,8 +233,15 @@ class _Waits:
             return self._due
         return actual
 
-    def plan(self, operation: Operation) -> _Pause | _Poll | None:
-        """How to wait, or None for an operation that does not."""
+    def watch(self, wait: WaitForRelease, alarms: Alarms, kernel: Kernel) -> _Watch:
+        self._due = None
+        return _Watch(wait, alarms, kernel, self._clock)
+
+    def plan(self, operation: Operation, kernel: Kernel) -> _Pause | _Poll:
+        """How to wait."""
+        if not self._scale:
+            self._scale = scale = self._clock.real_s(1.0)
+            self._late_s = max(_LATE_S, _LATE_REAL_S / scale) if scale < 1 else 0.0
         match operation:
             case Sleep(duration_s):
                 self._due = self.now() + max(0.0, duration_s)
@@ -138,6 +250,8 @@ class _Waits:
                 return _Pause(self._clock, self._clock.monotonic() + _SETTLE_REAL_S / self._scale)
             case WaitForSection():
                 self._due = None
+                if _give_way(operation, kernel):
+                    return _Pause(self._clock, 0.0, slept=True)
                 first, last = _SECTION_POLL_REAL_S / self._scale, _SECTION_LAST_POLL_REAL_S / self._scale
                 return _Poll(self._clock, operation, first, last)
             case WaitForRelease():
@@ -145,14 +259,24 @@ class _Waits:
                 last = max(_LAST_POLL_S, _LAST_POLL_FLOOR_REAL_S / self._scale)
                 return _Poll(self._clock, operation, min(last, _FIRST_POLL_REAL_S / self._scale), last)
             case _:
-                return None
+                raise AssertionError(f"{operation} is not a wait")
+
+
+def _give_way(wait: WaitForSection, kernel: Kernel) -> bool:
+    """Let others run for some microseconds. True if the section was free then: its holder has ordinarily nothing to do
+    but a few system calls, and every sleep would last longer than that."""
+    for _ in range(_SECTION_TURNS):
+        os.sched_yield()
+        if kernel.may_be_released(wait):
+            return True
+    return False
 
 
 class _Pause:
     """Sleep until an instant. ``next_pause`` is called until it gives None."""
 
-    def __init__(self, clock: Clock, due: float) -> None:
-        self._clock, self._due, self._slept = clock, due, False
+    def __init__(self, clock: Clock, due: float, *, slept: bool = False) -> None:
+        self._clock, self._due, self._slept = clock, due, slept
 
     def next_pause(self, kernel: Kernel) -> float | None:
         remaining = self._due - self._clock.monotonic()

@@ -118,10 +118,10 @@ def decode(data: bytes) -> tuple[GuardRecord, int]:
     Raises:
         UnreadableGuard: going on would let the generation fall back.
     """
-    found = [(record, slot) for slot in range(SLOTS) if (record := _decode_slot(data, slot)) is not None]
+    found = [(text, slot) for slot in range(SLOTS) if (text := _slot_text(data, slot))]
     if found:
-        newest, slot = max(found, key=lambda item: item[0].generation)
-        return newest, (slot + 1) % SLOTS * SLOT_BYTES
+        text, slot = max(found, key=lambda item: int(item[0][_GENERATION_AT : item[0].index(b",")]))
+        return GuardRecord(**json.loads(text)), (slot + 1) % SLOTS * SLOT_BYTES
     if data[SLOT_BYTES:LENGTH].strip(b"\0"):
         raise UnreadableGuard("no valid record in the guard file")
     if data[:SLOT_BYTES].endswith(b"\n"):
@@ -197,11 +197,13 @@ def _quoted(text: str) -> str:
     return json.dumps(text)
 
 
-def _decode_slot(data: bytes, slot: int) -> GuardRecord | None:
-    checksum, _, text = data[slot * SLOT_BYTES : (slot + 1) * SLOT_BYTES].strip().partition(b" ")
+_GENERATION_AT = len('{"generation":')
+
+
+def _slot_text(data: bytes, slot: int) -> bytes:
+    """A record's JSON, empty if the slot holds none that is whole."""
+    checksum, _, text = data[slot * SLOT_BYTES : (slot + 1) * SLOT_BYTES].strip(b" \n\0").partition(b" ")
     try:
-        if int(checksum, 16) != zlib.crc32(text):
-            return None
-        return GuardRecord(**json.loads(text))
-    except (ValueError, TypeError):
-        return None
+        return text if int(checksum, 16) == zlib.crc32(text) else b""
+    except ValueError:
+        return b""

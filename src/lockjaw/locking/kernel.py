@@ -16,6 +16,8 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from lockjaw.clock import Clock
+from lockjaw.errors import LockStateError
+from lockjaw.locking import bells
 from lockjaw.locking import operations as ops
 from lockjaw.locking.identity import process_state
 from lockjaw.locking.operations import Contents, FileStatus, Handle
@@ -26,6 +28,24 @@ _NO_FOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 #: Every handle open in this process.
 _open_handles: set[Handle] = set()
+
+
+#: Guard files that were closed a moment ago: their descriptors, unlocked, by path. Whoever locks a session again and
+#: again opens nothing. A descriptor is in use by at most one handle, so handles exclude each other as ever.
+_resting: dict[str, list[Handle]] = {}
+_RESTING_LIMIT = 32  # paths ...
+_RESTING_EACH = 4  # ... and descriptors of each
+
+
+def _close_resting() -> None:
+    """Close what only rests. Threads may take descriptors out at the same time."""
+    for path in list(_resting):
+        handles = _resting.pop(path, [])
+        while handles:
+            try:
+                os.close(handles.pop().number)
+            except IndexError:
+                break
 
 
 def _forget_parent() -> None:
@@ -41,6 +61,10 @@ def _forget_parent() -> None:
             pass  # the parent was in the middle of closing it
         handle.number = -1
     _open_handles.clear()
+    for handles in _resting.values():
+        for handle in handles:
+            os.close(handle.number)
+    _resting.clear()
 
 
 os.register_at_fork(after_in_child=_forget_parent)
@@ -69,16 +93,20 @@ class Kernel:
             return not self._ranges.locked_elsewhere(wait.handle, wait.offset, 1)
         if wait.handle is not None and not self._ranges.locked_elsewhere(wait.handle, wait.offset, 1):
             return True
+        if wait.pid is not None and self._gone(wait.pid, wait.starttime):
+            return True
+        if wait.queued:
+            return False
         try:
             status: FileStatus | None = self._status(os.lstat(wait.path))
         except OSError:
             status = None
-        if not (wait.seen is None if status is None else status.unchanged(wait.seen)):
-            return True
-        if wait.pid is None:
-            return False
-        state = process_state(wait.pid)
-        reused = None not in (wait.starttime, state.starttime) and wait.starttime != state.starttime
+        return not (wait.seen is None if status is None else status.unchanged(wait.seen))
+
+    @staticmethod
+    def _gone(pid: int, starttime: int | None) -> bool:
+        state = process_state(pid)
+        reused = None not in (starttime, state.starttime) and starttime != state.starttime
         return not state.exists or state.zombie or reused
 
     def abandon(self) -> None:
@@ -98,7 +126,21 @@ class Kernel:
         return self._open(op.path, (os.O_RDWR if op.writable else os.O_RDONLY) | _NO_FOLLOW)
 
     def _open_guard(self, op: ops.OpenGuard) -> Handle:
-        return self._open(op.path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW)
+        path = op.path
+        resting = _resting.get(path)
+        while resting:
+            try:
+                handle = resting.pop()
+            except IndexError:
+                break  # another thread was faster
+            if not handle.locked or os.fstat(handle.number).st_nlink:  # LinkFile looks after the others
+                self._opened.append(handle)
+                _open_handles.add(handle)
+                return handle
+            os.close(handle.number)  # its file was deleted: it guards nothing any more
+        handle = self._open(path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW)
+        handle.rests = True
+        return handle
 
     def _open(self, path: str, flags: int) -> Handle:
         handle = Handle(path, os.open(path, flags, _FILE_MODE))
@@ -112,8 +154,22 @@ class Kernel:
             return
         _open_handles.discard(handle)
         descriptor, handle.number = handle.number, -1
+        if handle.rests and self._rest(handle, descriptor):
+            return
         self._ranges.closed(handle)
         os.close(descriptor)
+
+    def _rest(self, handle: Handle, descriptor: int) -> bool:
+        fresh = Handle(handle.path, descriptor)  # the old one stays closed for whoever still has it
+        fresh.rests, fresh.locked = True, handle.locked
+        resting = _resting.setdefault(handle.path, [])
+        if len(resting) >= _RESTING_EACH or (handle.locked and not self._ranges.reusable(fresh)):
+            return False
+        if len(_resting) > _RESTING_LIMIT:
+            _close_resting()
+            resting = _resting.setdefault(handle.path, [])
+        resting.append(fresh)
+        return True
 
     def _read(self, op: ops.Read) -> Contents:
         descriptor = os.open(op.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not block us
@@ -153,8 +209,32 @@ class Kernel:
             if not op.missing_ok:
                 raise
 
+    def _exists(self, op: ops.Exists) -> bool:
+        return os.access(op.path, os.F_OK)
+
     def _link(self, op: ops.Link) -> None:
         os.link(op.source, op.target)
+
+    def _link_file(self, op: ops.LinkFile) -> FileStatus:
+        handle, target = op.handle, op.target
+        try:
+            os.link(handle.path, target, follow_symlinks=False)
+        except FileNotFoundError:
+            handle.rests = False
+            raise
+        except OSError as error:
+            if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+                raise LockStateError(
+                    target, error.strerror, "this file system has no hard links; keep the state folder on one that has"
+                ) from error
+            raise
+        status = os.fstat(handle.number)
+        if status.st_nlink < 2:
+            # The name was another file's: somebody deleted ours (or moved the folder) and made a new one.
+            handle.rests = False
+            os.unlink(target)
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), handle.path)
+        return self._status(status)
 
     def _replace(self, op: ops.Replace) -> None:
         os.replace(op.source, op.target)
@@ -162,6 +242,7 @@ class Kernel:
     # -------------------------------------------------------------------- locks, processes, time
 
     def _range_lock(self, op: ops.RangeLock) -> bool:
+        op.handle.locked = True
         return self._ranges.lock(op.handle, op.offset, op.length, op.exclusive)
 
     def _range_unlock(self, op: ops.RangeUnlock) -> None:
@@ -169,6 +250,18 @@ class Kernel:
 
     def _range_test(self, op: ops.RangeTest) -> bool:
         return self._ranges.locked_elsewhere(op.handle, op.offset, op.length)
+
+    def _open_bell(self, op: ops.OpenBell) -> Handle | None:
+        descriptor = bells.open_bell(op.path, op.ticket)
+        if descriptor is None:
+            return None
+        handle = Handle(op.path, descriptor)
+        self._opened.append(handle)
+        _open_handles.add(handle)
+        return handle
+
+    def _ring(self, op: ops.Ring) -> None:
+        bells.ring(op.path, op.ticket)
 
     def _process_status(self, op: ops.ProcessStatus) -> ops.ProcessState:
         return process_state(op.pid)
@@ -195,11 +288,15 @@ _PERFORMERS: dict[type[Any], Callable[[Kernel, Any], Any]] = {
     ops.Stat: Kernel._stat,
     ops.Identify: Kernel._identify,
     ops.Unlink: Kernel._unlink,
+    ops.Exists: Kernel._exists,
     ops.Link: Kernel._link,
+    ops.LinkFile: Kernel._link_file,
     ops.Replace: Kernel._replace,
     ops.RangeLock: Kernel._range_lock,
     ops.RangeUnlock: Kernel._range_unlock,
     ops.RangeTest: Kernel._range_test,
+    ops.OpenBell: Kernel._open_bell,
+    ops.Ring: Kernel._ring,
     ops.ProcessStatus: Kernel._process_status,
     ops.Now: Kernel._now,
     ops.WallNow: Kernel._wall_now,

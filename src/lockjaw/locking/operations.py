@@ -28,12 +28,15 @@ Steps: TypeAlias = "Generator[Operation, Any, T]"
 
 
 class Handle:
-    """An open file. Belongs to the driver that opened it; algorithms only pass it back."""
+    """An open file. Belongs to the driver that opened it; algorithms only pass it back.
 
-    __slots__ = ("number", "path")
+    ``rests``: its driver may keep the descriptor for the next one who opens the file; ``locked``: a range lock was
+    asked for through it."""
+
+    __slots__ = ("locked", "number", "path", "rests")
 
     def __init__(self, path: str, number: int) -> None:
-        self.path, self.number = path, number
+        self.path, self.number, self.rests, self.locked = path, number, False, False
 
     def __repr__(self) -> str:
         return f"Handle({self.path!r}, {self.number})"

@@ -4,7 +4,8 @@ On Linux: open-file-description locks. They belong to the open file description,
 process exclude each other and closing some other descriptor of the file drops nothing (classic fcntl locks
 fail on both counts). Elsewhere on POSIX: ``flock`` on one small file per byte beside the guard (owners share
 eight of them, which the generations take in turn); a test there is a short shared lock and may make another
-process's attempt fail once, which costs it one more poll. Windows has neither and is not supported.
+process's attempt fail once, which costs it one more poll. There are no tickets there: nobody can lock one, nobody
+sees one locked, and waiters poll in no order. Windows has neither and is not supported.
 
 A file system without such locks (some NFS, 9p and FUSE mounts) fails closed with LockStateError.
 """
@@ -18,9 +19,12 @@ import struct
 from typing import Protocol
 
 from lockjaw.errors import LockStateError
+from lockjaw.locking.guard_record import TICKET_BASE
 from lockjaw.locking.operations import Handle
 
-_FLOCK = "hhqqi4x"  # struct flock: l_type, l_whence, l_start, l_len, l_pid (0: the description owns the lock)
+# struct flock: l_type, l_whence, l_start, l_len, l_pid (0: the description owns the lock)
+_pack = struct.Struct("hhqqi4x").pack
+_UNLOCKED = struct.pack("h", fcntl.F_UNLCK)
 _BUSY = (errno.EAGAIN, errno.EACCES)
 _NO_LOCKS_HERE = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _OWNER_FILES = 8
@@ -31,6 +35,8 @@ class RangeLocks(Protocol):
     def unlock(self, handle: Handle, offset: int, length: int) -> None: ...
     def locked_elsewhere(self, handle: Handle, offset: int, length: int) -> bool: ...
     def closed(self, handle: Handle) -> None: ...
+    def reusable(self, handle: Handle) -> bool:
+        """Drop every lock of an open handle, so that its descriptor may serve another one. False: close it."""
 
 
 class DescriptionLocks:
@@ -51,15 +57,22 @@ class DescriptionLocks:
 
     def locked_elsewhere(self, handle: Handle, offset: int, length: int) -> bool:
         answer = self._control(handle, fcntl.F_OFD_GETLK, fcntl.F_WRLCK, offset, length)
-        return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
+        return answer[:2] != _UNLOCKED
 
     def closed(self, handle: Handle) -> None:
         return None
 
+    def reusable(self, handle: Handle) -> bool:
+        try:
+            self._control(handle, fcntl.F_OFD_SETLK, fcntl.F_UNLCK, 0, 0)  # length 0: to the end of all offsets
+        except OSError:
+            return False
+        return True
+
     @staticmethod
     def _control(handle: Handle, command: int, kind: int, offset: int, length: int) -> bytes:
         try:
-            return fcntl.fcntl(handle.number, command, struct.pack(_FLOCK, kind, os.SEEK_SET, offset, length, 0))
+            return fcntl.fcntl(handle.number, command, _pack(kind, os.SEEK_SET, offset, length, 0))
         except OSError as error:
             if error.errno in _NO_LOCKS_HERE:
                 raise _unsupported(handle, error) from error
@@ -73,6 +86,8 @@ class FlockFiles:
         self._files: dict[Handle, dict[str, int]] = {}
 
     def lock(self, handle: Handle, offset: int, length: int, exclusive: bool) -> bool:
+        if offset >= TICKET_BASE:
+            return False
         path = self._path(handle, offset)
         if path in self._files.get(handle, {}):
             return True
@@ -90,13 +105,16 @@ class FlockFiles:
 
     def locked_elsewhere(self, handle: Handle, offset: int, length: int) -> bool:
         path = self._path(handle, offset)
-        if path in self._files.get(handle, {}):
+        if offset >= TICKET_BASE or path in self._files.get(handle, {}):
             return False
         descriptor = self._open(path)
         try:
             return not self._try(handle, descriptor, fcntl.LOCK_SH)
         finally:
             os.close(descriptor)
+
+    def reusable(self, handle: Handle) -> bool:
+        return False
 
     def closed(self, handle: Handle) -> None:
         for descriptor in self._files.pop(handle, {}).values():

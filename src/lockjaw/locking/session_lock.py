@@ -29,6 +29,7 @@ from lockjaw.locking.operations import Steps
 # milliseconds. The real floor keeps a small time scale from calling a slow disk a frozen owner.
 _SECTION_WAIT_S = 2.0
 _SECTION_WAIT_FLOOR_REAL_S = 0.25
+_OVERTAKE_S = 0.25  # a waiter that does not come for a free lock is paused, or this machine is very busy
 
 
 class _Report:
@@ -40,13 +41,18 @@ class _Report:
 
     def __init__(self, recorder: Recorder, path: str, owner: str, clock: Clock) -> None:
         self._recorder, self._path, self._owner, self._clock = recorder, path, owner, clock
-        self._start = clock.monotonic()
+        self._start = 0.0
+        self.heard = not isinstance(recorder, NullRecorder)
 
     def acquiring(self, timeout_s: float) -> None:
+        if not self.heard:
+            return
         self._start = self._clock.monotonic()
         self._recorder.record("lock", "invoke", path=self._path, owner=self._owner, timeout_s=timeout_s)
 
     def acquired(self, grant: Grant) -> None:
+        if not self.heard:
+            return
         self._recorder.record(
             "lock",
             "ok",
@@ -87,9 +93,13 @@ class _Report:
         self._recorder.record("lock.lost", path=self._path, owner=self._owner, generation=generation)
 
     def releasing(self, generation: int) -> None:
+        if not self.heard:
+            return
         self._recorder.record("lock.release", "invoke", path=self._path, owner=self._owner, generation=generation)
 
     def released(self, generation: int, removed: bool) -> None:
+        if not self.heard:
+            return
         self._recorder.record(
             "lock.release", "ok", path=self._path, owner=self._owner, generation=generation, removed=removed
         )
@@ -111,7 +121,6 @@ class HeldLock:
         self, session: str, algorithm: LockAlgorithm, grant: Grant, host: Host, clock: Clock, report: _Report
     ) -> None:
         self.generation = grant.generation
-        self.path = Path(grant.order.paths.lock)
         self.reclaimed = grant.reclaimed
         self._session, self._algorithm, self._grant = session, algorithm, grant
         self._host, self._clock, self._report = host, clock, report
@@ -120,6 +129,10 @@ class HeldLock:
         self._depth = 0
         self._mutex = threading.RLock()
         host.holds.add(self)
+
+    @property
+    def path(self) -> Path:
+        return Path(self._grant.order.paths.lock)
 
     def __repr__(self) -> str:
         return f"HeldLock({str(self.path)!r}, generation={self.generation})"
@@ -244,6 +257,8 @@ class SessionLock:
         self._report = _Report(recorder or NullRecorder(), self._paths.lock, owner, self._clock)
         self._max_hold_s, self._reentrant, self._owner = max_hold_s, reentrant, owner
         self._held: list[HeldLock] = []
+        floor_s = _SECTION_WAIT_FLOOR_REAL_S / self._clock.real_s(1.0)
+        self._section_wait_s, self._overtake_s = max(_SECTION_WAIT_S, floor_s), max(_OVERTAKE_S, floor_s)
 
     def acquire(self) -> HeldLock:
         """Wait for the lock and take it.
@@ -321,7 +336,6 @@ class SessionLock:
             self._held.clear()
         if self._held and not self._reentrant:
             raise LocalError(f"{self._paths.lock}: this SessionLock holds the lock already; use another object")
-        floor_s = _SECTION_WAIT_FLOOR_REAL_S / self._clock.real_s(1.0)
         return Order(
             self._paths,
             self._host.identity(),
@@ -329,8 +343,9 @@ class SessionLock:
             self._timeout_s,
             self._max_hold_s,
             self._reentrant,
-            max(_SECTION_WAIT_S, floor_s),
+            self._section_wait_s,
             self._owner,
+            self._overtake_s,
         )
 
     def _hold(self, grant: Grant, *, fenced: bool) -> HeldLock:

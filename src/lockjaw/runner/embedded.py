@@ -289,7 +289,7 @@ class EmbeddedRunner:
         """The session's transcript: where its store entry says (a topic, an imported file), else by its id."""
         entry = self.store(agent_id).read().get(session_key, {})
         if entry.get("sessionId") == session_id:
-            return transcript_of_entry(entry, self.paths.sessions_dir(agent_id))
+            return transcript_of_entry(entry, self.paths.sessions_dir(agent_id), files=self.machine.files)
         return self.paths.transcript(agent_id, session_id)
 
     def _open(self, plan: TurnPlan, held: HeldLock) -> Transcript:

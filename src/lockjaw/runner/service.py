@@ -80,7 +80,7 @@ class Sessions:
         session_id = entry.get("sessionId")
         if not isinstance(session_id, str):
             return None, []
-        path = transcript_of_entry(entry, self._paths.sessions_dir(agent_id))
+        path = transcript_of_entry(entry, self._paths.sessions_dir(agent_id), files=self._machine.files)
         if not self._machine.files.exists(path):
             return session_id, []
         transcript = Transcript.open(

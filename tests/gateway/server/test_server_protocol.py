@@ -132,11 +132,21 @@ def test_newest_common_protocol_is_spoken(signed, wanted, spoken, negotiated):
 
 def test_protocol_4_always_tells_role_and_scopes(signed):
     bench = Bench()
-    params = signed(None, bench.challenge, protocol=(4, 4), scopes=["operator.read"])
+    params = signed(None, bench.challenge, protocol=(4, 4), scopes=["operator.read"], client={"id": "openclaw-tui"})
     _, effects = bench.connect(params)
     assert response(effects)["payload"]["auth"] == {"role": "operator", "scopes": []}
     params = signed(None, bench.challenge, protocol=(3, 3))
     assert "auth" not in response(bench.connect(params)[1])["payload"]
+
+
+def test_command_line_of_protocol_4_needs_no_device_on_the_gateways_own_machine(signed):
+    bench = Bench()
+    params = signed(None, bench.challenge, protocol=(4, 4), scopes=["operator.admin"])
+    (opened,) = [e for e in bench.connect(params)[1] if isinstance(e, Opened)]
+    assert opened.client.scopes == ("operator.admin",)
+    assert [e.client.scopes for e in bench.connect(params, REMOTE)[1] if isinstance(e, Opened)] == [()]
+    params = signed(None, bench.challenge, protocol=(3, 3), scopes=["operator.admin"])
+    assert [e.client.scopes for e in bench.connect(params)[1] if isinstance(e, Opened)] == [()]
 
 
 def test_shared_token_without_a_device_loses_every_scope(bench, signed):

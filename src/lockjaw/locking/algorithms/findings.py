@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from lockjaw.errors import LockStateError
 from lockjaw.locking import guard_record
@@ -39,8 +39,7 @@ __all__ = ["OWNER_BASE", "SECTION", "Busy", "Dead", "Finding", "Free", "GuardedR
 OWNERLESS_GRACE_S = 30.0
 
 
-@dataclass(frozen=True)
-class GuardedRequest:
+class GuardedRequest(NamedTuple):
     """Durations in nominal seconds.
 
     Args:

@@ -169,7 +169,7 @@ def acquire(request: GuardedRequest) -> Steps[GuardedGrant]:
                         yield from _end_section(guard, grant)
                         if grant is not None:
                             return grant
-                        request = replace(request, look_closely=True)
+                        request = request._replace(look_closely=True)
                         continue  # somebody foreign was faster
                     busy = _queued(request, guard, state)
                 else:
@@ -225,7 +225,7 @@ def fence(request: GuardedRequest) -> Steps[GuardedGrant]:
                 yield Ring(request.guard_path, first)  # it watches the process of the old owner
             if grant is not None:
                 return grant
-            request = replace(request, look_closely=True)
+            request = request._replace(look_closely=True)
     except GeneratorExit:
         raise
     except BaseException:
@@ -294,10 +294,12 @@ def _waiter_ahead(guard: Handle, state: GuardState, place: Place | None) -> Step
     return ahead
 
 
-def _next_in_line(guard: Handle, above: int) -> Steps[int]:
+def _next_in_line(guard: Handle, above: int, state: GuardState | None = None) -> Steps[int]:
     """The lowest living ticket above ``above`` that has not had its turn, or 0."""
-    state = yield from read_state(guard)
+    state = state or (yield from read_state(guard))
     ticket = max(above, state.record.ticket) + 1
+    if ticket <= state.issued and (yield RangeTest(guard, TICKET_BASE + ticket)):
+        return ticket
     if ticket > state.issued or not (yield RangeTest(guard, TICKET_BASE + ticket, state.issued - ticket + 1)):
         return 0
     for candidate in range(ticket, min(state.issued, ticket + _QUEUE_SCAN_LIMIT) + 1):
@@ -315,6 +317,8 @@ def _join(request: GuardedRequest, guard: Handle, state: GuardState) -> Steps[Pl
     waiter = guard_record.encode_waiter(ticket, request.process.pid)
     yield WriteInPlace(guard, waiter, guard_record.waiter_offset(ticket))
     bell: Handle | None = yield OpenBell(request.guard_path, ticket)
+    # Opened now, it need not be opened when it is our turn.
+    yield Close((yield OpenGuard(request.body_path)))
     return Place(ticket, bell)
 
 
@@ -600,7 +604,7 @@ def _remove_own(grant: GuardedGrant) -> Steps[tuple[Released, int]]:
         state = yield from _check(grant)
     except Superseded:
         return Released(removed=False), 0  # fenced: L belongs to a newer generation, even in our old inode
-    first = 0 if state is None else (yield from _next_in_line(guard, 0))
+    first = 0 if state is None else (yield from _next_in_line(guard, 0, state))
     if not grant.status.same_file((yield from look(request.lock_path))):
         return Released(removed=False, lost=True), first
     yield Unlink(request.lock_path)
@@ -609,8 +613,8 @@ def _remove_own(grant: GuardedGrant) -> Steps[tuple[Released, int]]:
 
 def _close(grant: GuardedGrant, first: int) -> Steps[None]:
     """L is gone before anybody sees the owner's byte free, and the byte is free before the bell rings."""
+    yield Close(grant.guard)  # frees the section and the owner's byte, at one stroke
     yield Close(grant.own)
-    yield Close(grant.guard)  # frees the section and the owner's byte
     if first:
         yield Ring(grant.request.guard_path, first)
     if grant.place is not None and grant.place.bell is not None:

@@ -1,0 +1,469 @@
+"""Writes docs/reference/ from the registries of the code, so that the reference cannot go stale.
+
+    python docs/generate.py            write the pages
+    python docs/generate.py --check    say which pages are not current; exit status 1 if any
+
+``tests/test_docs.py`` runs the check.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import typer
+
+from lockjaw import cli, process, pytest_plugin, scenarios, settings
+from lockjaw.fakes import gateway_script, model_script
+from lockjaw.harness import load_scenario, nemesis, pattern, scenario
+from lockjaw.harness.checkers import CHECKERS, law_of
+from lockjaw.history import OPERATIONS
+from lockjaw.locking import LOCK_ALGORITHMS
+from lockjaw.locking.algorithms import coarse, guarded
+from lockjaw.runner import agent
+from lockjaw.verdict import Verdict
+
+FOLDER = Path(__file__).resolve().parent / "reference"
+GENERATED = "<!-- Written by docs/generate.py; edit the code that it reads. -->"
+
+
+def main(arguments: Sequence[str]) -> int:
+    stale = []
+    for name, render in PAGES.items():
+        path, text = FOLDER / f"{name}.md", page(render)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            stale.append(path.name)
+            if "--check" not in arguments:
+                FOLDER.mkdir(exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+    done = "not current" if "--check" in arguments else "written"
+    print(f"{done}: {', '.join(stale) or 'none'}")
+    return 1 if stale and "--check" in arguments else 0
+
+
+def page(render: Callable[[], Iterable[str]]) -> str:
+    return "\n\n".join([GENERATED, *render()]) + "\n"
+
+
+# --------------------------------------------------------------------------- pieces of Markdown
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell(text) for text in line) + " |" for line in lines)
+
+
+def cell(value: object) -> str:
+    return " ".join(str(value).split()).replace("|", "\\|")
+
+
+def code(value: object) -> str:
+    return f"`{value}`"
+
+
+def prose(text: str | None) -> str:
+    """A docstring's sentences as Markdown: double back-ticks become single ones, sections of arguments are left out."""
+    kept = re.split(r"\n\s*(?:Args|Raises|Returns|Attributes):", inspect.cleandoc(text or ""))[0]
+    return kept.replace("``", "`").strip()
+
+
+# --------------------------------------------------------------------------- keys of a struct
+
+
+def keys(cls: type[msgspec.Struct]) -> str:
+    """The keys that a part of a YAML file may have: type, default, and the comment that stands beside the field."""
+    schema = msgspec.json.schema(cls)
+    parts = schema["$defs"]
+    told = comments(cls)
+    fields = {field.encode_name: field for field in msgspec.structs.fields(cls)}
+    rows = []
+    for name, spec in parts[cls.__name__]["properties"].items():
+        field = fields[name]
+        default = "required" if field.required else shown_default(field)
+        rows.append((code(name), kind(spec, parts), default, told.get(field.name, "")))
+    return f"{prose(cls.__doc__)}\n\n" + table(("key", "value", "default", "notes"), rows)
+
+
+def shown_default(field: Any) -> str:
+    value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    if value is None:
+        return "-"
+    plain = msgspec.to_builtins(value)
+    if isinstance(value, msgspec.Struct) or plain in ([], {}, ()):
+        return "none"
+    return code(msgspec.json.encode(plain).decode())
+
+
+def kind(spec: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
+    """A JSON schema in a few words."""
+    if "$ref" in spec:
+        return spec["$ref"].rpartition("/")[2]
+    if "enum" in spec:
+        return " or ".join(code(value) for value in spec["enum"])
+    if "anyOf" in spec:
+        said = [kind(one, parts) for one in spec["anyOf"] if one.get("type") != "null"]
+        return " or ".join(dict.fromkeys(said))
+    bounds = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    limits = [f"{sign} {spec[key]:,}" for key, sign in bounds.items() if key in spec]
+    limit = f" {' and '.join(limits)}" if limits else ""
+    match spec.get("type"):
+        case "array":
+            return f"list of {kind(spec['items'], parts)}" if "items" in spec else "list"
+        case "object":
+            inner = spec.get("additionalProperties")
+            return f"mapping to {kind(inner, parts)}" if isinstance(inner, dict) and inner else "mapping"
+        case "string":
+            return "text"
+        case "boolean":
+            return "`true` or `false`"
+        case "integer":
+            return f"whole number{limit}"
+        case "number":
+            return f"number{limit}"
+    return "anything"
+
+
+def comments(cls: type) -> dict[str, str]:
+    """Field -> the comment on its line, or the ``#:`` lines above it."""
+    found, above = {}, []
+    for line in inspect.getsource(cls).splitlines():
+        before = re.match(r"\s+#: (.*)", line)
+        field = re.match(r"    (\w+): [^#]*(?:# (.*))?$", line)
+        if before:
+            above.append(before[1])
+        elif field:
+            found[field[1]] = " ".join([*above, field[2] or ""]).strip()
+            above = []
+    return found
+
+
+def first_line(module: Any) -> str:
+    return prose(module.__doc__).split("\n\n")[0]
+
+
+def structs(*classes: type[msgspec.Struct]) -> Iterator[str]:
+    for cls in classes:
+        yield f"## {cls.__name__}"
+        yield keys(cls)
+
+
+# --------------------------------------------------------------------------- pages
+
+
+def scenario_list() -> Iterator[str]:
+    yield "# Scenarios"
+    yield "The incidents that come with Lockjaw. `lockjaw run NAME` replays one."
+    for name in scenarios.names():
+        one = load_scenario(name)
+        yield f"## {name}"
+        yield " ".join(one.story.split())
+        yield f"Class {', '.join(one.classes)}; reports: {', '.join(one.reports) or 'none'}."
+        if one.faults:
+            yield "Faults: " + "; ".join(fault_words(fault) for fault in one.faults) + "."
+        yield "Counts only if: " + "; ".join(some.says for some in one.sometimes) + "."
+        rows = [(code(policy), ", ".join(map(code, broken)) or "HELD") for policy, broken in sorted(one.expect.items())]
+        if rows:
+            yield table(("policy", "laws that it breaks"), rows)
+
+
+def fault_words(fault: nemesis.Fault) -> str:
+    if fault.when is None:
+        when = f"at {fault.at_s:g} s"
+    else:
+        data = "".join(f" {key}={value}" for key, value in fault.when.data.items())
+        which = f" number {fault.nth}" if fault.nth > 1 else ""
+        when = f"{fault.after_s:g} s after `{fault.when.op}{data}`{which}"
+    return f"{fault} {when}" + (f", and up to {fault.jitter_s:g} s later" if fault.jitter_s else "")
+
+
+def scenario_file() -> Iterator[str]:
+    yield "# The scenario file"
+    yield "One YAML file is one scenario. Durations (`_s`) are nominal seconds. A mistake names file, line and key."
+    yield from structs(
+        scenario.Scenario, scenario.Effects, scenario.Bounds, nemesis.Fault, pattern.Sometimes, pattern.Pattern,
+        settings.Pacing,
+    )  # fmt: skip
+
+
+def checks() -> Iterator[str]:
+    yield "# Checks"
+    yield "Each check is one law. It answers HELD, VIOLATED or UNKNOWN, and points at the records that prove it."
+    yield table(("check", "law"), [(code(name), law_of(name)) for name in CHECKERS])
+
+
+def exit_codes() -> Iterator[str]:
+    yield "# Exit status"
+    yield "## lockjaw run, replay, report, explore"
+    rows = [(verdict.exit_status, f"the verdict is {verdict}") for verdict in Verdict]
+    rows += [
+        (cli.EXIT_USAGE, "the command line, a scenario or a setting is wrong; nothing was run"),
+        (cli.EXIT_HARNESS_FAILED, "the harness failed, a replay diverged, or the engines disagree"),
+    ]
+    yield table(("status", "meaning"), sorted(rows))
+    yield (
+        "Of several runs the worst decides: VIOLATED if one is, else UNKNOWN if one is, else HELD. With `--baseline` "
+        "only verdicts that are worse than the baseline's, or new, are counted; a violation that the baseline knows "
+        "leaves the status at 0."
+    )
+    yield "## lockjaw agent"
+    yield table(
+        ("status", "meaning"),
+        [
+            (agent.EXIT_ANSWERED, "the user has an answer"),
+            (agent.EXIT_FAILED, "no answer"),
+            (agent.EXIT_USAGE, "the command line or a setting is wrong"),
+            (agent.EXIT_DUPLICATE_POSSIBLE, "an answer, but the turn may run twice (`duplicatePossible` in the JSON)"),
+            (130, "interrupted (Ctrl-C)"),
+            (143, "ended by SIGTERM"),
+        ],
+    )
+
+
+#: What each key of openclaw.json means to us; a key that is read and not named here fails the generator.
+MEANINGS = {
+    "gateway.mode": "`remote`: use `gateway.remote.url`",
+    "gateway.bind": "shown in connection errors",
+    "gateway.port": "port of the local gateway",
+    "gateway.tls.enabled": "speak `wss` to the local gateway",
+    "gateway.auth.mode": "none, token or password",
+    "gateway.auth.token": "shared token",
+    "gateway.auth.password": "shared password",
+    "gateway.remote.url": "address of a remote gateway",
+    "gateway.remote.token": "its token",
+    "gateway.remote.password": "its password",
+    "gateway.remote.tlsFingerprint": "the only certificate that is accepted",
+    "agents.defaults.model": "the model, or primary and fallbacks",
+    "agents.defaults.model.primary": "the first model that is asked",
+    "agents.defaults.model.fallbacks": "the models after it, in order",
+    "agents.defaults.workspace": "where tools work",
+    "agents.defaults.timeoutSeconds": "limit of one run; the client waits 30 s longer; 0: no limit",
+    "agents.defaults.llm.idleTimeoutSeconds": "longest silence in a model's stream; 0: off",
+    "agents.defaults.maxConcurrent": "runs at a time in one gateway",
+    "agents.defaults.systemPromptOverride": "system prompt",
+    "agents.list": "agents, by `id`",
+    "models.providers": "OpenAI-compatible servers by name: `baseUrl`, `apiKey`, `models[].id`, `models[].maxTokens`",
+}
+VARIABLES = {
+    "OPENCLAW_HOME": "home folder in place of `HOME`",
+    "HOME": "the home folder",
+    "OPENCLAW_STATE_DIR": "state folder in place of `~/.openclaw`",
+    "OPENCLAW_CONFIG_PATH": "configuration file in place of `STATE/openclaw.json`",
+    "OPENCLAW_GATEWAY_URL": "gateway address",
+    "OPENCLAW_GATEWAY_PORT": "port of the local gateway",
+    "OPENCLAW_GATEWAY_TOKEN": "shared token",
+    "OPENCLAW_GATEWAY_PASSWORD": "shared password",
+    "OPENCLAW_ALLOW_INSECURE_PRIVATE_WS": "`1`: allow `ws://` to a private address",
+    "LOCKJAW_PACING": "JSON of step durations; set by the harness",
+    "LOCKJAW_CLOCK": "origin and scale of the clock; set by the harness",
+    "LOCKJAW_EVENTS": "file for history records; set by the harness",
+    "LOCKJAW_ACTOR": "name in those records; set by the harness",
+    "LOCKJAW_SEED": "root of the ids of a harness run; set by the harness",
+    "LOCKJAW_LIFELINE_FD": "the parent's end of a pipe; set by the harness",
+}
+
+
+def settings_keys() -> Iterator[str]:
+    yield "# Settings"
+    yield (
+        "Lockjaw's runtime reads OpenClaw's own `openclaw.json` (JSON5), then the environment, then flags; the later "
+        "one wins. Keys that do not concern it are left alone."
+    )
+    found = dict(_read_keys())
+    missing = found.keys() ^ MEANINGS.keys()
+    assert not missing, f"docs/generate.py: MEANINGS is not current: {sorted(missing)}"
+    yield "## Keys of openclaw.json"
+    yield table(("key", "value", "meaning"), [(code(key), found[key], MEANINGS[key]) for key in sorted(found)])
+    source = inspect.getsource(settings) + inspect.getsource(process) + inspect.getsource(agent)
+    named = set(re.findall(r'"((?:OPENCLAW|LOCKJAW)_[A-Z_]+|HOME)"', source)) | {"LOCKJAW_CLOCK"}
+    missing = named ^ VARIABLES.keys()
+    assert not missing, f"docs/generate.py: VARIABLES is not current: {sorted(missing)}"
+    yield "## Environment"
+    yield table(("variable", "meaning"), [(code(name), VARIABLES[name]) for name in sorted(named)])
+
+
+def _read_keys() -> Iterator[tuple[str, str]]:
+    """Each key that settings.py asks its reader for, and what it expects there."""
+    for node in ast.walk(ast.parse(inspect.getsource(settings))):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        of, method = node.func.value, node.func.attr
+        if not (isinstance(of, ast.Name) and of.id == "reader" and method in ("text", "number", "get")):
+            continue
+        key = ast.literal_eval(node.args[0])
+        expected = {"text": "text", "number": "number"}.get(method)
+        yield key, expected or ast.literal_eval(node.args[2])
+
+
+def model_scripts() -> Iterator[str]:
+    yield "# Model scripts"
+    yield prose(model_script.__doc__)
+    yield (
+        "A script file has the one key `models`: model id -> list of steps. The same language stands under `models` "
+        "in a scenario and in the `fake_model` fixture."
+    )
+    yield from structs(
+        model_script.Step, model_script.ToolCall, model_script.Usage, model_script.ErrorReply, model_script.Disconnect
+    )
+
+
+def gateway_scripts() -> Iterator[str]:
+    yield "# Gateway scripts"
+    yield prose(gateway_script.__doc__)
+    yield "A script file has the one key `gateway`, with the keys of GatewayScript below it."
+    one = gateway_script
+    yield from structs(
+        one.GatewayScript, one.ConnectStep, one.MethodStep, one.Final, one.Reply, one.Failure, one.Rejection, one.Event,
+        one.SeqGap, one.Malformed, one.Close, one.Drop, one.Effects,
+    )  # fmt: skip
+
+
+def history() -> Iterator[str]:
+    yield "# History"
+    yield (
+        "`history.jsonl` of a run has one JSON object a line: `t` (nominal seconds since the run began), `actor`, "
+        "`op`, `phase`, `data`, `i` (its index). Phases: `invoke` an operation begins; `ok` it happened; `fail` it "
+        "definitely did not; `info` a fact, or an operation whose outcome is unknown."
+    )
+    yield table(("op", "meaning and keys of `data`"), [(code(op), text) for op, text in OPERATIONS.items()])
+
+
+def lock_algorithms() -> Iterator[str]:
+    yield "# Locks and policies"
+    yield "## Lock algorithms"
+    yield "`SessionLock(session_file, algorithm=NAME)`."
+    rows = [
+        (
+            code(name), f"{one.timeout_s:g} s", "yes" if one.can_reenter else "no", "yes" if one.has_watchdog else "no",
+            first_line(guarded if one.name == "guarded" else coarse),
+        )
+        for name, one in LOCK_ALGORITHMS.items()
+    ]  # fmt: skip
+    yield table(("algorithm", "waits by default", "re-entrant", "watchdog", "what it is"), rows)
+    yield "## Policies"
+    yield "What gateway, client and fallback do under `--policy NAME`."
+    rows = [
+        (
+            code(name), one.version, code(one.lock_algorithm), f"{one.lock_timeout_s:g} s",
+            "yes" if one.lock_error_is_failover else "no", "yes" if one.abort_reaches_agent_runs else "no",
+        )
+        for name, one in settings.BEHAVIOURS.items()
+    ]  # fmt: skip
+    header = ("policy", "as in", "lock", "lock wait", "lock error counts as model failure", "runs can be aborted")
+    yield table(header, rows)
+
+
+def command_line() -> Iterator[str]:
+    yield "# Command line"
+    yield "Every command has `--help`. Exit status: see [Exit status](exit-status.md)."
+    yield from _commands(typer.main.get_command(cli.app), "lockjaw")
+
+
+def _commands(command: Any, path: str) -> Iterator[str]:
+    if hasattr(command, "commands"):
+        for name, inner in sorted(command.commands.items()):
+            yield from _commands(inner, f"{path} {name}")
+        return
+    yield f"## {path}"
+    yield prose(command.help)
+    rows = []
+    for parameter in command.params:
+        if getattr(parameter, "hidden", False) or parameter.name == "help":
+            continue
+        names = ", ".join(code(name) for name in (*parameter.opts, *parameter.secondary_opts))
+        if parameter.param_type_name == "argument":
+            names = code(str(parameter.name).upper() + ("..." if parameter.nargs == -1 else ""))
+        rows.append((names, getattr(parameter, "help", "") or "", _default(parameter)))
+    if rows:
+        yield table(("option", "meaning", "default"), rows)
+
+
+def _default(parameter: Any) -> str:
+    if parameter.required:
+        return "required"
+    value = parameter.default
+    return "-" if value is None or value is False or callable(value) else code(value)
+
+
+def plugin() -> Iterator[str]:
+    yield "# pytest plugin"
+    yield "Installed with Lockjaw; pytest finds it by itself. It imports nothing of Lockjaw before a test uses it."
+    yield "## Marker"
+    call, _, meaning = pytest_plugin.MARKER.partition(": ")
+    yield f"`@pytest.mark.{call}`\n\n{meaning[0].upper()}{meaning[1:]}."
+    yield "## Options"
+    parser = _Options()
+    pytest_plugin.pytest_addoption(parser)  # type: ignore[arg-type]
+    yield table(("option", "meaning"), parser.rows)
+    yield "## Fixtures"
+    rows = []
+    for name, fixture in vars(pytest_plugin).items():
+        function = getattr(fixture, "_fixture_function", None)
+        if function is not None:
+            rows.append((code(name), prose(function.__doc__)))
+    yield table(("fixture", "what a test gets"), rows)
+    from lockjaw.fakes import contender
+    from lockjaw.testing import fake_model, mock_gateway, scenario_runs
+
+    yield "A fixture that yields a fake has these members:"
+    for name, cls in (
+        ("lockjaw_run", scenario_runs.ScenarioRuns), ("fake_model", fake_model.FakeModel),
+        ("mock_gateway", mock_gateway.GatewayFixture), ("lock_contender", contender.Contender),
+    ):  # fmt: skip
+        yield f"### {name}"
+        yield prose(cls.__doc__)
+        yield table(("member", "what it does"), list(_members(cls)))
+
+
+_PLUGINS_OWN = {"perform", "section", "close"}
+
+
+def _members(cls: type) -> Iterator[tuple[str, str]]:
+    for name, member in vars(cls).items():
+        public = name == "__call__" or not (name.startswith("_") or name in _PLUGINS_OWN)
+        function = member.fget if isinstance(member, property) else inspect.unwrap(member) if callable(member) else None
+        if not public or function is None:
+            continue
+        arguments = "" if isinstance(member, property) else f"({_arguments(function)})"
+        shown = f"(call){arguments}" if name == "__call__" else f".{name}{arguments}"
+        yield code(shown), prose(function.__doc__) or "-"
+
+
+def _arguments(function: Any) -> str:
+    return ", ".join(list(inspect.signature(function).parameters)[1:])
+
+
+class _Options:
+    """Stands in for pytest's parser: keeps what the plugin adds."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str]] = []
+
+    def getgroup(self, *_: str) -> _Options:
+        return self
+
+    def addoption(self, name: str, *, help: str, metavar: str, **_: Any) -> None:
+        self.rows.append((code(f"{name} {metavar}"), help))
+
+
+PAGES: dict[str, Callable[[], Iterable[str]]] = {
+    "scenarios": scenario_list,
+    "checks": checks,
+    "exit-status": exit_codes,
+    "command-line": command_line,
+    "pytest-plugin": plugin,
+    "scenario-file": scenario_file,
+    "model-script": model_scripts,
+    "gateway-script": gateway_scripts,
+    "settings": settings_keys,
+    "history": history,
+    "locks-and-policies": lock_algorithms,
+}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

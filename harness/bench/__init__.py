@@ -1,0 +1,1 @@
+"""``lockjaw bench locks``: our session lock, its rivals and the libraries people would pick, side by side."""

@@ -1,0 +1,120 @@
+"""Who takes part: each contestant as a pair of calls, and why one that is not here is not."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import importlib
+import os
+import shutil
+import subprocess
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lockjaw.locking import SessionLock
+
+Calls = tuple[Callable[[], object], Callable[[], object]]
+AsyncCalls = tuple[Callable[[], Awaitable[object]], Callable[[], Awaitable[object]]]
+WAIT_S = 600.0  # nobody times out: a starving contender shall be seen starving
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One lock.
+
+    Args:
+        name: as in the tables.
+        kind: ``ours``, ``kernel`` (waits in the kernel) or ``polls``.
+        open: makes acquire and release for a file in this process.
+        lock_file: suffix of the file whose existence means "held"; None if there is none. Such locks break stale
+            files, so they take part in the storm.
+        recovers: it claims to succeed a holder that was killed.
+    """
+
+    name: str
+    kind: str
+    open: Callable[[str], Calls]
+    lock_file: str | None = None
+    recovers: bool = True
+    open_async: Callable[[str], AsyncCalls] | None = None
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A lock that does not take part, and why."""
+
+    name: str
+    reason: str
+
+
+def contestants() -> tuple[list[Contestant], list[Absent]]:
+    """All that can run here, ours first."""
+    here = [_session_lock(name) for name in ("guarded", "guarded-async", "coarse", "coarse-60s", "soft", "flock")]
+    here.append(Contestant("bare flock", "kernel", _bare_flock))
+    absent: list[Absent] = []
+    for name, module, attribute, lock_file, recovers in (
+        ("filelock.FileLock", "filelock", "FileLock", None, True),
+        ("filelock.SoftFileLock", "filelock", "SoftFileLock", "", True),
+        ("filelock.StrictSoftFileLock", "filelock", "StrictSoftFileLock", "", True),
+        ("portalocker", "portalocker", "Lock", None, True),
+        ("fasteners", "fasteners", "InterProcessLock", None, True),
+    ):
+        try:
+            made = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            absent.append(Absent(name, f"not installed ({error}); pip install 'lockjaw[bench]'"))
+        else:
+            here.append(Contestant(name, "polls", _library(module, made), lock_file, recovers))
+    absent += [_node("proper-lockfile"), _node("openclaw")]
+    return here, absent
+
+
+def _session_lock(name: str) -> Contestant:
+    algorithm = name.removesuffix("-async")
+
+    def open_it(path: str) -> Calls:
+        lock = SessionLock(path, timeout=WAIT_S, algorithm=algorithm)
+        return lock.acquire, lock.release
+
+    def open_async(path: str) -> AsyncCalls:
+        lock = SessionLock(path, timeout=WAIT_S, algorithm=algorithm)
+        return lock.acquire_async, lock.release_async
+
+    ours = algorithm == "guarded"
+    return Contestant(
+        name, "ours" if ours else "polls", open_it, None if algorithm == "flock" else ".lock", algorithm != "soft",
+        open_async if name.endswith("-async") else None,
+    )  # fmt: skip
+
+
+def _bare_flock(path: str) -> Calls:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    return (lambda: fcntl.flock(descriptor, fcntl.LOCK_EX)), (lambda: fcntl.flock(descriptor, fcntl.LOCK_UN))
+
+
+def _library(module: str, made: Any) -> Callable[[str], Calls]:
+    def open_it(path: str) -> Calls:
+        options = {"mode": "a", "timeout": WAIT_S} if module == "portalocker" else {}
+        lock = made(f"{path}.{module}", **options)
+        return lock.acquire, lock.release
+
+    return open_it
+
+
+def _node(package: str) -> Absent:
+    node = shutil.which("node")
+    if node is None:
+        return Absent(package, "node is not installed")
+    found = subprocess.run(
+        [node, "-e", f"require.resolve({package!r})"], capture_output=True, check=False, cwd=Path.cwd()
+    )
+    if found.returncode:
+        return Absent(package, "the Node package is not installed")
+    return Absent(package, "installed, but driving Node contenders is not part of this benchmark yet")
+
+
+def run_async(coroutine: Callable[[], Any]) -> None:
+    """Run a contender's asyncio loop to its end."""
+    asyncio.run(coroutine())

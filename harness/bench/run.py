@@ -1,0 +1,224 @@
+"""One run of the benchmark: every contestant in every round, so that a busy moment of the machine hits all alike."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lockjaw.harness.bench.contention import Contention, contend, handoff, recover, storm, wait_cpu
+from lockjaw.harness.bench.contestants import Absent, Contestant, contestants
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured; durations in real seconds."""
+
+    name: str
+    rounds: int
+    uncontended: int
+    waiters: tuple[int, ...]
+    handoff_s: float
+    processes: tuple[int, ...]
+    holds_s: tuple[float, ...]
+    contention_s: float
+    kills: int
+    kill_limit_s: float
+    storm_rounds: int
+    cpu_waiters: int
+    cpu_s: float
+
+
+QUICK = Plan("quick", 2, 300, (1, 4), 0.4, (8,), (0.0, 0.005), 0.6, 3, 0.6, 3, 8, 0.5)
+FULL = Plan("full", 3, 1000, (1, 4, 16), 2.0, (8, 16, 64), (0.0, 0.005, 0.2), 5.0, 10, 2.0, 100, 64, 10.0)
+
+
+@dataclass
+class Figures:
+    """All of one contestant: medians of the rounds; durations in seconds, None: not measured."""
+
+    name: str
+    kind: str
+    uncontended_p50_s: float | None = None
+    uncontended_p99_s: float | None = None
+    handoff_p50_s: dict[int, float] = field(default_factory=dict)
+    handoff_p99_s: dict[int, float] = field(default_factory=dict)
+    contention: dict[str, Contention] = field(default_factory=dict)
+    recovery_p50_s: float | None = None
+    recovery_never: int = 0
+    storm_overlaps: int | None = None
+    storm_rounds: int = 0
+    wait_cpu_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    plan: Plan
+    environment: dict[str, Any]
+    figures: Sequence[Figures]
+    absent: Sequence[Absent]
+    took_s: float
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "lockjaw": metadata.version("lockjaw"),
+            "command": "bench locks",
+            "plan": asdict(self.plan),
+            "environment": self.environment,
+            "locks": [asdict(figures) for figures in self.figures],
+            "absent": [asdict(absent) for absent in self.absent],
+            "took_s": round(self.took_s, 1),
+        }
+
+
+def case(processes: int, hold_s: float) -> str:
+    """The name of a contention measurement."""
+    return f"{processes} x {hold_s * 1000:g} ms"
+
+
+def run(plan: Plan, folder: Path, progress: Progress) -> Result:
+    """Measure in a new folder inside ``folder``, which decides the file system; it is removed afterwards."""
+    began = time.monotonic()
+    here, absent = contestants()
+    figures = {contestant.name: Figures(contestant.name, contestant.kind) for contestant in here}
+    load_before = os.getloadavg()
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".lockjaw-bench-") as name:
+        bench = _Bench(plan, Path(name).resolve(), here, figures, progress)
+        bench.uncontended()
+        bench.handoffs()
+        bench.contentions()
+        bench.kills()
+        bench.storms()
+        bench.waits()
+    return Result(plan, environment(folder, load_before), list(figures.values()), absent, time.monotonic() - began)
+
+
+def environment(folder: Path, load_before: tuple[float, float, float]) -> dict[str, Any]:
+    """What the figures depend on."""
+    versions = {}
+    for package in ("lockjaw", "filelock", "portalocker", "fasteners"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "kernel": platform.release(),
+        "python": sys.version.split()[0],
+        "cores": len(os.sched_getaffinity(0)),
+        "file_system": _file_system(folder),
+        "load_before": [round(value, 2) for value in load_before],
+        "load_after": [round(value, 2) for value in os.getloadavg()],
+        "versions": versions,
+    }
+
+
+def _file_system(folder: Path) -> str:
+    best, kind = "", "unknown"
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, mount, this, *_ = line.split()
+        if str(folder.resolve()).startswith(mount) and len(mount) >= len(best):
+            best, kind = mount, this
+    return kind
+
+
+class _Bench:
+    """The measurements, each over all contestants."""
+
+    def __init__(
+        self, plan: Plan, folder: Path, here: Sequence[Contestant], figures: dict[str, Figures], progress: Progress
+    ) -> None:
+        self._plan, self._folder, self._here, self._figures, self._progress = plan, folder, here, figures, progress
+        self._made = 0
+
+    def _fresh(self) -> Path:
+        self._made += 1
+        folder = self._folder / str(self._made)
+        folder.mkdir()
+        return folder
+
+    def uncontended(self) -> None:
+        self._progress("uncontended acquire and release")
+        samples: dict[str, list[float]] = {}
+        blocking = [contestant for contestant in self._here if contestant.open_async is None]
+        opened = {contestant.name: contestant.open(str(self._fresh() / "s.jsonl")) for contestant in blocking}
+        clock = time.perf_counter
+        for _ in range(self._plan.rounds * 10):
+            for name, (acquire, release) in opened.items():
+                for _ in range(self._plan.uncontended // 10):
+                    start = clock()
+                    acquire()
+                    release()
+                    samples.setdefault(name, []).append(clock() - start)
+        for name, values in samples.items():
+            values.sort()
+            self._figures[name].uncontended_p50_s = values[len(values) // 2]
+            self._figures[name].uncontended_p99_s = values[len(values) * 99 // 100]
+
+    def handoffs(self) -> None:
+        for waiters in self._plan.waiters:
+            samples: dict[str, list[list[float]]] = {}
+            for number in range(self._plan.rounds):
+                for contestant in self._here:
+                    self._progress(f"hand-off, {waiters} waiting, round {number + 1}: {contestant.name}")
+                    found = handoff(contestant, self._fresh(), waiters, self._plan.handoff_s)
+                    if found:
+                        samples.setdefault(contestant.name, []).append(sorted(found))
+            for name, rounds in samples.items():
+                self._figures[name].handoff_p50_s[waiters] = statistics.median(v[len(v) // 2] for v in rounds)
+                self._figures[name].handoff_p99_s[waiters] = statistics.median(v[len(v) * 99 // 100] for v in rounds)
+
+    def contentions(self) -> None:
+        for processes in self._plan.processes:
+            for hold_s in self._plan.holds_s:
+                found: dict[str, list[Contention]] = {}
+                for number in range(self._plan.rounds):
+                    for contestant in self._here:
+                        self._progress(f"contention {case(processes, hold_s)}, round {number + 1}: {contestant.name}")
+                        # Long enough that everybody could have had several turns.
+                        duration_s = max(self._plan.contention_s, 4 * processes * hold_s if self._plan is FULL else 0.0)
+                        one = contend(contestant, self._fresh(), processes, hold_s, duration_s)
+                        found.setdefault(contestant.name, []).append(one)
+                for name, rounds in found.items():
+                    # The round with the median fairness, whole: medians of each figure would describe no round at all.
+                    middle = sorted(rounds, key=lambda one: one.jain)[(len(rounds) - 1) // 2]
+                    self._figures[name].contention[case(processes, hold_s)] = middle
+
+    def kills(self) -> None:
+        blocking = [contestant for contestant in self._here if contestant.open_async is None]
+        samples: dict[str, list[float]] = {}
+        for number in range(self._plan.kills):
+            for contestant in blocking:
+                self._progress(f"SIGKILL of the holder, {number + 1} of {self._plan.kills}: {contestant.name}")
+                took_s = recover(contestant, self._fresh(), self._plan.kill_limit_s)
+                if took_s is None:
+                    self._figures[contestant.name].recovery_never += 1
+                samples.setdefault(contestant.name, []).append(float("inf") if took_s is None else took_s)
+        for name, values in samples.items():
+            middle = statistics.median_high(values)
+            self._figures[name].recovery_p50_s = None if middle == float("inf") else middle
+
+    def storms(self) -> None:
+        for contestant in self._here:
+            if contestant.lock_file is None or not contestant.recovers or contestant.open_async is not None:
+                continue
+            self._progress(f"storm on a stale lock: {contestant.name}")
+            overlaps, rounds = storm(contestant, self._fresh(), 16, self._plan.storm_rounds)
+            self._figures[contestant.name].storm_overlaps = overlaps
+            self._figures[contestant.name].storm_rounds = rounds
+
+    def waits(self) -> None:
+        for contestant in self._here:
+            if contestant.open_async is None:
+                self._progress(f"CPU of {self._plan.cpu_waiters} waiters: {contestant.name}")
+                used = wait_cpu(contestant, self._fresh(), self._plan.cpu_waiters, self._plan.cpu_s)
+                self._figures[contestant.name].wait_cpu_s = used

@@ -1,0 +1,116 @@
+"""The benchmark's figures for people: a Markdown table, who starves, and what of the promised figures was missed. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from lockjaw.harness.bench.run import Figures, Result
+
+OURS, OURS_ASYNC, BARE = "guarded", "guarded-async", "bare flock"
+
+
+def markdown(result: Result) -> str:
+    """One table a measurement; fairness and longest wait stand in the row of every throughput."""
+    lines = [f"# Session locks, measured ({result.plan.name})", "", _environment(result), ""]
+    waiters = result.plan.waiters
+    lines += _table(
+        ["lock", "uncontended p50 / p99 us", *(f"hand-off to {n} p50 / p99 us" for n in waiters), "after SIGKILL ms",
+         "storm overlaps", f"CPU of {result.plan.cpu_waiters} waiting {result.plan.cpu_s:g} s, ms"],
+        [[one.name, _pair(one.uncontended_p50_s, one.uncontended_p99_s),
+          *(_pair(one.handoff_p50_s.get(n), one.handoff_p99_s.get(n)) for n in waiters), _recovery(one), _storm(one),
+          _number(one.wait_cpu_s, 1e3)] for one in result.figures],
+    )  # fmt: skip
+    for name in result.figures[0].contention:
+        lines += ["", f"## Contention: {name} hold", ""]
+        lines += _table(
+            ["lock", "acquired/s", "Jain", "longest wait ms", "x fair share", "least - most", "starving"],
+            [[one.name, f"{c.per_second:,.0f}", f"{c.jain:.3f}", f"{c.longest_s * 1e3:,.0f}",
+              f"{c.longest_s / c.fair_s:.1f}", f"{c.least} - {c.most}", str(c.starving)]
+             for one in result.figures if (c := one.contention.get(name))],
+        )  # fmt: skip
+    lines += ["", "## What was promised", ""] + [f"* {line}" for line in promises(result)]
+    lines += ["", "## Who is starving", ""] + [f"* {line}" for line in starving(result)]
+    if result.absent:
+        lines += ["", "## Not measured", ""] + [f"* {absent.name}: {absent.reason}" for absent in result.absent]
+    return "\n".join(lines) + "\n"
+
+
+def starving(result: Result) -> list[str]:
+    """Sentences about who gets less than a quarter of an even share."""
+    said = []
+    for one in result.figures:
+        for name, c in one.contention.items():
+            if c.starving:
+                said.append(
+                    f"{one.name}, {name}: {c.starving} of {len(c.waits_s)} contenders get less than a quarter of their "
+                    f"share; one has {c.least}, another {c.most}; the longest wait is {c.longest_s * 1e3:,.0f} ms."
+                )
+    return said or ["Nobody."]
+
+
+def promises(result: Result) -> list[str]:
+    """Every figure that the project promises, held or MISSED, with both numbers."""
+    return [f"{'held  ' if held else 'MISSED'} {text}" for held, text in _promises(result)]
+
+
+def _promises(result: Result) -> Iterator[tuple[bool, str]]:
+    by = {one.name: one for one in result.figures}
+    ours, bare = by[OURS], by[BARE]
+    for other, factor, least in (("portalocker", 1.3, False), ("filelock.FileLock", 2.0, True)):
+        theirs = by[other].uncontended_p50_s if other in by else None
+        if theirs and ours.uncontended_p50_s:
+            ratio = theirs / ours.uncontended_p50_s if least else ours.uncontended_p50_s / theirs
+            says = f"{factor:g} x faster than" if least else f"at most {factor:g} x"
+            yield (ratio >= factor if least else ratio <= factor), f"uncontended p50 {says} {other}: {ratio:.2f} x"
+    polls = [one for one in result.figures if one.kind == "polls"]
+    for name, factor in ((OURS, 2.0), (OURS_ASYNC, 5.0)):
+        for waiters, own in by[name].handoff_p50_s.items():
+            if floor := bare.handoff_p50_s.get(waiters):
+                ratio = own / floor
+                yield ratio <= factor, f"{name} hand-off to {waiters} at most {factor:g} x bare flock: {ratio:.1f} x"
+            if name == OURS and (rivals := [one.handoff_p50_s[waiters] for one in polls if waiters in one.handoff_p50_s]):
+                ratio = min(rivals) / own
+                yield ratio >= 50, f"hand-off to {waiters} at least 50 x faster than every polling lock: {ratio:.0f} x"
+    for case, c in ours.contention.items():
+        yield c.jain >= 0.99, f"{case}: Jain at least 0.99: {c.jain:.4f}"
+        share = c.longest_s / c.fair_s
+        yield share <= 3, f"{case}: longest wait at most 3 x the fair share: {share:.1f} x"
+    recovery = ours.recovery_p50_s if ours.recovery_p50_s is not None else math.inf
+    yield recovery < 0.010, f"recovery from SIGKILL p50 under 10 ms: {recovery * 1e3:.1f} ms"
+    if ours.storm_overlaps is not None:
+        yield ours.storm_overlaps == 0, f"no overlap in a storm: {ours.storm_overlaps} of {ours.storm_rounds} rounds"
+    if ours.wait_cpu_s is not None:
+        yield ours.wait_cpu_s < 0.1, f"{result.plan.cpu_waiters} waiters use under 100 ms: {ours.wait_cpu_s * 1e3:.1f} ms"
+
+
+def _environment(result: Result) -> str:
+    e = result.environment
+    versions = ", ".join(f"{name} {version}" for name, version in e["versions"].items())
+    return (
+        f"Linux {e['kernel']}, {e['cores']} cores, {e['file_system']}, Python {e['python']}, load {e['load_before'][0]} "
+        f"before and {e['load_after'][0]} after; {versions}. Medians of {result.plan.rounds} interleaved rounds, "
+        f"{result.took_s:.0f} s in all. Read ratios, not absolutes."
+    )
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]]
+
+
+def _number(value: float | None, factor: float) -> str:
+    return "-" if value is None else f"{value * factor:,.1f}"
+
+
+def _pair(p50: float | None, p99: float | None) -> str:
+    return f"{_number(p50, 1e6)} / {_number(p99, 1e6)}"
+
+
+def _recovery(one: Figures) -> str:
+    if one.recovery_p50_s is None:
+        return "never" if one.recovery_never else "-"
+    return _number(one.recovery_p50_s, 1e3)
+
+
+def _storm(one: Figures) -> str:
+    return "-" if one.storm_overlaps is None else f"{one.storm_overlaps} of {one.storm_rounds}"

@@ -1,0 +1,191 @@
+"""Runs over versions: one run, a table of several, and the search for the version that changed a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from lockjaw.errors import HarnessError
+from lockjaw.harness.openclaw.cache import Cache
+from lockjaw.harness.openclaw.namespace import Namespace, NoNamespace
+from lockjaw.harness.openclaw.target import PORT, OpenClaw, free_port
+from lockjaw.harness.openclaw.versions import Version
+from lockjaw.harness.real.engine import Limits
+from lockjaw.harness.run import Progress, Run, run_policies
+from lockjaw.harness.scenario import Scenario
+from lockjaw.verdict import Verdict
+
+#: Real time: a tick every 20 ms, and a program that needs ten seconds to start on a busy machine.
+LIMITS = Limits(tick=0.02, ready=180.0, stop=15.0, run=60.0)
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the real program is run.
+
+    ``client_policy``: None: its own command line; else our client with this policy. ``timeout_s``: in place of the
+    scenario's, for shorter runs.
+    """
+
+    cache: Path | None = None
+    allow_network: bool = False
+    client_policy: str | None = None
+    timeout_s: float | None = None
+    out: Path | None = None
+    seed: int = 1
+    time_scale: float | None = None
+
+
+@contextmanager
+def target_of(version: Version, options: Options, say: Say) -> Iterator[OpenClaw]:
+    """The target, installed, with a namespace around it. Raises HarnessError (NoNamespace among them)."""
+    namespace: Namespace | None = None
+    if options.allow_network:
+        try:
+            namespace = Namespace()
+        except NoNamespace as error:
+            say(f"no network namespace ({error.reason}): using the machine's own network, as --allow-network says")
+    else:
+        namespace = Namespace()  # before anything is installed: half a gigabyte for nothing would be rude
+    try:
+        installed = Cache(options.cache, say).get(version)
+        doors, port = (namespace.doors, PORT) if namespace else (None, free_port())
+        yield OpenClaw(installed, doors, options.client_policy, port)
+    finally:
+        if namespace is not None:
+            namespace.close()
+
+
+def run_version(
+    scenario: Scenario, version: Version, options: Options, say: Say, progress: Progress | None = None
+) -> Run:
+    """Run a scenario against one version, in real time."""
+    if options.timeout_s is not None:
+        scenario = msgspec.structs.replace(scenario, timeout_s=options.timeout_s)
+    with target_of(version, options, say) as target:
+        policy = options.client_policy or target.traits.policy
+        return run_policies(
+            scenario, [policy], seed=options.seed, time_scale=options.time_scale, out=options.out, progress=progress,
+            target=target, limits=LIMITS,
+        )[0]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a table; ``run`` is None when it could not be made, and ``error`` says why."""
+
+    version: str
+    scenario: str
+    run: Run | None
+    error: str = ""
+
+    def verdict(self, check: str | None = None) -> Verdict | None:
+        if self.run is None:
+            return None
+        return self.run.check(check).verdict if check else self.run.verdict
+
+    def document(self) -> dict[str, Any]:
+        run = None if self.run is None else self.run.document()
+        return {"version": self.version, "scenario": self.scenario, "error": self.error or None, "run": run}
+
+
+def matrix(
+    versions: Sequence[Version], scenarios: Sequence[Scenario], options: Options, say: Say, told: Callable[[Cell], None]
+) -> list[Cell]:
+    """Each scenario against each version; a version that cannot be run does not stop the others."""
+    cells = []
+    for version in versions:
+        for scenario in scenarios:
+            say(f"{scenario.name} against openclaw@{version}")
+            cell = _cell(version, scenario, options, say)
+            told(cell)
+            cells.append(cell)
+    return cells
+
+
+@dataclass(frozen=True)
+class Bisection:
+    """``first``: the first version with the verdict of the later end; ``before``: the last one known without it.
+
+    ``skipped`` lie between the two and gave no clear verdict: the change may be in one of them.
+    """
+
+    check: str
+    was: Verdict
+    now: Verdict
+    before: str
+    first: str
+    skipped: tuple[str, ...]
+    cells: tuple[Cell, ...]
+
+    def sentence(self) -> str:
+        doubt = f" (no clear verdict from {', '.join(self.skipped)})" if self.skipped else ""
+        return (
+            f"openclaw {self.first} is the first version where {self.check} is {self.now}; "
+            f"{self.before} was {self.was}{doubt}"
+        )
+
+
+def bisect(
+    versions: Sequence[Version],
+    scenario: Scenario,
+    check: str,
+    options: Options,
+    say: Say,
+    told: Callable[[Cell], None],
+) -> Bisection:
+    """Search the first version whose verdict of one check is that of the last of ``versions``, not of the first.
+
+    Verdicts are assumed to change once. A version that cannot be run, or has a third verdict, is skipped.
+
+    Raises:
+        HarnessError: the two ends cannot be run, or do not differ.
+    """
+    cells: dict[Version, Cell] = {}
+
+    def verdict(version: Version) -> Verdict | None:
+        if version not in cells:
+            cells[version] = _cell(version, scenario, options, say)
+            told(cells[version])
+        return cells[version].verdict(check)
+
+    was, now = verdict(versions[0]), verdict(versions[-1])
+    if was is None or now is None:
+        failed = cells[versions[0]] if was is None else cells[versions[-1]]
+        raise HarnessError(f"openclaw@{failed.version} cannot be run: {failed.error}")
+    if was == now:
+        raise HarnessError(f"{check} is {was} in {versions[0]} and in {versions[-1]}: there is nothing to search")
+    low, high = 0, len(versions) - 1
+    dead: set[int] = set()
+    while True:
+        open_places = [n for n in range(low + 1, high) if n not in dead]
+        if not open_places:
+            break
+        middle = min(open_places, key=lambda n: abs(2 * n - low - high))
+        found = verdict(versions[middle])
+        if found == now:
+            high = middle
+        elif found == was:
+            low = middle
+        else:
+            dead.add(middle)
+    skipped = tuple(str(versions[n]) for n in sorted(dead) if low < n < high)
+    return Bisection(
+        check, was, now, str(versions[low]), str(versions[high]), skipped, tuple(cells[v] for v in sorted(cells))
+    )
+
+
+def _cell(version: Version, scenario: Scenario, options: Options, say: Say) -> Cell:
+    try:
+        return Cell(str(version), scenario.name, run_version(scenario, version, options, say))
+    except NoNamespace:
+        raise
+    except HarnessError as error:
+        return Cell(str(version), scenario.name, None, str(error))

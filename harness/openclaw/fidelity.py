@@ -1,0 +1,245 @@
+"""How well a built-in policy models the version that it is named after: two histories of one scenario, side by side.
+
+Pure. Three questions: do the same things happen in the same order, does each take as long (within 10 %), does the
+client print the same error lines once ids, pids and paths are replaced. Differences are rows of the table like
+everything else; a difference that has a known cause names it, any other is marked as unexplained.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lockjaw.harness.pattern import is_session_lock
+from lockjaw.history import Record
+
+TOLERANCE = 0.10
+
+_NORMAL = (
+    (re.compile(r"pid=\d+(?: alive=\w+ ageMs=\d+)?"), "pid=N"),
+    (re.compile(r"durationMs=\d+"), "durationMs=N"),
+    (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "<id>"),
+    (re.compile(r"ws://127\.0\.0\.1:\d+"), "ws://127.0.0.1:N"),
+    (re.compile(r"/\S+?/state/"), "<state>/"),
+)
+
+#: Interval -> why it is another one on the real program. These steps are the program's own work on this machine; the
+#: built-in policies take the scenario's `pacing` for them, which was measured once on another machine.
+_OWN_WORK = "the real program's own work on this machine; the model has the scenario's fixed pacing"
+_EXPLAINED = {
+    "accepted -> gateway has the lock": _OWN_WORK,
+    "gateway has the lock -> gateway asks": _OWN_WORK,
+    "gateway gives up a model -> gateway asks": _OWN_WORK,
+    "gateway gives up a model -> gateway has the lock": _OWN_WORK,
+    "client gives up -> falls back": _OWN_WORK,
+    "falls back -> client has the lock": _OWN_WORK,
+    "client has the lock -> client asks": _OWN_WORK,
+    "client gives up a model -> client asks": _OWN_WORK,
+    "falls back -> client asks": _OWN_WORK,
+    "client asks the gateway -> accepted": _OWN_WORK,
+    "falls back -> client does not get the lock": _OWN_WORK + "; the wait itself is a row of its own",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison. ``same``: equal or near enough; ``why``: explanation of a difference, empty if there is none."""
+
+    what: str
+    real: str
+    model: str
+    same: bool
+    why: str = ""
+
+    @property
+    def unexplained(self) -> bool:
+        return not self.same and not self.why
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """The table for one version and one policy."""
+
+    real: str
+    model: str
+    rows: tuple[Row, ...]
+
+    @property
+    def unexplained(self) -> tuple[Row, ...]:
+        return tuple(row for row in self.rows if row.unexplained)
+
+    def markdown(self) -> str:
+        """A Markdown table."""
+        head = [f"| | {self.real} | built-in `{self.model}` | |", "|---|---|---|---|"]
+        return "\n".join([*head, *(f"| {r.what} | {r.real} | {r.model} | {_sign(r)} |" for r in self.rows)]) + "\n"
+
+
+def compare(real_name: str, real: Sequence[Record], model_name: str, model: Sequence[Record]) -> Fidelity:
+    """Compare what happened from the client's call to its result."""
+    theirs, ours = steps(real), steps(model)
+    rows = [_order(theirs, ours), *_durations(theirs, ours), *_lines(real, model)]
+    return Fidelity(real_name, model_name, tuple(rows))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One event that both kinds of history show. ``took_s``: of a step that has a duration of its own."""
+
+    name: str
+    t: float
+    detail: str = ""
+    took_s: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.detail}".strip()
+
+
+def steps(history: Sequence[Record]) -> list[Step]:
+    """The events of the incident, from the client's call to its result."""
+    found: list[Step] = []
+    asked: dict[str, tuple[str, str, float]] = {}
+    for r in history:
+        path, d = str(r.data.get("path", "")), r.data
+        if r.op == "client.call" and d.get("method") == "agent":
+            error = {"timeout": f"after {d.get('timeout_ms')} ms"}.get(str(d.get("kind")), str(d.get("kind")))
+            name = {"invoke": "client asks the gateway", "ok": "client is answered", "fail": "client gives up"}[r.phase]
+            found.append(Step(name, r.t, error if r.phase == "fail" else ""))
+        elif r.op == "gateway.accepted":
+            found.append(Step("accepted", r.t))
+        elif r.op == "lock" and r.phase == "ok" and is_session_lock(path):
+            found.append(Step(f"{r.actor} has the lock", r.t))
+        elif r.op == "lock" and r.phase == "fail" and is_session_lock(path):
+            found.append(Step(f"{r.actor} does not get the lock", r.t, took_s=float(d.get("waited_s") or 0)))
+        elif r.op == "model.call" and r.phase == "invoke":
+            asked[str(d.get("call_id"))] = (r.actor, str(d.get("model")), r.t)
+            found.append(Step(f"{r.actor} asks", r.t, str(d.get("model"))))
+        elif r.op == "model.call" and str(d.get("call_id")) in asked:
+            actor, name, began = asked[str(d.get("call_id"))]
+            done = "has an answer from a model" if r.phase == "ok" else "gives up a model"
+            found.append(Step(f"{actor} {done}", r.t, name, r.t - began))
+        elif r.op == "fallback":
+            found.append(Step("falls back" if d.get("step") == "rerun" else str(d.get("step")), r.t))
+        elif r.op == "model.decision" and r.actor == "client":
+            found.append(Step("client goes on to", r.t, f"{d.get('next')} ({d.get('reason')})"))
+        elif r.op == "client.result":
+            found.append(Step("the user has an answer" if d.get("answered") else "the user has no answer", r.t))
+            break
+    return found
+
+
+def _order(theirs: Sequence[Step], ours: Sequence[Step]) -> Row:
+    a, b = [str(step) for step in _settled(theirs)], [str(step) for step in _settled(ours)]
+    what = "order of events"
+    if a == b:
+        return Row(what, f"{len(a)} events", "the same", True)
+    changes = [line for line in difflib.ndiff(a, b) if line[0] in "+-"]
+
+    def only(sign: str) -> str:
+        return "; ".join(line[2:] for line in changes if line[0] == sign) or "nothing"
+
+    return Row(what, f"{len(a)} events; alone here: {only('-')}", f"{len(b)} events; alone here: {only('+')}", False)
+
+
+def _settled(found: Sequence[Step]) -> list[Step]:
+    """In an order that does not hang on microseconds: events less than 0.25 s apart, sorted by name."""
+    groups: list[list[Step]] = []
+    for step in found:
+        if groups and step.t - groups[-1][-1].t < 0.25:
+            groups[-1].append(step)
+        else:
+            groups.append([step])
+    return [step for group in groups for step in sorted(group, key=str)]
+
+
+def _durations(theirs: Sequence[Step], ours: Sequence[Step]) -> list[Row]:
+    rows = []
+    for what, a, b in _pairs(theirs, ours):
+        near = abs(a - b) <= max(TOLERANCE * max(a, b), 0.1)
+        why = "" if near else _EXPLAINED.get(re.sub(r" \d+$", "", what), "")
+        rows.append(Row(what, f"{a:.2f} s", f"{b:.2f} s", near, why))
+    return rows
+
+
+def _pairs(theirs: Sequence[Step], ours: Sequence[Step]) -> list[tuple[str, float, float]]:
+    """Intervals that both have: steps with a duration, the phases of the client's call, and what lies between."""
+    found: list[tuple[str, float, float]] = []
+    both = (_measured(theirs), _measured(ours))
+    for name in both[0]:
+        if name in both[1]:
+            found.append((name, both[0][name], both[1][name]))
+    return found
+
+
+def _measured(steps: Sequence[Step]) -> dict[str, float]:
+    found: dict[str, float] = {}
+
+    def add(name: str, value: float) -> None:
+        number = sum(1 for key in found if re.sub(r" \d+$", "", key) == name) + 1
+        found[name if number == 1 else f"{name} {number}"] = value
+
+    last: dict[str, Step] = {}
+    for step in steps:
+        if step.took_s is not None:
+            add(f"{step.name}: how long", step.took_s)
+        for before in _BEFORE.get(step.name, ()):
+            if before in last:
+                add(f"{before} -> {step.name}", step.t - last[before].t)
+                break
+        last[step.name] = step
+    return found
+
+
+#: Step -> the steps that it follows upon, of which the first that has happened counts.
+_BEFORE = {
+    "accepted": ("client asks the gateway",),
+    "client gives up": ("client asks the gateway",),
+    "client is answered": ("client asks the gateway",),
+    "falls back": ("client gives up",),
+    "gateway has the lock": ("gateway gives up a model", "accepted"),
+    "gateway asks": ("gateway has the lock", "gateway gives up a model"),
+    "client has the lock": ("client gives up a model", "falls back"),
+    "client asks": ("client has the lock", "falls back"),
+    "the user has no answer": ("client gives up", "client asks the gateway"),
+    "the user has an answer": ("client gives up", "client asks the gateway"),
+}
+
+
+def _lines(real: Sequence[Record], model: Sequence[Record]) -> list[Row]:
+    a, b = error_lines(real), error_lines(model)
+    if a == b:
+        return [Row("lines that the client printed", f"{len(a)}", "the same", True)]
+    rows = [Row("lines that the client printed", f"{len(a)}", f"{len(b)}", False, "see the next rows")]
+    for line in difflib.ndiff(a, b):
+        if line[0] in "+-":
+            cut = line[2:] if len(line) < 220 else f"{line[2:200]} ..."
+            rows.append(
+                Row("a line", cut if line[0] == "-" else "", cut if line[0] == "+" else "", False, _why_line(line[2:]))
+            )
+    return rows
+
+
+def _why_line(line: str) -> str:
+    if line.startswith("Config: "):
+        return "the path of the run's folder"
+    return ""
+
+
+def error_lines(history: Sequence[Record]) -> list[str]:
+    """What the client printed to stderr, normalised."""
+    return [normalised(str(r.data.get("line", ""))) for r in history if r.op == "client.stderr" and r.data.get("line")]
+
+
+def normalised(text: str) -> str:
+    """Without what is another value in each run. The digits 429 anywhere in a lock error make it a rate limit in
+    2026.4.8, and so in its model: the incident is the same."""
+    if "429" in text:
+        text = text.replace("(rate_limit)", "(timeout)").replace("reason=rate_limit", "reason=timeout")
+    for pattern, replacement in _NORMAL:
+        text = pattern.sub(replacement, text)
+    return text.strip()
+
+
+def _sign(row: Row) -> str:
+    return "same" if row.same else row.why or "DIFFERS"

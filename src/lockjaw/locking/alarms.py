@@ -1,0 +1,99 @@
+"""What the kernel can tell a waiter, as descriptors that become readable: a bell, the end of a process, a changed file.
+
+An ``Alarms`` lives for one wait. It is *complete* when nothing of what the wait is for can happen without one of its
+descriptors telling (but for lost bells); then the driver sleeps on them. Where something is missing (another pid namespace,
+no inotify, not Linux) the driver polls.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from types import TracebackType
+
+from lockjaw.locking import bells
+from lockjaw.locking.identity import process_state
+from lockjaw.locking.operations import WaitForRelease
+
+_IN_MODIFY, _IN_ATTRIB, _IN_CLOSE_WRITE = 0x2, 0x4, 0x8
+_IN_DELETE_SELF, _IN_MOVE_SELF, _IN_DONT_FOLLOW = 0x400, 0x800, 0x2000000
+# IN_ATTRIB comes with the unlink itself; IN_DELETE_SELF only when the last descriptor closes, and owners keep one.
+_CHANGES = _IN_MODIFY | _IN_ATTRIB | _IN_CLOSE_WRITE | _IN_DELETE_SELF | _IN_MOVE_SELF | _IN_DONT_FOLLOW
+
+
+class Alarms:
+    """The alarms of one wait; a context manager that closes what it opened.
+
+    Attributes:
+        descriptors: readable when something happened.
+        complete: see the module's text.
+        late: the process had ended before we could watch it.
+    """
+
+    def __init__(self, wait: WaitForRelease) -> None:
+        self.descriptors: list[int] = []
+        self.late = False
+        self._bell = wait.bell
+        self._own: list[int] = []
+        if wait.bell is not None:
+            self.descriptors.append(wait.bell.number)
+        watched = self._watch_process(wait) if wait.pid is not None else False
+        if wait.queued:
+            self.complete = wait.bell is not None
+        elif wait.handle is not None:
+            self.complete = wait.bell is not None and watched
+        else:
+            self.complete = self._watch_file(wait) and (watched or wait.pid is None)
+
+    def __enter__(self) -> Alarms:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for descriptor in self._own:
+            os.close(descriptor)
+        if self._bell is not None and self._bell.number >= 0:
+            bells.silence(self._bell.number)
+
+    def _watch_process(self, wait: WaitForRelease) -> bool:
+        if wait.pid is None or not hasattr(os, "pidfd_open"):
+            return False
+        try:
+            descriptor = os.pidfd_open(wait.pid)
+        except ProcessLookupError:
+            self.late = True
+            return True
+        except OSError:
+            return False
+        self._own.append(descriptor)
+        self.descriptors.append(descriptor)
+        if wait.starttime is not None and process_state(wait.pid).starttime not in (None, wait.starttime):
+            self.late = True  # the pid was another's by the time we looked
+        return True
+
+    def _watch_file(self, wait: WaitForRelease) -> bool:
+        inotify = _inotify()
+        if inotify is None or wait.seen is None:
+            return False
+        descriptor = inotify.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        if descriptor < 0:
+            return False
+        self._own.append(descriptor)
+        if inotify.inotify_add_watch(descriptor, os.fsencode(wait.path), _CHANGES) < 0:
+            return False
+        self.descriptors.append(descriptor)
+        return True
+
+
+_libc: ctypes.CDLL | None = None
+
+
+def _inotify() -> ctypes.CDLL | None:
+    global _libc  # noqa: PLW0603 -- loaded by the first wait on a foreign owner, which most processes never see
+    if sys.platform != "linux":
+        return None
+    if _libc is None:
+        _libc = ctypes.CDLL(None, use_errno=True)
+    return _libc

@@ -1,0 +1,178 @@
+"""What ``lockjaw run --target openclaw@VERSION`` and ``lockjaw openclaw ...`` do: campaigns, shown as tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from lockjaw import __version__
+from lockjaw.errors import SettingsError
+from lockjaw.harness.openclaw import fidelity, npm
+from lockjaw.harness.openclaw.cache import Cache
+from lockjaw.harness.openclaw.campaign import Cell, Options, bisect, matrix, run_version
+from lockjaw.harness.openclaw.versions import PACKAGE, parse_target, parse_version, published_between, traits_of
+from lockjaw.harness.run import Run, run_policies
+from lockjaw.harness.scenario import Scenario, load_scenario
+from lockjaw.harness.store import HISTORY, SCENARIO, RunDirectory
+from lockjaw.history import Record, read_records
+from lockjaw.reports import document, junit, markdown, text
+from lockjaw.settings import POLICIES
+from lockjaw.verdict import Verdict, combine
+
+
+def run_against(
+    names: Sequence[str],
+    target: str,
+    options: Options,
+    *,
+    as_json: bool,
+    junit_file: Path | None,
+    markdown_file: Path | None,
+) -> int:
+    """``lockjaw run --target openclaw@VERSION``: as ``lockjaw run``, in real time. Returns the exit status."""
+    version = parse_target(target)
+    assert version is not None  # the caller sends builtin elsewhere
+    if options.client_policy is not None and options.client_policy not in POLICIES:
+        raise SettingsError("--policy", "", f"one of {', '.join(POLICIES)}", options.client_policy)
+    scenarios = [load_scenario(name) for name in names]
+    runs = [run_version(scenario, version, options, _say) for scenario in scenarios]
+    if junit_file:
+        junit_file.write_text(junit.render(runs), encoding="utf-8")
+    if markdown_file:
+        markdown_file.write_text(markdown.render(runs), encoding="utf-8")
+    if as_json:
+        sys.stdout.write(document.to_json(document.document(runs)))
+    else:
+        text.print_report(runs, notes=[f"{target}: {note}" for run in runs[:1] for note in run.notes])
+    return document.exit_status(runs)
+
+
+def matrix_command(versions: str, scenarios: str, options: Options, *, as_json: bool) -> int:
+    """A table of verdicts: versions down, checks across. The exit status is that of the worst verdict."""
+    wanted = [parse_version(part.strip(), source="--versions") for part in versions.split(",") if part.strip()]
+    loaded = [load_scenario(name.strip()) for name in scenarios.split(",") if name.strip()]
+    cells = matrix(wanted, loaded, options, _say, _told)
+    if as_json:
+        cells_shown = [cell.document() for cell in cells]
+        sys.stdout.write(document.to_json({"lockjaw": __version__, "command": "openclaw matrix", "cells": cells_shown}))
+    else:
+        print(table(cells))
+    verdicts = [cell.verdict() for cell in cells]
+    return combine(Verdict.UNKNOWN if v is None else v for v in verdicts).exit_status
+
+
+def bisect_command(scenario: str, good: str, bad: str, check: str, options: Options, *, as_json: bool) -> int:
+    """Name the first published version where the verdict of a check is another one."""
+    loaded = load_scenario(scenario)
+    if check not in loaded.checks:
+        raise SettingsError("--check", "", f"a law that the scenario checks: {', '.join(loaded.checks)}", check)
+    ends = parse_version(good, source="--good"), parse_version(bad, source="--bad")
+    between = published_between(npm.published_versions(PACKAGE), *ends)
+    _say(f"{len(between)} published versions from {between[0]} to {between[-1]}")
+    found = bisect(between, loaded, check, options, _say, _told)
+    if as_json:
+        shown: dict[str, Any] = {
+            "lockjaw": __version__, "command": "openclaw bisect", "scenario": loaded.name, "check": check,
+            "first": found.first, "before": found.before, "was": str(found.was), "now": str(found.now),
+            "skipped": list(found.skipped), "cells": [cell.document() for cell in found.cells],
+        }  # fmt: skip
+        sys.stdout.write(document.to_json(shown))
+    else:
+        print(table(found.cells, (check,)))
+        print(found.sentence())
+    return 0
+
+
+def fidelity_command(
+    versions: str, scenario: str, options: Options, *, kept: Sequence[Path] = (), as_json: bool = False
+) -> int:
+    """Each version beside the built-in policy of its era. Exit status 1 if a difference is unexplained.
+
+    ``kept``: folders of finished runs of the real program, in place of new ones.
+    """
+    found = []
+    for name, history, loaded in _kept(kept) if kept else _fresh(versions, scenario, options):
+        version = parse_target(name)
+        if version is None:
+            raise SettingsError("--kept", "", "runs against openclaw@VERSION", name)
+        policy = traits_of(version).policy
+        model = run_policies(loaded, [policy], seed=options.seed, out=options.out)[0]
+        found.append(fidelity.compare(name, history, policy, model.history))
+    if as_json:
+        tables = [
+            {"real": f.real, "model": f.model, "rows": [vars(row) for row in f.rows], "unexplained": len(f.unexplained)}
+            for f in found
+        ]
+        sys.stdout.write(document.to_json({"lockjaw": __version__, "command": "openclaw fidelity", "tables": tables}))
+    else:
+        print("\n".join(one.markdown() for one in found))
+    return 1 if any(one.unexplained for one in found) else 0
+
+
+def _kept(folders: Sequence[Path]) -> Iterator[tuple[str, Sequence[Record], Scenario]]:
+    for folder in folders:
+        try:
+            scenario = msgspec.json.decode((folder / SCENARIO).read_bytes(), type=Scenario)
+            target = str(RunDirectory(folder).manifest().get("target", "builtin"))
+            yield target, read_records(folder / HISTORY), scenario
+        except (OSError, msgspec.MsgspecError) as error:
+            raise SettingsError(str(folder), "", f"the folder of a finished run ({error})") from error
+
+
+def _fresh(versions: str, scenario: str, options: Options) -> Iterator[tuple[str, Sequence[Record], Scenario]]:
+    loaded = _as_run(load_scenario(scenario), options)
+    for part in versions.split(","):
+        run = run_version(loaded, parse_version(part.strip(), source="--versions"), options, _say)
+        yield run.target, run.history, loaded
+
+
+def install_command(versions: Sequence[str], cache: Path | None) -> int:
+    """Fill the cache."""
+    for name in versions:
+        found = Cache(cache, _say).get(parse_version(name))
+        print(f"{PACKAGE}@{found.version}  {found.integrity}\n  {found.package}\n  {found.node}")
+    return 0
+
+
+def table(cells: Sequence[Cell], checks: Sequence[str] = ()) -> str:
+    """Verdicts as text: a row per run."""
+    shown = tuple(checks) or tuple(dict.fromkeys(c.name for cell in cells if cell.run for c in cell.run.checks))
+    head = ["version", "scenario", "verdict", *shown, "lock errors", "executions", "exit"]
+    rows = [head, *(_row(cell, shown) for cell in cells)]
+    widths = [max(len(row[n]) if n < len(row) else 0 for row in rows) for n in range(len(head))]
+    return "\n".join("  ".join(t.ljust(w) for t, w in zip(row, widths, strict=False)).rstrip() for row in rows)
+
+
+def _row(cell: Cell, checks: Sequence[str]) -> list[str]:
+    if cell.run is None:
+        return [cell.version, cell.scenario, f"not run: {cell.error.splitlines()[0]}"]
+    by_name = {check.name: str(check.verdict) for check in cell.run.checks}
+    outcome = cell.run.outcome
+    numbers = [str(outcome.session_locked_errors), str(outcome.turn_executions), str(outcome.exit_code)]
+    return [cell.version, cell.scenario, str(cell.run.verdict), *(by_name.get(name, "-") for name in checks), *numbers]
+
+
+def _as_run(scenario: Scenario, options: Options) -> Scenario:
+    if options.timeout_s is None:
+        return scenario
+    return msgspec.structs.replace(scenario, timeout_s=options.timeout_s)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _told(cell: Cell) -> None:
+    if cell.run is None:
+        _say(f"  not run: {cell.error}")
+        return
+    broken = ", ".join(check.name for check in _broken(cell.run)) or "no law broken"
+    _say(f"  {cell.run.verdict}: {broken} ({cell.run.wall_s:.0f} s)")
+
+
+def _broken(run: Run) -> list[Any]:
+    return [check for check in run.checks if check.verdict is Verdict.VIOLATED]

@@ -1,0 +1,363 @@
+"""Virtual time, processes, death, escapes; the disk and its locks."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lockjaw.errors import ConnectionLost, HarnessError
+from lockjaw.harness.sim.disk import Disk
+from lockjaw.harness.sim.engine import enclosed
+from lockjaw.harness.sim.escapes import SimulationEscape
+from lockjaw.harness.sim.files import SimFiles
+from lockjaw.harness.sim.network import End, Network
+from lockjaw.harness.sim.tape import CRASH_AFTER, CRASH_BEFORE, FIRST_FAULT, TEAR, Place, SparseChoices
+from lockjaw.harness.sim.world import Process, SimClock, SimRecorder, World
+
+
+class Stage:
+    """A world with a disk; ``play`` runs coroutine functions, one process each, to their end."""
+
+    def __init__(self, **deviations: int) -> None:
+        places = {Place(label.replace("__", ": ").replace("_", " "), 0): value for label, value in deviations.items()}
+        self.choices = SparseChoices(places)
+        self.world = World(self.choices)
+        self.disk = Disk(lambda: self.world.now)
+        self.disk.make_folder("/d")
+        self.seen: list[tuple[float, object]] = []
+
+    def note(self, what: object) -> None:
+        self.seen.append((round(self.world.now, 6), what))
+
+    def start(self, name: str, act: Callable[[Process], object]) -> Process:
+        process = self.world.start(name, name)
+        process.at_death.append(lambda: self.disk.close_all(process))
+        task = process.spawn(act(process), name)
+        task.add_done_callback(lambda task: self._ended(process, task))
+        return process
+
+    def _ended(self, process: Process, task: asyncio.Task[object]) -> None:
+        self.failed = None if task.cancelled() else task.exception()
+        if process.alive:
+            self.world.kill(process, 0)
+
+    def run(self) -> None:
+        enclosed(
+            self.world, lambda: self.world.run(1000.0, done=lambda: not any(p.alive for p in self.world.processes))
+        )
+
+
+def test_waiting_costs_no_real_time() -> None:
+    stage = Stage()
+
+    async def sleeper(process: Process) -> None:
+        await SimClock(process).sleep(900.0)
+        stage.note("awake")
+
+    began = time.monotonic()
+    stage.start("p", sleeper)
+    stage.run()
+    assert stage.seen == [(900.0, "awake")]
+    assert time.monotonic() - began < 5.0  # far below 900; generous for a busy machine
+
+
+def test_a_paused_process_is_not_served_and_its_timers_wait() -> None:
+    stage = Stage()
+
+    async def sleeper(process: Process) -> None:
+        await asyncio.sleep(1.0)
+        stage.note("awake")
+
+    process = stage.start("p", sleeper)
+    stage.world.at(0.5, stage.world.pause, process)
+    stage.world.at(7.0, stage.world.resume, process)
+    stage.run()
+    assert stage.seen == [(7.0, "awake")]
+
+
+def test_others_run_while_one_is_inside_a_system_call() -> None:
+    stage = Stage(slow__Create_f=7)  # 12 s
+
+    async def slow(process: Process) -> None:
+        SimFiles(process, stage.disk).open("/d/f", os.O_WRONLY | os.O_CREAT)
+        stage.note("slow has the file")
+
+    async def quick(process: Process) -> None:
+        await asyncio.sleep(3.0)
+        stage.note(f"file there: {'/d/f' in stage.disk.names}")
+
+    stage.start("slow", slow)
+    stage.start("quick", quick)
+    stage.run()
+    assert stage.seen == [(3.0, "file there: False"), (12.0, "slow has the file")]
+
+
+def test_a_process_inside_a_system_call_runs_nothing_of_its_own() -> None:
+    stage = Stage(slow__Create_f=7)  # 12 s
+
+    async def slow(process: Process) -> None:
+        async def other() -> None:
+            await asyncio.sleep(3.0)
+            stage.note("its other task")
+
+        task = asyncio.create_task(other())
+        await asyncio.sleep(0)
+        SimFiles(process, stage.disk).open("/d/f", os.O_WRONLY | os.O_CREAT)
+        await task
+
+    stage.start("slow", slow)
+    stage.run()
+    assert stage.seen == [(12.0, "its other task")]
+
+
+@pytest.mark.parametrize(("value", "left"), [(CRASH_BEFORE, b""), (CRASH_AFTER, b"0123456789"), (TEAR, b"01234")])
+def test_no_finally_block_of_a_killed_process_has_an_effect(value: int, left: bytes) -> None:
+    stage = Stage(p__Append_f=value)
+
+    async def writer(process: Process) -> None:
+        files = SimFiles(process, stage.disk)
+        fd = files.open("/d/f", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        try:
+            files.write(fd, b"0123456789")
+            stage.note("never")
+        finally:
+            SimRecorder(process).record("leftover")
+            files.remove("/d/f")
+            await asyncio.sleep(0)
+            stage.note("nor this")
+
+    process = stage.start("p", writer)
+    stage.run()
+    assert bytes(stage.disk.names["/d/f"].data) == left
+    assert stage.seen == []
+    assert [record.op for record in stage.world.history] == ["nemesis"]
+    assert (process.alive, process.zombie, process.code) == (False, True, -9)
+    assert stage.disk.open_files == {}
+
+
+def test_a_fault_is_an_os_error_without_an_effect() -> None:
+    stage = Stage(p__Append_f=FIRST_FAULT + 1)
+
+    async def writer(process: Process) -> None:
+        files = SimFiles(process, stage.disk)
+        fd = files.open("/d/f", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        with pytest.raises(OSError) as caught:
+            files.write(fd, b"x")
+        assert caught.value.errno == errno.ENOSPC
+        assert files.write(fd, b"y") == 1
+        stage.note("went on")
+
+    stage.start("p", writer)
+    stage.run()
+    assert stage.seen == [(0.0, "went on")]
+    assert bytes(stage.disk.names["/d/f"].data) == b"y"
+
+
+def test_a_pid_can_be_used_again() -> None:
+    world = World(SparseChoices({}))
+    first = world.start("a", "a")
+    world.kill(first)
+    assert world.find(first.pid, 1) is first  # a zombie until it is reaped
+    world.reap(first)
+    assert world.find(first.pid, 1) is None
+    world.now, world.pid_reuse = 5.0, [first.pid]
+    second = world.start("b", "b")
+    assert (second.pid, second.starttime == first.starttime) == (first.pid, False)
+    assert world.find(first.pid, 2) is None  # in another pid namespace it is nobody
+
+
+ESCAPES = [
+    ("open", lambda: open("/dev/null")),  # noqa: SIM115
+    ("os.open", lambda: os.open("/dev/null", os.O_RDONLY)),
+    ("io.open", lambda: Path("/dev/null").open()),  # noqa: SIM115
+    ("os.stat", lambda: Path("/dev/null").exists()),
+    ("time.time", lambda: time.time()),
+    ("time.monotonic", lambda: time.monotonic()),
+    ("time.sleep", lambda: time.sleep(0)),
+    ("socket.socket", lambda: socket.socket()),
+    ("subprocess.Popen", lambda: subprocess.Popen(["true"])),
+    ("Thread.start", lambda: threading.Thread(target=print).start()),
+    ("loop.run_in_executor", lambda: asyncio.get_running_loop().run_in_executor(None, print)),
+    ("loop.create_connection", lambda: asyncio.get_running_loop().create_connection()),
+]
+
+
+@pytest.mark.parametrize(("name", "escape"), ESCAPES, ids=[name for name, _ in ESCAPES])
+def test_an_escape_fails_with_its_name_and_a_hint(name: str, escape: Callable[[], object]) -> None:
+    stage = Stage()
+
+    async def fugitive(process: Process) -> None:
+        try:
+            escape()
+        except Exception as error:
+            stage.note(error)  # swallowed by the code under simulation ...
+
+    stage.start("p", fugitive)
+    if name.startswith("loop."):
+        stage.run()
+        error = stage.seen[0][1]
+    else:
+        with pytest.raises(SimulationEscape) as caught:  # ... and raised by the simulation all the same
+            stage.run()
+        error = caught.value
+    assert isinstance(error, SimulationEscape)
+    assert error.escape == name
+    assert error.hint in str(error)
+    assert len(error.hint) > 10
+
+
+def test_the_ways_out_are_open_again_afterwards(tmp_path: Path) -> None:
+    before = (open, os.open, time.time, socket.socket, subprocess.Popen, threading.Thread.start)
+    stage = Stage()
+
+    async def nothing(process: Process) -> None:
+        assert open is not before[0]
+
+    stage.start("p", nothing)
+    stage.run()
+    assert before == (open, os.open, time.time, socket.socket, subprocess.Popen, threading.Thread.start)
+    (tmp_path / "x").write_text("real")
+
+
+def test_a_world_in_which_nothing_can_happen_says_so() -> None:
+    stage = Stage()
+
+    async def waits(process: Process) -> None:
+        await asyncio.Event().wait()
+
+    stage.start("p", waits)
+    with pytest.raises(HarnessError, match="stands still"):
+        enclosed(stage.world, stage.world.run)
+
+
+# --------------------------------------------------------------------------- disk
+
+
+def test_range_locks_exclude_and_go_with_their_process() -> None:
+    disk = Disk(lambda: 0.0)
+    disk.make_folder("/d")
+    one, two = (disk.open("/d/f", os.O_RDWR | os.O_CREAT, owner) for owner in ("one", "two"))
+    assert disk.lock(one, 0, 1, exclusive=True)
+    assert not disk.lock(two, 0, 1, exclusive=True)
+    assert disk.lock(two, 1, 1, exclusive=True)  # another byte
+    assert disk.locked_elsewhere(two, 0, 1)
+    assert not disk.locked_elsewhere(one, 0, 1)
+    disk.close_all("one")
+    assert disk.lock(two, 0, 1, exclusive=True)
+
+
+def test_names_appear_and_vanish_as_in_a_file_system() -> None:
+    disk = Disk(lambda: 1.0)
+    disk.make_folder("/d")
+    file = disk.open("/d/f", os.O_RDWR | os.O_CREAT | os.O_EXCL, None)
+    with pytest.raises(FileExistsError):
+        disk.open("/d/f", os.O_RDWR | os.O_CREAT | os.O_EXCL, None)
+    with pytest.raises(FileNotFoundError):
+        disk.open("/d/g", os.O_RDONLY, None)
+    disk.link("/d/f", "/d/g")
+    with pytest.raises(FileExistsError):
+        disk.link("/d/f", "/d/g")
+    disk.unlink("/d/f")
+    assert disk.inode("/d/g") is file.inode
+    disk.replace("/d/g", "/d/h")
+    assert disk.listing("/d") == ["/d/h"]
+
+
+def test_an_inode_number_is_used_again_once_nobody_holds_the_file() -> None:
+    disk = Disk(lambda: 1.0)
+    disk.make_folder("/d")
+    held = disk.open("/d/a", os.O_RDWR | os.O_CREAT, None)
+    number = held.inode.number
+    disk.unlink("/d/a")
+    other = disk.open("/d/b", os.O_RDWR | os.O_CREAT, None)
+    assert other.inode.number != number
+    disk.close(held.fd)
+    assert disk.open("/d/c", os.O_RDWR | os.O_CREAT, None).inode.number == number
+
+
+# --------------------------------------------------------------------------- links
+
+
+async def _echo(link: object) -> None:
+    assert isinstance(link, End)
+    while True:
+        await link.send(f"echo {await link.receive()}")  # type: ignore[str-bytes-safe]
+
+
+def linked(stage: Stage, talk: Callable[[End], object]) -> tuple[Network, Process, Process]:
+    network = Network(stage.world)
+    server = stage.world.start("server", "server")
+    network.listen(server, 1, _echo)
+
+    async def client(process: Process) -> None:
+        await talk(await network.dial(process, 1))  # type: ignore[misc]
+        stage.world.kill(server, 0)
+
+    return network, server, stage.start("client", client)
+
+
+def test_frames_keep_their_order_and_take_time() -> None:
+    stage = Stage()
+
+    async def talk(link: End) -> None:
+        for n in range(3):
+            await link.send(str(n))
+        for _ in range(3):
+            stage.note(await link.receive())
+
+    linked(stage, talk)
+    stage.run()
+    assert [text for _, text in stage.seen] == ["echo 0", "echo 1", "echo 2"]
+    assert stage.seen[0][0] > 0
+
+
+def test_a_killed_peer_is_seen_as_1006() -> None:
+    stage = Stage()
+    _, server, _ = linked(stage, lambda link: _until_lost(stage, link))
+    stage.world.at(5.0, stage.world.kill, server)
+    stage.run()
+    assert stage.seen == [(5.0002, 1006)]
+
+
+async def _until_lost(stage: Stage, link: End) -> None:
+    with pytest.raises(ConnectionLost) as caught:
+        await link.receive()
+    stage.note(caught.value.code)
+
+
+def test_a_partition_holds_frames_back_until_it_is_healed() -> None:
+    stage = Stage()
+
+    async def talk(link: End) -> None:
+        await asyncio.sleep(2.0)
+        await link.send("held")
+        stage.note(await link.receive())
+
+    network, _, _ = linked(stage, talk)
+    stage.world.at(1.0, network.part, "client", "server")
+    stage.world.at(30.0, network.heal)
+    stage.run()
+    assert stage.seen == [(30.0004, "echo held")]
+
+
+def test_nobody_listens_is_a_definite_loss() -> None:
+    stage = Stage()
+    network = Network(stage.world)
+
+    async def client(process: Process) -> None:
+        with pytest.raises(ConnectionLost) as caught:
+            await network.dial(process, 1)
+        stage.note((caught.value.code, caught.value.definite))
+
+    stage.start("client", client)
+    stage.run()
+    assert [what for _, what in stage.seen] == [(1006, True)]

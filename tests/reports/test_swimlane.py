@@ -1,0 +1,245 @@
+"""The swimlane: every hold, wait, message and fault of a history, at the position where the history has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lockjaw.harness.checkers.examples import EXAMPLES, FOLDER, PATH, Story
+from lockjaw.history import Record
+from lockjaw.reports.lockband import FREE, lock_band
+from lockjaw.reports.swimlane import MAX_LANES, MAX_ROWS, OTHERS, Bar, Swimlane, swimlane
+from lockjaw.reports.swimlane_locks import handoffs, ownership
+
+from .busy import busy_history
+
+LOCK = PATH + ".lock"
+OTHER = f"{FOLDER}/fresh.jsonl.lock"
+
+STEP = st.tuples(
+    st.sampled_from(["a", "b", "c"]),
+    st.sampled_from([
+        ("lock", "invoke"), ("lock", "ok"), ("lock", "fail"), ("lock.release", "ok"), ("lock.fence", "ok"),
+        ("lock.fence", "fail"), ("lock.lost", "info"), ("actor.exit", "info"), ("nemesis", "info"), ("append", "ok"),
+    ]),
+    st.sampled_from([LOCK, OTHER, f"{FOLDER}/sessions.json.lock"]),
+)  # fmt: skip
+
+
+def told(steps: list[tuple[str, tuple[str, str], str]]) -> list[Record]:
+    story = Story()
+    for n, (actor, (op, phase), path) in enumerate(steps):
+        more = {"action": "kill", "target": actor} if op == "nemesis" else {"path": path}
+        story.add(float(n), "harness" if op in ("nemesis", "actor.exit") else actor, op, phase, actor=actor, **more)  # type: ignore[arg-type]
+    return story.history()
+
+
+@given(st.lists(STEP, max_size=40))
+def test_the_intervals_of_ownership_say_what_the_band_of_the_text_report_says(
+    steps: list[tuple[str, tuple[str, str], str]],
+) -> None:
+    history = told(steps)
+    spans = ownership(history).holds
+    for at, band in enumerate(lock_band(history)):
+        now = [h for h in spans if h.start <= at and (h.end is None or h.end > at)]
+        names = {f"{h.owner} (dead)" if h.dead else h.owner for h in now}
+        assert (set(band.split("+")) if band != FREE else set()) == names
+    for hold in spans:
+        assert hold.end is None or hold.start <= hold.end
+
+
+@given(st.lists(STEP, max_size=40))
+def test_who_held_a_lock_before_a_step_is_who_holds_it_after_the_step_before(
+    steps: list[tuple[str, tuple[str, str], str]],
+) -> None:
+    history = told(steps)
+    owned = ownership(history)
+    for at, before in owned.before.items():
+        path = str(history[at].data["path"]).removesuffix(".lock")
+        expected = [h for h in owned.holds if h.lock == path and h.start < at and (h.end is None or h.end >= at)]
+        assert sorted(before, key=lambda h: h.owner) == sorted(expected, key=lambda h: h.owner)
+
+
+def bars(lane: Swimlane, kind: str) -> list[Bar]:
+    return [bar for bar in lane.bars if bar.kind == kind]
+
+
+def test_a_wait_names_who_has_the_lock_and_ends_where_the_record_ends_it() -> None:
+    history = EXAMPLES["reuse-session"]()
+    lane = swimlane(history)
+    waits = bars(lane, "wait")
+    assert [bar.failed for bar in waits] == [True, True, True]
+    assert {bar.labels[0] for bar in waits} == {"waits for lock (held by gateway)"}
+    assert {lane.lanes[bar.lane].actor for bar in waits} == {"client"}
+    assert {(bar.lock, lane.lanes[bar.holder or 0].actor) for bar in waits} == {(PATH, "gateway")}
+    for bar in waits:
+        assert bar.end is not None
+        assert (history[bar.start].op, history[bar.start].phase) == ("lock", "invoke")
+        assert (history[bar.end].op, history[bar.end].phase) == ("lock", "fail")
+
+
+def test_the_story_says_who_held_the_lock_when_the_fallback_failed() -> None:
+    story = swimlane(EXAMPLES["reuse-session"]()).story
+    assert story.startswith("client failed to get the session lock 3 times (at ")
+    assert "): gateway (pid 101) held it from 3.9 s" in story
+
+
+def test_the_story_of_a_takeover_is_its_handoff() -> None:
+    assert " client got the session lock after gateway (pid 101)." in swimlane(EXAMPLES["takeover"]()).story
+
+
+def test_the_story_of_two_locked_sessions_names_both() -> None:
+    story = Story()
+    story.add(0.0, "client", "client.call", "invoke", method="agent")
+    story.add(1.0, "gateway", "lock", "ok", path=LOCK)
+    story.add(2.0, "client", "lock", "ok", path=OTHER)
+    assert swimlane(story.history()).story == (
+        "From 2.0 s two sessions were locked at once: gateway held 9e051a52, client held fresh."
+    )
+
+
+def test_the_story_of_many_handoffs_counts_them_and_names_the_forced_ones() -> None:
+    story = Story().add(0.0, "client", "client.call", "invoke", method="agent")
+    for n in range(6):
+        story.add(1.0 + n, "ab"[n % 2], "lock", "ok", path=LOCK)
+        story.add(1.5 + n, "ab"[n % 2], "lock.release", "ok", path=LOCK)
+    story.add(8.0, "a", "lock", "ok", path=LOCK, reclaimed="dead process")
+    assert swimlane(story.history()).story == (
+        "The session lock changed hands 6 times. At 8.0 s a took over the lock of b."
+    )
+
+
+def test_an_empty_history_and_one_without_locks_have_a_picture_too() -> None:
+    assert swimlane([]).lanes == ()
+    story = Story().add(1.0, "client", "client.call", "invoke", method="agent")
+    assert swimlane(story.history()).story == "No session lock was taken."
+
+
+def test_a_death_cuts_what_the_actor_was_doing_and_leaves_its_lock_dead() -> None:
+    story = Story()
+    story.add(0.0, "client", "client.call", "invoke", method="agent", run_id="r")
+    story.add(1.0, "gateway", "lock", "ok", path=LOCK)
+    story.add(2.0, "gateway", "model.call", "invoke", call_id="c", model="m")
+    story.add(3.0, "harness", "nemesis", "info", action="kill", target="gateway")
+    story.add(5.0, "client", "lock", "ok", path=LOCK, reclaimed="dead process")
+    lane = swimlane(story.history())
+
+    (call,) = bars(lane, "model")
+    assert (call.end, call.failed) == (3, True)
+    assert [(h.owner, h.dead, h.how, h.start, h.end) for h in lane.holds] == [
+        ("gateway", False, "takes", 1, 3), ("gateway", True, "takes", 3, 4), ("client", False, "reclaims", 4, None),
+    ]  # fmt: skip
+    assert [(old.owner, new.owner, new.how) for old, new in handoffs(lane.holds)] == [("gateway", "client", "reclaims")]
+    (fault,) = lane.faults
+    assert (lane.lanes[fault.lane].actor, fault.text, fault.heals) == ("gateway", "killed", False)
+    assert lane.story == "At 5.0 s client took over the lock of the dead gateway."
+
+
+def test_a_pause_is_a_bar_that_its_resume_ends_and_heals() -> None:
+    story = Story()
+    story.add(0.0, "gateway", "lane.wait", "invoke", run_id="r", lane="main")
+    story.add(1.0, "harness", "nemesis", "info", action="pause", target="gateway")
+    story.add(4.0, "harness", "nemesis", "info", action="resume", target="gateway")
+    lane = swimlane(story.history())
+    (frozen,) = bars(lane, "paused")
+    assert (lane.lanes[frozen.lane].actor, frozen.start, frozen.end) == ("gateway", 1, 2)
+    assert [fault.heals for fault in lane.faults] == [False, True]
+
+
+def test_messages_join_the_steps_at_both_ends() -> None:
+    history = EXAMPLES["takeover"]()
+    lane = swimlane(history)
+    asked = [a for a in lane.arrows if a.label == "run the turn"]
+    assert [(history[a.start].op, history[a.end].op) for a in asked] == [("client.call", "gateway.accepted")]
+    for arrow in lane.arrows:
+        assert history[arrow.start].t <= history[arrow.end].t
+
+
+def test_two_calls_of_one_model_meet_their_requests_in_order() -> None:
+    story = Story()
+    for n, actor in enumerate(("gateway", "client")):
+        story.add(float(n), actor, "model.call", "invoke", call_id=f"c{n}", model="m")
+    for n in range(2):
+        story.add(2.0 + n, "models", "provider.request", "invoke", request_id=f"q{n}", model="m")
+    story.add(5.0, "models", "provider.request", "ok", request_id="q1")
+    story.add(6.0, "client", "model.call", "ok", call_id="c1")
+    arrows = [(a.start, a.end, a.label) for a in swimlane(story.history()).arrows]
+    assert arrows == [(0, 2, "m"), (1, 3, "m"), (4, 5, "reply")]
+
+
+def test_lanes_follow_the_call_chain_and_the_harness_comes_last() -> None:
+    story = Story()
+    story.add(0.0, "harness", "actor.ready", actor="models", role="models", pid=1)
+    story.add(0.0, "harness", "actor.ready", actor="contender", role="contender", pid=2)
+    story.add(0.0, "harness", "actor.ready", actor="gateway-2", role="gateway", pid=3)
+    story.add(1.0, "client", "client.call", "invoke", method="agent")
+    story.add(2.0, "harness", "run.end")
+    lanes = swimlane(story.history()).lanes
+    assert [lane.actor for lane in lanes] == ["client", "gateway-2", "models", "contender", "harness"]
+    assert [lane.pid for lane in lanes] == [None, 3, 1, 2, None]
+
+
+def test_actors_beyond_the_limit_share_the_last_lane() -> None:
+    story = Story()
+    for n in range(MAX_LANES + 5):
+        story.add(float(n), f"contender-{n}", "lock", "ok", path=LOCK)
+    lane = swimlane(story.history())
+    assert len(lane.lanes) == MAX_LANES
+    assert lane.lanes[-1].actor == OTHERS
+    assert lane.lane_of[-6:] == (MAX_LANES - 1,) * 6
+    assert lane.holds[-1].owner == f"contender-{MAX_LANES + 4}"
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=30))
+def test_bars_of_one_row_never_overlap_except_in_the_last_one(ends: list[tuple[int, int]]) -> None:
+    events = sorted(
+        [(min(a, b), 0, n) for n, (a, b) in enumerate(ends)]
+        + [(max(a, b) + 0.5, 1, n) for n, (a, b) in enumerate(ends)]
+    )
+    story = Story()
+    for t, end, n in events:
+        story.add(t, "models", "provider.request", "ok" if end else "invoke", request_id=f"q{n}", model="m")
+    lane = swimlane(story.history())
+    assert len(lane.bars) == len(ends)
+    for row in range(MAX_ROWS - 1):
+        line = sorted((bar.start, bar.end) for bar in lane.bars if bar.row == row)
+        assert all(a[1] is not None and a[1] <= b[0] for a, b in pairwise(line))
+    assert lane.lanes[0].rows <= MAX_ROWS
+
+
+@pytest.mark.parametrize("policy", list(EXAMPLES))
+def test_every_position_is_one_of_the_history(policy: str) -> None:
+    history = EXAMPLES[policy]()
+    lane = swimlane(history)
+    positions = [
+        *(p for bar in lane.bars for p in (bar.start, bar.end)), *(p for h in lane.holds for p in (h.start, h.end)),
+        *(p for a in lane.arrows for p in (a.start, a.end)), *(f.at for f in lane.flags), *lane.span,
+    ]  # fmt: skip
+    assert all(p is None or 0 <= p < len(history) for p in positions)
+    assert len(lane.lane_of) == len(history)
+
+
+def test_twenty_thousand_records_are_laid_out_in_linear_time() -> None:
+    def steps(work: Callable[[], object]) -> int:
+        import sys
+
+        calls = [0]
+
+        def count(frame: object, event: str, argument: object) -> None:
+            calls[0] += event in ("call", "c_call")
+
+        sys.setprofile(count)
+        try:
+            work()
+        finally:
+            sys.setprofile(None)
+        return calls[0]
+
+    small, large = busy_history(1000), busy_history(8000)
+    assert steps(lambda: swimlane(large)) < 12 * steps(
+        lambda: swimlane(small)
+    )  # 8 times the records; square would be 64

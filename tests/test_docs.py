@@ -1,0 +1,217 @@
+"""The documentation: what it says about commands, keys and links is true, and its examples run."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from lockjaw import cli
+
+pytest_plugins = ["pytester"]
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+READER = MarkdownIt("commonmark").enable("table")
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def tokens(path: Path) -> list[Token]:
+    return READER.parse(path.read_text(encoding="utf-8"))
+
+
+def blocks(path: Path, info: str) -> Iterator[str]:
+    """The fenced blocks of one language."""
+    for token in tokens(path):
+        if token.type == "fence" and token.info.strip() == info:
+            yield token.content
+
+
+def anchors(path: Path) -> set[str]:
+    """What a link may point at: headings, as GitHub and MyST name them, and MyST's own ``(name)=`` targets."""
+    found, read = set(), tokens(path)
+    for opened, inline in pairwise(read):
+        if opened.type == "heading_open":
+            text = "".join(t.content for t in inline.children or () if t.type in ("text", "code_inline"))
+            found.add(re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-"))
+    return found | set(re.findall(r"^\(([\w-]+)\)=$", path.read_text(encoding="utf-8"), re.M))
+
+
+def links(path: Path) -> Iterator[str]:
+    for token in tokens(path):
+        for child in token.children or ():
+            if child.type in ("link_open", "image"):
+                yield str(child.attrs.get("href") or child.attrs.get("src"))
+
+
+@pytest.mark.parametrize("path", [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=name_of)
+def test_every_link_inside_the_project_leads_somewhere(path: Path) -> None:
+    for link in links(path):
+        if re.match(r"[a-z]+:", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        assert target.exists(), f"{link}: no such file"
+        assert target.is_relative_to(ROOT), f"{link} leaves the repository"
+        if anchor:
+            assert anchor in anchors(target), f"{link}: no such heading; there are {sorted(anchors(target))}"
+
+
+def test_a_dead_link_and_a_dead_anchor_would_be_seen(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# One `two`\n\n(three)=\n[a](b.md) and [c](#d)\n")
+
+    assert list(links(page)) == ["b.md", "#d"]
+    assert anchors(page) == {"one-two", "three"}
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    listed = {
+        line.strip()
+        for block in blocks(DOCS / "index.md", "{toctree}")
+        for line in block.splitlines()
+        if line.strip() and not line.startswith(":")
+    }
+
+    assert listed == {str(path.relative_to(DOCS).with_suffix("")) for path in PAGES} - {"index"}
+
+
+def test_the_reference_is_what_the_code_says() -> None:
+    told = subprocess.run(
+        [sys.executable, DOCS / "generate.py", "--check"], capture_output=True, text=True, check=False
+    )
+
+    assert told.returncode == 0, f"run `python docs/generate.py`: {told.stdout}{told.stderr}"
+
+
+def test_a_page_that_is_not_current_is_seen(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    generate.FOLDER = tmp_path
+
+    assert generate.main([]) == 0
+    assert generate.main(["--check"]) == 0
+    (tmp_path / "checks.md").write_text("# Checks\n")
+    assert generate.main(["--check"]) == 1
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Each ``lockjaw ...`` line of a console block or CI recipe, and its page."""
+    for path in [*PAGES, ROOT / "README.md"]:
+        for info in ("console", "yaml", ""):
+            for block in blocks(path, info):
+                for line in block.splitlines():
+                    found = re.match(r"\s*(?:\$ |- )?(lockjaw [a-z].*)", line)
+                    if found:
+                        yield name_of(path), re.split(r" +# | > ", found[1])[0].strip()
+
+
+@pytest.mark.parametrize(("page", "line"), sorted(set(commands())))
+def test_every_command_that_is_shown_exists_with_its_options(page: str, line: str) -> None:
+    words = re.findall(r'"[^"]*"|\S+', line)[1:]
+    command: Any = typer.main.get_command(cli.app)
+    while words and hasattr(command, "commands"):
+        assert words[0] in command.commands, f"{page}: {line}"
+        command = command.commands[words.pop(0)]
+    known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    assert {word for word in words if word.startswith("-")} <= known | {"--help"}, f"{page}: {line}"
+
+
+def test_commands_are_shown_at_all() -> None:
+    assert len(set(commands())) > 15
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if any(blocks(path, "python"))], ids=name_of)
+def test_every_python_example_runs_as_it_stands(path: Path, pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\naddopts = --strict-markers -p no:asyncio\nfilterwarnings = error\n")
+    examples = list(blocks(path, "python"))
+    for example in examples:
+        head = re.match(r"# (test_\w+\.py)\n", example)
+        assert head, f"an example names its file in the first line: {example[:60]!r}"
+        pytester.path.joinpath(head[1]).write_text(example)
+    result = pytester.runpytest_subprocess("-q")
+
+    outcomes = result.parseoutcomes()
+    tests = sum(example.count("\ndef test_") for example in examples)
+    assert outcomes.get("passed", 0) + outcomes.get("xfailed", 0) == tests, result.stdout.str()
+    assert result.ret == 0
+
+
+def test_every_scenario_that_is_shown_runs(tmp_path: Path) -> None:
+    shown = [block for path in PAGES for block in blocks(path, "yaml") if "\nchain:" in block]
+    assert shown
+    for number, block in enumerate(shown):
+        file = tmp_path / f"shown_{number}.yaml"
+        file.write_text(block)
+        done = subprocess.run(
+            [sys.executable, "-m", "lockjaw", "run", file, "--policy", "takeover", "--engine", "sim"],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_recipe_of_the_action_gives_inputs_that_it_has() -> None:
+    (recipe,) = (yaml.safe_load(b) for b in blocks(DOCS / "how-to" / "ci.md", "yaml") if "uses: OWNER/lockjaw" in b)
+    action = yaml.safe_load((ROOT / "action.yml").read_text())
+    (given,) = (step["with"] for step in recipe["jobs"]["lockjaw"]["steps"] if "with" in step)
+    documented = set()
+    for row in re.findall(r"^\| (`.*?) \|", (DOCS / "how-to" / "ci.md").read_text(), re.M):
+        documented |= set(re.findall(r"`([\w-]+)`", row))
+
+    assert given.keys() <= action["inputs"].keys()
+    assert documented == action["inputs"].keys()
+
+
+SHOWN = {
+    "reuse-session": ["run", "gateway_timeout", "--policy", "reuse-session", "--engine", "sim"],
+    "all": ["run", "gateway_timeout", "--policy", "all", "--engine", "sim"],
+}
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the tutorial's commands print today. A run that holds the machine up shows in real seconds: masked."""
+    folder = tmp_path_factory.mktemp("tutorial")
+    said = []
+    for arguments in SHOWN.values():
+        done = subprocess.run(
+            [sys.executable, "-m", "lockjaw", *arguments], cwd=folder, capture_output=True, text=True, check=False
+        )
+        said.append(done.stdout)
+    latest = sorted(folder.glob(".lockjaw/runs/gateway_timeout/*-reuse-session"))[0]
+    done = subprocess.run(
+        [sys.executable, "-m", "lockjaw", "replay", latest], cwd=folder, capture_output=True, text=True, check=False
+    )
+    said.append(done.stdout.replace(str(latest), ".lockjaw/runs/latest"))
+    return masked("\n".join(said))
+
+
+def masked(text: str) -> str:
+    """Without what depends on the machine: real seconds, and the line breaks that move with them."""
+    return re.sub(r"\(\d+\.\d s of real time\)", "(REAL)", " ".join(text.split()))
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_the_output_in_the_tutorial_is_what_the_commands_print(printed: str, number: int) -> None:
+    shown = list(blocks(DOCS / "tutorial" / "reproduce.md", "text"))
+
+    assert len(shown) == 4
+    assert masked(shown[number]) in printed
