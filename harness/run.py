@@ -151,8 +151,8 @@ def run_policies(
 ) -> list[Run]:
     """Run a scenario under several policies at the same time (the runs mostly wait), each in its own folder.
 
-    Arguments and errors as ``run_scenario``; ``choices``, ``target`` and ``limits`` as ``run_async``. The first failure of the
-    harness ends the other runs too.
+    Arguments and errors as ``run_scenario``; ``choices``, ``target`` and ``limits`` as ``run_async``. The first failure
+    of the harness ends the other runs too.
     """
 
     async def work() -> list[Run]:
@@ -200,7 +200,7 @@ async def run_async(
     facts: dict[str, Any] = {}
     if target is not None:
         notes = tuple(target.notes(loaded, time_scale))
-        scale, facts = 1.0, {"target": target.name, "notes": list(notes)}
+        scale, facts = 1.0, {"target": target.name, "notes": list(notes)} | target.facts
     if not 0 < scale <= 1:
         raise SettingsError("time scale", "", "real seconds per nominal second, above 0 and at most 1", scale)
     if seed < 0:

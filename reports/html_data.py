@@ -10,13 +10,8 @@ Shape (read by ``templates/swimlane.js``)::
                "lanes": [[name, pid, rows]],
                "locks": [name], "span": [first, last],
                "records": [dt_us, lane, shape, text, value, ..., ...],   flat; dt from the record before
-               "bars": [
-                [b.kind, b.lane, b.row, b.start, -1 if b.end is None else b.end, int(b.failed),
-                 self._string("\n".join(b.labels))]
-                + ([locks.get(b.lock or "", -1), -1 if b.holder is None else b.holder] if b.kind == "wait" else [])
-                for b in lane.bars
-            ],
-            "holds": [[lock, owner_lane, start, end or -1, dead, how, owner]],
+               "bars": [[kind, lane, row, start, end or -1, failed, labels]],   a wait also: lock, holder's lane (or -1)
+               "holds": [[lock, owner_lane, start, end or -1, dead, how, owner]],
                "arrows": [[start, end, label]], "flags": [[at, text, level]],
                "faults": [[at, lane, text, heals]],
                "checks": [[name, verdict, finding, [position, ...]]],
@@ -148,6 +143,7 @@ class _Encoder:
             "bars": [
                 [b.kind, b.lane, b.row, b.start, -1 if b.end is None else b.end, int(b.failed),
                  self._string("\n".join(b.labels))]
+                + ([locks.get(b.lock or "", -1), -1 if b.holder is None else b.holder] if b.kind == "wait" else [])
                 for b in lane.bars
             ],
             "holds": [

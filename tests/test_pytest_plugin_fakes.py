@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import httpx2
 import openai
+import psutil
 import pytest
 import respx
 from websockets.exceptions import ConnectionClosed
@@ -96,6 +96,7 @@ def test_one_script_is_shared_by_every_way_in(fake_model: Any) -> None:
 
 def test_the_sdks_own_fork_of_httpx_gets_its_own_kind_of_answer(fake_model: Any) -> None:
     fake_model.script({"m": [{"text": "a b"}, {"text": "a b", "disconnect": {"after_tokens": 1}}]})
+    httpx2 = pytest.importorskip("httpx2", reason="this openai SDK uses httpx itself")
     inner = httpx2.Client(transport=fake_model.transport())
     with openai.OpenAI(base_url="http://fake/v1", api_key="k", max_retries=0, http_client=inner) as client:
         assert client.chat.completions.create(**ASK).choices[0].message.content == "a b"
@@ -380,6 +381,7 @@ async def test_a_paused_contender_is_fenced_and_cannot_write_when_it_wakes(lock_
     lock_contender.acquire(session)
     lock_contender.append("mine")
     lock_contender.pause()
+    assert psutil.Process(lock_contender.pid).status() == psutil.STATUS_STOPPED
     lock = SessionLock(session)
     held = await lock.fence_async()
     lock_contender.resume()

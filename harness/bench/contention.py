@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import mmap
 import os
-import resource
+import shutil
 import signal
 import struct
 import time
@@ -103,11 +103,14 @@ class Crowd:
         time.sleep(max(0.0, (times[0] - time.perf_counter_ns()) / 1e9))
         return int(times[1])
 
-    def stamp(self, now_ns: int) -> None:
-        _STAMP.pack_into(self._map, 64, now_ns)
+    def stamp(self, number: int, now_ns: int) -> None:
+        _GO.pack_into(self._map, 64, now_ns, number)
 
-    def stamped(self) -> int:
-        return int(_STAMP.unpack_from(self._map, 64)[0])
+    def stamped(self, number: int) -> int:
+        """When the last release began; 0 if it was this contender's own: a lock that its releaser takes again at once
+        was handed to nobody."""
+        now_ns, releaser = _GO.unpack_from(self._map, 64)
+        return 0 if releaser == number else int(now_ns)
 
     def sample(self, number: int, index: int, value: int) -> None:
         _STAMP.pack_into(self._map, self._samples_at + (number * _SAMPLES + index % _SAMPLES) * 8, value)
@@ -154,7 +157,10 @@ def handoff(contestant: Contestant, folder: Path, waiters: int, duration_s: floa
         end = crowd.go(duration_s)
         time.sleep(max(0.0, (end - time.perf_counter_ns()) / 1e9))
         return [
-            value / 1e9 for number in range(waiters + 1) for value in crowd.samples(number, crowd.row(number)[0])[2:] if value
+            value / 1e9
+            for number in range(waiters + 1)
+            for value in crowd.samples(number, crowd.row(number)[0])[2:]
+            if value
         ]
 
 
@@ -203,7 +209,7 @@ def wait_cpu(contestant: Contestant, folder: Path, waiters: int, duration_s: flo
 
     with Crowd(waiters + 1, work) as crowd:
         crowd.go(0.0)
-        time.sleep(0.3)  # all have begun to wait
+        time.sleep(0.2)  # all have begun to wait
         before = [_cpu_s(pid) for pid in crowd.pids[1:]]
         time.sleep(duration_s)
         return sum(_cpu_s(pid) for pid in crowd.pids[1:]) - sum(before)
@@ -235,24 +241,19 @@ def storm(contestant: Contestant, folder: Path, contenders: int, rounds: int) ->
         stale.write_text(body)
         with Crowd(contenders, work) as crowd:
             crowd.go(0.0)
-            until = time.monotonic() + 5.0
+            until = time.monotonic() + 0.5  # who judged the stale file has acted by then
             while time.monotonic() < until and not all(crowd.row(number)[0] for number in range(contenders)):
                 time.sleep(0.002)
             overlaps += any(crowd.row(number)[1] for number in range(contenders))
         for left in folder.iterdir():
             if left.name not in ("s.jsonl.guard", "s.jsonl.body.guard"):
-                left.unlink()
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
     return overlaps, rounds
 
 
 def _cpu_s(pid: int) -> float:
     fields = Path(f"/proc/{pid}/schedstat").read_text().split()  # nanoseconds on a processor; /proc/stat has ticks only
     return int(fields[0]) / 1e9
-
-
-def own_cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
 
 
 def _loop(crowd: Crowd, number: int, contestant: Contestant, folder: Path, hold_s: float, *, handoff: bool) -> None:
@@ -263,7 +264,7 @@ def _loop(crowd: Crowd, number: int, contestant: Contestant, folder: Path, hold_
     def got(begun: int) -> None:
         nonlocal count, longest
         now = clock()
-        if handoff and (stamp := crowd.stamped()):
+        if handoff and (stamp := crowd.stamped(number)):
             crowd.sample(number, count, now - stamp)
         count, longest = count + 1, max(longest, now - begun)
         crowd.tell(number, count, longest, 0, 0, 1)
@@ -280,7 +281,7 @@ def _loop(crowd: Crowd, number: int, contestant: Contestant, folder: Path, hold_
                 got(begun)
                 if hold_s:
                     await asyncio.sleep(hold_s)
-                crowd.stamp(clock())
+                crowd.stamp(number, clock())
                 await release()
 
         asyncio.run(run())
@@ -293,5 +294,5 @@ def _loop(crowd: Crowd, number: int, contestant: Contestant, folder: Path, hold_
         got(begun)
         if hold_s:
             time.sleep(hold_s)
-        crowd.stamp(clock())
+        crowd.stamp(number, clock())
         release()

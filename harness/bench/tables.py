@@ -1,4 +1,4 @@
-"""The benchmark's figures for people: a Markdown table, who starves, and what of the promised figures was missed. Pure."""
+"""The benchmark's figures for people: tables, who starves, and which promised figures were missed. Pure."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ def _promises(result: Result) -> Iterator[tuple[bool, str]]:
             if floor := bare.handoff_p50_s.get(waiters):
                 ratio = own / floor
                 yield ratio <= factor, f"{name} hand-off to {waiters} at most {factor:g} x bare flock: {ratio:.1f} x"
-            if name == OURS and (rivals := [one.handoff_p50_s[waiters] for one in polls if waiters in one.handoff_p50_s]):
+            if name == OURS and (
+                rivals := [one.handoff_p50_s[waiters] for one in polls if waiters in one.handoff_p50_s]
+            ):
                 ratio = min(rivals) / own
                 yield ratio >= 50, f"hand-off to {waiters} at least 50 x faster than every polling lock: {ratio:.0f} x"
     for case, c in ours.contention.items():
@@ -81,15 +83,18 @@ def _promises(result: Result) -> Iterator[tuple[bool, str]]:
     if ours.storm_overlaps is not None:
         yield ours.storm_overlaps == 0, f"no overlap in a storm: {ours.storm_overlaps} of {ours.storm_rounds} rounds"
     if ours.wait_cpu_s is not None:
-        yield ours.wait_cpu_s < 0.1, f"{result.plan.cpu_waiters} waiters use under 100 ms: {ours.wait_cpu_s * 1e3:.1f} ms"
+        yield (
+            ours.wait_cpu_s < 0.1,
+            f"{result.plan.cpu_waiters} waiters use under 100 ms: {ours.wait_cpu_s * 1e3:.1f} ms",
+        )
 
 
 def _environment(result: Result) -> str:
     e = result.environment
     versions = ", ".join(f"{name} {version}" for name, version in e["versions"].items())
     return (
-        f"Linux {e['kernel']}, {e['cores']} cores, {e['file_system']}, Python {e['python']}, load {e['load_before'][0]} "
-        f"before and {e['load_after'][0]} after; {versions}. Medians of {result.plan.rounds} interleaved rounds, "
+        f"Linux {e['kernel']}, {e['cores']} cores, {e['file_system']}, Python {e['python']}, load "
+        f"{e['load_before'][0]} before and {e['load_after'][0]} after; {versions}. Medians of {result.plan.rounds} interleaved rounds, "
         f"{result.took_s:.0f} s in all. Read ratios, not absolutes."
     )
 

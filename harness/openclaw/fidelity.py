@@ -28,7 +28,16 @@ _NORMAL = (
 #: Interval -> why it is another one on the real program. These steps are the program's own work on this machine; the
 #: built-in policies take the scenario's `pacing` for them, which was measured once on another machine.
 _OWN_WORK = "the real program's own work on this machine; the model has the scenario's fixed pacing"
+_FURTHER = "the client's own work took another time, so the gateway got further, or less far, before the user's end"
+_NO_LOCKS = "this version keeps sessions in a database; the model has its lock where the database would be"
 _EXPLAINED = {
+    "client does not get the lock: how long": "the real program tells the time of the whole attempt, its set-up "
+    "included; the wait itself is 10.5 s",
+    "gateway gives up a model: how long": "the gateway of 2026.5.7 ends a run that has no client any more about 175 s "
+    "after it began, at its next sweep; the model does not",
+    "client gives up a model -> client has the lock": _OWN_WORK,
+    "client gives up -> the user has no answer": "the sum of the rows above",
+    "client gives up -> the user has an answer": "the sum of the rows above",
     "accepted -> gateway has the lock": _OWN_WORK,
     "gateway has the lock -> gateway asks": _OWN_WORK,
     "gateway gives up a model -> gateway asks": _OWN_WORK,
@@ -79,7 +88,7 @@ class Fidelity:
 def compare(real_name: str, real: Sequence[Record], model_name: str, model: Sequence[Record]) -> Fidelity:
     """Compare what happened from the client's call to its result."""
     theirs, ours = steps(real), steps(model)
-    rows = [_order(theirs, ours), *_durations(theirs, ours), *_lines(real, model)]
+    rows = [*_order(theirs, ours), *_durations(theirs, ours), *_lines(real, model)]
     return Fidelity(real_name, model_name, tuple(rows))
 
 
@@ -91,6 +100,8 @@ class Step:
     t: float
     detail: str = ""
     took_s: float | None = None
+    actor: str = "client"
+    held_by: str = ""
 
     def __str__(self) -> str:
         return f"{self.name} {self.detail}".strip()
@@ -99,58 +110,91 @@ class Step:
 def steps(history: Sequence[Record]) -> list[Step]:
     """The events of the incident, from the client's call to its result."""
     found: list[Step] = []
-    asked: dict[str, tuple[str, str, float]] = {}
+    asked: dict[str, tuple[str, float]] = {}
+    held: dict[str, str] = {}  # lock path -> actor
     for r in history:
-        path, d = str(r.data.get("path", "")), r.data
-        if r.op == "client.call" and d.get("method") == "agent":
-            error = {"timeout": f"after {d.get('timeout_ms')} ms"}.get(str(d.get("kind")), str(d.get("kind")))
-            name = {"invoke": "client asks the gateway", "ok": "client is answered", "fail": "client gives up"}[r.phase]
-            found.append(Step(name, r.t, error if r.phase == "fail" else ""))
-        elif r.op == "gateway.accepted":
-            found.append(Step("accepted", r.t))
-        elif r.op == "lock" and r.phase == "ok" and is_session_lock(path):
-            found.append(Step(f"{r.actor} has the lock", r.t))
-        elif r.op == "lock" and r.phase == "fail" and is_session_lock(path):
-            found.append(Step(f"{r.actor} does not get the lock", r.t, took_s=float(d.get("waited_s") or 0)))
-        elif r.op == "model.call" and r.phase == "invoke":
-            asked[str(d.get("call_id"))] = (r.actor, str(d.get("model")), r.t)
-            found.append(Step(f"{r.actor} asks", r.t, str(d.get("model"))))
-        elif r.op == "model.call" and str(d.get("call_id")) in asked:
-            actor, name, began = asked[str(d.get("call_id"))]
-            done = "has an answer from a model" if r.phase == "ok" else "gives up a model"
-            found.append(Step(f"{actor} {done}", r.t, name, r.t - began))
-        elif r.op == "fallback":
-            found.append(Step("falls back" if d.get("step") == "rerun" else str(d.get("step")), r.t))
-        elif r.op == "model.decision" and r.actor == "client":
-            found.append(Step("client goes on to", r.t, f"{d.get('next')} ({d.get('reason')})"))
-        elif r.op == "client.result":
-            found.append(Step("the user has an answer" if d.get("answered") else "the user has no answer", r.t))
-            break
+        before = sorted(set(held.values()))
+        _follow(held, r)
+        told = _told_by(r, asked)
+        if told is not None:
+            actor = r.actor if r.actor != "harness" else "client"
+            name, detail, took_s = told
+            found.append(Step(name, r.t, detail, took_s, actor, "+".join(before)))
+            if r.op == "client.result":
+                break
     return found
 
 
-def _order(theirs: Sequence[Step], ours: Sequence[Step]) -> Row:
-    a, b = [str(step) for step in _settled(theirs)], [str(step) for step in _settled(ours)]
-    what = "order of events"
-    if a == b:
-        return Row(what, f"{len(a)} events", "the same", True)
-    changes = [line for line in difflib.ndiff(a, b) if line[0] in "+-"]
+def _told_by(r: Record, asked: dict[str, tuple[str, float]]) -> tuple[str, str, float | None] | None:
+    """Name, detail and duration of the step that a record tells of."""
+    d, call = r.data, str(r.data.get("call_id"))
+    session = r.op == "lock" and is_session_lock(d.get("path"))
+    match (r.op, r.phase):
+        case ("client.call", phase) if d.get("method") == "agent":
+            name = {"invoke": "client asks the gateway", "ok": "client is answered"}.get(phase, "client gives up")
+            error = f"after {d.get('timeout_ms')} ms" if d.get("kind") == "timeout" else str(d.get("kind") or "")
+            return name, "" if phase == "invoke" else error, None
+        case ("gateway.accepted", _):
+            return "accepted", "", None
+        case ("lock", "ok") if session:
+            return f"{r.actor} has the lock", "", None
+        case ("lock", "fail") if session:
+            return f"{r.actor} does not get the lock", "", float(d.get("waited_s") or 0)
+        case ("model.call", "invoke"):
+            asked[call] = (str(d.get("model")), r.t)
+            return f"{r.actor} asks", str(d.get("model")), None
+        case ("model.call", phase) if call in asked:
+            model, began = asked[call]
+            done = "has an answer from a model" if phase == "ok" else "gives up a model"
+            return f"{r.actor} {done}", model, r.t - began
+        case ("fallback", _):
+            return ("falls back" if d.get("step") == "rerun" else str(d.get("step"))), "", None
+        case ("model.decision", _) if r.actor == "client":
+            following = d.get("next") if d.get("next") not in (None, "none") else "no other model"
+            return "client goes on to", f"{following} ({d.get('reason')})", None
+        case ("client.result", _):
+            return "the user has an answer" if d.get("answered") else "the user has no answer", "", None
+    return None
 
-    def only(sign: str) -> str:
-        return "; ".join(line[2:] for line in changes if line[0] == sign) or "nothing"
 
-    return Row(what, f"{len(a)} events; alone here: {only('-')}", f"{len(b)} events; alone here: {only('+')}", False)
+def _follow(held: dict[str, str], r: Record) -> None:
+    path = str(r.data.get("path", ""))
+    if r.op == "lock" and r.phase == "ok" and is_session_lock(path):
+        held[path] = r.actor
+    elif r.op in ("lock.release", "lock.lost"):
+        held.pop(path, None)
 
 
-def _settled(found: Sequence[Step]) -> list[Step]:
-    """In an order that does not hang on microseconds: events less than 0.25 s apart, sorted by name."""
-    groups: list[list[Step]] = []
-    for step in found:
-        if groups and step.t - groups[-1][-1].t < 0.25:
-            groups[-1].append(step)
-        else:
-            groups.append([step])
-    return [step for group in groups for step in sorted(group, key=str)]
+def _order(theirs: Sequence[Step], ours: Sequence[Step]) -> list[Row]:
+    """The events of each actor in their order, and who held a session lock at each event of the client's."""
+    rows = []
+    for actor in ("client", "gateway"):
+        a, b = ([str(s) for s in found if s.actor == actor] for found in (theirs, ours))
+        short = min(len(a), len(b))
+        prefix = actor == "gateway" and a != b and a[:short] == b[:short]
+        why = _FURTHER if prefix else _database(a, b)
+        rows.append(Row(f"order of the {actor}'s events", _told(a, b), _told(b, a), a == b, "" if a == b else why))
+    a, b = ([f"{s.name}: {s.held_by or 'nobody'}" for s in found if s.actor == "client"] for found in (theirs, ours))
+    why = "" if a == b else _database(_names(theirs), _names(ours))
+    rows.append(Row("who holds the lock at each of the client's events", _told(a, b), _told(b, a), a == b, why))
+    return rows
+
+
+def _names(found: Sequence[Step]) -> list[str]:
+    return [str(s) for s in found if s.actor == "gateway"]
+
+
+def _database(theirs: Sequence[str], ours: Sequence[str]) -> str:
+    """The reason, if all that differs is that one of the two shows no locks."""
+    locks = [[name for name in names if "the lock" in name] for names in (theirs, ours)]
+    rest = [[name for name in names if "the lock" not in name] for names in (theirs, ours)]
+    return _NO_LOCKS if rest[0] == rest[1] and not locks[0] and locks[1] else ""
+
+
+def _told(these: Sequence[str], others: Sequence[str]) -> str:
+    """How many, and which are only here."""
+    alone = [line[2:] for line in difflib.ndiff(list(others), list(these)) if line[0] == "+"]
+    return f"{len(these)} events" + (f"; only here: {'; '.join(alone)}" if alone else "")
 
 
 def _durations(theirs: Sequence[Step], ours: Sequence[Step]) -> list[Row]:

@@ -123,7 +123,7 @@ class Reading:
         self._own: _Run | None = None  # the client's own execution of the turn
         self._asked: str | None = None  # run id of the client's call
         self._opened_t: float | None = None
-        self._called = False
+        self._called = self._asked_ended = False
         self._fell_back = False
         self._key = expected.session_key
         self._locks: dict[str, tuple[str, str]] = {}  # path -> actor, owner
@@ -161,10 +161,11 @@ class Reading:
             run = self._own
             ended = _record(end.t, CLIENT, "turn", "ok" if answered else "fail", turn_id="", run_id=run.run_id)
             found.append(_with(ended, **({"stop_reason": "stop"} if answered else {"error": error or reply})))
+        key = f"agent:main:explicit:{self._fresh_id}" if self._fresh_id else self._key
         found.append(
             _record(
                 end.t, CLIENT, "client.result", "info", answered=answered, reply=reply, exit_code=code, error=error,
-                session_id=session_id, session_key=f"agent:main:explicit:{self._fresh_id}" if self._fresh_id else self._key,
+                session_id=session_id, session_key=key,
                 transport="embedded" if self._fell_back else "gateway", duplicate_possible=False,
                 degraded=self._fell_back,
             )
@@ -350,8 +351,6 @@ class Reading:
             t, CLIENT, "client.call", "fail", method="agent", run_id=self._asked or "", kind=kind, error=told,
             timeout_ms=int(deadline["ms"]) if deadline and deadline["ms"] else None, code=None,
         )  # fmt: skip
-
-    _asked_ended = False
 
     def _call_ends(self, t: float, answered: bool, error: str | None, reply: str) -> Iterator[Record]:
         if not self._called or self._asked_ended:

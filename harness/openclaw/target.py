@@ -7,6 +7,7 @@ up a program that asks the machine for the time. What could not be mapped is sai
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -42,6 +43,11 @@ QUIET = {
     "OPENCLAW_NO_RESPAWN": "1", "OPENCLAW_HIDE_BANNER": "1", "NO_COLOR": "1",
 }  # fmt: skip
 
+#: Versions around 2026.4.24 install their plugins' packages with npm when they start: without a network that takes
+#: 70 s a plugin, and then the command line refuses to go on. No turn needs these plugins.
+NO_PLUGINS = {"OPENCLAW_DISABLE_BUNDLED_PLUGINS": "1"}
+_INSTALLS_PLUGINS = b"stage bundled runtime deps"
+
 _UNKNOWN_KEY = re.compile(r"(?P<path><root>|[\w.\[\]-]+): Unrecognized keys?: (?P<keys>\"[^\"]+\"(?:, \"[^\"]+\")*)")
 
 
@@ -65,6 +71,25 @@ class OpenClaw:
     @property
     def traits(self) -> Traits:
         return traits_of(self.installed.version)
+
+    @property
+    def installs_plugins(self) -> bool:
+        """Whether this version would install packages when it starts; read from its code once."""
+        kept = self.installed.folder / "installs-plugins.json"
+        if not kept.exists():
+            files = (p for p in (self.installed.package / "dist").glob("*.*js") if p.is_file())
+            _keep(kept, any(_INSTALLS_PLUGINS in file.read_bytes() for file in files))
+        return bool(json.loads(kept.read_text(encoding="utf-8")))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a replay needs, for the manifest."""
+        return {
+            "client_policy": self.client_policy,
+            "cache": str(self.installed.folder.parent.parent),
+            "allow_network": self.doors is None,
+            "integrity": self.installed.integrity,
+        }
 
     # ----------------------------------------------------------------- the three programs
 
@@ -95,7 +120,7 @@ class OpenClaw:
         """Beside the engine's own."""
         temporary = run.path / "tmp"
         temporary.mkdir(mode=0o700, exist_ok=True)
-        return QUIET | {"TMPDIR": str(temporary)}
+        return QUIET | {"TMPDIR": str(temporary)} | (NO_PLUGINS if self.installs_plugins else {})
 
     def configure(self, run: RunDirectory, scenario: Scenario, model_port: int) -> None:
         """Write ``openclaw.json`` without the keys that this version does not know."""
@@ -127,6 +152,8 @@ class OpenClaw:
         if scenario.timeout_s != int(scenario.timeout_s):
             used = max(1, round(scenario.timeout_s))
             found.append(f"timeout_s {scenario.timeout_s:g}: whole seconds only, {used} used")
+        if self.installs_plugins:
+            found.append("its plugins are off: this version would install their packages when it starts")
         if self.traits.sqlite:
             found.append("this version keeps sessions in a database: there are no lock files and transcripts to watch")
         if self.doors is None:
@@ -148,9 +175,7 @@ class OpenClaw:
             if not fresh:
                 break
             found += fresh
-        fresh_file = kept.with_suffix(".new")
-        fresh_file.write_text(json.dumps(found), encoding="utf-8")
-        fresh_file.replace(kept)
+        _keep(kept, found)
         return found
 
     def _complaints(self, run: RunDirectory, candidate: dict[str, Any]) -> str:
@@ -159,7 +184,7 @@ class OpenClaw:
         folder.mkdir(mode=0o700, exist_ok=True)
         (folder / CONFIG).write_bytes(msgspec.json.encode(candidate))
         places = {"HOME": folder, "OPENCLAW_STATE_DIR": folder, "OPENCLAW_CONFIG_PATH": folder / CONFIG}
-        env = environment({"PATH": "/usr/bin:/bin"}, **places, **QUIET)
+        env = environment({"PATH": "/usr/bin:/bin"}, **places, **QUIET, **NO_PLUGINS)
         command = self._inside([*self.installed.command, "config", "get", "gateway.mode"])
         try:
             done = subprocess.run(
@@ -208,6 +233,13 @@ def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
+
+
+def _keep(path: Path, value: Any) -> None:
+    """Write JSON so that a reader sees all of it or nothing."""
+    fresh = path.with_name(f".{path.name}-{os.getpid()}")
+    fresh.write_text(json.dumps(value), encoding="utf-8")
+    fresh.replace(path)
 
 
 def _lines(logs: Path, actor: str) -> Path:

@@ -66,6 +66,10 @@ class NamedTarget(Target, Protocol):
 
     @property
     def name(self) -> str: ...
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For the manifest: what a replay needs."""
+
     def notes(self, scenario: Scenario, time_scale: float | None) -> list[str]: ...
 
 

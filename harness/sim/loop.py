@@ -82,6 +82,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self.process, self.world = process, process.world
         self.ready: deque[SimHandle] = deque()
         self.born = 0
+        self.tasks: list[SimTask] = []  # asyncio.all_tasks would look at those of every loop there ever was
         self._closed = False
 
     # ------------------------------------------------------------------ what asyncio asks of a loop
@@ -109,7 +110,9 @@ class SimLoop(asyncio.AbstractEventLoop):
         return SimFuture(loop=self)
 
     def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None, **more: Any) -> Any:
-        return SimTask(coro, loop=self, name=name, context=context)
+        task = SimTask(coro, loop=self, name=name, context=context)
+        self.tasks.append(task)
+        return task
 
     def get_debug(self) -> bool:
         return False

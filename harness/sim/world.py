@@ -181,7 +181,9 @@ class World:
             self.kill(process, 0)
             asyncio._set_running_loop(process.loop)
             try:
-                for task in sorted(asyncio.all_tasks(process.loop), key=hash):
+                for task in process.loop.tasks:
+                    if task.done():
+                        continue
                     found = True
                     task._log_destroy_pending = False  # type: ignore[attr-defined]
                     coro: Any = task.get_coro()
@@ -193,6 +195,7 @@ class World:
                             continue  # its cleanup code tried to do something, or to wait: it is dead
             finally:
                 asyncio._set_running_loop(None)
+            process.loop.tasks.clear()
             process.loop.close()
         return found
 

@@ -112,6 +112,10 @@ def replay_command(run_dir: Path, *, as_json: bool) -> int:
     kept = read_run(run_dir)
     manifest = RunDirectory(run_dir).manifest()
     scenario = msgspec.convert(msgspec.json.decode((run_dir / SCENARIO).read_bytes()), Scenario)
+    if manifest.get("target", "builtin") != "builtin":
+        from lockjaw.openclaw_commands import replay_against
+
+        return replay_against(scenario, manifest, kept.document(), run_dir, as_json=as_json)
     choices = _tape_of(run_dir) if manifest["engine"] == "sim" else None
     with _status_line(as_json) as progress:
         try:

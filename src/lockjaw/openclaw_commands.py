@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from lockjaw import __version__
-from lockjaw.errors import SettingsError
+from lockjaw.errors import HarnessError, SettingsError
 from lockjaw.harness.openclaw import fidelity, npm
 from lockjaw.harness.openclaw.cache import Cache
 from lockjaw.harness.openclaw.campaign import Cell, Options, bisect, matrix, run_version
@@ -49,6 +49,37 @@ def run_against(
     else:
         text.print_report(runs, notes=[f"{target}: {note}" for run in runs[:1] for note in run.notes])
     return document.exit_status(runs)
+
+
+def replay_against(
+    scenario: Scenario, manifest: Mapping[str, Any], then: Mapping[str, Any], run_dir: Path, *, as_json: bool
+) -> int:
+    """``lockjaw replay`` of a run against the real program, from the default cache, as it was run.
+
+    Returns the exit status of the verdict. Raises HarnessError when it is another verdict.
+    """
+    version = parse_target(str(manifest["target"]))
+    assert version is not None  # the caller replays builtin runs itself
+    mine = manifest.get("client_policy")
+    options = Options(
+        cache=Path(manifest["cache"]) if manifest.get("cache") else None,
+        client_policy=str(mine) if mine else None,
+        allow_network=bool(manifest.get("allow_network")),
+        out=run_dir.absolute().parent.parent,
+        seed=int(manifest["seed"]),
+    )
+    again = run_version(scenario, version, options, _say)
+    now = again.document()
+    same = {key: then[key] == now[key] for key in ("verdict", "event_hash")}
+    if as_json:
+        compared = {"of": str(run_dir), "same_verdict": same["verdict"], "same_event_hash": same["event_hash"]}
+        sys.stdout.write(document.to_json(document.document([again], command="replay", replay=compared)))
+    else:
+        text.print_report([again])
+        print(f"replay of {run_dir}: verdict {then['verdict']}, now {now['verdict']}")
+    if not same["verdict"]:
+        raise HarnessError(f"the replay is {now['verdict']}, the run was {then['verdict']}", str(again.run_dir))
+    return again.verdict.exit_status
 
 
 def matrix_command(versions: str, scenarios: str, options: Options, *, as_json: bool) -> int:

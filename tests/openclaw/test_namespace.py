@@ -6,23 +6,12 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lockjaw.harness.openclaw import launch
 from lockjaw.harness.openclaw.namespace import Doors, Namespace, NoNamespace, interfaces, routes
-
-
-@pytest.fixture
-def namespace() -> Iterator[Namespace]:
-    try:
-        made = Namespace()
-    except NoNamespace as error:
-        pytest.skip(f"no network namespaces here: {error.reason}")
-    with made:
-        yield made
 
 
 def inside(namespace: Namespace, code: str) -> subprocess.CompletedProcess[str]:

@@ -65,7 +65,8 @@ def begin(bench: Bench) -> None:
     bench.gateway(9.1, f"[ws] ⇄ res ✓ agent 18ms runId={RUN} id=4f370213…b760")
     bench.gateway(9.2, "[diagnostic] lane enqueue: lane=session:agent:main:main queueSize=1")
     bench.gateway(
-        10.0, f"[agent] embedded run start: runId={RUN} sessionId={SESSION} provider=qiniu model=deepseek-v3 thinking=off"
+        10.0,
+        f"[agent] embedded run start: runId={RUN} sessionId={SESSION} provider=qiniu model=deepseek-v3 thinking=off",
     )
     bench.lock(10.1, GATEWAY)
     bench.gateway(10.5, f"[agent] embedded run prompt start: runId={RUN} sessionId={SESSION}")

@@ -80,7 +80,7 @@ async def test_takeover_of_a_slow_gateway_answers_in_the_same_session_and_runs_o
 async def test_takeover_lets_a_model_that_makes_progress_finish(tmp_path: Path) -> None:
     async with rig(tmp_path, {"one": SLOW, "two": SLOW}) as world:  # 150 s of tokens against a run limit of 60 s
         await world.gateway()
-        outcome = await world.ask(patience_s=300.0)
+        outcome = await world.ask(patience_s=600.0)
         assert outcome.exit_code == 0
         assert outcome.stdout.endswith("." * 75)
 

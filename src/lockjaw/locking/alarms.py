@@ -1,8 +1,8 @@
 """What the kernel can tell a waiter, as descriptors that become readable: a bell, the end of a process, a changed file.
 
-An ``Alarms`` lives for one wait. It is *complete* when nothing of what the wait is for can happen without one of its
-descriptors telling (but for lost bells); then the driver sleeps on them. Where something is missing (another pid namespace,
-no inotify, not Linux) the driver polls.
+An ``Alarms`` lives for one wait. It is *complete* when nothing of what the wait is for can happen without one of
+its descriptors telling (but for lost bells); then the driver sleeps on them. Where something is missing (another pid
+namespace, no inotify, not Linux) the driver polls.
 """
 
 from __future__ import annotations

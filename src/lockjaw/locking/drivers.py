@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import select
 from typing import TypeVar
 
@@ -44,10 +43,11 @@ _LATE_REAL_S = 0.1
 _FIRST_POLL_REAL_S = 0.001
 _LAST_POLL_S = 0.025  # nominal ...
 _LAST_POLL_FLOOR_REAL_S = 0.002  # ... but never busier than this
-_SECTION_POLL_REAL_S = 0.00005
+# A section lasts some system calls. Short sleeps and no yields: on a busy machine each yield costs a whole time slice.
+_SECTION_POLL_REAL_S = 0.00002
 _SECTION_LAST_POLL_REAL_S = 0.002
 _POLL_GROWTH = 1.5
-_SECTION_TURNS = 32
+_SECTION_GROWTH = 1.15
 # Behind complete alarms, looks are only for what nobody tells: a lost bell.
 _FIRST_LOOK_REAL_S = 0.25
 _LAST_LOOK_REAL_S = 2.0
@@ -208,8 +208,7 @@ class _Watch:
         self._pause_real_s = min(_LAST_LOOK_REAL_S, self._pause_real_s * 2)
 
     def eager_pause_s(self, waits: _Waits) -> float:
-        """Nominal seconds to sleep now. Whoever is told "may be free" at once, and finds it taken, again and again, must
-        not spin."""
+        """Nominal seconds to sleep now. Whoever is told "may be free" at once, again and again, must not spin."""
         if not self._over or self._clock.real_s(self._clock.monotonic() - self._start) > _FIRST_POLL_REAL_S:
             waits.eager_real_s = 0.0
             return 0.0
@@ -250,10 +249,8 @@ class _Waits:
                 return _Pause(self._clock, self._clock.monotonic() + _SETTLE_REAL_S / self._scale)
             case WaitForSection():
                 self._due = None
-                if _give_way(operation, kernel):
-                    return _Pause(self._clock, 0.0, slept=True)
                 first, last = _SECTION_POLL_REAL_S / self._scale, _SECTION_LAST_POLL_REAL_S / self._scale
-                return _Poll(self._clock, operation, first, last)
+                return _Poll(self._clock, operation, first, last, _SECTION_GROWTH)
             case WaitForRelease():
                 self._due = None
                 last = max(_LAST_POLL_S, _LAST_POLL_FLOOR_REAL_S / self._scale)
@@ -262,21 +259,11 @@ class _Waits:
                 raise AssertionError(f"{operation} is not a wait")
 
 
-def _give_way(wait: WaitForSection, kernel: Kernel) -> bool:
-    """Let others run for some microseconds. True if the section was free then: its holder has ordinarily nothing to do
-    but a few system calls, and every sleep would last longer than that."""
-    for _ in range(_SECTION_TURNS):
-        os.sched_yield()
-        if kernel.may_be_released(wait):
-            return True
-    return False
-
-
 class _Pause:
     """Sleep until an instant. ``next_pause`` is called until it gives None."""
 
-    def __init__(self, clock: Clock, due: float, *, slept: bool = False) -> None:
-        self._clock, self._due, self._slept = clock, due, slept
+    def __init__(self, clock: Clock, due: float) -> None:
+        self._clock, self._due, self._slept = clock, due, False
 
     def next_pause(self, kernel: Kernel) -> float | None:
         remaining = self._due - self._clock.monotonic()
@@ -291,8 +278,14 @@ class _Poll:
     """Look, pause, look again, ever more slowly; the last pause ends exactly at the deadline."""
 
     def __init__(
-        self, clock: Clock, wait: WaitForSection | WaitForRelease, first_pause_s: float, last_pause_s: float
+        self,
+        clock: Clock,
+        wait: WaitForSection | WaitForRelease,
+        first_pause_s: float,
+        last_pause_s: float,
+        growth: float = _POLL_GROWTH,
     ) -> None:
+        self._growth = growth
         self._clock, self._wait = clock, wait
         self._pause_s, self._last_pause_s = first_pause_s, last_pause_s
         self._paused = False
@@ -305,5 +298,5 @@ class _Poll:
         if self._paused and kernel.may_be_released(self._wait):
             return None
         self._paused = True
-        pause, self._pause_s = self._pause_s, min(self._last_pause_s, self._pause_s * _POLL_GROWTH)
+        pause, self._pause_s = self._pause_s, min(self._last_pause_s, self._pause_s * self._growth)
         return min(pause, remaining)

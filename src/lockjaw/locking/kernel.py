@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from lockjaw.clock import Clock
 from lockjaw.errors import LockStateError
-from lockjaw.locking import bells
+from lockjaw.locking import bells, file_systems
 from lockjaw.locking import operations as ops
 from lockjaw.locking.identity import process_state
 from lockjaw.locking.operations import Contents, FileStatus, Handle
@@ -139,6 +139,7 @@ class Kernel:
                 return handle
             os.close(handle.number)  # its file was deleted: it guards nothing any more
         handle = self._open(path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW)
+        file_systems.refuse_odd(path, handle.number)
         handle.rests = True
         return handle
 

@@ -157,7 +157,8 @@ def acquire(request: GuardedRequest) -> Steps[GuardedGrant]:
                 if not isinstance(finding, Busy):
                     state = finding.guard
                     if place is not None and place.ticket <= state.record.ticket:
-                        place = yield from _lose_place(guard, place)  # we were overtaken; join again
+                        yield from _lose_place(guard, place)  # we were overtaken; join again
+                        place = None
                     ahead = yield from _waiter_ahead(guard, state, place)
                     now: float = (yield Now()) if ahead else start
                     if ahead and idle is not None and idle[0] == state.record.generation:
@@ -178,11 +179,20 @@ def acquire(request: GuardedRequest) -> Steps[GuardedGrant]:
                 if now < deadline:
                     state = yield from read_state(guard)
                     if place is not None and place.ticket <= state.record.ticket:
-                        place = yield from _lose_place(guard, place)
+                        yield from _lose_place(guard, place)
+                        place = None
                     if place is None:
                         place = yield from _join(request, guard, state)
                     busy = yield from _in_queue(guard, state, place, busy)
                 yield RangeUnlock(guard, SECTION)
+                if place is not None and place.bell is None and now < deadline:
+                    # Outside the section, which others want, too. A ring that came too early is made up for here.
+                    place = place._replace(bell=(yield OpenBell(request.guard_path, place.ticket)))
+                    yield Close((yield OpenGuard(request.body_path)))  # need not be opened when it is our turn
+                    busy = replace(busy, wait=busy.wait._replace(bell=place.bell))
+                    owner = busy.wait.offset
+                    if owner and not (yield RangeTest(guard, owner)):
+                        continue
             now = yield Now()
             if busy is None or now >= deadline:
                 raise (yield from _locked(request, guard, busy, place, now - start))
@@ -316,10 +326,7 @@ def _join(request: GuardedRequest, guard: Handle, state: GuardState) -> Steps[Pl
     yield WriteInPlace(guard, guard_record.encode_tickets(ticket), guard_record.TICKETS_OFFSET)
     waiter = guard_record.encode_waiter(ticket, request.process.pid)
     yield WriteInPlace(guard, waiter, guard_record.waiter_offset(ticket))
-    bell: Handle | None = yield OpenBell(request.guard_path, ticket)
-    # Opened now, it need not be opened when it is our turn.
-    yield Close((yield OpenGuard(request.body_path)))
-    return Place(ticket, bell)
+    return Place(ticket, None)
 
 
 def _in_queue(guard: Handle, state: GuardState, place: Place | None, busy: Busy) -> Steps[Busy]:
@@ -407,7 +414,7 @@ def _end_section(guard: Handle, grant: GuardedGrant | None) -> Steps[None]:
         raise
     except BaseException:  # interrupted: nobody will ever release this grant
         if grant is not None:
-            yield from _undo(grant.request, grant.own, grant.status)
+            yield from _undo(grant.request, grant.own, named=True)
         raise
 
 

@@ -1,0 +1,183 @@
+"""Waiting: first come, first served, woken by the kernel, and without a trace of whoever gives up."""
+
+import asyncio
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, SessionLocked, bells, kernel
+from lockjaw.locking.algorithms.coarse import Registry
+from lockjaw.locking.catalog import Order
+from lockjaw.locking.drivers import run_blocking
+from lockjaw.locking.guard_record import decode_waiter, encode_tickets, encode_waiter, state
+from lockjaw.locking.identity import this_process
+from lockjaw.locking.operations import Ring
+from lockjaw.locking.paths import LockPaths
+
+sys.path.insert(0, str(Path(__file__).parent))
+from torture import torture
+
+FAR_S = 30.0  # a wait that nobody should ever see end by its deadline
+
+
+async def queue_of(session_file, clock, count):
+    """Holder's lock and ``count`` waiting tasks, in the order in which they came."""
+    got, tasks = [], []
+
+    async def wait(number):
+        lock = SessionLock(session_file, timeout=FAR_S, clock=clock)
+        await lock.acquire_async()
+        got.append(number)
+        await lock.release_async()
+
+    for number in range(count):
+        before = len(kernel._open_handles)
+        tasks.append(asyncio.create_task(wait(number)))
+        while len(kernel._open_handles) < before + 2:  # its guard and its bell
+            await asyncio.sleep(0)
+    return got, tasks
+
+
+async def test_waiters_are_served_in_the_order_in_which_they_came(clock, session_file):
+    holder = SessionLock(session_file, clock=clock)
+    holder.acquire()
+    got, tasks = await queue_of(session_file, clock, 12)
+    holder.release()
+    await asyncio.gather(*tasks)
+    assert got == list(range(12))
+
+
+async def test_newcomer_does_not_overtake_who_waits(clock, session_file):
+    holder = SessionLock(session_file, clock=clock)
+    holder.acquire()
+    got, tasks = await queue_of(session_file, clock, 1)
+    holder.release()  # the waiter has been rung and has not run yet
+    with pytest.raises(SessionLocked, match="others are before us"):
+        SessionLock(session_file, timeout=0.0, clock=clock).acquire()
+    await asyncio.gather(*tasks)
+    assert got == [0]
+    with SessionLock(session_file, timeout=0.0, clock=clock):
+        pass
+
+
+async def test_waiters_that_give_up_leave_the_others_their_turn(clock, session_file):
+    holder = SessionLock(session_file, clock=clock)
+    holder.acquire()
+    got, tasks = await queue_of(session_file, clock, 6)
+    for number in (0, 2, 3, 5):
+        tasks[number].cancel()
+    await asyncio.wait([tasks[number] for number in (0, 2, 3, 5)])
+    started = time.monotonic()
+    holder.release()
+    await asyncio.gather(tasks[1], tasks[4])
+    assert got == [1, 4]
+    assert time.monotonic() - started < 0.2  # by the bell; their own look comes after 0.25 s at the earliest
+
+
+def test_refusal_tells_the_place_in_the_queue(actor, clock, session_file):
+    with SessionLock(session_file, clock=clock):
+        waiter = actor()
+        waiter.send("acquire", file=str(session_file), timeout=30.0)
+        assert waiter.silent_for(0.3)
+        with pytest.raises(SessionLocked, match=r"limit 300.0 s.*We were number 2 in the queue"):
+            SessionLock(session_file, timeout=0.05, clock=clock).acquire()
+
+
+def test_paused_first_waiter_does_not_block_those_behind_it(actor, clock, session_file):
+    holder, paused = SessionLock(session_file, clock=clock), actor()
+    holder.acquire()
+    paused.send("acquire", file=str(session_file), timeout=30.0)
+    assert paused.silent_for(0.2)
+    paused.pause()
+    holder.release()
+    with SessionLock(session_file, timeout=10.0, clock=clock) as held:
+        assert held.generation == 2
+        paused.resume()
+    assert paused.reply()["generation"] == 3  # it joined again
+
+
+def test_lost_bell_delays_a_waiter_and_no_more(monkeypatch, actor, clock, session_file):
+    holder, waiter = SessionLock(session_file, clock=clock), actor()
+    holder.acquire()
+    waiter.send("acquire", file=str(session_file), timeout=30.0)
+    assert waiter.silent_for(0.3)
+    monkeypatch.setattr(bells, "ring", lambda path, ticket: None)
+    holder.release()
+    assert waiter.reply()["ok"]
+
+
+def test_waiting_costs_no_cpu(actor, clock, session_file):
+    with SessionLock(session_file, clock=clock):
+        waiters = [actor() for _ in range(4)]
+        for waiter in waiters:
+            waiter.send("acquire", file=str(session_file), timeout=60.0)
+        assert waiters[-1].silent_for(0.5)
+        before = sum(cpu_s(waiter.pid) for waiter in waiters)
+        assert waiters[-1].silent_for(2.0)
+        assert sum(cpu_s(waiter.pid) for waiter in waiters) - before < 0.01  # some looks; polling takes 0.05
+
+
+def cpu_s(pid):
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+def test_waiter_is_rung_exactly_once_by_a_release(clock, session_file, actor):
+    rung = []
+
+    class Listening(kernel.Kernel):
+        def perform(self, operation):
+            if isinstance(operation, Ring):
+                rung.append(operation.ticket)
+            return super().perform(operation)
+
+    order = Order(LockPaths.of(session_file), this_process(), Registry(), 1.0)
+    guarded = LOCK_ALGORITHMS["guarded"]
+    grant = run_blocking(guarded.acquire(order), clock)
+    waiters = [actor(), actor()]
+    for waiter in waiters:
+        waiter.send("acquire", file=str(session_file), timeout=30.0)
+        assert waiter.silent_for(0.3)
+    run_blocking(guarded.release(grant), clock, Listening(clock))
+    assert rung == [1]
+    assert waiters[0].reply()["ok"]
+
+
+def test_foreign_release_is_heard_without_polling(clock, session_file, lock_file, actor):
+    lock_file.write_text(
+        f'{{"pid": {os.getpid()}, "createdAt": "2026-05-14T07:35:46.405Z", "starttime": {this_process().starttime}}}'
+    )
+    waiter = actor()
+    waiter.send("acquire", file=str(session_file), timeout=30.0)
+    assert waiter.silent_for(0.6)
+    started = time.monotonic()
+    lock_file.unlink()
+    assert waiter.reply()["ok"]
+    assert time.monotonic() - started < 0.25  # by now it looks for itself only every 0.5 s
+
+
+def test_spoiled_ticket_number_is_skipped_over():
+    assert state(bytes(1024) + encode_tickets(7)).issued == 7
+    assert state(bytes(1024) + encode_tickets(7)[:30]).issued > 1_000_000
+    assert state(b"").issued == 0
+    assert decode_waiter(5, encode_waiter(5, 77)) == 77
+    assert decode_waiter(133, encode_waiter(5, 77)) is None
+
+
+def test_deleted_folder_is_made_again(clock, tmp_path):
+    folder = tmp_path / "sessions"
+    lock = SessionLock(folder / "s.jsonl", clock=clock)
+    with lock:
+        pass
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+    with lock as held, held.section():
+        assert held.path.exists()
+
+
+@pytest.mark.real
+def test_torture_finds_no_overlap_no_lost_waiter_and_nothing_left():
+    assert torture(1500, seed=7) == []

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lockjaw.errors import HarnessError
+from lockjaw.harness.openclaw import campaign, fidelity
+from lockjaw.harness.openclaw.campaign import Cell, Options, bisect, matrix
+from lockjaw.harness.openclaw.versions import Version
+from lockjaw.harness.run import Run
+from lockjaw.harness.scenario import Scenario, load_scenario
+from lockjaw.history import Record
+from lockjaw.openclaw_commands import table
+from lockjaw.verdict import CheckResult, Verdict
+
+CHECK = "never_session_locked"
+VERSIONS = [Version(f"2026.4.{day}") for day in range(1, 21)]
+
+
+class Fake:
+    """Versions from ``changed`` on HOLD; ``broken`` cannot be run; counts what it was asked."""
+
+    def __init__(self, changed: int, broken: tuple[int, ...] = (), unknown: tuple[int, ...] = ()) -> None:
+        self.changed, self.broken, self.unknown = changed, broken, unknown
+        self.asked: list[str] = []
+
+    def __call__(self, scenario: Scenario, version: Version, *rest: Any) -> Run:
+        self.asked.append(str(version))
+        day = version.key[2]
+        if day in self.broken:
+            raise HarnessError("it does not start")
+        verdict = Verdict.HELD if day >= self.changed else Verdict.VIOLATED
+        verdict = Verdict.UNKNOWN if day in self.unknown else verdict
+        from lockjaw.harness.outcome import outcome_of
+
+        return Run(
+            scenario.name, "p", "real", 1, verdict, (CheckResult(CHECK, verdict, "x"),), (), outcome_of(()), "sha256:0",
+            1.0, 1.0, Path("."), (),
+        )  # fmt: skip
+
+
+def search(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> campaign.Bisection:
+    monkeypatch.setattr(campaign, "run_version", fake)
+    quiet = lambda *_: None  # noqa: E731
+    return bisect(VERSIONS, load_scenario("gateway_timeout"), CHECK, Options(), quiet, quiet)
+
+
+@pytest.mark.parametrize("changed", range(2, 21))
+def test_search_finds_the_version_that_changed_the_verdict(changed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = Fake(changed)
+    found = search(fake, monkeypatch)
+    assert (found.first, found.before) == (f"2026.4.{changed}", f"2026.4.{changed - 1}")
+    assert not found.skipped
+    assert len(fake.asked) == len(set(fake.asked)) <= 2 + 5
+
+
+def test_version_that_cannot_be_run_is_skipped_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = search(Fake(10, broken=(9,), unknown=(8,)), monkeypatch)
+    assert (found.first, found.before, found.skipped) == ("2026.4.10", "2026.4.7", ("2026.4.8", "2026.4.9"))
+    assert "no clear verdict from 2026.4.8, 2026.4.9" in found.sentence()
+
+
+@pytest.mark.parametrize(("fake", "text"), [(Fake(1), "nothing to search"), (Fake(5, broken=(1,)), "does not start")])
+def test_search_between_ends_that_do_not_differ_is_an_error(
+    fake: Fake, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(HarnessError, match=text):
+        search(fake, monkeypatch)
+
+
+def test_table_goes_on_after_a_version_that_cannot_be_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(campaign, "run_version", Fake(3, broken=(2,)))
+    told: list[Cell] = []
+    scenario = load_scenario("gateway_timeout")
+    cells = matrix(VERSIONS[:3], [scenario], Options(), lambda _: None, told.append)
+    assert [str(cell.verdict()) for cell in cells] == ["VIOLATED", "None", "HELD"]
+    assert told == cells
+    rows = table(cells).splitlines()
+    assert "not run: it does not start" in rows[2]
+    assert rows[3].split()[:4] == ["2026.4.3", "gateway_timeout", "HELD", "HELD"]
+
+
+# --------------------------------------------------------------------------- fidelity
+
+
+def incident(
+    shift_s: float = 0.0, *, wait_s: float = 10.9, line: str = "Error: pid=1", path: str = "/a/state/"
+) -> list[Record]:
+    lock = f"{path}agents/main/sessions/s.jsonl.lock"
+    parts: list[tuple[float, str, str, Any, dict[str, Any]]] = [
+        (0.0, "client", "client.call", "invoke", {"method": "agent", "run_id": "r"}),
+        (1.0, "gateway", "gateway.accepted", "info", {"run_id": "r"}),
+        (2.0, "gateway", "lock", "ok", {"path": lock}),
+        (90.0 + shift_s, "client", "client.call", "fail", {"method": "agent", "kind": "timeout", "timeout_ms": 90000}),
+        (90.0 + shift_s, "client", "client.stderr", "info", {"line": line}),
+        (90.1 + shift_s, "client", "fallback", "info", {"step": "rerun"}),
+        (101.0, "client", "lock", "fail", {"path": lock, "waited_s": wait_s}),
+        (102.0, "client", "client.result", "info", {"answered": False}),
+        (120.0, "gateway", "lock.release", "ok", {"path": lock}),
+    ]
+    return [Record(t, actor, op, phase, data, i) for i, (t, actor, op, phase, data) in enumerate(parts)]
+
+
+def unexplained(model: list[Record]) -> list[str]:
+    return [row.what for row in fidelity.compare("real", incident(), "model", model).unexplained]
+
+
+def test_equal_incidents_differ_in_nothing() -> None:
+    assert unexplained(incident(line="Error: pid=2", path="/other/place/state/")) == []
+
+
+def test_another_duration_is_a_difference_from_ten_percent_on() -> None:
+    assert unexplained(incident(8.0)) == []
+    assert "client asks the gateway -> client gives up" in unexplained(incident(12.0))
+
+
+def test_another_order_is_a_difference() -> None:
+    other = incident()
+    other[5], other[6] = (
+        Record(other[6].t, other[5].actor, other[5].op, other[5].phase, other[5].data, 5),
+        Record(other[5].t, other[6].actor, other[6].op, other[6].phase, other[6].data, 6),
+    )
+    assert "order of the client's events" in unexplained([*other[:5], other[6], other[5], *other[7:]])
+
+
+def test_lock_in_other_hands_is_a_difference() -> None:
+    assert "who holds the lock at each of the client's events" in unexplained(
+        [
+            r if r.op != "lock" or r.phase != "ok" else Record(91.0, "client", r.op, r.phase, r.data, r.i)
+            for r in incident()
+        ]
+    )
+
+
+def test_another_line_is_a_difference() -> None:
+    assert "a line" in unexplained(incident(line="Error: another"))
+
+
+def test_known_difference_names_its_cause() -> None:
+    table = fidelity.compare("real", incident(wait_s=12.4), "model", incident())
+    (row,) = [row for row in table.rows if not row.same]
+    assert row.what == "client does not get the lock: how long"
+    assert "set-up" in row.why
+    assert row.why in table.markdown()
