@@ -15,6 +15,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,7 +24,8 @@ from typing import Any
 
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import Fenced, HarnessError, LocalError, LockjawError, SessionLocked
-from lockjaw.locking import HeldLock, LockStateError, SessionLock
+from lockjaw.locking import HeldLock, LockStateError, SessionLock, kernel
+from lockjaw.locking.operations import Operation
 
 ANSWER_REAL_S = 30.0  # a process that says nothing for so long, beyond what an order may wait, is our failure
 
@@ -125,6 +127,40 @@ class Contender:
     def resume(self) -> None:
         """SIGCONT; no error if it was not paused."""
         self._running().send_signal(signal.SIGCONT)
+
+    def hold_for(self, session_file: str | os.PathLike[str], hold_s: float, *, algorithm: str = "guarded") -> None:
+        """Order: take the lock, keep it for so many nominal seconds, give it back. Returns when it has it."""
+        self.begin_acquire(session_file, algorithm=algorithm)
+        self.wait_acquired()
+        self._order("release_after", hold_s=hold_s)
+
+    def leak(self) -> None:
+        """Forget the lock without giving it back: it stays held until the process ends."""
+        self._order("leak")
+
+    def die_at(self, operation: str, *, nth: int = 1) -> None:
+        """From now on: SIGKILL right before the nth operation of this name (``LinkFile``, ``Unlink``, ``Ring``, ...;
+        see ``lockjaw.locking.operations``; ``any`` counts all)."""
+        self._order("fault", at=operation, nth=nth, number=int(signal.SIGKILL))
+
+    def pause_at(self, operation: str, *, nth: int = 1) -> None:
+        """From now on: SIGSTOP right before the nth operation of this name. ``resume`` lets it go on."""
+        self._order("fault", at=operation, nth=nth, number=int(signal.SIGSTOP))
+
+    def write_garbage(self, session_file: str | os.PathLike[str], text: str = "garbage") -> None:
+        """Overwrite the session's lock file, in place if there is one, with something that is no owner record."""
+        self._order("garbage", file=os.fspath(session_file), text=text)
+
+    def claim_pid(self, session_file: str | os.PathLike[str], pid: int) -> None:
+        """Make a lock file that names another process as its owner."""
+        self._order("claim", file=os.fspath(session_file), pid=pid)
+
+    def wait_killed(self) -> None:
+        """Reap a contender that dies at its operation."""
+        process = self._process
+        assert process is not None
+        process.wait(ANSWER_REAL_S)
+        self._drop_pipes()
 
     # ------------------------------------------------------------------ life
 
@@ -273,6 +309,18 @@ class _Performer:
             case "release":
                 self._holding()
                 self.let_go()
+            case "release_after":
+                self._holding()
+                threading.Timer(self._clock.real_s(order["hold_s"]), self.let_go).start()
+            case "leak":
+                _leaked.append(self._holding())
+                self._lock = self._held = None
+            case "fault":
+                _plan_fault(order["at"], order["nth"], order["number"])
+            case "garbage":
+                Path(f"{order['file']}.lock").write_text(order["text"], encoding="utf-8")
+            case "claim":
+                plant_lock(order["file"], pid=order["pid"])
             case other:
                 raise LocalError(f"no such order: {other!r}")
         return {}
@@ -297,6 +345,24 @@ class _Performer:
         if self._held is None:
             raise LocalError("it holds no lock")
         return self._held
+
+
+_leaked: list[HeldLock] = []
+
+
+def _plan_fault(name: str, nth: int, number: int) -> None:
+    """Signal ourselves right before an operation; no tracer, and the process is really killed or stopped."""
+    perform, left = kernel.Kernel.perform, nth
+
+    def faulty(self: kernel.Kernel, operation: Operation) -> Any:
+        nonlocal left
+        if name in ("any", type(operation).__name__):
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), number)
+        return perform(self, operation)
+
+    kernel.Kernel.perform = faulty  # type: ignore[method-assign]
 
 
 def _say(answer: dict[str, Any]) -> None:

@@ -112,6 +112,13 @@ class Crowd:
         now_ns, releaser = _GO.unpack_from(self._map, 64)
         return 0 if releaser == number else int(now_ns)
 
+    def take(self, number: int) -> None:
+        """This contender holds the lock now."""
+        _STAMP.pack_into(self._map, 128, number + 1)
+
+    def taken_by_another(self, number: int) -> bool:
+        return int(_STAMP.unpack_from(self._map, 128)[0]) != number + 1
+
     def sample(self, number: int, index: int, value: int) -> None:
         _STAMP.pack_into(self._map, self._samples_at + (number * _SAMPLES + index % _SAMPLES) * 8, value)
 
@@ -266,6 +273,8 @@ def _loop(crowd: Crowd, number: int, contestant: Contestant, folder: Path, hold_
         now = clock()
         if handoff and (stamp := crowd.stamped(number)):
             crowd.sample(number, count, now - stamp)
+        if handoff:
+            crowd.take(number)
         count, longest = count + 1, max(longest, now - begun)
         crowd.tell(number, count, longest, 0, 0, 1)
 
@@ -283,6 +292,8 @@ def _loop(crowd: Crowd, number: int, contestant: Contestant, folder: Path, hold_
                     await asyncio.sleep(hold_s)
                 crowd.stamp(number, clock())
                 await release()
+                while handoff and not crowd.taken_by_another(number) and clock() < end:  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
 
         asyncio.run(run())
         return
@@ -296,3 +307,5 @@ def _loop(crowd: Crowd, number: int, contestant: Contestant, folder: Path, hold_
             time.sleep(hold_s)
         crowd.stamp(number, clock())
         release()
+        while handoff and not crowd.taken_by_another(number) and clock() < end:
+            time.sleep(0.001)  # a polling lock would go to its releaser again, and there would be nothing to measure

@@ -92,10 +92,10 @@ def _promises(result: Result) -> Iterator[tuple[bool, str]]:
 def _environment(result: Result) -> str:
     e = result.environment
     versions = ", ".join(f"{name} {version}" for name, version in e["versions"].items())
+    load = f"load {e['load_before'][0]} before and {e['load_after'][0]} after"
     return (
-        f"Linux {e['kernel']}, {e['cores']} cores, {e['file_system']}, Python {e['python']}, load "
-        f"{e['load_before'][0]} before and {e['load_after'][0]} after; {versions}. Medians of {result.plan.rounds} interleaved rounds, "
-        f"{result.took_s:.0f} s in all. Read ratios, not absolutes."
+        f"Linux {e['kernel']}, {e['cores']} cores, {e['file_system']}, Python {e['python']}, {load}; {versions}. "
+        f"Medians of {result.plan.rounds} interleaved rounds, {result.took_s:.0f} s in all. Read ratios, not absolutes."
     )
 
 

@@ -45,7 +45,8 @@ QUIET = {
 
 #: Versions around 2026.4.24 install their plugins' packages with npm when they start: without a network that takes
 #: 70 s a plugin, and then the command line refuses to go on. No turn needs these plugins.
-NO_PLUGINS = {"OPENCLAW_DISABLE_BUNDLED_PLUGINS": "1"}
+#: (OPENCLAW_DISABLE_BUNDLED_PLUGINS is no way out: from 2026.4.26 on a turn then misses a file of theirs.)
+NO_PLUGINS = {"enabled": False}
 _INSTALLS_PLUGINS = b"stage bundled runtime deps"
 
 _UNKNOWN_KEY = re.compile(r"(?P<path><root>|[\w.\[\]-]+): Unrecognized keys?: (?P<keys>\"[^\"]+\"(?:, \"[^\"]+\")*)")
@@ -120,13 +121,15 @@ class OpenClaw:
         """Beside the engine's own."""
         temporary = run.path / "tmp"
         temporary.mkdir(mode=0o700, exist_ok=True)
-        return QUIET | {"TMPDIR": str(temporary)} | (NO_PLUGINS if self.installs_plugins else {})
+        return QUIET | {"TMPDIR": str(temporary)}
 
     def configure(self, run: RunDirectory, scenario: Scenario, model_port: int) -> None:
         """Write ``openclaw.json`` without the keys that this version does not know."""
         path = run.state / CONFIG
         path.touch(mode=0o600)
         wanted = real_config(config(run, scenario, model_port), self.port)
+        if self.installs_plugins:
+            wanted["plugins"] = NO_PLUGINS
         path.write_bytes(
             msgspec.json.format(msgspec.json.encode(without(wanted, self._unknown(run, wanted))), indent=2)
         )
@@ -184,7 +187,7 @@ class OpenClaw:
         folder.mkdir(mode=0o700, exist_ok=True)
         (folder / CONFIG).write_bytes(msgspec.json.encode(candidate))
         places = {"HOME": folder, "OPENCLAW_STATE_DIR": folder, "OPENCLAW_CONFIG_PATH": folder / CONFIG}
-        env = environment({"PATH": "/usr/bin:/bin"}, **places, **QUIET, **NO_PLUGINS)
+        env = environment({"PATH": "/usr/bin:/bin"}, **places, **QUIET)
         command = self._inside([*self.installed.command, "config", "get", "gateway.mode"])
         try:
             done = subprocess.run(

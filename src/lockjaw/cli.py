@@ -173,6 +173,8 @@ def run(
         from lockjaw.harness.openclaw.campaign import Options
         from lockjaw.openclaw_commands import run_against
 
+        if engine != "real":
+            raise SettingsError("--engine", "", "real (with --target: a real program cannot be simulated)", engine)
         real = Options(cache, allow_network, policy, out=out, seed=seed, time_scale=time_scale)
         sys.exit(run_against(scenario, target, real, as_json=as_json, junit_file=junit, markdown_file=markdown))
     options = RunOptions(policy or "takeover", engine, seed, seeds, time_scale, out, junit, markdown, as_json, baseline)
