@@ -47,6 +47,8 @@ QUIET = {
 #: 70 s a plugin, and then the command line refuses to go on. No turn needs these plugins.
 #: (OPENCLAW_DISABLE_BUNDLED_PLUGINS is no way out: from 2026.4.26 on a turn then misses a file of theirs.)
 NO_PLUGINS = {"enabled": False}
+#: What they install all the same (a provider's package, in the middle of a turn) fails at once, and not after minutes.
+NPM_OFFLINE = {"npm_config_offline": "true", "npm_config_fetch_retries": "0"}
 _INSTALLS_PLUGINS = b"stage bundled runtime deps"
 
 _UNKNOWN_KEY = re.compile(r"(?P<path><root>|[\w.\[\]-]+): Unrecognized keys?: (?P<keys>\"[^\"]+\"(?:, \"[^\"]+\")*)")
@@ -121,7 +123,7 @@ class OpenClaw:
         """Beside the engine's own."""
         temporary = run.path / "tmp"
         temporary.mkdir(mode=0o700, exist_ok=True)
-        return QUIET | {"TMPDIR": str(temporary)}
+        return QUIET | {"TMPDIR": str(temporary)} | (NPM_OFFLINE if self.installs_plugins else {})
 
     def configure(self, run: RunDirectory, scenario: Scenario, model_port: int) -> None:
         """Write ``openclaw.json`` without the keys that this version does not know."""
