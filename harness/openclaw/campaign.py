@@ -87,9 +87,12 @@ class Cell:
     error: str = ""
 
     def verdict(self, check: str | None = None) -> Verdict | None:
-        if self.run is None:
-            return None
-        return self.run.check(check).verdict if check else self.run.verdict
+        """Of the run, or of one of its checks; a law that held in a run that never reached the danger is UNKNOWN."""
+        if self.run is None or check is None:
+            return None if self.run is None else self.run.verdict
+        found = self.run.check(check).verdict
+        proved = found is not Verdict.HELD or all(condition.met for condition in self.run.reached)
+        return found if proved else Verdict.UNKNOWN
 
     def document(self) -> dict[str, Any]:
         run = None if self.run is None else self.run.document()
@@ -157,6 +160,9 @@ def bisect(
         return cells[version].verdict(check)
 
     was, now = verdict(versions[0]), verdict(versions[-1])
+    for end in (versions[0], versions[-1]):
+        if cells[end].run is not None and cells[end].verdict(check) is Verdict.UNKNOWN:
+            raise HarnessError(f"openclaw@{end} gives no clear verdict of {check}: its run did not reach the danger")
     if was is None or now is None:
         failed = cells[versions[0]] if was is None else cells[versions[-1]]
         raise HarnessError(f"openclaw@{failed.version} cannot be run: {failed.error}")

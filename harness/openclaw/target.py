@@ -43,12 +43,11 @@ QUIET = {
     "OPENCLAW_NO_RESPAWN": "1", "OPENCLAW_HIDE_BANNER": "1", "NO_COLOR": "1",
 }  # fmt: skip
 
-#: Versions around 2026.4.24 install their plugins' packages with npm when they start: without a network that takes
-#: 70 s a plugin, and then the command line refuses to go on. No turn needs these plugins.
-#: (OPENCLAW_DISABLE_BUNDLED_PLUGINS is no way out: from 2026.4.26 on a turn then misses a file of theirs.)
-NO_PLUGINS = {"enabled": False}
-#: What they install all the same (a provider's package, in the middle of a turn) fails at once, and not after minutes.
-NPM_OFFLINE = {"npm_config_offline": "true", "npm_config_fetch_retries": "0"}
+#: Versions around 2026.4.24 install packages with npm when they start: without a network that takes 70 s a plugin, and
+#: then the command line refuses to go on. Up to 2026.4.24 a turn works without the plugins. 2026.4.26 to 2026.4.29
+#: need npm and a network in the middle of a turn all the same (tried: no plugins, npm offline, a copy of the package
+#: with only its core plugins): a run of theirs never reaches the danger, and says so.
+NO_PLUGINS = {"OPENCLAW_DISABLE_BUNDLED_PLUGINS": "1"}
 _INSTALLS_PLUGINS = b"stage bundled runtime deps"
 
 _UNKNOWN_KEY = re.compile(r"(?P<path><root>|[\w.\[\]-]+): Unrecognized keys?: (?P<keys>\"[^\"]+\"(?:, \"[^\"]+\")*)")
@@ -123,15 +122,13 @@ class OpenClaw:
         """Beside the engine's own."""
         temporary = run.path / "tmp"
         temporary.mkdir(mode=0o700, exist_ok=True)
-        return QUIET | {"TMPDIR": str(temporary)} | (NPM_OFFLINE if self.installs_plugins else {})
+        return QUIET | {"TMPDIR": str(temporary)} | (NO_PLUGINS if self.installs_plugins else {})
 
     def configure(self, run: RunDirectory, scenario: Scenario, model_port: int) -> None:
         """Write ``openclaw.json`` without the keys that this version does not know."""
         path = run.state / CONFIG
         path.touch(mode=0o600)
         wanted = real_config(config(run, scenario, model_port), self.port)
-        if self.installs_plugins:
-            wanted["plugins"] = NO_PLUGINS
         path.write_bytes(
             msgspec.json.format(msgspec.json.encode(without(wanted, self._unknown(run, wanted))), indent=2)
         )

@@ -686,6 +686,35 @@ async def test_version_4_signs_the_instant_of_the_challenge(
     assert (connect["minProtocol"], connect["maxProtocol"]) == (version, version)
 
 
+async def test_protocol_that_a_newer_gateway_expects_is_spoken(tmp_path: Path) -> None:
+    async def refuse(peer: Peer) -> None:
+        await peer.fail(
+            await peer.challenged(), "INVALID_REQUEST", "protocol mismatch", details={"expectedProtocol": 4}
+        )
+        await peer.socket.close(1002, "protocol mismatch")
+
+    async with Gateway.playing(refuse, hold) as gateway:
+        client = client_for(settings_for(tmp_path, gateway.port))
+        await client.connect()
+        await client.close()
+    asked = [(peer.connect["minProtocol"], peer.connect["maxProtocol"]) for peer in gateway.peers]
+    assert asked == [(3, 3), (4, 4)]
+    assert gateway.peers[1].connect["device"]["signedAt"] == 123
+
+
+@pytest.mark.parametrize("expected", [3, 2, 5, "4", None])
+async def test_protocol_that_we_do_not_speak_is_an_error_at_once(tmp_path: Path, expected: object) -> None:
+    async def refuse(peer: Peer) -> None:
+        details = {"expectedProtocol": expected}
+        await peer.fail(await peer.challenged(), "INVALID_REQUEST", "protocol mismatch", details=details)
+        await peer.socket.close(1002, "protocol mismatch")
+
+    async with Gateway.playing(refuse) as gateway:
+        with pytest.raises(RequestRejected, match="protocol mismatch"):
+            await client_for(settings_for(tmp_path, gateway.port)).connect()
+        assert len(gateway.peers) == 1
+
+
 async def test_a_starting_gateway_is_waited_for_at_connect_and_at_a_request(tmp_path: Path) -> None:
     starting = {"details": {"reason": "startup-sidecars"}, "retryable": True, "retryAfterMs": 150}
 

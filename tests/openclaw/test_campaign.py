@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from lockjaw.errors import HarnessError
 from lockjaw.harness.openclaw import campaign, fidelity
 from lockjaw.harness.openclaw.campaign import Cell, Options, bisect, matrix
 from lockjaw.harness.openclaw.versions import Version
-from lockjaw.harness.run import Run
+from lockjaw.harness.run import Reached, Run
 from lockjaw.harness.scenario import Scenario, load_scenario
 from lockjaw.history import Record
 from lockjaw.openclaw_commands import table
@@ -68,6 +69,13 @@ def test_search_between_ends_that_do_not_differ_is_an_error(
 ) -> None:
     with pytest.raises(HarnessError, match=text):
         search(fake, monkeypatch)
+
+
+def test_law_that_held_where_the_danger_was_not_reached_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = replace(Fake(1)(load_scenario("gateway_timeout"), Version("2026.4.2")), reached=(Reached("danger", None),))
+    cell = Cell("2026.4.2", "gateway_timeout", run)
+    assert cell.verdict(CHECK) is Verdict.UNKNOWN
+    assert Cell("2026.4.2", "x", replace(run, reached=())).verdict(CHECK) is Verdict.HELD
 
 
 def test_table_goes_on_after_a_version_that_cannot_be_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from lockjaw import seeds
 from lockjaw.clock import Clock
 from lockjaw.errors import ConnectionLost, RemoteError, RemoteProtocolError, RequestRejected, RequestTimedOut
 from lockjaw.gateway.connection import Connection
-from lockjaw.gateway.dialect import HelloOk, dialect
+from lockjaw.gateway.dialect import DIALECTS, HelloOk, dialect
 from lockjaw.gateway.endpoint import may_see_device_token, refuse_unsafe
 from lockjaw.gateway.frames import ConnectParams, EventFrame
 from lockjaw.gateway.identity import ConnectAuth, DeviceIdentity, DeviceTokens, StoredToken, select_connect_auth
@@ -183,6 +183,16 @@ class Uplink:
             assert delay_s is not None, "paused was asked above"
             await self._clock.sleep(delay_s)
 
+    def _learns_dialect(self, error: RemoteError) -> bool:
+        """A newer gateway names the protocol that it expects; one that we speak is spoken from then on. Upward only, so
+        two refusals cannot send us back and forth. (2026.9.6 refuses 3, 2026.4.8 refuses 4.)"""
+        details = error.details if isinstance(error, RequestRejected) else None
+        expected = details.get("expectedProtocol") if isinstance(details, dict) else None
+        if not isinstance(expected, int) or expected not in DIALECTS or expected <= self._dialect.version:
+            return False
+        self._dialect = dialect(expected)
+        return True
+
     async def _connect_once(self) -> HelloOk:
         self._retire()
         stored = self._stored_token()
@@ -222,6 +232,8 @@ class Uplink:
             hello = await connection.hello()
         except RemoteError as error:
             lost = await connection.ended
+            if self._learns_dialect(error):
+                return await self._connect_once()
             if isinstance(error, RequestRejected):
                 self._policy.refused(error, has_spare_token=spare)
             self._forget_refused_token(lost, auth)
