@@ -92,7 +92,7 @@ class Store:
         now = datetime.now(tz=UTC)
         manifest = {
             "lockjaw": __version__, "scenario": scenario, "seed": seed, "policy": policy, "state": "running",
-            "started": now.isoformat(timespec="milliseconds"), "pid": os.getpid(), "pid_created": _created(os.getpid()),
+            "started": now.isoformat(timespec="microseconds"), "pid": os.getpid(), "pid_created": _created(os.getpid()),
         } | facts  # fmt: skip
         try:
             parent.mkdir(parents=True, exist_ok=True)
