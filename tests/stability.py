@@ -1,6 +1,6 @@
 """Do the scenarios say what they are expected to say, every time, also on a loaded machine?
 
-Usage: python tests/stability.py [--runs N] [--load WORKERS] [SCENARIO ...]
+Usage: python tests/stability.py [--runs N] [--load WORKERS] [--first-seed S] [SCENARIO ...]
 
 Runs each scenario under all policies N times, seed by seed, on the real engine, and compares the verdicts with
 the ``expect`` table of the scenario file. ``--load`` keeps that many processes spinning meanwhile. Exit status 0
@@ -31,6 +31,7 @@ def main() -> int:
     parser.add_argument("scenario", nargs="*", default=list(scenarios.names()))
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--load", type=int, default=0)
+    parser.add_argument("--first-seed", type=int, default=1)
     options = parser.parse_args()
     load = [multiprocessing.Process(target=spin, daemon=True) for _ in range(options.load)]
     for process in load:
@@ -40,7 +41,7 @@ def main() -> int:
         for name in options.scenario:
             scenario = load_scenario(name)
             slowest = 0.0
-            for seed in range(1, options.runs + 1):
+            for seed in range(options.first_seed, options.first_seed + options.runs):
                 began = time.monotonic()
                 with tempfile.TemporaryDirectory() as out:
                     for run in run_policies(scenario, list(scenario.expect), seed=seed, out=out):

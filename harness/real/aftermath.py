@@ -41,8 +41,11 @@ async def record_next_turn(state_dir: Path, algorithm: str, clock: Clock, record
 
     Call it after ``record_aftermath``: what it finds is what recovery starts from.
     """
-    for path in [p for folder in sorted((state_dir / "agents").glob("*/sessions")) for p in transcripts(folder)]:
-        await try_next_turn(path, algorithm, clock, recorder)
+    for folder in sorted((state_dir / "agents").glob("*/sessions")):
+        # A run that was killed before its first line leaves a lock and no transcript; it blocks all the same.
+        locked = {lock.with_suffix("") for lock in folder.glob("*.jsonl.lock")}
+        for path in sorted({*transcripts(folder), *locked}):
+            await try_next_turn(path, algorithm, clock, recorder)
 
 
 async def try_next_turn(
