@@ -43,7 +43,8 @@ def test_lock_without_owner_never_recovers(tmp_path):
 def test_storm_shows_the_race_of_the_coarse_lock_and_none_of_ours(tmp_path):
     assert storm(BY_NAME["guarded"], tmp_path, 8, 3) == (0, 3)
     (tmp_path / "x").mkdir()
-    assert storm(BY_NAME["coarse"], tmp_path / "x", 16, 12)[0] > 0
+    # A race is a matter of chance: 125 of 150 rounds overlap in the facts, so fifty rounds without one prove a fault.
+    assert any(storm(BY_NAME["coarse"], tmp_path / "x", 16, 5)[0] > 0 for _ in range(10))
 
 
 def test_waiting_is_measured(tmp_path):
