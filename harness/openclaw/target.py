@@ -43,10 +43,10 @@ QUIET = {
     "OPENCLAW_NO_RESPAWN": "1", "OPENCLAW_HIDE_BANNER": "1", "NO_COLOR": "1",
 }  # fmt: skip
 
-#: Versions around 2026.4.24 install packages with npm when they start: without a network that takes 70 s a plugin, and
-#: then the command line refuses to go on. Up to 2026.4.24 a turn works without the plugins. 2026.4.26 to 2026.4.29
-#: need npm and a network in the middle of a turn all the same (tried: no plugins, npm offline, a copy of the package
-#: with only its core plugins): a run of theirs never reaches the danger, and says so.
+#: 2026.4.24 to 2026.4.29 install packages with npm when they start, and again in the middle of a turn: without a
+#: network that takes 70 s a plugin, and then the command line refuses to go on. Without the plugins they start, and a
+#: turn fails in its set-up (tried too: npm offline, plugins off by configuration, a copy with only the core plugins).
+#: So a run of theirs never reaches the danger, and says so, quickly.
 NO_PLUGINS = {"OPENCLAW_DISABLE_BUNDLED_PLUGINS": "1"}
 _INSTALLS_PLUGINS = b"stage bundled runtime deps"
 
