@@ -232,10 +232,11 @@ def takeover(failure: GatewayFailure, behaviour: Behaviour, new_id: Callable[[],
         if asked.state == "running":
             yield Step("stop", failure.run_id)
             stopped: StopReply = yield Stop(failure.run_id, STOP_LIMIT_S)
-            note = "the gateway stopped its run" if stopped.confirmed else "the gateway does not stop its run"
-            yield Say(f"TAKEOVER: {first_line}; {note}, taking over in the same session")
+            stopping = "the gateway stopped its run, taking over in the same session"
+            running = "the gateway does not stop its run, waiting for the session"
+            yield Say(f"TAKEOVER: {first_line}; {stopping if stopped.confirmed else running}")
         else:
-            yield Say(f"TAKEOVER: {first_line}; the gateway is out of reach, taking over in the same session")
+            yield Say(f"TAKEOVER: {first_line}; the gateway is out of reach, waiting for the session")
     else:
         yield Say(f"TAKEOVER: {first_line}; no gateway is running, the turn runs in this process")
 
