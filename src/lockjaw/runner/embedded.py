@@ -114,22 +114,30 @@ class EmbeddedRunner:
     async def _walk(self, plan: TurnPlan, abort: asyncio.Event, emit: Emit) -> dict[str, Any]:
         """The fallback chain, under one lock or under one lock for each candidate."""
         if self.behaviour.lock_per_attempt:
-            return await self._chain(plan, None, abort, emit)
+            return await self._chain(plan, self._candidates(plan), None, abort, emit)
         async with self._locked(plan, abort) as held:
+            candidates = self._candidates(plan)
             if plan.resume:
-                state = self._turn_state(self._open(plan, held), plan)
+                transcript = self._open(plan, held)
+                state = self._turn_state(transcript, plan)
                 if state is not None and state.answer is not None:
                     # The run that we took over had finished after all: that is the answer, nothing runs twice.
                     return result_of(state.answer, plan.session_id)
-                plan = self._replan(plan, state)
-            return await self._chain(plan, held, abort, emit)
+                if state is None:
+                    # Nothing of the turn reached the disk: it begins now, with the user's message.
+                    plan = replace(plan, resume=False)
+                else:
+                    candidates = _untried_first(candidates, state, transcript, plan)
+            return await self._chain(plan, candidates, held, abort, emit)
 
-    def _replan(self, plan: TurnPlan, state: TurnState | None) -> TurnPlan:
-        """Nothing of the turn reached the disk: it begins now, with the user's message."""
-        return plan if state is not None else replace(plan, resume=False)
-
-    async def _chain(self, plan: TurnPlan, held: HeldLock | None, abort: asyncio.Event, emit: Emit) -> dict[str, Any]:
-        candidates = self._candidates(plan, held)
+    async def _chain(
+        self,
+        plan: TurnPlan,
+        candidates: tuple[ModelRef, ...],
+        held: HeldLock | None,
+        abort: asyncio.Event,
+        emit: Emit,
+    ) -> dict[str, Any]:
         chain = FallbackChain(candidates, behaviour=self.behaviour, book=self._cooldowns)
         give_up_at = None if plan.patience_s is None else self.clock.monotonic() + plan.patience_s
         while not chain.ended:
@@ -240,18 +248,8 @@ class EmbeddedRunner:
 
     # ------------------------------------------------------------------ pieces
 
-    def _candidates(self, plan: TurnPlan, held: HeldLock | None) -> tuple[ModelRef, ...]:
-        """The chain; for a turn that was taken over, first the models that have not been asked yet."""
-        chain = (plan.model,) if plan.model else self.settings.candidates
-        if not (plan.resume and held):
-            return chain
-        transcript = self._open(plan, held)
-        state = self._turn_state(transcript, plan)
-        if state is None:
-            return chain
-        at_work = _last_model(transcript)
-        failed = [model for model in state.failed_models if model != at_work]
-        return order(chain, failed, at_work if plan.deadline_passed else None)
+    def _candidates(self, plan: TurnPlan) -> tuple[ModelRef, ...]:
+        return (plan.model,) if plan.model else self.settings.candidates
 
     def _prompt(
         self, transcript: Transcript, plan: TurnPlan, index: int
@@ -357,6 +355,15 @@ class EmbeddedRunner:
         except (SessionLocked, OSError) as error:
             # The turn's outcome is in the transcript; losing a status line must not turn it into a failure.
             self._log(f"[sessions] status of {plan.session_key} not stored: {error}")
+
+
+def _untried_first(
+    chain: tuple[ModelRef, ...], state: TurnState, transcript: Transcript, plan: TurnPlan
+) -> tuple[ModelRef, ...]:
+    """The chain of a turn that was taken over: the models that have not been asked yet come first."""
+    at_work = _last_model(transcript)
+    failed = [model for model in state.failed_models if model != at_work]
+    return order(chain, failed, at_work if plan.deadline_passed else None)
 
 
 def _last_model(transcript: Transcript) -> str | None:
