@@ -1,14 +1,13 @@
-"""One live connection: a transport, a protocol, and three tasks that carry between them.
+"""One live connection: a transport, a protocol, and what carries between them: two tasks and a timer.
 
 The reader feeds frames in, the writer sends what the protocol has to say, the timer ticks it. All decisions
 are the protocol's. The connection ends when the socket does, when the protocol wants it closed, or on
-``close``; then all three tasks are gone and every request has its answer or its error.
+``close``; then tasks and timer are gone and every request has its answer or its error.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Callable
 from typing import Any
@@ -61,7 +60,9 @@ class Connection:
         self.ended: asyncio.Future[ConnectionLost] = loop.create_future()
         self._replies: dict[str, asyncio.Future[Any]] = {}
         self._accepted: dict[str, Callable[[dict[str, Any]], None]] = {}
-        self._text_waits, self._deadlines_changed = asyncio.Event(), asyncio.Event()
+        self._text_waits = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0  # nominal: the deadline that the timer was set for
         self._close_needed: asyncio.Future[CloseNeeded] = loop.create_future()
         self._runner = loop.create_task(self._run(), name="lockjaw gateway connection")
 
@@ -116,7 +117,8 @@ class Connection:
     # ------------------------------------------------------------------ tasks
 
     async def _run(self) -> None:
-        tasks = [asyncio.create_task(work()) for work in (self._read, self._write, self._time)]
+        tasks = [asyncio.create_task(work()) for work in (self._read, self._write)]
+        self._arm()
         lost = ConnectionLost(1006)
         try:
             ends: list[asyncio.Future[Any]] = [*tasks, self._close_needed]
@@ -134,6 +136,7 @@ class Connection:
             wanted = self._close_needed.result() if self._close_needed.done() else CloseNeeded(lost.code, lost.reason)
             lost = await self._shut(lost, wanted)
             self._handle(self._protocol.connection_lost(lost.code, lost.reason))
+            self._disarm()
             self._close_needed.cancel()
             self.ended.set_result(lost)
 
@@ -155,25 +158,41 @@ class Connection:
             for text in self._protocol.text_to_send():
                 await self._transport.send(text)
 
-    async def _time(self) -> None:
-        while True:
-            self._deadlines_changed.clear()
-            now, deadline = self._clock.monotonic(), self._protocol.next_deadline()
-            with contextlib.suppress(TimeoutError):
-                real_s = None if deadline is None else self._clock.real_s(max(0.0, deadline - now))
-                async with asyncio.timeout(real_s):
-                    await self._deadlines_changed.wait()
+    def _arm(self) -> None:
+        """Set the timer for the next deadline. A deadline that moved away costs nothing: the timer rings too early,
+        finds nothing due and is set anew."""
+        deadline = self._protocol.next_deadline()
+        if deadline is None or (self._timer is not None and self._timer_at <= deadline):
+            return
+        self._disarm()
+        left_s = self._clock.real_s(max(0.0, deadline - self._clock.monotonic()))
+        self._timer, self._timer_at = asyncio.get_running_loop().call_later(left_s, self._ring), deadline
+
+    def _ring(self) -> None:
+        self._timer = None
+        try:
             self._handle(self._protocol.tick(self._clock.monotonic()))
+        except Exception as error:  # a bug of ours: loud, and the end of this connection
+            _report("a gateway connection failed", error)
+            _resolve(self._close_needed, CloseNeeded(1006, ""))
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _kick(self) -> None:
-        self._text_waits.set()
-        self._deadlines_changed.set()
+        if self._protocol.text_waits:
+            self._text_waits.set()
+        self._arm()
 
     # ------------------------------------------------------------------ events
 
     def _handle(self, events: list[Event]) -> None:
         for event in events:
             match event:
+                case EventReceived(frame):  # most are
+                    self._tell(self._on_event, frame)
                 case Welcomed(hello):
                     _resolve(self._hello, hello)
                 case ConnectFailed(error):
@@ -184,8 +203,6 @@ class Connection:
                     _resolve(self._replies.get(request_id), payload)
                 case Failed(request_id, error):
                     _fail(self._replies.get(request_id), error)
-                case EventReceived(frame):
-                    self._tell(self._on_event, frame)
                 case SeqGap():
                     self._tell(self._on_gap, event)
                 case CloseNeeded():

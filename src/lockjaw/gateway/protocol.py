@@ -221,6 +221,11 @@ class GatewayProtocol:
 
     # ------------------------------------------------------------------ what the socket gives and takes
 
+    @property
+    def text_waits(self) -> bool:
+        """Whether ``text_to_send`` would give anything."""
+        return bool(self._outbox)
+
     def text_to_send(self) -> list[str]:
         """The texts to write now. From here on their requests count as sent."""
         texts = list(self._outbox.values())

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import httpx
+import msgspec
 
 from lockjaw.clock import Clock
 from lockjaw.errors import ModelFailure, SettingsError
@@ -91,19 +92,18 @@ class ModelClient:
     ) -> None:
         self._providers = providers
         self._clock = clock
-        # No idle connections are kept: one that the server closed meanwhile would fail a request that has no
-        # second try. No environment proxies, no redirects: the key goes to the configured address only.
-        self._http = httpx.AsyncClient(
-            transport=transport,
-            timeout=None,  # noqa: S113  the limits are nominal and stand in complete()
-            trust_env=False,
-            follow_redirects=False,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+        # httpx's transport and not its client: redirects, cookies, environment proxies and limits in real seconds are
+        # what the client adds, and all of it would have to be switched off: the key goes to the configured address
+        # only. No idle connections are kept: one that the server closed meanwhile would fail a request that has no
+        # second try.
+        self._transport = transport or httpx.AsyncHTTPTransport(
+            trust_env=False, limits=httpx.Limits(max_connections=None, max_keepalive_connections=0)
         )
+        self._urls: dict[str, httpx.URL] = {}
 
     async def aclose(self) -> None:
         """Close what is still open."""
-        await self._http.aclose()
+        await self._transport.aclose()
 
     async def complete(
         self,
@@ -132,17 +132,18 @@ class ModelClient:
             known = ", ".join(sorted(self._providers)) or "none"
             raise SettingsError("models.providers", request.ref.provider, f"a provider among: {known}")
         partial = Partial() if partial is None else partial
-        limit = self._clock.real_s(idle_timeout_s) if idle_timeout_s > 0 else None
+
+        def take(chunk: object) -> None:
+            idle.heard()
+            for delta in partial.take(chunk):
+                on_delta(delta)
+            if partial.size > MAX_REPLY_CHARS:
+                raise ModelFailure(f"the answer is longer than {MAX_REPLY_CHARS} characters", "format")
+
+        idle = _IdleLimit(self._clock.real_s(idle_timeout_s) if idle_timeout_s > 0 else None)
         try:
-            # aclosing: an exception of the loop's body must close the connection as well, and at once.
-            async with asyncio.timeout(limit) as idle, aclosing(self._chunks(provider, request)) as chunks:
-                async for chunk in chunks:
-                    if limit is not None:
-                        idle.reschedule(asyncio.get_running_loop().time() + limit)
-                    for delta in partial.take(chunk):
-                        on_delta(delta)
-                    if partial.size > MAX_REPLY_CHARS:
-                        raise ModelFailure(f"the answer is longer than {MAX_REPLY_CHARS} characters", "format")
+            async with idle:
+                await self._exchange(provider, request, take)
                 return partial.finish()
         except TimeoutError as error:
             if not idle.expired():
@@ -160,36 +161,45 @@ class ModelClient:
 
     # ------------------------------------------------------------------ the wire
 
-    async def _chunks(self, provider: Provider, request: ModelRequest) -> AsyncGenerator[object, None]:
-        """The JSON values of the answer, as they come: many of a stream, one of a plain JSON answer."""
-        async with self._http.stream(
-            "POST",
-            f"{provider.base_url}/chat/completions",
-            content=json.dumps(_body(provider, request)).encode(),
-            headers=_headers(provider),
-        ) as response:
+    async def _exchange(self, provider: Provider, request: ModelRequest, take: Callable[[object], None]) -> None:
+        """Ask, and hand on the JSON values of the answer as they come: many of a stream, one of a plain answer.
+
+        The connection is closed when this returns or raises, also when ``take`` did.
+        """
+        response = await self._transport.handle_async_request(
+            httpx.Request("POST", self._url(provider), content=_body(provider, request), headers=_headers(provider))
+        )
+        try:
             if response.status_code != 200:
                 raise await self._refusal(provider, response)
-            if "json" in response.headers.get("content-type", ""):
-                yield _json(await _read(response, MAX_LINE_BYTES))
+            kind = response.headers.get("content-type", "")
+            if "json" in kind:
+                take(_json(await _read(response, MAX_LINE_BYTES)))
                 return
             events = EventStream()
             seen = False
-            pieces = response.aiter_bytes()
+            pieces = _pieces(response)
             async for piece in pieces:
                 for data in events.feed(piece):
                     if data.strip() == DONE:
                         await self._drain(pieces)
                         return
                     seen = True
-                    yield _json(data)
+                    take(_json(data))
             for data in events.close():
                 if data.strip() != DONE:
                     seen = True
-                    yield _json(data)
+                    take(_json(data))
             if not seen:
-                kind = response.headers.get("content-type", "no content type")
-                raise ModelFailure(f"the answer held no event ({kind})")
+                raise ModelFailure(f"the answer held no event ({kind or 'no content type'})")
+        finally:
+            await response.aclose()
+
+    def _url(self, provider: Provider) -> httpx.URL:
+        url = self._urls.get(provider.base_url)
+        if url is None:
+            url = self._urls[provider.base_url] = httpx.URL(f"{provider.base_url}/chat/completions")
+        return url
 
     async def _drain(self, pieces: AsyncIterator[bytes]) -> None:
         """Let the server finish its body, so that it does not see a client that hung up."""
@@ -256,14 +266,52 @@ def _seconds(value: float) -> float | None:
     return max(0.0, value) if value < float("inf") else None
 
 
-def _body(provider: Provider, request: ModelRequest) -> dict[str, Any]:
+class _IdleLimit:
+    """``asyncio.timeout`` that is put off by each event, at the price of one assignment: the timer is only set anew
+    when it rings too early. Raises TimeoutError out of the block; ``expired`` says that it was ours."""
+
+    def __init__(self, limit_s: float | None) -> None:
+        self._limit_s, self._timeout = limit_s, asyncio.timeout(None)
+        self._loop = asyncio.get_running_loop()
+        self._heard_at = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._timeout.__aenter__()
+        if self._limit_s is not None:
+            self._timer = self._loop.call_at(self._heard_at + self._limit_s, self._look)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._timeout.__aexit__(kind, error, trace)
+
+    def heard(self) -> None:
+        self._heard_at = self._loop.time()
+
+    def expired(self) -> bool:
+        return self._timeout.expired()
+
+    def _look(self) -> None:
+        assert self._limit_s is not None
+        due = self._heard_at + self._limit_s
+        if due > self._loop.time():
+            self._timer = self._loop.call_at(due, self._look)
+        else:
+            self._timeout.reschedule(due)  # in the past: it expires at once
+
+
+def _body(provider: Provider, request: ModelRequest) -> bytes:
     body: dict[str, Any] = {"model": request.ref.model, "messages": request.messages, "stream": True}
     limit = request.max_tokens or provider.max_tokens.get(request.ref.model)
     if limit:
         body["max_completion_tokens"] = min(limit, MAX_OUTPUT_TOKENS)
     if request.tools:
         body["tools"] = request.tools
-    return body
+    return json.dumps(body).encode()
 
 
 def _headers(provider: Provider) -> dict[str, str]:
@@ -278,9 +326,17 @@ def _headers(provider: Provider) -> dict[str, str]:
     return headers
 
 
+def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The body as it comes. We ask for no encoding: a server that obeys needs no decoder between it and us."""
+    if "content-encoding" in response.headers:
+        return response.aiter_bytes()
+    assert isinstance(response.stream, httpx.AsyncByteStream), "an asynchronous transport gave it"
+    return aiter(response.stream)
+
+
 async def _read(response: httpx.Response, limit: int, *, truncate: bool = False) -> bytes:
     body = bytearray()
-    async for piece in response.aiter_bytes():
+    async for piece in _pieces(response):
         body += piece
         if len(body) > limit:
             if truncate:
@@ -290,6 +346,10 @@ async def _read(response: httpx.Response, limit: int, *, truncate: bool = False)
 
 
 def _json(text: str | bytes) -> object:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        pass  # NaN, half of a surrogate pair: no JSON, and yet sent
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
