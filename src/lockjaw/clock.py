@@ -82,7 +82,7 @@ class ScaledClock:
 def iso(wall_ms: int) -> str:
     """``2026-11-22T16:21:27.099Z``: how OpenClaw writes instants (JavaScript's ``toISOString``)."""
     instant = datetime.fromtimestamp(wall_ms // 1000, tz=UTC)
-    return f"{instant:%Y-%m-%dT%H:%M:%S}.{wall_ms % 1000:03d}Z"
+    return f"{instant.isoformat()[:19]}.{wall_ms % 1000:03d}Z"
 
 
 def parse_iso(text: str) -> int | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-import uuid
 from dataclasses import dataclass
 
 
@@ -29,4 +28,6 @@ class Seeds:
 
 def uuid4(stream: random.Random) -> str:
     """A version 4 UUID drawn from a stream."""
-    return str(uuid.UUID(int=stream.getrandbits(128), version=4))
+    bits = stream.getrandbits(128) & ~(0xF000 << 64 | 0xC000 << 48) | 4 << 76 | 0x8000 << 48  # version and variant
+    text = f"{bits:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

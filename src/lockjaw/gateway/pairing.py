@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeGuard
 
+import msgspec
+
 from lockjaw.errors import LocalError
 from lockjaw.gateway.auth import scopes_allow
 from lockjaw.seeds import uuid4
@@ -97,11 +99,15 @@ class MemoryDocuments:
     pending: Document = field(default_factory=dict)
 
     def read(self, name: DocumentName) -> Document:
-        value: Document = json.loads(json.dumps(getattr(self, name)))
-        return value
+        return _copy(getattr(self, name))
 
     def write(self, name: DocumentName, value: Document) -> None:
-        setattr(self, name, json.loads(json.dumps(value)))
+        setattr(self, name, _copy(value))
+
+
+def _copy(value: Document) -> Document:
+    """As a file would give it back."""
+    return msgspec.json.decode(msgspec.json.encode(value), type=dict[str, Any])
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from lockjaw.errors import ModelFailure
 from lockjaw.runner.failover import classify
 from lockjaw.runner.turn import text_of, zero_usage
@@ -28,18 +30,15 @@ STOP_REASONS = {
 }
 
 
-@dataclass(frozen=True)
-class TextDelta:
+class TextDelta(msgspec.Struct, frozen=True):
     text: str
 
 
-@dataclass(frozen=True)
-class ThinkingDelta:
+class ThinkingDelta(msgspec.Struct, frozen=True):
     text: str
 
 
-@dataclass(frozen=True)
-class ToolCallDelta:
+class ToolCallDelta(msgspec.Struct, frozen=True):
     """A piece of a call. ``index`` counts the calls of the reply; ``arguments`` is the piece of JSON text."""
 
     index: int

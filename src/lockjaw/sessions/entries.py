@@ -12,17 +12,18 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, BinaryIO
+
+import msgspec
 
 CURRENT_VERSION = 3
 Message = dict[str, Any]
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_to_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One entry. ``raw`` is the whole object as on disk (after migration); treat it as read-only."""
 
     raw: dict[str, Any]
@@ -57,8 +58,7 @@ class Entry:
         return str((self.message or {}).get("role", ""))
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """One line of the file.
 
     ``number`` counts from 1; ``start`` and ``end`` are byte offsets (``end`` after the newline, if any);
@@ -84,15 +84,26 @@ def encode(value: dict[str, Any]) -> bytes:
     Keys keep their order, non-ASCII stays as it is, lone surrogates are escaped, NaN and infinities become null.
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = _to_text(value)
     except ValueError:
-        text = json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"))
+        text = _to_text(_finite(value))
     return to_utf8(text) + b"\n"
+
+
+def encode_indented(value: dict[str, Any]) -> bytes:
+    """A whole file, without a newline at its end, as JavaScript's ``JSON.stringify(value, null, 2)`` would write it."""
+    try:
+        return msgspec.json.format(encode(value)[:-1], indent=2)
+    except msgspec.DecodeError:  # half of a surrogate pair
+        return to_utf8(json.dumps(_finite(value), ensure_ascii=False, indent=2))
 
 
 def to_utf8(text: str) -> bytes:
     """JSON text as UTF-8; half a surrogate pair (a model's answer cut in the middle) becomes its escape."""
-    return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text).encode()
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text).encode()
 
 
 def _finite(value: Any) -> Any:
@@ -112,6 +123,10 @@ def _refuse_constant(name: str) -> Any:
 def decode(text: str) -> Any:
     """Strict JSON (no NaN). Raises ValueError, also for nesting that is too deep."""
     try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        pass  # the slower decoder takes a little more (half of a surrogate pair), and says where it stopped
+    try:
         return json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
         raise ValueError("nested too deeply") from None
@@ -127,6 +142,17 @@ def read_lines(stream: BinaryIO) -> Iterator[Line]:
 
 def parse_line(raw: bytes, number: int, start: int) -> Line:
     end, terminated = start + len(raw), raw.endswith(b"\n")
+    try:
+        value = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return _parse_damaged(raw, number, start, end, terminated)
+    if not isinstance(value, dict):
+        return Line(number, start, end, terminated, None, "not a JSON object")
+    return Line(number, start, end, terminated, value)
+
+
+def _parse_damaged(raw: bytes, number: int, start: int, end: int, terminated: bool) -> Line:
+    """A line that is not plainly JSON: blank, or as much of it as can be read."""
     flaw = ""
     body = raw.strip()
     if not body:

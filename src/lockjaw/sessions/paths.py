@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ class SessionPaths:
     state_dir: Path
 
     def sessions_dir(self, agent_id: str) -> Path:
-        return self.state_dir / "agents" / normalize_agent_id(agent_id) / "sessions"
+        return _sessions_dir(self.state_dir, agent_id)
 
     def store(self, agent_id: str) -> Path:
         return self.sessions_dir(agent_id) / "sessions.json"
@@ -87,6 +88,11 @@ class SessionPaths:
     def transcript(self, agent_id: str, session_id: str) -> Path:
         """The transcript that the session id names; raises InvalidSessionId."""
         return transcript_path(self.sessions_dir(agent_id), session_id)
+
+
+@lru_cache(maxsize=256)
+def _sessions_dir(state_dir: Path, agent_id: str) -> Path:
+    return state_dir / "agents" / normalize_agent_id(agent_id) / "sessions"
 
 
 def transcript_path(sessions_dir: Path, session_id: str) -> Path:

@@ -19,7 +19,7 @@ from lockjaw.errors import LocalError
 from lockjaw.files import LOCAL_FILES, Files
 from lockjaw.seeds import uuid4
 from lockjaw.sessions import disk
-from lockjaw.sessions.entries import decode, to_utf8
+from lockjaw.sessions.entries import decode, encode_indented
 from lockjaw.sessions.paths import transcript_of_entry, transcript_path, validate_session_id
 
 LockFactory = Callable[[Path], AbstractAsyncContextManager[Any]]
@@ -148,10 +148,10 @@ class SessionStore:
         return store
 
     def _write(self, store: dict[str, Any], *, newline: bool) -> None:
-        text = json.dumps(store, ensure_ascii=False, indent=2) + ("\n" if newline else "")
+        text = encode_indented(store) + (b"\n" if newline else b"")
         path = Path(self._files.real_path(self.path))  # a link stays a link
         disk.replace_file(
-            self._files, path, [to_utf8(text)], temporary=path.with_name(f"{path.name}.{uuid4(self._ids)}.tmp")
+            self._files, path, [text], temporary=path.with_name(f"{path.name}.{uuid4(self._ids)}.tmp")
         )
 
 
