@@ -8,12 +8,10 @@ Exit status of ``lockjaw agent``: 0 answered, 1 no answer, 2 usage, 5 answered b
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -22,6 +20,7 @@ import typer
 from lockjaw import __version__
 from lockjaw.errors import HarnessError, LocalError, LockjawError, SettingsError, printed
 from lockjaw.openclaw_cli import AllowNetwork, CacheFolder, openclaw_app
+from lockjaw.serve_cli import serve_app
 
 if TYPE_CHECKING:
     from lockjaw.settings import Settings
@@ -39,7 +38,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
 gateway_app = typer.Typer(help="A gateway that runs turns.", no_args_is_help=True, rich_markup_mode=None)
-serve_app = typer.Typer(help="A fake on its own.", no_args_is_help=True, rich_markup_mode=None)
 locks_app = typer.Typer(help="Who holds which session lock.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(gateway_app, name="gateway")
 app.add_typer(serve_app, name="serve")
@@ -306,69 +304,6 @@ def gateway_run(
 
     settings = _load_settings(state_dir=state_dir, config_path=config, port=port, token=token, password=password)
     sys.exit(gateway_main(settings, policy=_policy(policy), drain_s=drain, ready_fd=ready_fd))
-
-
-# --------------------------------------------------------------------------- fakes
-
-
-@serve_app.command("model")
-def serve_model(
-    script: Annotated[Path, typer.Option(help="YAML script: what each model does.")],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to bind; 0 picks one.")] = 0,
-    host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
-    journal: Annotated[Path | None, typer.Option(help="Append what was seen to this JSONL file.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Root of the script's randomness.")] = 1,
-    allow_remote: Annotated[bool, typer.Option(help="Allow an address that is not loopback.")] = False,
-    ready_fd: ReadyFd = None,
-) -> None:
-    """Serve slow and faulty models (OpenAI chat completions) until SIGTERM or Ctrl-C."""
-    from lockjaw.fakes.model_server import serve_model as serve
-
-    _serve(serve, "model server", script, host, port, journal, seed, allow_remote, ready_fd)
-
-
-@serve_app.command("gateway")
-def serve_gateway(
-    script: Annotated[Path, typer.Option(help="YAML script: what the gateway answers.")],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to bind; 0 picks one.")] = 0,
-    host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
-    journal: Annotated[Path | None, typer.Option(help="Append each frame to this JSONL file.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Root of the script's randomness.")] = 1,
-    allow_remote: Annotated[bool, typer.Option(help="Allow an address that is not loopback.")] = False,
-    ready_fd: ReadyFd = None,
-) -> None:
-    """Serve a scripted mock gateway until SIGTERM or Ctrl-C."""
-    from lockjaw.fakes.gateway_server import serve_gateway as serve
-
-    _serve(serve, "mock gateway", script, host, port, journal, seed, allow_remote, ready_fd)
-
-
-def _serve(
-    serve: Callable[..., Any],
-    what: str,
-    script: Path,
-    host: str,
-    port: int,
-    journal: Path | None,
-    seed: int,
-    allow_remote: bool,
-    ready_fd: int | None,
-) -> None:
-    from lockjaw.clock import ScaledClock
-    from lockjaw.process import announce_ready, recorder_from_environment
-
-    clock = ScaledClock.from_environment()
-
-    def ready(pid: int, bound: int) -> None:
-        announce_ready(ready_fd, bound)
-        print(f"{what} ready on {host}:{bound} (pid {pid}); Ctrl-C ends it", file=sys.stderr)
-
-    asyncio.run(
-        serve(
-            script, host=host, port=port, journal=journal, seed=seed, allow_remote=allow_remote, ready=ready,
-            clock=clock, recorder=recorder_from_environment(os.environ, clock),
-        )
-    )  # fmt: skip
 
 
 # --------------------------------------------------------------------------- locks

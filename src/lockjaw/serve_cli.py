@@ -1,0 +1,87 @@
+"""``lockjaw serve ...``: the fakes on their own. Argument parsing and one start-up and shutdown for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+serve_app = typer.Typer(help="A fake on its own.", no_args_is_help=True, rich_markup_mode=None)
+
+Script = Annotated[Path, typer.Option(help="YAML script: what it does.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to bind; 0 picks one.")]
+Host = Annotated[str, typer.Option(help="Address to bind.")]
+JournalFile = Annotated[Path | None, typer.Option("--journal", help="Append what was seen to this JSONL file.")]
+Seed = Annotated[int, typer.Option(min=0, help="Root of all its randomness.")]
+AllowRemote = Annotated[bool, typer.Option(help="Allow an address that is not loopback: no fake asks who calls.")]
+ReadyFd = Annotated[int | None, typer.Option(hidden=True, help="Inherited descriptor for the ready line.")]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What every server of ``lockjaw serve`` is started with."""
+
+    what: str
+    host: str
+    port: int
+    journal: Path | None
+    seed: int
+    allow_remote: bool
+    ready_fd: int | None
+
+    def run(self, serve: Callable[..., Coroutine[Any, Any, None]], *subject: object, **options: object) -> None:
+        """``serve(*subject, host=.., port=.., ..., **options)`` until SIGTERM or Ctrl-C ends it in order."""
+        from lockjaw.clock import ScaledClock
+        from lockjaw.process import announce_ready, recorder_from_environment
+
+        clock = ScaledClock.from_environment()
+
+        def ready(pid: int, bound: int) -> None:
+            announce_ready(self.ready_fd, bound)
+            print(f"{self.what} ready on {self.host}:{bound} (pid {pid}); Ctrl-C ends it", file=sys.stderr)
+
+        asyncio.run(
+            serve(
+                *subject, host=self.host, port=self.port, journal=self.journal, seed=self.seed,
+                allow_remote=self.allow_remote, ready=ready, clock=clock,
+                recorder=recorder_from_environment(os.environ, clock), **options,
+            )
+        )  # fmt: skip
+
+
+@serve_app.command("model")
+def serve_model(
+    script: Script,
+    port: Port = 0,
+    host: Host = "127.0.0.1",
+    journal: JournalFile = None,
+    seed: Seed = 1,
+    allow_remote: AllowRemote = False,
+    ready_fd: ReadyFd = None,
+) -> None:
+    """Serve slow and faulty models (OpenAI chat completions) until SIGTERM or Ctrl-C."""
+    from lockjaw.fakes.model_server import serve_model as serve
+
+    Start("model server", host, port, journal, seed, allow_remote, ready_fd).run(serve, script)
+
+
+@serve_app.command("gateway")
+def serve_gateway(
+    script: Script,
+    port: Port = 0,
+    host: Host = "127.0.0.1",
+    journal: JournalFile = None,
+    seed: Seed = 1,
+    allow_remote: AllowRemote = False,
+    ready_fd: ReadyFd = None,
+) -> None:
+    """Serve a scripted mock gateway until SIGTERM or Ctrl-C."""
+    from lockjaw.fakes.gateway_server import serve_gateway as serve
+
+    Start("mock gateway", host, port, journal, seed, allow_remote, ready_fd).run(serve, script)
