@@ -35,12 +35,23 @@ class Start:
     allow_remote: bool
     ready_fd: int | None
 
-    def run(self, serve: Callable[..., Coroutine[Any, Any, None]], *subject: object, **options: object) -> None:
-        """``serve(*subject, host=.., port=.., ..., **options)`` until SIGTERM or Ctrl-C ends it in order."""
+    def run(
+        self,
+        serve: Callable[..., Coroutine[Any, Any, None]],
+        *subject: object,
+        records: bool = False,
+        **options: object,
+    ) -> None:
+        """``serve(*subject, host=.., port=.., ..., **options)`` until SIGTERM or Ctrl-C ends it in order.
+
+        ``records``: it takes a recorder, and writes what it does into the history of a surrounding harness run.
+        """
         from lockjaw.clock import ScaledClock
         from lockjaw.process import announce_ready, recorder_from_environment
 
         clock = ScaledClock.from_environment()
+        if records:
+            options["recorder"] = recorder_from_environment(os.environ, clock)
 
         def ready(pid: int, bound: int) -> None:
             announce_ready(self.ready_fd, bound)
@@ -49,8 +60,7 @@ class Start:
         asyncio.run(
             serve(
                 *subject, host=self.host, port=self.port, journal=self.journal, seed=self.seed,
-                allow_remote=self.allow_remote, ready=ready, clock=clock,
-                recorder=recorder_from_environment(os.environ, clock), **options,
+                allow_remote=self.allow_remote, ready=ready, clock=clock, **options,
             )
         )  # fmt: skip
 
@@ -68,7 +78,7 @@ def serve_model(
     """Serve slow and faulty models (OpenAI chat completions) until SIGTERM or Ctrl-C."""
     from lockjaw.fakes.model_server import serve_model as serve
 
-    Start("model server", host, port, journal, seed, allow_remote, ready_fd).run(serve, script)
+    Start("model server", host, port, journal, seed, allow_remote, ready_fd).run(serve, script, records=True)
 
 
 @serve_app.command("gateway")
@@ -84,4 +94,45 @@ def serve_gateway(
     """Serve a scripted mock gateway until SIGTERM or Ctrl-C."""
     from lockjaw.fakes.gateway_server import serve_gateway as serve
 
-    Start("mock gateway", host, port, journal, seed, allow_remote, ready_fd).run(serve, script)
+    Start("mock gateway", host, port, journal, seed, allow_remote, ready_fd).run(serve, script, records=True)
+
+
+@serve_app.command("link")
+def serve_link(
+    upstream: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where its connections lead.")],
+    listen: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Address to bind; port 0 picks one.")
+    ] = "127.0.0.1:0",
+    toxic: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TOXIC", help="A fault, such as 'latency latency_s=0.2 stream=upstream'. Repeatable."),
+    ] = None,
+    api: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Also serve an HTTP API that adds and heals toxics: Toxiproxy's."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="What journal and API call it.")] = "link",
+    journal: JournalFile = None,
+    seed: Seed = 1,
+    allow_remote: Annotated[
+        bool,
+        typer.Option(help="Allow addresses that are not loopback: others can then connect, and be connected to."),
+    ] = False,
+    ready_fd: ReadyFd = None,
+) -> None:
+    """Relay TCP connections, with faults on the way, until SIGTERM or Ctrl-C.
+
+    The toxics: latency, bandwidth, slicer, stall, limit_data, slow_close, reset_peer, loss, fail_first.
+    docs/reference/toxics.md has their keys. They apply in the order in which they are given.
+    """
+    from lockjaw.fakes.link import address_of
+    from lockjaw.fakes.link_service import serve_link as serve
+    from lockjaw.fakes.toxics import parse_toxic
+
+    def told(url: str) -> None:
+        print(f"control API on {url}", file=sys.stderr)
+
+    toxics = [parse_toxic(text) for text in toxic or ()]
+    host, port = address_of(listen)
+    start = Start("link", host, port, journal, seed, allow_remote, ready_fd)
+    start.run(serve, upstream, name=name, toxics=toxics, api=api, on_api=told)
