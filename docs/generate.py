@@ -20,7 +20,7 @@ import msgspec
 import typer
 
 from lockjaw import cli, process, pytest_plugin, scenarios, settings
-from lockjaw.fakes import gateway_script, model_script
+from lockjaw.fakes import gateway_script, model_script, toxics
 from lockjaw.harness import load_scenario, nemesis, pattern, scenario
 from lockjaw.harness.checkers import CHECKERS, law_of
 from lockjaw.history import OPERATIONS
@@ -76,7 +76,7 @@ def prose(text: str | None) -> str:
 # --------------------------------------------------------------------------- keys of a struct
 
 
-def keys(cls: type[msgspec.Struct]) -> str:
+def keys(cls: type[msgspec.Struct], without: Iterable[str] = ()) -> str:
     """The keys that a part of a YAML file may have: type, default, and the comment that stands beside the field."""
     schema = msgspec.json.schema(cls)
     parts = schema["$defs"]
@@ -84,10 +84,13 @@ def keys(cls: type[msgspec.Struct]) -> str:
     fields = {field.encode_name: field for field in msgspec.structs.fields(cls)}
     rows = []
     for name, spec in parts[cls.__name__]["properties"].items():
+        if name not in fields or name in without:  # the tag of a union is no field
+            continue
         field = fields[name]
         default = "required" if field.required else shown_default(field)
         rows.append((code(name), kind(spec, parts), default, told.get(field.name, "")))
-    return f"{prose(cls.__doc__)}\n\n" + table(("key", "value", "default", "notes"), rows)
+    told_rows = table(("key", "value", "default", "notes"), rows) if rows else ""
+    return f"{prose(cls.__doc__)}\n\n{told_rows}".rstrip()
 
 
 def shown_default(field: Any) -> str:
@@ -323,6 +326,21 @@ def gateway_scripts() -> Iterator[str]:
     )  # fmt: skip
 
 
+def toxic_values() -> Iterator[str]:
+    yield "# Toxics"
+    yield prose(toxics.__doc__)
+    yield (
+        "On the command line: `lockjaw serve link --upstream HOST:PORT --toxic 'latency latency_s=0.2'`. Over HTTP: "
+        "[Break a link](../how-to/break-a-link.md)."
+    )
+    yield "## Keys of every toxic"
+    yield keys(toxics.Toxic)
+    common = set(toxics.Toxic.__struct_fields__)
+    for name, cls in toxics.TOXICS.items():
+        yield f"## {name}"
+        yield keys(cls, without=common)
+
+
 def history() -> Iterator[str]:
     yield "# History"
     yield (
@@ -460,6 +478,7 @@ PAGES: dict[str, Callable[[], Iterable[str]]] = {
     "scenario-file": scenario_file,
     "model-script": model_scripts,
     "gateway-script": gateway_scripts,
+    "toxics": toxic_values,
     "settings": settings_keys,
     "history": history,
     "locks-and-policies": lock_algorithms,

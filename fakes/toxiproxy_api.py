@@ -207,7 +207,7 @@ class ControlServer:
     # ------------------------------------------------------------------ routes
 
     async def _route(self, method: str, path: str, body: bytes) -> _Answer:
-        allowed = []
+        allowed: list[str] = []
         for pattern, methods, handler in self._routes():
             if (matched := pattern.fullmatch(path)) is None:
                 continue
