@@ -150,9 +150,7 @@ class SessionStore:
     def _write(self, store: dict[str, Any], *, newline: bool) -> None:
         text = encode_indented(store) + (b"\n" if newline else b"")
         path = Path(self._files.real_path(self.path))  # a link stays a link
-        disk.replace_file(
-            self._files, path, [text], temporary=path.with_name(f"{path.name}.{uuid4(self._ids)}.tmp")
-        )
+        disk.replace_file(self._files, path, [text], temporary=path.with_name(f"{path.name}.{uuid4(self._ids)}.tmp"))
 
 
 def _instant(entry: dict[str, Any]) -> int:
