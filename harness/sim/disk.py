@@ -17,10 +17,12 @@ MTIME_GRANULARITY_NS = 4_000_000  # a kernel tick, as ext4 has
 
 
 class Inode:
-    __slots__ = ("data", "locks", "number", "written_ns")
+    """A file. ``held``: how many names and open descriptions keep it in being."""
+
+    __slots__ = ("data", "held", "locks", "number", "written_ns")
 
     def __init__(self, number: int, now_ns: int) -> None:
-        self.number, self.written_ns = number, now_ns
+        self.number, self.written_ns, self.held = number, now_ns, 0
         self.data = bytearray()
         self.locks: list[tuple[int, int, bool, OpenFile]] = []  # offset, end, exclusive, owner
 
@@ -80,10 +82,12 @@ class Disk:
             if path.rpartition("/")[0] not in self.folders:
                 raise _error(errno.ENOENT, path)
             inode = self.names[path] = Inode(self._new_number(), self._now_ns())
+            inode.held = 1
             self.changed()
         elif flags & os.O_EXCL and flags & os.O_CREAT:
             raise _error(errno.EEXIST, path)
         self._descriptors += 1
+        inode.held += 1
         file = OpenFile(self._descriptors, path, inode, owner, append=bool(flags & os.O_APPEND))
         self.open_files[file.fd] = file
         return file
@@ -92,6 +96,7 @@ class Disk:
         """A file without a name (a pipe, a bell): ``path`` is only what it is called."""
         self._descriptors += 1
         file = OpenFile(self._descriptors, path, Inode(self._new_number(), 0), owner, append=False)
+        file.inode.held = 1
         self.open_files[file.fd] = file
         return file
 
@@ -112,8 +117,8 @@ class Disk:
         return self._inodes
 
     def _let_go(self, inode: Inode) -> None:
-        named = any(other is inode for other in self.names.values())
-        if not named and not any(file.inode is inode for file in self.open_files.values()):
+        inode.held -= 1
+        if not inode.held:
             self._free.append(inode.number)
 
     def close_all(self, owner: object) -> None:
@@ -136,7 +141,8 @@ class Disk:
     def link(self, source: str, target: str) -> None:
         if target in self.names:
             raise _error(errno.EEXIST, target)
-        self.names[target] = self.inode(source)
+        inode = self.names[target] = self.inode(source)
+        inode.held += 1
         self.changed()
 
     def replace(self, source: str, target: str) -> None:
@@ -189,6 +195,12 @@ class Disk:
 
     def _touch(self, inode: Inode) -> None:
         inode.written_ns = self._now_ns()
+        self.changed()
+
+    def touch(self, path: str) -> None:
+        """New times and nothing else; one granule later at least, so that it can be seen."""
+        inode = self.inode(path)
+        inode.written_ns = max(self._now_ns(), inode.written_ns + MTIME_GRANULARITY_NS)
         self.changed()
 
     def status(self, inode: Inode) -> FileStatus:

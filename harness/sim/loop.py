@@ -50,12 +50,13 @@ class SimHandle:
 
 
 class SimFuture(asyncio.Future[Any]):
-    def __init__(self, *, loop: SimLoop) -> None:
-        loop.born += 1
-        self.number = loop.born
-        super().__init__(loop=loop)
+    """A future with a place of its own in sets, the same in each run: asyncio keeps what it waits for in sets."""
+
+    number = 0  # given when somebody asks; few are asked
 
     def __hash__(self) -> int:
+        if not self.number:
+            self.number = self.get_loop().number()  # type: ignore[attr-defined]
         return self.number
 
     def __eq__(self, other: object) -> bool:
@@ -63,12 +64,13 @@ class SimFuture(asyncio.Future[Any]):
 
 
 class SimTask(asyncio.Task[Any]):
-    def __init__(self, coro: Any, *, loop: SimLoop, name: str | None = None, context: Context | None = None) -> None:
-        loop.born += 1
-        self.number = loop.born
-        super().__init__(coro, loop=loop, name=name or f"task {loop.born}", context=context)
+    """As ``SimFuture``."""
+
+    number = 0
 
     def __hash__(self) -> int:
+        if not self.number:
+            self.number = self.get_loop().number()  # type: ignore[attr-defined]
         return self.number
 
     def __eq__(self, other: object) -> bool:
@@ -76,22 +78,21 @@ class SimTask(asyncio.Task[Any]):
 
 
 class SimLoop(asyncio.AbstractEventLoop):
-    """The loop of one process. ``ready`` holds what may run; ``born`` counts tasks and futures."""
+    """The loop of one process. ``ready`` holds what may run; ``born`` counts the tasks and futures in sets."""
 
     def __init__(self, process: Process) -> None:
         self.process, self.world = process, process.world
         self.ready: deque[SimHandle] = deque()
-        self.born = 0
-        self.tasks: list[SimTask] = []  # asyncio.all_tasks would look at those of every loop there ever was
+        self.born = self.tasks_made = 0
+        self.tasks: list[SimTask] = []
         self._closed = False
 
     # ------------------------------------------------------------------ what asyncio asks of a loop
 
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]
         handle = SimHandle(callback, args, context if context is not None else copy_context(), 0.0)
-        ready = self.ready
-        ready.append(handle)
-        if len(ready) == 1:
+        self.ready.append(handle)
+        if not self.process.queued:
             self.world.has_work(self.process)
         return handle
 
@@ -110,9 +111,18 @@ class SimLoop(asyncio.AbstractEventLoop):
         return SimFuture(loop=self)
 
     def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None, **more: Any) -> Any:
-        task = SimTask(coro, loop=self, name=name, context=context)
+        self.tasks_made += 1
+        task = SimTask(coro, loop=self, name=name or f"task {self.tasks_made}", context=context)
+        # asyncio keeps a weak set of the tasks of every loop there ever was. Ours are in ``tasks``; in that set their
+        # numbers, which begin anew with each loop, would only collide.
+        asyncio._unregister_task(task)
         self.tasks.append(task)
         return task
+
+    def number(self) -> int:
+        """For a task or a future of this loop."""
+        self.born += 1
+        return self.born
 
     def get_debug(self) -> bool:
         return False

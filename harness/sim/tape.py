@@ -16,7 +16,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -66,6 +66,7 @@ class Place(NamedTuple):
 
 
 Deviations = Mapping[Place, int]
+_new: Any = tuple.__new__  # a named tuple's own __new__ is a Python function; a run makes hundreds of choices
 
 
 class Choices(Protocol):
@@ -113,7 +114,7 @@ class RandomChoices:
         value = 0 if drawn < self._quiet else 1 + drawn % (SHORT - 1)
         if self._rough:
             value = self._harm() or value
-        self.tape.append(Choice(label, POINT_BOUND, value))
+        self.tape.append(_new(Choice, (label, POINT_BOUND, value)))
         return value
 
     def _harm(self) -> int:
@@ -129,7 +130,7 @@ class RandomChoices:
     def pick(self, label: str, bound: int) -> int:
         # Not randrange: how it draws is not promised between versions of Python; the bits are.
         value = (self._bits(16) * bound) >> 16
-        self.tape.append(Choice(label, bound, value))
+        self.tape.append(_new(Choice, (label, bound, value)))
         return value
 
     def finish(self) -> None:
