@@ -1,0 +1,247 @@
+"""Records in, recognised messages out: the table of patterns applied to one record. Pure.
+
+A message may carry another (a lane error carries the lock error that ended the lane), so a container is matched
+first, its inside is read by the same table, and the part of the record that it took is not searched again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from lockjaw.harness.intake.patterns import CONTAINERS, PROSE, ROWS, Row
+from lockjaw.harness.intake.private import shown
+from lockjaw.harness.intake.records import Record
+from lockjaw.harness.intake.report import Candidate, Event
+from lockjaw.harness.normalise import normalised
+
+_MAX_DEPTH = 4
+_MAX_CONTAINED = 200  # messages in one record
+_REASON = re.compile(r"\((?P<reason>[a-z_]{3,24})\)(?=[.,;\"'`\s|\\]|$)")
+_MODEL = re.compile(r"(?P<model>[^\s|]{1,160}?):\s(?P<error>\S.*)$", re.DOTALL)
+_STEP_KEYS = re.compile(
+    r"\b(decision|requested|candidate|reason|next|detail|rawError|runId|requestedProvider|requestedModel"
+    r"|fallbackStepFromFailureReason|fallbackStepFromFailureDetail)[\"']?[=:] ?"
+)
+_WAIT = re.compile(r"timeout (\d{1,12}) ?ms", re.IGNORECASE)
+_PID_IN = re.compile(r"pid ?= ?(\d{1,10})", re.IGNORECASE)
+_BODY = re.compile(r"\{(?P<inside>[^{}]{0,800})(?:\}|$)")
+_BODY_KEY = re.compile(
+    r"[\"']?\b(pid|createdAt|starttime|maxHoldMs|pidNamespace|lock|created)[\"']?\s{0,3}:\s{0,3}[\"']?([^\s\"',}]{1,400})"
+)
+
+
+def events_of(record: Record) -> list[Event]:
+    """Everything that is recognised in a record."""
+    found = list(_read(record.text, record, (), {}, 0))[:_MAX_CONTAINED]
+    if not found:
+        found = list(_bodies(record))
+    found += _said(record)
+    return found
+
+
+def _read(text: str, record: Record, within: tuple[str, ...], about: dict[str, str], depth: int) -> Iterator[Event]:
+    lower = text.lower()
+    if depth < _MAX_DEPTH:
+        for row in CONTAINERS:
+            for _ in range(8):
+                match = row.pattern.search(text) if row.needle in lower else None
+                if match is None:
+                    break
+                event, inside, taken = _contained(row, match, record, within, about)
+                inner = (
+                    list(_read(inside, record, (*within, row.kind), about | event.data, depth + 1)) if inside else []
+                )
+                if row.kind in ("summary", "announce") or not inner or row.inner is None:
+                    yield event
+                if row.kind != "summary":
+                    yield from inner
+                text = f"{text[: match.start()]}\n{text[match.start() + taken :]}"
+                lower = text.lower()
+    taken_spans: list[tuple[int, int]] = []
+    for row in ROWS:
+        if row.needle not in lower:
+            continue
+        for match in row.pattern.finditer(text):
+            if len(taken_spans) >= _MAX_CONTAINED:
+                return
+            if any(start < match.end() and match.start() < end for start, end in taken_spans):
+                continue
+            data = _data(row, match)
+            if data is None or (row.kind == "locked" and not within and not _stated(match)):
+                continue
+            taken_spans.append(match.span())
+            yield _event(row, match[0], record, within, about | data)
+
+
+def _event(row: Row, text: str, record: Record, within: tuple[str, ...], data: dict[str, str], **more: Any) -> Event:
+    return Event(
+        kind=row.kind, era=row.era, line=record.line, last_line=max(record.line, record.last_line), text=shown(text),
+        data=data, within=within, t_ms=None if record.at is None else record.at.ms,
+        dated=record.at is not None and record.at.dated, session_lock=row.session_lock, not_lock=row.not_lock, **more,
+    )  # fmt: skip
+
+
+def _data(row: Row, match: re.Match[str]) -> dict[str, str] | None:
+    """The fields of a message; None where it only looks like one."""
+    fields = {key: value for key, value in match.groupdict().items() if value and key != row.inner}
+    if row.kind in ("locked", "lock_error_code"):
+        inside = fields.pop("in", "")
+        if wait := _WAIT.search(inside):
+            fields["wait_ms"] = wait[1]
+        if (pid := _PID_IN.search(inside)) and "pid" not in fields:
+            fields["pid"] = pid[1]
+        if "age" in fields and not fields["age"].isdecimal():
+            del fields["age"]
+    if row.kind == "compaction":
+        duration = fields.pop("duration2", None) or fields.get("duration")
+        if duration:
+            fields["duration"] = duration
+    if row.kind == "file_system" and not _of_a_session(fields.get("path", "")):
+        return None
+    if row.kind == "doctor_lock" and not fields["path"].endswith(".lock"):
+        return None
+    return fields
+
+
+def _of_a_session(path: str) -> bool:
+    return ".jsonl" in path or "sessions.json" in path or re.search(r"[\\/]sessions[\\/]", path) is not None
+
+
+def _stated(match: re.Match[str]) -> bool:
+    """A lock error as the program prints it, not a sentence about lock errors."""
+    named = match.groupdict()
+    if any(named.get(key) for key in ("pid", "unknown", "cut", "code", "name", "alive", "age")):
+        return True
+    if named.get("in") and (_WAIT.search(named["in"]) or _PID_IN.search(named["in"]) or named["in"] == "timeout"):
+        return True
+    return ".lock" in (named.get("path") or "")
+
+
+# --------------------------------------------------------------------------- containers
+
+
+def _contained(
+    row: Row, match: re.Match[str], record: Record, within: tuple[str, ...], about: dict[str, str]
+) -> tuple[Event, str, int]:
+    """The container's own event, the text that it carries, and how much of the record it took."""
+    data = about | (_data(row, match) or {})
+    inside = (match.groupdict().get(row.inner) or "") if row.inner else ""
+    head = match[0][: len(match[0]) - len(inside)] if inside else match[0]
+    taken = match.end() - match.start()
+    if row.kind == "summary":
+        candidates, used = candidates_of(inside, int(match["count"]))
+        event = _event(row, head + inside[:used], record, within, data, candidates=candidates)
+        return event, inside[:used], taken - (len(inside) - used)
+    if row.kind == "decision":
+        fields = _step_fields(inside)
+        return _event(row, match[0], record, within, data | fields), fields.get("detail", ""), taken
+    if row.inner is not None and inside:
+        data = data | {"inner": shown(inside, 200)}
+    return _event(row, match[0], record, within, data), inside, taken
+
+
+def candidates_of(text: str, count: int) -> tuple[tuple[Candidate, ...], int]:
+    """The models of a summary, and how many characters of the text they took.
+
+    ``MODEL: ERROR (REASON) | MODEL: ERROR (REASON)``; the count in front says how many there should be.
+    """
+    parts: list[Candidate] = []
+    at = 0
+    while at < len(text) and len(parts) < max(count, 1):
+        bar = text.find("|", at)
+        end = len(text) if bar < 0 or len(parts) == count - 1 else bar
+        part = text[at:end]
+        reason = _REASON.search(part)
+        if reason is not None and (bar < 0 or end != bar):
+            end = at + reason.end()
+            part = text[at:end]
+        if part.strip():
+            parts.append(_candidate(part))
+        at = end + (1 if end == bar else 0)
+        if bar < 0 or end != bar:
+            break
+    return tuple(parts), at
+
+
+def _candidate(part: str) -> Candidate:
+    part = part.strip()
+    reason = None
+    if found := _REASON.search(part):
+        reason, part = found["reason"], part[: found.start()].strip()
+    model = ""
+    named = _MODEL.match(part)
+    if named is not None and not named["model"].endswith("Error") and "(" not in named["model"]:
+        model, part = named["model"], named["error"]
+    return Candidate(model=shown(model, 80), error=part[:400], reason=reason)
+
+
+def _step_fields(text: str) -> dict[str, str]:
+    """``key=value`` in a fallback decision; the detail runs to the end."""
+    fields: dict[str, str] = {}
+    marks = list(_STEP_KEYS.finditer(text))
+    for mark, following in zip(marks, [*marks[1:], None], strict=True):
+        name = {"fallbackStepFromFailureReason": "reason", "fallbackStepFromFailureDetail": "detail"}.get(
+            mark[1], mark[1]
+        )
+        if name == "detail":
+            fields["detail"] = text[mark.end() :].strip(" \"'")[:2000]
+            break
+        value = text[mark.end() : following.start() if following else len(text)].strip(" \"',")
+        fields[name] = value.split(" ", 1)[0][:160] if name != "rawError" else value[:160]
+    if "requestedModel" in fields:
+        fields["candidate"] = f"{fields.pop('requestedProvider', 'provider')}/{fields.pop('requestedModel')}"
+    return fields
+
+
+# --------------------------------------------------------------------------- lock files, and what people say
+
+_BODY_ROW = Row("lock_body", "*", "", re.compile(""), "lock files of every era")
+
+
+def _bodies(record: Record) -> Iterator[Event]:
+    """Lock files that were pasted, whole or cut short."""
+    text = record.text
+    if "pid" not in text and "createdA" not in text and '"lock"' not in text:
+        return
+    for match in _BODY.finditer(text):
+        fields = dict(_BODY_KEY.findall(match["inside"]))
+        known = fields.keys() & {"createdAt", "starttime", "maxHoldMs"}
+        if known or ("lock" in fields and "created" in fields) or ("pid" in fields and "createdA" in match["inside"]):
+            if "lock" in fields:
+                fields["path"] = fields.pop("lock")
+            yield _event(_BODY_ROW, match[0], record, (), fields)
+
+
+def _said(record: Record) -> Iterator[Event]:
+    lower = record.text.lower()
+    for row in PROSE:
+        match = row.pattern.search(record.text) if row.needle in lower else None
+        if match is not None:
+            fields = {key.rstrip("2"): value for key, value in match.groupdict().items() if value}
+            yield _event(row, match[0], record, (), fields)
+
+
+# --------------------------------------------------------------------------- error lines as they are compared
+
+
+def canonical(event: Event, row: Row, usual: dict[str, str]) -> str | None:
+    """The event as an error line without what differs from run to run; None if it is no error line.
+
+    ``usual``: values for what a line leaves out ("session file locked ... (timeout)"), from the rest of the text.
+    """
+    if row.canonical is None:
+        return normalised_text(event.data["inner"]) if row.inner and event.data.get("inner") else None
+    fields = dict.fromkeys(re.findall(r"\{(\w+)\}", row.canonical), "?")
+    fields |= {key: value for key, value in usual.items() if key in fields}
+    fields |= {key: value for key, value in event.data.items() if key in fields}
+    if "owner" in fields:
+        fields["owner"] = "unknown" if event.data.get("unknown") else "pid=N"
+    return row.canonical.format(**fields)
+
+
+def normalised_text(text: str) -> str:
+    """Any error text without ids, numbers and paths."""
+    lines = normalised(text[:400])
+    return re.sub(r"\d+", "N", " ".join(lines))[:160].strip(" .\"'")

@@ -1,0 +1,201 @@
+"""Seeds and unknowns, tried in the simulation until the replay's error lines are the report's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from lockjaw.documents import load_document
+from lockjaw.errors import HarnessError, ScenarioError
+from lockjaw.harness.intake.compose import Composition, compose
+from lockjaw.harness.intake.reader import read_report
+from lockjaw.harness.intake.report import Report
+from lockjaw.harness.intake.similarity import Likeness, likeness
+from lockjaw.harness.scenario import Scenario, builtin_names, load_scenario, read_builtin_text, scenario_from
+from lockjaw.harness.sim.engine import run_sim
+from lockjaw.harness.sim.tape import RandomChoices
+from lockjaw.seeds import Seeds
+
+SEEDS = 200
+SECONDS = 60.0
+_CATALOGUE_SEEDS = 3
+_ENOUGH = 0.5  # a composed scenario below it is compared with the catalogue's
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One simulated run and how like the report it is."""
+
+    composition: Composition
+    values: dict[str, float]
+    seed: int
+    text: str
+    scenario: Scenario
+    likeness: Likeness
+    log: str  # which log it was compared with
+
+
+@dataclass
+class Found:
+    """What a search has come to."""
+
+    trials: int = 0
+    failed: int = 0  # runs that the simulation could not make
+    best: Trial | None = None
+    seconds: float = 0.0
+    interrupted: bool = False
+    why: str = ""  # why nothing was searched
+    compositions: list[Composition] = field(default_factory=list)
+
+    @property
+    def similarity(self) -> float:
+        return 0.0 if self.best is None else round(self.best.likeness.similarity, 4)
+
+    @property
+    def reproduced(self) -> bool:
+        return self.best is not None and self.best.likeness.whole
+
+
+Progress = Callable[[Found], None]
+
+
+def search(
+    report: Report,
+    *,
+    seeds: int = SEEDS,
+    seconds: float = SECONDS,
+    policy: str | None = None,
+    progress: Progress | None = None,
+) -> Found:
+    """Look for a run that tells the report's errors. Ctrl-C ends it early and keeps the best.
+
+    Args:
+        seeds: runs at most.
+        seconds: real seconds at most.
+        policy: a behaviour in place of the one that the report speaks for.
+    """
+    found = Found()
+    began = time.monotonic()
+    if not report.errors:
+        found.why = "the text holds no error line that a replay could be compared with"
+        return found
+    try:
+        for composition, values, seed in _plan(report, found, policy, seeds):
+            if found.trials >= seeds or time.monotonic() - began > seconds:
+                break
+            trial = _try(report, composition, values, seed)
+            found.trials += 1
+            found.seconds = time.monotonic() - began
+            if trial is None:
+                found.failed += 1
+            elif found.best is None or trial.likeness.similarity > found.best.likeness.similarity:
+                found.best = trial
+            if progress is not None:
+                progress(found)
+            if found.reproduced:
+                break
+    except KeyboardInterrupt:
+        found.interrupted = True
+    found.seconds = time.monotonic() - began
+    if found.best is None and not found.why:
+        found.why = (
+            "interrupted before the first run" if found.interrupted
+            else "no shape and no scenario of the catalogue makes such errors" if not found.trials
+            else "no run came to an end"
+        )  # fmt: skip
+    return found
+
+
+def _plan(
+    report: Report, found: Found, policy: str | None, seeds: int
+) -> Iterator[tuple[Composition, dict[str, float], int]]:
+    """The runs in the order in which they are worth trying."""
+    composed = compose(report)
+    if composed is not None:
+        composed = _under(composed, policy)
+        found.compositions.append(composed)
+        choices = list(composed.choices())
+        yield from ((composed, values, 1) for values in choices)
+    if found.similarity < _ENOUGH:
+        for other in _catalogue(report):
+            other = _under(other, policy)
+            found.compositions.append(other)
+            yield from ((other, {}, seed) for seed in range(1, _CATALOGUE_SEEDS + 1))
+    seed = 1
+    while found.best is not None and seed < seeds:
+        seed += 1
+        best = found.best
+        for values in _around(best):
+            yield best.composition, values, seed
+
+
+def _around(best: Trial) -> list[dict[str, float]]:
+    """The best choice so far, and those that differ from it in one unknown."""
+    choices = [best.values]
+    for variable in best.composition.variables:
+        choices += [
+            best.values | {variable.name: value} for value in variable.values if value != best.values[variable.name]
+        ]
+    return choices[:6]
+
+
+def _under(composition: Composition, policy: str | None) -> Composition:
+    if policy is None or policy == composition.policy:
+        return composition
+    return Composition(
+        composition.name, composition.shape, policy, composition.variables, composition.render, composition.assumed
+    )
+
+
+def _catalogue(report: Report) -> Iterator[Composition]:
+    """Scenarios of the report's classes, the primary class first."""
+    wanted = report.classes or report.possible
+    ranked: list[tuple[int, int, str, Scenario]] = []
+    for name in builtin_names():
+        scenario = load_scenario(name)
+        shared = [wanted.index(letter) for letter in scenario.classes if letter in wanted]
+        if shared:
+            ranked.append((min(shared), -len(shared), name, scenario))
+    for _, _, name, scenario in sorted(ranked, key=lambda row: row[:3])[:8]:
+        text = f"# The catalogue's scenario {name}; nothing of the report is in it.\n{read_builtin_text(name)}"
+        yield Composition(
+            name, f"the catalogue's scenario {name}", scenario.baseline, (), lambda values, text=text: text,  # type: ignore[misc]
+            ("everything: it is the nearest scenario of the catalogue, by class",),
+        )  # fmt: skip
+
+
+def _try(report: Report, composition: Composition, values: dict[str, float], seed: int) -> Trial | None:
+    text = composition.render(values)
+    try:
+        scenario = scenario_from(load_document(text, f"{composition.name}.yaml"), name=composition.name)
+        lived = run_sim(scenario, policy=composition.policy, seed=seed, choices=RandomChoices(Seeds(seed)))
+    except (HarnessError, ScenarioError):
+        return None
+    like, log = compared(report.errors, lived.logs)
+    return Trial(composition, values, seed, text, scenario, like, log)
+
+
+def compared(errors: Sequence[str], logs: dict[str, list[str]]) -> tuple[Likeness, str]:
+    """A replay's logs against a report's errors: the client's, the gateway's, or both, whichever is most like it."""
+    client, gateway = logs.get("client", []), logs.get("gateway", [])
+    others = [line for name, lines in sorted(logs.items()) if name not in ("client", "gateway") for line in lines]
+    texts = {
+        "client": client,
+        "gateway": gateway,
+        "gateway and client": [*gateway, *client],
+        "all": [*gateway, *client, *others],
+    }
+    best: tuple[Likeness, str] | None = None
+    for name, lines in texts.items():
+        like = likeness(errors, error_lines(lines))
+        if best is None or like.similarity > best[0].similarity:
+            best = like, name
+    assert best is not None
+    return best
+
+
+def error_lines(lines: Sequence[str]) -> tuple[str, ...]:
+    """The error lines of a log as they are compared."""
+    # A blank line between any two: nobody has wrapped these.
+    return read_report("\n\n".join(lines)).errors
