@@ -80,6 +80,29 @@ def test_the_run_step_writes_summary_report_and_status(tmp_path: Path, policy: s
     assert not [path for path in kept if "state" in path.relative_to(tmp_path).parts]
 
 
+def test_every_run_that_did_not_hold_is_packed_into_a_kit_that_replays(tmp_path: Path) -> None:
+    perform("Run the scenarios", tmp_path, {"scenarios": "gateway_timeout", "policy": "all"})
+    done = perform("Pack kits of what did not hold", tmp_path, outputs=outputs_of(tmp_path))
+
+    assert done.returncode == 0, done.stderr
+    kits = sorted((tmp_path / "lockjaw-report" / "kits").iterdir())
+    assert done.stdout.splitlines() == [str(kit.relative_to(tmp_path)) for kit in kits]
+    assert [kit.stem.partition("-1-")[2] for kit in kits] == ["fresh-session", "no-fallback", "reuse-session"]
+    assert "lockjaw-report" in uploaded()
+    replayed = subprocess.run(
+        [sys.executable, "-m", "lockjaw", "replay", str(kits[0]), "--json"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert replayed.returncode == 1
+
+
+def test_without_a_run_no_kit_is_packed(tmp_path: Path) -> None:
+    done = perform("Pack kits of what did not hold", tmp_path, outputs={"report": "lockjaw-report"})
+
+    assert (done.returncode, done.stdout) == (0, "")
+    assert not (tmp_path / "lockjaw-report").exists()
+
+
 def uploaded() -> list[str]:
     lines: list[str] = STEPS["Upload the histories"]["with"]["path"].split()
     return lines

@@ -1,0 +1,162 @@
+"""Opens a kit that somebody sent. Nothing in it is believed: names, sizes, counts and hashes are checked first."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from lockjaw import __version__
+from lockjaw.documents import FieldError
+from lockjaw.errors import ScenarioError, SettingsError
+from lockjaw.harness.kit.archive import BadKit, read_archive
+from lockjaw.harness.kit.making import is_builtin
+from lockjaw.harness.kit.manifest import FORMAT, KitManifest
+from lockjaw.harness.scenario import Scenario
+from lockjaw.harness.sim.tape import Choice
+from lockjaw.history import Record
+from lockjaw.settings import BEHAVIOURS
+
+UNSIGNED = ("kit.json", "README.md")
+MAX_TAPE = 2_000_000  # choices; a long run has 10,000
+MAX_HISTORY = 500_000
+MAX_VALUES = 200_000  # in a scenario
+MAX_NUMBER = 10_000_000.0  # nominal seconds (four months), tokens, anything
+#: Keys that say how often, and what an honest scenario stays below.
+MAX_COUNTS = {"copies": 100, "turns": 1000, "tries": 1000, "times": 100_000, "count": 100_000, "nth": 100_000}
+
+
+@dataclass(frozen=True)
+class Kit:
+    """An opened kit."""
+
+    path: Path
+    manifest: KitManifest
+    scenario: Scenario
+    tape: Sequence[Choice]
+    history: Sequence[Record]
+    document: dict[str, Any]  # of the run
+
+    @property
+    def acts(self) -> tuple[str, ...]:
+        """What its models make the tools do, where that is not a scenario of ours: commands of a stranger."""
+        return () if is_builtin(self.scenario) else tuple(dict.fromkeys(_acts(self.scenario.models)))
+
+    def why_it_may_differ(self) -> str:
+        """One sentence for a replay that went another way."""
+        mine, theirs = __version__, self.manifest.lockjaw
+        if mine != theirs:
+            return f"the kit was made by lockjaw {theirs}, this is {mine}: pip install lockjaw=={theirs} repeats it"
+        if platform.python_version_tuple()[:2] != tuple(self.manifest.python.split(".")[:2]):
+            return (
+                f"the kit was made under Python {self.manifest.python}, this is {platform.python_version()}; no such "
+                "difference is known, so please report it"
+            )
+        return "the versions are the same, so the kit was changed or this is a bug: please report it"
+
+
+def read_kit(path: Path) -> Kit:
+    """Open a kit.
+
+    Raises:
+        BadKit: it is damaged, or was made to do harm; says what and where.
+        SettingsError: the file cannot be read.
+    """
+    files = read_archive(path)
+    missing = [name for name in ("kit.json", "scenario.json", "history.jsonl", "verdicts.json") if name not in files]
+    if missing:
+        raise BadKit(path, f"this one has no {missing[0]}")
+    manifest = _manifest(path, files["kit.json"])
+    if manifest.engine == "sim" and "tape.jsonl" not in files:
+        raise BadKit(path, "this one has no tape.jsonl")
+    for name, data in files.items():
+        if name not in UNSIGNED and manifest.files.get(name) != hashlib.sha256(data).hexdigest():
+            raise BadKit(path, f"{name} in it is not what kit.json promises")
+    scenario = _scenario(path, files["scenario.json"])
+    if scenario.name != manifest.scenario:
+        raise BadKit(path, "kit.json and scenario.json name one scenario")
+    tape = _each(path, "tape.jsonl", files.get("tape.jsonl", b""), Choice, MAX_TAPE)
+    if any(not 0 <= choice.value < choice.bound <= 1 << 20 for choice in tape):
+        raise BadKit(path, "every choice of its tape.jsonl is one of those that there were")
+    history = _each(path, "history.jsonl", files["history.jsonl"], Record, MAX_HISTORY)
+    verdicts = _decoded(path, "verdicts.json", files["verdicts.json"])
+    document = verdicts.get("run")
+    if not isinstance(document, dict) or document.get("verdict") != manifest.verdict:
+        raise BadKit(path, "kit.json and verdicts.json have one verdict")
+    return Kit(path, manifest, scenario, tape, history, document)
+
+
+def _manifest(path: Path, data: bytes) -> KitManifest:
+    plain = _decoded(path, "kit.json", data)
+    if plain.get("format") != FORMAT:
+        raise BadKit(
+            path, f"this one has format {str(plain.get('format'))[:40]!r}, lockjaw {__version__} reads {FORMAT}"
+        )
+    try:
+        manifest = msgspec.convert(plain, KitManifest)
+    except msgspec.ValidationError as error:
+        raise BadKit(path, f"kit.json in it is wrong: {error}") from error
+    if manifest.policy not in BEHAVIOURS:
+        raise BadKit(path, f"its policy is one of {', '.join(BEHAVIOURS)}")
+    return manifest
+
+
+def _scenario(path: Path, data: bytes) -> Scenario:
+    plain = _decoded(path, "scenario.json", data)
+    for count, (key, value) in enumerate(_values(plain), start=1):
+        if count > MAX_VALUES:
+            raise BadKit(path, f"its scenario.json has at most {MAX_VALUES} values")
+        limit = MAX_COUNTS.get(key, MAX_NUMBER)
+        if isinstance(value, int | float) and not -limit <= value <= limit:
+            raise BadKit(path, f"{key or 'a number'} in its scenario.json is at most {limit:.0f}, not {value:g}")
+    try:
+        return msgspec.convert(plain, Scenario)
+    except (msgspec.ValidationError, FieldError, ScenarioError, SettingsError) as error:
+        raise BadKit(path, f"scenario.json in it is wrong: {error}") from error
+
+
+def _values(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value with the key that it stands under."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _values(item, name)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _values(item, key)
+    yield key, value
+
+
+def _acts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if "name" in value and "arguments" in value:
+            shown = value["arguments"]
+            yield f"{value['name']} {shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False)}"
+        for item in value.values():
+            yield from _acts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _acts(item)
+
+
+def _decoded(path: Path, name: str, data: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(data, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise BadKit(path, f"{name} in it is no JSON: {error}") from error
+
+
+def _each(path: Path, name: str, data: bytes, kind: type[Any], most: int) -> list[Any]:
+    lines = data.splitlines()
+    if len(lines) > most:
+        raise BadKit(path, f"{name} in it has at most {most} lines")
+    decoder = msgspec.json.Decoder(kind)
+    try:
+        return [decoder.decode(line) for line in lines if line.strip()]
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise BadKit(path, f"{name} in it is wrong: {error}") from error
