@@ -8,12 +8,26 @@ from dataclasses import dataclass
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import LockStateError
 from lockjaw.locking.algorithms.findings import OWNER_BASE, look, read_guard
-from lockjaw.locking.guard_record import GuardRecord
+from lockjaw.locking.guard_record import TICKET_BASE, GuardRecord, decode_waiter, waiter_offset
 from lockjaw.locking.host import THIS_HOST, Host
 from lockjaw.locking.identity import ProcessIdentity
-from lockjaw.locking.operations import Close, Contents, OpenExisting, ProcessStatus, RangeTest, Read, Steps, WallNow
+from lockjaw.locking.operations import (
+    Close,
+    Contents,
+    Handle,
+    OpenExisting,
+    ProcessStatus,
+    RangeTest,
+    Read,
+    ReadAt,
+    Steps,
+    WallNow,
+)
 from lockjaw.locking.owner_record import fingerprint, judge, parse
 from lockjaw.locking.paths import LockPaths
+
+#: How far behind the last ticket that had its turn waiters are looked for.
+MAX_WAITING_TICKETS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -31,6 +45,9 @@ class LockView:
         owner: what a holder of ours calls itself (a run id); empty otherwise.
         generation: the last one that the guard granted; 0 without a guard.
         age_s: nominal seconds since it was taken (by its body, else by the file's time).
+        max_hold_s: how long its owner means to hold it at most, nominal seconds; None where it does not say. A promise
+            for people: nobody of ours takes a lock for its age.
+        waiters: pids of who waits with a lock of ours, first come first; 0 for one that cannot be named.
     """
 
     exists: bool
@@ -43,6 +60,8 @@ class LockView:
     generation: int = 0
     owner: str = ""
     age_s: float = 0.0
+    max_hold_s: float | None = None
+    waiters: tuple[int, ...] = ()
 
 
 def inspect_lock(
@@ -55,7 +74,7 @@ def inspect_lock(
 
 def inspect(paths: LockPaths, me: ProcessIdentity) -> Steps[LockView]:
     """The algorithm of ``inspect_lock``."""
-    record, owner_lives = yield from _guard(paths.guard)
+    record, owner_lives, waiters = yield from _guard(paths.guard)
     status = yield from look(paths.lock)
     if status is None:
         return LockView(False, generation=record.generation)
@@ -91,19 +110,39 @@ def inspect(paths: LockPaths, me: ProcessIdentity) -> Steps[LockView]:
         record.generation,
         record.owner if ours else "",
         age_s,
+        None if owner.max_hold_ms is None else owner.max_hold_ms / 1000,
+        waiters,
     )
 
 
-def _guard(path: str) -> Steps[tuple[GuardRecord, bool]]:
-    """The guard's record and whether that owner lives; an absent or damaged guard has none."""
+def _guard(path: str) -> Steps[tuple[GuardRecord, bool, tuple[int, ...]]]:
+    """The guard's record, whether that owner lives, and who waits; an absent or damaged guard has none."""
     try:
         guard = yield OpenExisting(path)
     except OSError:
-        return GuardRecord(), False
+        return GuardRecord(), False, ()
     try:
         record, _ = yield from read_guard(guard)
         lives: bool = yield RangeTest(guard, OWNER_BASE + record.generation)
+        tickets: list[int] = []
+        yield from _locked(guard, TICKET_BASE + record.ticket + 1, MAX_WAITING_TICKETS, tickets)
+        waiters = []
+        for ticket in (offset - TICKET_BASE for offset in tickets):
+            data: bytes = yield ReadAt(guard, 16, waiter_offset(ticket))
+            waiters.append(decode_waiter(ticket, data) or 0)
     except LockStateError:
-        record, lives = GuardRecord(), False
+        record, lives, waiters = GuardRecord(), False, []
     yield Close(guard)
-    return record, lives and record.generation > 0
+    return record, lives and record.generation > 0, tuple(waiters)
+
+
+def _locked(guard: Handle, offset: int, length: int, found: list[int]) -> Steps[None]:
+    """The bytes in a range that somebody has locked, by halving: 21 tests for each."""
+    if not (yield RangeTest(guard, offset, length)):
+        return
+    if length == 1:
+        found.append(offset)
+        return
+    half = length // 2
+    yield from _locked(guard, offset, half, found)
+    yield from _locked(guard, offset + half, length - half, found)

@@ -1,8 +1,12 @@
-"""``lockjaw locks list``: every session lock below a folder, for people and scripts. Looks, never touches."""
+"""``lockjaw locks list``: every session lock below a folder: owner, alive or not and why, age, limit, who waits.
+
+Looks, never touches; ``cleaning`` removes.
+"""
 
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +19,7 @@ from lockjaw.locking.inspection import LockView, inspect_lock
 SUFFIX = ".lock"
 STORE = "sessions.json"  # guarded by a lock of the same kind
 WIDTH = 80
+SHOWN_WAITERS = 8
 
 
 @dataclass(frozen=True)
@@ -30,10 +35,11 @@ class LockRow:
         return {True: "held", False: "dead", None: "unclear"}[self.view.alive]
 
     def document(self) -> dict[str, Any]:
-        """The row as ``--json`` shows it: path, state, and the fields of ``LockView``."""
+        """The row as ``--json`` shows it: path, state, why, and the fields of ``LockView``."""
         view = asdict(self.view)
         del view["exists"]
-        return {"path": str(self.path), "state": self.state, **view, "age_s": round(self.view.age_s, 3)}
+        seen = {**view, "age_s": round(self.view.age_s, 3), "waiters": list(self.view.waiters)}
+        return {"path": str(self.path), "state": self.state, "why": why(self.view), **seen}
 
 
 def list_locks(directory: Path, *, clock: Clock | None = None) -> list[LockRow]:
@@ -68,11 +74,28 @@ def render_locks(rows: Sequence[LockRow], directory: Path) -> str:
             lines.append(head + name)
         else:
             lines += [head.rstrip(), *(f"    {part}" for part in _folded(name, WIDTH - 4))]
-        if view.dead_reason:
-            lines.append(f"    {_REASONS.get(view.dead_reason, view.dead_reason)}")
+        lines += indented(why(view))
+        if view.max_hold_s is not None:
+            over = ": longer than that already" if view.age_s > view.max_hold_s else ""
+            lines.append(f"    its owner means to hold it for {_age(view.max_hold_s)} at most{over}")
+        if view.waiters:
+            shown = ", ".join(f"pid {pid}" if pid else "unknown" for pid in view.waiters[:SHOWN_WAITERS])
+            more = len(view.waiters) - SHOWN_WAITERS
+            lines += indented(f"{len(view.waiters)} waiting: {shown}{f' and {more} more' if more > 0 else ''}")
         if view.owner:
             lines += [f"    run {part}" for part in _folded(view.owner, WIDTH - 8)]
     return "\n".join(lines)
+
+
+def why(view: LockView) -> str:
+    """Why its owner counts as alive, as dead, or as neither, in one sentence."""
+    if view.dead_reason:
+        return _REASONS.get(view.dead_reason, view.dead_reason)
+    if view.ours:
+        return "alive: the kernel holds its byte in the guard file"
+    if view.starttime is None:
+        return f"alive: process {view.pid} runs (the file does not say when it started)"
+    return f"alive: process {view.pid} runs, and started when the file says"
 
 
 _REASONS = {
@@ -81,7 +104,7 @@ _REASONS = {
     "zombie": "its process has ended and was not reaped; the next run takes it over",
     "recycled-pid": "another process has that pid now; the next run takes it over",
     "orphan-self-pid": "an earlier process with the same pid wrote it; the next run takes it over",
-    "missing-pid": "it names no owner; it counts as held until it is 30 s old",
+    "missing-pid": "it names no owner: nobody is proven dead; the next run takes it over once it is 30 s old",
     "other-pid-namespace": "its owner lives in another container: nothing is proven",
     "unreadable": "we may not read it, so it counts as held",
     "not-a-file": "no lock file but something else: remove it",
@@ -109,3 +132,8 @@ def _age(seconds: float) -> str:
 
 def _folded(text: str, width: int) -> list[str]:
     return [text[start : start + width] for start in range(0, len(text), width)]
+
+
+def indented(sentence: str, *, indent: str = "    ") -> list[str]:
+    """A sentence in lines of at most 80 columns; names that are longer than a line are cut."""
+    return textwrap.wrap(sentence, WIDTH, initial_indent=indent, subsequent_indent="    ")

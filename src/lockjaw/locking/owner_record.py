@@ -101,9 +101,10 @@ def judge(record: OwnerRecord, state: ProcessState, me: ProcessIdentity, *, held
         return Judgement(False, "zombie")
     if record.starttime is not None and state.starttime is not None and record.starttime != state.starttime:
         return Judgement(False, "recycled-pid")
-    if record.pid == me.pid and record.starttime is None and not held_here:
+    if record.pid == me.pid and record.starttime in (None, me.starttime) and not held_here:
         # A restarted container counts from the same pid again (OpenClaw #128032's class): the owner was an
-        # earlier process with our number.
+        # earlier process with our number. With our start time, too, it was ourselves: a program that restarts
+        # inside its process has forgotten what it held (#26602, #49603).
         return Judgement(False, "orphan-self-pid")
     return Judgement(True)
 

@@ -1,0 +1,141 @@
+"""``lockjaw locks clean``: removes the lock files of owners that are proven dead, and of nobody else.
+
+Not by looking and unlinking: between the two somebody faster may have put a fresh lock in the place of the dead one,
+and would lose it. A dead lock is *taken over* as every contender of ours takes it over (in the guard's section, in
+place, judged anew), and is then given back. Whoever comes in between waits a moment and finds the session free.
+
+What is never removed: the lock of a live owner, however old; of an owner in another pid namespace or on another
+machine; a file that may not be read, or that names nobody (its creator may be about to write it); and the guard files,
+which are part of the lock: a guard that is removed while somebody has it open makes two locks of one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lockjaw.clock import Clock
+from lockjaw.errors import LockStateError, SessionLocked
+from lockjaw.locking.listing import SUFFIX, LockRow, indented, list_locks, why
+from lockjaw.locking.session_lock import SessionLock
+
+#: What ``inspect_lock`` and the lock algorithm call a proof. Age is none, and an absent pid is none.
+PROOFS = frozenset({"owner-byte-free", "dead-pid", "zombie", "recycled-pid", "orphan-self-pid"})
+
+EXIT_REFUSED = 1
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What became of one lock.
+
+    Args:
+        action: ``removed``, ``would remove`` (dry run), ``gone`` (by itself meanwhile), ``kept`` (its owner lives), or
+            ``refused`` (nothing is proven, or it cannot be done).
+        why: one sentence.
+    """
+
+    path: Path
+    action: str
+    why: str
+    pid: int | None = None
+
+    def document(self) -> dict[str, Any]:
+        return {"path": str(self.path), "action": self.action, "why": self.why, "pid": self.pid}
+
+
+def clean_locks(directory: Path, *, dry_run: bool = False, clock: Clock | None = None) -> list[Cleaned]:
+    """Remove what is provably dead in a sessions folder, or below a state folder; sorted by path.
+
+    Raises:
+        LocalError: there is no such folder, or it may not be read.
+    """
+    return [clean_lock(row, dry_run=dry_run, clock=clock) for row in list_locks(directory, clock=clock)]
+
+
+def clean_lock(row: LockRow, *, dry_run: bool = False, clock: Clock | None = None) -> Cleaned:
+    """Remove one lock if its owner is dead. What ``row`` saw only chooses the words: it is judged again."""
+    view = row.view
+    if view.alive:
+        return Cleaned(row.path, "kept", why(view), view.pid)
+    if view.alive is None or view.dead_reason not in PROOFS:
+        return Cleaned(row.path, "refused", why(view), view.pid)
+    if not view.ours and (twin := _in_another_namespace(view.pid, view.starttime)) is not None:
+        said = f"process {twin} of this machine has pid {view.pid} in its container: it may be the owner"
+        return Cleaned(row.path, "refused", said, view.pid)
+    proof = why(view).split(";", maxsplit=1)[0]
+    if dry_run:
+        return Cleaned(row.path, "would remove", proof, view.pid)
+    return _take_over_and_give_back(row, proof, clock)
+
+
+def _take_over_and_give_back(row: LockRow, proof: str, clock: Clock | None) -> Cleaned:
+    session = row.path.with_name(row.path.name.removesuffix(SUFFIX))
+    lock = SessionLock(session, timeout=0.0, owner="lockjaw locks clean", clock=clock)
+    try:
+        with lock as held:
+            reclaimed = held.reclaimed
+    except SessionLocked as error:  # somebody was faster, or stands in the queue and takes it over
+        return Cleaned(row.path, "kept", f"somebody has it now ({error.owner}), or is about to take it", row.view.pid)
+    except (LockStateError, OSError) as error:
+        return Cleaned(row.path, "refused", str(error), row.view.pid)
+    if not reclaimed:
+        return Cleaned(row.path, "gone", "its file had gone by itself", row.view.pid)
+    return Cleaned(row.path, "removed", proof, row.view.pid)
+
+
+def _in_another_namespace(pid: int | None, starttime: int | None) -> int | None:
+    """A process of this machine that has this pid inside a pid namespace below ours, by our number for it.
+
+    OpenClaw's lock files do not name their namespace. A file that a container wrote into a shared folder names a pid
+    that does not exist here, or is somebody else: its owner is not dead for that.
+    """
+    try:
+        entries = [name for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return None
+    for entry in entries:
+        numbers = _numbers(entry)
+        if pid in numbers[1:] and (starttime is None or _started(entry) == starttime):
+            return int(entry)
+    return None
+
+
+def _numbers(entry: str) -> list[int]:
+    """A process's pid in each namespace from ours down to its own."""
+    try:
+        with open(f"/proc/{entry}/status", encoding="ascii", errors="replace") as status:
+            line = next((line for line in status if line.startswith("NSpid:")), "")
+    except OSError:
+        return []
+    return [int(number) for number in line.split()[1:]]
+
+
+def _started(entry: str) -> int | None:
+    try:
+        text = Path("/proc", entry, "stat").read_text(encoding="ascii", errors="replace")
+        return int(text.rpartition(")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def exit_status(cleaned: Sequence[Cleaned]) -> int:
+    """0: whatever is left has a live owner. 1: something was refused."""
+    return EXIT_REFUSED if any(one.action == "refused" for one in cleaned) else 0
+
+
+def render_cleaned(cleaned: Sequence[Cleaned], directory: Path) -> str:
+    """What was done, as text of at most 80 columns."""
+    if not cleaned:
+        return f"No session locks below {directory}."
+    lines = []
+    for one in cleaned:
+        lines += indented(f"{one.action}: {os.path.relpath(one.path, directory)}", indent="")
+        lines += indented(one.why)
+    counts = {
+        action: sum(one.action == action for one in cleaned) for action in dict.fromkeys(c.action for c in cleaned)
+    }
+    return "\n".join([*lines, ", ".join(f"{count} {action}" for action, count in counts.items())])
