@@ -27,7 +27,7 @@ from typing import Any
 import msgspec
 
 from lockjaw.errors import SettingsError
-from lockjaw.harness.run import judge, run_async
+from lockjaw.harness.run import judgement_of, run_async
 from lockjaw.harness.scenario import Scenario
 from lockjaw.harness.shrink import in_words, shrink
 from lockjaw.harness.sim.engine import run_sim
@@ -48,7 +48,7 @@ from lockjaw.harness.sim.tape import (
 )
 from lockjaw.history import event_hash
 from lockjaw.seeds import Seeds
-from lockjaw.settings import POLICIES
+from lockjaw.settings import BEHAVIOURS
 from lockjaw.verdict import Verdict
 
 STRATEGIES = ("random", "delays", "crash", "fault")
@@ -174,8 +174,8 @@ def explore(
     """
     if strategy not in STRATEGIES:
         raise SettingsError("strategy", "", f"one of {', '.join(STRATEGIES)}", strategy)
-    if policy not in POLICIES:
-        raise SettingsError("policy", "", f"one of {', '.join(POLICIES)}", policy)
+    if policy not in BEHAVIOURS:
+        raise SettingsError("policy", "", f"one of {', '.join(BEHAVIOURS)}", policy)
     jobs, planned, points = _jobs(scenario, policy, strategy, seeds, first_seed)
     found = Exploration(scenario.name, policy, strategy, planned, points)
     work = _Work(scenario, policy, chances, twice)
@@ -268,10 +268,7 @@ class _Work:
 
     def run(self, job: Job) -> Result:
         lived = run_sim(self.scenario, policy=self.policy, seed=job.seed, choices=self.choices(job))
-        judged = judge(
-            self.scenario, lived.history, never_due=[str(fault) for fault in lived.never_due], policy=self.policy,
-            engine="sim", seed=job.seed, nominal_s=lived.nominal_s, wall_s=0.0, run_dir=Path(), exact_hash="-",
-        )  # fmt: skip
+        judged = judgement_of(self.scenario, lived.history, never_due=[str(fault) for fault in lived.never_due])
         same = True
         if self.twice:
             again = run_sim(self.scenario, policy=self.policy, seed=job.seed, choices=self.choices(job))

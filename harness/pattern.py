@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
@@ -12,7 +13,10 @@ from lockjaw.history import OPERATIONS, Phase, Record
 
 
 class Pattern(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A record matches when every named part is equal; ``data`` may have more keys than are named here."""
+    """A record matches when every named part is equal; ``data`` may have more keys than are named here.
+
+    ``actor`` may be a pattern of shell globs (``subagent-*``).
+    """
 
     op: str
     phase: Phase | None = None
@@ -27,7 +31,7 @@ class Pattern(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return (
             record.op == self.op
             and self.phase in (None, record.phase)
-            and self.actor in (None, record.actor)
+            and (self.actor is None or fnmatchcase(record.actor, self.actor))
             and all(key in record.data and record.data[key] == value for key, value in self.data.items())
         )
 
@@ -38,7 +42,7 @@ class Sometimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Args:
         says: the condition in plain words.
         seen: a record that proves it.
-        while_locked_by: an actor that must hold a session lock at the instant of that record.
+        while_locked_by: an actor (or a pattern) that must hold a session lock at the instant of that record.
     """
 
     says: str
@@ -50,9 +54,13 @@ class Sometimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         held: dict[str, set[str]] = {}
         for record in history:
             _follow_locks(held, record)
-            if self.seen.matches(record) and (self.while_locked_by is None or held.get(self.while_locked_by)):
+            if self.seen.matches(record) and (self.while_locked_by is None or self._locked(held)):
                 return record
         return None
+
+    def _locked(self, held: dict[str, set[str]]) -> bool:
+        pattern = self.while_locked_by or ""
+        return any(paths and fnmatchcase(actor, pattern) for actor, paths in held.items())
 
 
 def is_session_lock(path: object) -> bool:
@@ -64,10 +72,9 @@ def is_session_lock(path: object) -> bool:
 def _follow_locks(held: dict[str, set[str]], record: Record) -> None:
     """Keep ``held`` (actor -> lock paths) in step with the history. A killed actor leaves its lock file behind,
     but holds nothing any more once its exit is recorded."""
-    path = str(record.data.get("path", ""))
-    if record.op == "lock" and record.phase == "ok" and is_session_lock(path):
+    if record.op == "lock" and record.phase == "ok" and is_session_lock(path := str(record.data.get("path", ""))):
         held.setdefault(record.actor, set()).add(path)
     elif record.op in ("lock.release", "lock.lost"):
-        held.get(record.actor, set()).discard(path)
+        held.get(record.actor, set()).discard(str(record.data.get("path", "")))
     elif record.op == "actor.exit":
         held.pop(str(record.data.get("actor") or record.data.get("role")), None)

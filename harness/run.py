@@ -22,6 +22,7 @@ import msgspec
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import HarnessError, LocalError, SettingsError
 from lockjaw.harness.checkers import run_checks
+from lockjaw.harness.checkers.spans import numbered
 from lockjaw.harness.outcome import Outcome, outcome_of
 from lockjaw.harness.real.engine import LIMITS, Limits, Lived, run_real
 from lockjaw.harness.real.rig import Builtin, NamedTarget, Programs
@@ -32,7 +33,7 @@ from lockjaw.harness.skeleton import skeleton_hash
 from lockjaw.harness.store import HISTORY, SCENARIO, TAPE, VERDICT, RunDirectory, Store
 from lockjaw.history import Record, event_hash, write_history
 from lockjaw.seeds import Seeds
-from lockjaw.settings import POLICIES
+from lockjaw.settings import BEHAVIOURS, POLICIES
 from lockjaw.verdict import CheckResult, Verdict, combine
 
 ENGINES = ("real", "sim")
@@ -192,10 +193,12 @@ async def run_async(
     ``choices``, of a simulated run: where its decisions come from (default: the seed).
     """
     loaded = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
-    if policy not in POLICIES:
-        raise SettingsError("policy", "", f"one of {', '.join(POLICIES)}", policy)
+    if policy not in BEHAVIOURS:
+        raise SettingsError("policy", "", f"one of {', '.join(BEHAVIOURS)}", policy)
     if engine not in ENGINES:
         raise SettingsError("engine", "", f"one of {', '.join(ENGINES)}", engine)
+    if engine == "real" and (why := loaded.not_real):
+        raise SettingsError("engine", "", f"sim: {why}", engine)
     scale = loaded.time_scale if time_scale is None else time_scale
     facts: dict[str, Any] = {}
     if target is not None:
@@ -256,17 +259,35 @@ def judge(
 
     ``exact_hash``: over the whole history, where the engine repeats it to the byte; else the skeleton's counts.
     """
-    checks = run_checks(scenario.checks, history, scenario.facts)
-    reached = [_reached(some.says, some.witness(history)) for some in scenario.sometimes]
+    ordered = numbered(history)
+    judgement = judgement_of(scenario, ordered, never_due=never_due)
+    return Run(
+        scenario=scenario.name, policy=policy, engine=engine, seed=seed, verdict=judgement.verdict,
+        checks=judgement.checks, reached=judgement.reached, outcome=outcome_of(ordered),
+        event_hash=exact_hash or skeleton_hash(ordered), nominal_s=nominal_s, wall_s=wall_s, run_dir=run_dir,
+        history=tuple(history),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict on a history, and what it rests on."""
+
+    verdict: Verdict
+    checks: tuple[CheckResult, ...]
+    reached: tuple[Reached, ...]
+
+
+def judgement_of(scenario: Scenario, history: Sequence[Record], *, never_due: Sequence[str] = ()) -> Judgement:
+    """The verdict alone, for who makes thousands of runs. Pure."""
+    ordered = numbered(history)
+    checks = tuple(run_checks(scenario.checks, ordered, scenario.facts))
+    reached = [_reached(some.says, some.witness(ordered)) for some in scenario.sometimes]
     reached += [Reached(f"the nemesis was to {fault}", None) for fault in never_due]
     verdict = combine(check.verdict for check in checks)
     if verdict is Verdict.HELD and not all(condition.met for condition in reached):
         verdict = Verdict.UNKNOWN
-    return Run(
-        scenario=scenario.name, policy=policy, engine=engine, seed=seed, verdict=verdict, checks=tuple(checks),
-        reached=tuple(reached), outcome=outcome_of(history), event_hash=exact_hash or skeleton_hash(history),
-        nominal_s=nominal_s, wall_s=wall_s, run_dir=run_dir, history=tuple(history),
-    )  # fmt: skip
+    return Judgement(verdict, checks, tuple(reached))
 
 
 def keep(run: RunDirectory, judged: Run) -> None:

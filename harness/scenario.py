@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from lockjaw.documents import Document, FieldError, convert, load_document, read_document
 from lockjaw.errors import ScenarioError, SettingsError
+from lockjaw.harness.cast import Actor, Initial, each
 from lockjaw.harness.checkers import CHECKERS
 from lockjaw.harness.checkers.facts import ScenarioFacts
-from lockjaw.harness.nemesis import Fault, Seconds
+from lockjaw.harness.nemesis import SIMULATED_ACTIONS, Fault, Seconds
 from lockjaw.harness.pattern import Sometimes
-from lockjaw.settings import POLICIES, ModelRef, Pacing
+from lockjaw.settings import BEHAVIOURS, POLICIES, ModelRef, Pacing
 
 BUILTIN_PACKAGE = "lockjaw.scenarios"  # named as data: the package itself stands above this one
 
@@ -61,6 +62,21 @@ class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise FieldError("fault_s", "the seconds of injected fault, beside amplification")
 
 
+class Era(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When it happened. ``versions``: those that the reports name. ``policy``: the baseline, which does as they did."""
+
+    versions: Text
+    policy: Text = "reuse-session"
+
+    def __post_init__(self) -> None:
+        if self.policy not in BEHAVIOURS:
+            raise FieldError("policy", f"policies among: {', '.join(BEHAVIOURS)}", self.policy)
+
+
+MAIN_ACTORS = ("gateway", "client", "models")
+ENGINES = ("sim", "real")
+
+
 class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a scenario file holds. ``name`` is the file's stem unless the file says otherwise."""
 
@@ -72,6 +88,14 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     checks: Annotated[tuple[str, ...], Meta(min_length=1)]
     reports: tuple[str, ...] = ()
     classes: tuple[str, ...] = msgspec.field(default=(), name="class")
+    era: Era | None = None
+    #: Row of the table "Replay first" of the field reports; 0: none.
+    row: Annotated[int, Meta(ge=0)] = 0
+    engines: Annotated[tuple[Literal["sim", "real"], ...], Meta(min_length=1)] = ("sim", "real")
+    engines_why: str = ""  # what keeps it from the other engine
+    actors: dict[str, Actor] = {}  # who else wants the session; names of their own
+    initial: Initial = Initial()  # the session as the client finds it
+    client_token: str | None = None  # a token of the client's own, in place of the gateway's: a wrong one
     timeout_s: Seconds = 60.0  # agents.defaults.timeoutSeconds; the client gives up 30 s later
     budget_s: Positive = 400.0  # what a patient user would have waited; the law `answered` reads it
     #: PROVIDER/MODEL -> seconds after the client's start at which it could have answered, had it been asked at
@@ -106,14 +130,73 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             if name not in CHECKERS:
                 raise FieldError("checks", f"names among: {', '.join(CHECKERS)}", name)
         for policy, broken in self.expect.items():
-            if policy not in POLICIES:
-                raise FieldError("expect", f"policies among: {', '.join(POLICIES)}", policy)
+            if policy not in BEHAVIOURS:
+                raise FieldError("expect", f"policies among: {', '.join(BEHAVIOURS)}", policy)
             for name in broken:
                 if name not in self.checks:
                     raise FieldError("expect", f"laws that the scenario checks: {', '.join(self.checks)}", name)
+        self._check_cast()
+        self._check_faults()
+
+    def _check_cast(self) -> None:
+        for name, actor in self.actors.items():
+            if not name.replace("-", "_").isidentifier() or name in (*MAIN_ACTORS, "harness"):
+                raise FieldError("actors", "a name of its own, of letters, digits, _ and -", name)
+            if actor.pid_of is not None and actor.pid_of not in (*MAIN_ACTORS, *self.cast):
+                raise FieldError(("actors", name, "pid_of"), f"an actor: {', '.join(self.names)}", actor.pid_of)
+        owner = self.initial.lock.owner if self.initial.lock else "dead"
+        if owner not in ("dead", "nobody", "garbage", *self.names):
+            raise FieldError("initial.lock.owner", f"dead, nobody, garbage or an actor: {', '.join(self.names)}", owner)
+
+    def _check_faults(self) -> None:
+        for n, fault in enumerate(self.faults):
+            for key, name in (("target", fault.target), ("peer", fault.peer)):
+                if name is not None and name not in self.names:
+                    raise FieldError(("faults", n, key), f"an actor: {', '.join(self.names)}", name)
         for pause in (fault for fault in self.faults if fault.action == "pause" and fault.target == "client"):
-            if not any(f.action == "resume" and f.target == "client" for f in self.faults):
+            if pause.for_s is None and not any(f.action == "resume" and f.target == "client" for f in self.faults):
                 raise FieldError("faults", "a resume of the client after its pause, or the run cannot end", str(pause))
+        simulated = [str(fault) for fault in self.faults if fault.action in SIMULATED_ACTIONS]
+        simulated += [f"actors.{n}" for n, a in self.cast.items() if a.namespace != 1 or a.pid_of is not None]
+        if simulated and "real" in self.engines:
+            raise FieldError("engines", f"[sim], because only the simulation has {simulated[0]}", list(self.engines))
+        if len(self.engines) < len(ENGINES) and not self.engines_why:
+            raise FieldError("engines_why", "a sentence that says what keeps it from the other engine")
+
+    @property
+    def cast(self) -> dict[str, Actor]:
+        """The other actors, one by one."""
+        return each(self.actors)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everybody who can be named."""
+        return (*MAIN_ACTORS, *self.cast)
+
+    @property
+    def baseline(self) -> str:
+        """The policy that shows the incident."""
+        return self.era.policy if self.era else "reuse-session"
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """What ``--policy all`` means here: the published ones, ours, and the baseline."""
+        return tuple(dict.fromkeys((*POLICIES[:-1], self.baseline, POLICIES[-1])))
+
+    @property
+    def not_real(self) -> str:
+        """Why real processes cannot play it; empty: they can."""
+        if "real" not in self.engines:
+            return self.engines_why
+        simulated = self.staged or self.client_token is not None
+        if simulated or any(f.before is not None or f.for_s is not None for f in self.faults):
+            return "a cast, an initial session and faults at operations exist in the simulation alone so far"
+        return ""
+
+    @property
+    def staged(self) -> bool:
+        """The session exists before the client asks."""
+        return bool(self.actors) or self.initial != Initial()
 
     @property
     def refs(self) -> tuple[ModelRef, ...]:
@@ -150,12 +233,17 @@ def builtin_names() -> list[str]:
     )
 
 
-def read_builtin(name: str) -> Document:
+def read_builtin_text(name: str) -> str:
     """The text of a built-in scenario. Raises ScenarioError naming those that exist."""
     entry = files(BUILTIN_PACKAGE) / f"{name}.yaml"
     if not name.isidentifier() or not entry.is_file():
         raise ScenarioError(name, 0, "", f"a scenario file or one of: {', '.join(builtin_names())}")
-    return load_document(entry.read_text(encoding="utf-8"), f"{name}.yaml")
+    return entry.read_text(encoding="utf-8")
+
+
+def read_builtin(name: str) -> Document:
+    """A built-in scenario, parsed. Raises ScenarioError naming those that exist."""
+    return load_document(read_builtin_text(name), f"{name}.yaml")
 
 
 def load_scenario(name_or_path: str | Path) -> Scenario:

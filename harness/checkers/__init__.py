@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from lockjaw.errors import LocalError
 from lockjaw.harness.checkers import (
+    all_delivered,
     amplification,
     answered,
     degradation_visible,
@@ -18,7 +19,9 @@ from lockjaw.harness.checkers import (
     lock_is_not_a_model_failure,
     never_session_locked,
     no_lock_left,
+    nothing_held_after_end,
     one_writer,
+    reads_are_true,
     recovered_within,
     same_conversation,
     transcript_whole,
@@ -44,6 +47,9 @@ _MODULES = (
     transcript_whole,
     degradation_visible,
     amplification,
+    nothing_held_after_end,
+    all_delivered,
+    reads_are_true,
 )
 
 #: name -> checker, in the order in which reports show them.

@@ -10,6 +10,7 @@ from lockjaw.history import Record
 from lockjaw.verdict import CheckResult, Verdict, combine
 
 NAME = "degradation_visible"
+REFUSALS = (1002, 1008)
 
 
 def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
@@ -46,6 +47,10 @@ def _result(history: Sequence[Record], client: str, result: Record, end: Record)
         return _violated(f"the result says exit code {promised}, the process ended with {code}", result, end)
     code = promised if code is None else code
     answered = bool(data.get("answered"))
+    refused = next((r for r in history if r.actor == client and _is_refusal(r)), None)
+    if code == 0 and refused is not None:
+        finding = f"the gateway refused the client (close code {refused.data['code']}), and the exit code is 0"
+        return _violated(finding, refused, result, end)
     masked = data.get("error") or str(data.get("reply") or "").startswith(TIMEOUT_REPLY)
     if code == 0 and (masked or not answered):
         return _violated("there is no answer, and the exit code is 0", result, end)
@@ -61,6 +66,11 @@ def _result(history: Sequence[Record], client: str, result: Record, end: Record)
     if not answered or trouble(history):
         return CheckResult(NAME, Verdict.HELD, f"exit code {code} and the result say what happened")
     return CheckResult(NAME, Verdict.UNKNOWN, "nothing was degraded")
+
+
+def _is_refusal(record: Record) -> bool:
+    """Wrong token, not paired, wrong protocol: whatever answers then, it is not the gateway that was asked."""
+    return record.op == "client.call" and record.phase == "fail" and record.data.get("code") in REFUSALS
 
 
 def _violated(finding: str, *witness: Record) -> CheckResult:

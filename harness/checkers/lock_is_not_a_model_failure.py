@@ -39,11 +39,16 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
         return CheckResult(
             NAME, Verdict.VIOLATED, "one turn waited for the same lock again after a wait had run out", tuple(again)
         )
-    if failures or contended(history) or _waited(history):
+    if failures or contended(history) or _waited(history) or _reclaimed(history):
         return CheckResult(NAME, Verdict.HELD, "a lock was in the way, and no model paid for it")
     if gave_up_at_once(history):
         return CheckResult(NAME, Verdict.HELD, "the gateway did not answer and no fallback was tried")
     return CheckResult(NAME, Verdict.UNKNOWN, "nobody found a lock taken")
+
+
+def _reclaimed(history: Sequence[Record]) -> bool:
+    """A dead owner's lock was in the way, and was taken over."""
+    return any(r.op == "lock" and r.phase == "ok" and r.data.get("reclaimed") for r in history)
 
 
 def _costs_a_model(record: Record) -> bool:

@@ -20,7 +20,7 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
     grants = holds(history)
     writes = [r for r in history if r.op == "append"]
     for write in writes:
-        problem = _stale(write, grants) or _intruding(write, grants)
+        problem = _stale(write, grants) or _intruding(write, grants) or _across(write, grants)
         if problem is not None:
             return problem
     if not writes:
@@ -56,6 +56,19 @@ def _intruding(write: Record, grants: Sequence[Hold]) -> CheckResult | None:
             had = "after the lock had gone on to" if mine else "without the lock, which was held by"
             finding = f"{write.actor} wrote to a transcript {had} {other.actor}"
             return CheckResult(NAME, Verdict.VIOLATED, finding, (other.granted.i, write.i))
+    return None
+
+
+def _across(write: Record, grants: Sequence[Hold]) -> CheckResult | None:
+    """A write of a holder that wrote on as if nothing had happened, although another process was granted the lock in
+    the middle of its hold: what it had read may be out of date, whether the other one has let go since or not."""
+    path = transcript_of(write.data.get("path"))
+    mine = [h for h in grants if h.path == path and h.actor == write.actor and h.live_at(write.i)]
+    for own in mine[-1:]:
+        for other in grants:
+            if other.path == path and other.actor != own.actor and own.granted.i < other.granted.i < write.i:
+                finding = f"{own.actor} and {other.actor} both held the lock of a transcript and wrote"
+                return CheckResult(NAME, Verdict.VIOLATED, finding, (own.granted.i, other.granted.i, write.i))
     return None
 
 

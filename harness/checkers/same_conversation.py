@@ -16,8 +16,9 @@ NAME = "same_conversation"
 def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
     """The answer stands in the conversation that was asked, after the user's message.
 
-    A conversation is a session key. The session behind the key may have changed if the client forked it, and then
-    its transcript holds every user message of the session that was asked. UNKNOWN when nobody was answered, or
+    A conversation is a session key. The session behind the key may have changed if it was rotated meanwhile, and then
+    the answer stands in the new one; or if the client forked it, and then its transcript holds every user message of
+    the session that was asked. UNKNOWN when nobody was answered, or
     nothing shows where the answer went.
     """
     verdicts = [_of(history, r, facts) for r in results(history) if r.data.get("answered")]
@@ -40,11 +41,21 @@ def _of(history: Sequence[Record], result: Record, facts: ScenarioFacts) -> Chec
     asked_id = accepted.data.get("session_id") if accepted is not None else None
     finals = {str(r.data.get("session_id")): r for r in history if r.op == "transcript.final"}
     answer, asked = finals.get(str(session_id or asked_id)), finals.get(str(asked_id))
-    moved = accepted is not None and session_id and asked_id and session_id != asked_id
+    led = _leads_to(history, key)
+    if session_id and led not in (None, session_id):
+        finding = f"answered in session {session_id}, and {key} leads to session {led}"
+        return CheckResult(NAME, Verdict.VIOLATED, finding, (result.i, history[-1].i))
+    moved = accepted is not None and session_id and asked_id and asked_id != session_id != led
     if moved and accepted is not None and not _forked(history, result, asked, answer):
         finding = f"asked in session {asked_id}, answered in session {session_id}"
         return CheckResult(NAME, Verdict.VIOLATED, finding, (accepted.i, result.i))
     return _placed(history, result, answer, facts) or _order(history, result, answer)
+
+
+def _leads_to(history: Sequence[Record], key: object) -> object:
+    """The session behind a key at the end: rotation may have moved the conversation on. None: not known."""
+    finals = (r for r in history if r.op == "session.final" and key and r.data.get("key") == key)
+    return next((r.data.get("session_id") for r in finals), None)
 
 
 def _forked(history: Sequence[Record], result: Record, asked: Record | None, answer: Record | None) -> bool:

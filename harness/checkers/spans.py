@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import update_wrapper
 from math import inf
-from typing import Any, Literal
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 import msgspec
 
@@ -24,9 +25,39 @@ TURN_METHODS = frozenset({"", "agent", "chat.send", "connect"})  # the calls tha
 TIMEOUT_REPLY = "Request timed out before a response was generated"
 
 
-def numbered(history: Sequence[Record]) -> list[Record]:
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Ordered(list[Record]):
+    """A history whose records know their places, and what was found out about it: a dozen checkers ask the same."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        super().__init__(records)
+        self.known: dict[Any, Any] = {}
+
+
+def numbered(history: Sequence[Record]) -> Ordered:
     """The history with indices 0, 1, 2, ...; merged histories already have them."""
-    return [r if r.i == n else msgspec.structs.replace(r, i=n) for n, r in enumerate(history)]
+    if isinstance(history, Ordered):
+        return history
+    return Ordered(r if r.i == n else msgspec.structs.replace(r, i=n) for n, r in enumerate(history))
+
+
+def _once(derive: Callable[Concatenate[Sequence[Record], P], R]) -> Callable[Concatenate[Sequence[Record], P], R]:
+    """Derive it once for each history that is ``Ordered``. The result is shared: nobody changes it."""
+
+    def known(history: Sequence[Record], /, *args: P.args, **more: P.kwargs) -> R:
+        if not isinstance(history, Ordered) or more:
+            return derive(history, *args, **more)
+        key = (derive, args)
+        if key not in history.known:
+            history.known[key] = derive(history, *args, **more)
+        found: R = history.known[key]
+        return found
+
+    update_wrapper(known, derive)
+    return known
 
 
 def is_lock_text(*texts: object) -> bool:
@@ -60,6 +91,7 @@ def is_fence(record: Record) -> bool:
 # --------------------------------------------------------------------------- deaths and spans
 
 
+@_once
 def deaths(history: Sequence[Record]) -> list[tuple[str, Record]]:
     """``(actor, record)`` of every end of a process, in order; a SIGKILL and the exit that follows are two."""
     found = []
@@ -99,6 +131,7 @@ class Span:
         return "ok" if self.end.phase == "ok" else "fail"
 
 
+@_once
 def spans(history: Sequence[Record], op: str, *keys: str) -> list[Span]:
     """Pair each ``invoke`` of ``op`` with its end: the next other phase of the same actor with equal keys.
 
@@ -154,12 +187,18 @@ class Hold:
         return (self.actor, self.owner) == (other.actor, other.owner)
 
 
+_OF_LOCKS = frozenset({"lock", "lock.fence", "lock.release", "lock.lost"})
+
+
+@_once
 def holds(history: Sequence[Record]) -> list[Hold]:
     """Every grant, in the order of the grants. A raised generation (``lock.fence``) is a grant to who raised it."""
     found: list[Hold] = []
     releasing: set[tuple[object, ...]] = set()
     dead = {record.i: actor for actor, record in deaths(history)}
     for record in history:
+        if record.op not in _OF_LOCKS and record.i not in dead:
+            continue
         path = transcript_of(record.data.get("path"))
         if record.i in dead:
             _end(found, record, "died", lambda hold, actor=dead[record.i]: hold.actor == actor)  # type: ignore[misc]
@@ -209,6 +248,7 @@ def _hold_of(found: list[Hold], record: Record, path: str) -> Hold | None:
     return live[-1] if live else None
 
 
+@_once
 def acquires(history: Sequence[Record]) -> list[Span]:
     """Every attempt to get a lock, waits included. (A failure's ``owner`` is the blocker, so it is no key.)"""
     found = spans(history, "lock", "path")
@@ -226,6 +266,7 @@ def acquires(history: Sequence[Record]) -> list[Span]:
 # --------------------------------------------------------------------------- clients and what went wrong for them
 
 
+@_once
 def clients(history: Sequence[Record]) -> list[str]:
     """Actors that are command-line clients, in order of appearance."""
     seen: dict[str, None] = {}
@@ -241,6 +282,7 @@ def started(history: Sequence[Record], client: str) -> Record | None:
     return next((r for r in history if r.actor == client and r.op not in ("actor.ready", "actor.exit")), None)
 
 
+@_once
 def locked_out(history: Sequence[Record]) -> list[Record]:
     """The clients' lock waits that failed for good: neither the lock nor a way round it came after them."""
     users = set(clients(history))
@@ -271,10 +313,12 @@ def interrupted(history: Sequence[Record], client: str) -> bool:
     )
 
 
+@_once
 def results(history: Sequence[Record]) -> list[Record]:
     return [r for r in history if r.op == "client.result"]
 
 
+@_once
 def trouble(history: Sequence[Record]) -> list[Record]:
     """The first record per client that shows that the gateway did not simply answer: the danger of this family."""
     found: dict[str, Record] = {}
@@ -296,6 +340,7 @@ def _is_trouble(record: Record) -> bool:
     return record.phase in ("fail", "info")
 
 
+@_once
 def contended(history: Sequence[Record]) -> list[tuple[Record, Hold]]:
     """``(trouble, hold)``: at a client's trouble, or before its end, somebody else's lock was in its way."""
     found = []
@@ -317,6 +362,7 @@ def _concerns(history: Sequence[Record], client: str, path: str) -> bool:
     return path in wanted or any(i in path for i in named) or not (named or wanted)
 
 
+@_once
 def gave_up_at_once(history: Sequence[Record]) -> list[Record]:
     """Troubles of clients whose policy tried nothing more: no fallback, so no lock could stop one."""
     tried = {r.actor for r in history if r.op == "fallback" and r.data.get("step") != "give_up"}
@@ -356,6 +402,7 @@ class Execution:
         return sorted((s.start for s in (*self.calls, *self.tools)), key=lambda r: r.i)
 
 
+@_once
 def executions(history: Sequence[Record]) -> list[Execution]:
     """Every execution of every turn, ordered by its first action (those without any: by their start)."""
     turns = spans(history, "turn", "turn_id", "run_id")
@@ -438,6 +485,7 @@ def _fenced_at(execution: Execution, fenced: Sequence[Hold]) -> float:
     return inf
 
 
+@_once
 def turn_executions(history: Sequence[Record]) -> int:
     """How often the user's turn was executed: a continued (resumed) turn counts with the one it continues."""
     acted = [e for e in executions(history) if e.actions]

@@ -63,10 +63,13 @@ def _message_missing(history: Sequence[Record], finals: Sequence[Record], facts:
         if record.op != "gateway.accepted" or record.data.get("run_id") not in worked or not facts.message:
             continue
         session_id = record.data.get("session_id")
+        key = record.data.get("session_key")
+        led = {r.data.get("session_id") for r in history if r.op == "session.final" and r.data.get("key") == key}
         texts = [
             str(text)
             for r in finals
-            if session_id in (None, "", r.data.get("session_id"))
+            # Where it was accepted into, or where the conversation has moved to since.
+            if session_id in (None, "", r.data.get("session_id")) or r.data.get("session_id") in led
             for text in r.data.get("user_messages", ())
         ]
         if not any(facts.message in text for text in texts):

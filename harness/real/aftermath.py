@@ -4,15 +4,17 @@ could begin."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from lockjaw.clock import Clock
+from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import LockStateError, SessionLocked
 from lockjaw.files import LOCAL_FILES, Files
 from lockjaw.history import Recorder
 from lockjaw.locking import HeldLock, SessionLock, inspect_lock
 from lockjaw.locking.host import THIS_HOST, Host
+from lockjaw.sessions import SessionStore
 from lockjaw.sessions.report import read_entries
 
 
@@ -24,6 +26,7 @@ def record_aftermath(state_dir: Path, ledger: Path | None, recorder: Recorder) -
             record_lock(lock, recorder)
         for temporary in sorted(folder.glob("*.tmp*")):
             recorder.record("leftover", kind="temporary", path=str(temporary), pid=None, alive=None)
+        record_keys(SessionStore(folder / "sessions.json", clock=ScaledClock.start(), lock=unlocked).read(), recorder)
     if ledger is not None and ledger.is_file():
         record_ledger(ledger.read_text(encoding="utf-8", errors="replace"), recorder)
     for folder in folders:
@@ -68,6 +71,15 @@ async def try_next_turn(
             use(path, held)
         await lock.release_async()
         recorder.record("next_turn", "ok", path=str(path))
+
+
+def record_keys(store: Mapping[str, Mapping[str, Any]], recorder: Recorder) -> None:
+    for key, entry in sorted(store.items()):
+        recorder.record("session.final", key=key, session_id=entry.get("sessionId"))
+
+
+def unlocked(path: Path) -> Any:
+    raise AssertionError(f"nobody writes {path} when all is over")
 
 
 def record_ledger(text: str, recorder: Recorder) -> None:

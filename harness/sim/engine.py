@@ -14,18 +14,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from lockjaw.errors import HarnessError
-from lockjaw.harness.nemesis import Fault, Schedule
-from lockjaw.harness.real.aftermath import record_ledger, record_lock, record_transcript, try_next_turn
+from lockjaw.harness.cast import Caller
+from lockjaw.harness.nemesis import LINK_ACTIONS, Cue, Fault, Schedule, scheduled
+from lockjaw.harness.real.aftermath import (
+    record_keys,
+    record_ledger,
+    record_lock,
+    record_transcript,
+    try_next_turn,
+    unlocked,
+)
 from lockjaw.harness.scenario import Scenario
 from lockjaw.harness.sim.escapes import sealed
 from lockjaw.harness.sim.machine import STATE, Rig
 from lockjaw.harness.sim.tape import Choice, Choices
 from lockjaw.harness.sim.world import Process, SimClock, SimRecorder, World
+from lockjaw.harness.stage import stage
 from lockjaw.history import Record
 from lockjaw.locking import HeldLock
 from lockjaw.seeds import Seeds
-from lockjaw.sessions import Transcript
+from lockjaw.sessions import SessionStore, Transcript
 from lockjaw.settings import BEHAVIOURS
 
 MODELS_MODULE = "lockjaw.fakes.memory_models"  # named as data: harness and fakes are siblings
@@ -99,7 +110,7 @@ def run_sim(
     enclosed(world, work)
     choices.finish()
     return SimLived(
-        world.history, choices.tape, live.client_ended_s, world.now, live.schedule.never_due(), live.rig.logs,
+        world.history, choices.tape, live.client_ended_s, world.now, live.never_due(), live.rig.logs,
         tuple(world.complaints), world.steps,
     )  # fmt: skip
 
@@ -158,7 +169,11 @@ class _Live:
         self._progress = progress
         seeds = Seeds(seed).child("data")
         self.rig = Rig(world, scenario, policy, seeds)
-        self.schedule = Schedule(scenario.faults, Seeds(seed).child("nemesis").stream("jitter"))
+        nemesis = Seeds(seed).child("nemesis")
+        self.schedule = Schedule(scheduled(scenario.faults), nemesis.stream("jitter"))
+        self._cast = scenario.cast
+        self._cues = Schedule([Cue.of(name, actor) for name, actor in self._cast.items()], nemesis.stream("cues"))
+        self._goes: dict[str, Callable[[], None]] = {}
         self.client_ended_s = 0.0
         self._open_runs: dict[str, None] = {}
         self._told = False
@@ -166,6 +181,7 @@ class _Live:
         self._nemesis_timer: float | None = None
         self._harness = self.rig.process(HARNESS, HARNESS)
         self._recorder = SimRecorder(self._harness)
+        self._planned = bool(scenario.faults or scenario.actors)
         self._processes: dict[str, Process] = {}
         self._stop_gateway: Any = None
         self._models_process = self.rig.process("models", "models")
@@ -185,7 +201,12 @@ class _Live:
         client, go = self.rig.client(self._models, lambda outcome: None)
         self._processes["client"] = client
         self._ready(client)
+        for name, actor in self._cast.items():
+            if actor.pid_of is None:
+                self._enter(name)
         world.run(SETUP_S)
+        if self.scenario.staged:
+            self._set_stage()
         self._recorder.record(
             "run.start", scenario=self.scenario.name, policy=self.policy, seed=self.seed, engine="sim", scale=0.0
         )
@@ -197,8 +218,11 @@ class _Live:
         self._until(lambda: self._told or not client.alive, limit_s, "the client did not end")
         if not self._told:
             self.client_ended_s = round(world.now - SETUP_S, 3)
+        self._until(self._cast_ended, limit_s, "an actor did not end", fatal=False)
         self._settle()
         self._nemesis_acts = False
+        for name in self._cast:
+            self._dismiss(name)
         gateway = self._processes["gateway"]
         self._end(gateway, self._stop_gateway)
         self._reap(gateway)
@@ -212,6 +236,13 @@ class _Live:
         self._aftermath()
         self._recorder.record("run.end", reason="done")
 
+    def never_due(self) -> tuple[Fault, ...]:
+        """The scenario's faults that this run never reached."""
+        known = set(map(id, self.scenario.faults))
+        missed = [fault for fault in self.schedule.never_due() if id(fault) in known]
+        # A fault that the target's algorithm has no place for is none that the run had to reach: see `sometimes`.
+        return tuple(missed)
+
     def _start_gateway(self) -> Process:
         process, stop = self.rig.gateway(self._models)
 
@@ -223,6 +254,51 @@ class _Live:
         self._processes["gateway"] = process
         self._ready(process)
         return process
+
+    # ------------------------------------------------------------------ the cast
+
+    def _enter(self, name: str) -> None:
+        """Start an actor's process; it waits for its cue."""
+        actor = self._cast[name]
+        if isinstance(actor, Caller):
+            process, go = self.rig.client(self._models, lambda outcome: None, name, actor)
+        else:
+            former = None if actor.pid_of is None else self._processes.get(actor.pid_of)
+            if former is not None:
+                self.world.reap(former)
+            process, go = self.rig.scripted(name, actor, None if former is None else former.pid)
+        self._processes[name], self._goes[name] = process, go
+        self._ready(process)
+
+    def _cast_ended(self) -> bool:
+        waited = [name for name, actor in self._cast.items() if actor.awaited]
+        return all(name in self._processes and not self._processes[name].alive for name in waited)
+
+    def _dismiss(self, name: str) -> None:
+        process = self._processes.get(name)
+        if process is not None:
+            self._end(process, process.stop)
+            self._reap(process)
+
+    def _set_stage(self) -> None:
+        machine = self.rig.machine(self._harness)
+
+        def identity(name: str) -> tuple[int, int | None]:
+            process = self._processes[name]
+            return process.pid, process.starttime
+
+        work = stage(
+            self.scenario.initial, state_dir=STATE, clock=SimClock(self._harness), ids=self.rig.ids("stage"),
+            machine=machine, identity=identity,
+        )  # fmt: skip
+        asyncio._set_running_loop(self._harness.loop)
+        try:
+            task = self._harness.spawn(work, "stage")
+        finally:
+            asyncio._set_running_loop(None)
+        self._until(task.done, self.world.now + 60.0, "the stage was not set")
+        path = task.result()
+        self._recorder.record("stage", "info", path=str(path), entries=2 * self.scenario.initial.turns)
 
     def _ready(self, process: Process) -> None:
         self._recorder.record("actor.ready", role=process.role, pid=process.pid, actor=process.name)
@@ -270,6 +346,10 @@ class _Live:
             for name in rig.disk.listing(folder):
                 if ".tmp" in name.rpartition("/")[2]:
                     recorder.record("leftover", kind="temporary", path=name, pid=None, alive=None)
+        for folder in folders:
+            if f"{folder}/sessions.json" in rig.disk.names:
+                store = SessionStore(Path(f"{folder}/sessions.json"), clock=clock, lock=unlocked, files=machine.files)
+                record_keys(store.read(), recorder)
         effects = self.scenario.effects
         if effects is not None and (ledger := rig.disk.names.get(f"{STATE}/workspace/{effects.ledger}")) is not None:
             record_ledger(bytes(ledger.data).decode(errors="replace"), recorder)
@@ -302,16 +382,19 @@ class _Live:
             self._open_runs[str(record.data.get("run_id"))] = None
         elif op == "gateway.final":
             self._open_runs.pop(str(record.data.get("run_id")), None)
-        elif op == "client.result":
+        elif op == "client.result" and record.actor == "client":
             self._told, self.client_ended_s = True, round(record.t, 3)
-        if self._nemesis_acts and self.scenario.faults:
+        if self._nemesis_acts and self._planned:
             self.schedule.observe(record)
+            self._cues.observe(record)
             self._arm_nemesis()
         if self._progress is not None:
             self._progress(record)
 
     def _arm_nemesis(self) -> None:
-        due = self.schedule.next_due() if self.scenario.faults else None
+        due = None
+        if self._planned:
+            due = min((t for t in (self.schedule.next_due(), self._cues.next_due()) if t is not None), default=None)
         if due is not None and (self._nemesis_timer is None or due < self._nemesis_timer):
             self._nemesis_timer = due
             late_s = NEMESIS_LATE_S * self.world.pick("the nemesis is late", 8)
@@ -321,18 +404,31 @@ class _Live:
         self._nemesis_timer = None
         if not self._nemesis_acts:
             return
-        for fault in self.schedule.take_due(self.world.now - SETUP_S):
+        now = self.world.now - SETUP_S
+        for cue in self._cues.take_due(now):
+            if cue.name not in self._processes:
+                self._enter(cue.name)
+            self._goes[cue.name]()
+        for fault in self.schedule.take_due(now):
             self._perform(fault)
+            if fault.heals is not None:
+                self.schedule.add(replace(fault.heals, at_s=now + (fault.for_s or 0.0)))
         self._arm_nemesis()
 
     def _perform(self, fault: Fault) -> None:
         world = self.world
+        if fault.action in LINK_ACTIONS:
+            self._act_on_link(fault)
+            return
         process = self._models_process if fault.target == "models" else self._processes[fault.target]
         match fault.action:
             case "kill":
                 happened = world.kill(process)
-            case "pause":
+            case "pause" | "block":
                 happened = world.pause(process)
+            case "jump":
+                happened = process.alive
+                process.skew_s += fault.by_s or 0.0
             case "resume":
                 happened = world.resume(process)
             case "terminate":
@@ -343,11 +439,26 @@ class _Live:
                 happened = True
                 world.resume(process)
                 self._restart(process)
+            case _:
+                raise HarnessError(f"the simulation cannot {fault.action}")
         if fault.target == "models":
-            act = {"kill": "kill", "terminate": "kill", "pause": "pause", "resume": "resume"}.get(fault.action)
+            act = {"kill": "kill", "terminate": "kill", "pause": "pause", "block": "pause", "resume": "resume"}.get(
+                fault.action
+            )
             if act is not None:
                 getattr(self._models, act)()
         self._nemesis(fault.action, process, happened)
+
+    def _act_on_link(self, fault: Fault) -> None:
+        network, peer = self.rig.network, fault.peer or ""
+        match fault.action:
+            case "part":
+                network.part(fault.target, peer)
+            case "heal":
+                network.heal()
+            case _:
+                network.cut(fault.target, peer)
+        self._recorder.record("nemesis", "info", action=fault.action, target=fault.target, peer=peer)
 
     def _nemesis(self, action: str, process: Process, happened: bool) -> None:
         why = {} if happened else {"error": "it had ended already"}
@@ -360,7 +471,7 @@ class _Live:
             self._models.kill()
             self.world.at(self.world.now + 1.0, self._models.restart)
             return
-        if process.name == "client":
+        if process.name != "gateway":
             return
         if process.alive:
             process.stop()

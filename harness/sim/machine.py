@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from lockjaw.gateway.client import GatewayClient
 from lockjaw.gateway.identity import DeviceIdentity, StoredToken
 from lockjaw.gateway.pairing import MemoryDocuments
 from lockjaw.gateway.server import GatewayServer
+from lockjaw.harness.cast import Caller, Scripted
+from lockjaw.harness.nemesis import Ambush, ambushes
+from lockjaw.harness.performer import Performer
 from lockjaw.harness.scenario import Scenario
 from lockjaw.harness.sim.disk import Disk
 from lockjaw.harness.sim.files import SimFiles
@@ -81,9 +85,11 @@ class Rig:
         self.identity = DeviceIdentity.generate(seeds.stream("device"))
         self.logs: dict[str, list[str]] = {}
         self._starts: dict[str, int] = {}
+        self.ambushes: dict[str, list[Ambush]] = {}  # by actor: a successor goes on counting
 
-    def process(self, name: str, role: str) -> Process:
-        process = self.world.start(name, role)
+    def process(self, name: str, role: str, *, namespace: int = 1, pid: int | None = None) -> Process:
+        process = self.world.start(name, role, namespace=namespace, pid=pid)
+        process.ambushes = self.ambushes.setdefault(name, [Ambush(f) for f in ambushes(self.scenario.faults, name)])
         process.at_death.append(lambda: self.disk.close_all(process))
         process.at_death.append(self.waiters.changed)
         return process
@@ -131,27 +137,38 @@ class Rig:
         task.add_done_callback(lambda task: self._exit(process, task))
         return process, stop
 
-    def client(self, models: Any, told: Callable[[AgentOutcome], None]) -> tuple[Process, Callable[[], None]]:
-        """Start a client that waits for its go. Returns the go."""
-        process = self.process("client", "client")
+    def client(
+        self, models: Any, told: Callable[[AgentOutcome], None], name: str = "client", caller: Caller | None = None
+    ) -> tuple[Process, Callable[[], None]]:
+        """Start a client that waits for its go. Returns the go. ``caller``: one of the cast."""
+        process = self.process(name, "client")
         asyncio._set_running_loop(process.loop)
         try:
-            clock, ids = SimClock(process), self.ids("client")
+            clock, ids = SimClock(process), self.ids(name)
             process.at_death.append(lambda: models.drop_client(process.name))
             model_client = ModelClient(self.settings.providers, clock=clock, transport=models.transport(process.name))
+            settings = self.settings
+            if caller is None and self.scenario.client_token is not None:
+                settings = replace(settings, gateway=replace(settings.gateway, token=self.scenario.client_token))
+            # A client is paired by its own device key; the cast's clients are other programs of the same user.
+            identity = self.identity if caller is None else DeviceIdentity.generate(self.seeds.stream(f"device/{name}"))
+            tokens = self.tokens if caller is None else MemoryTokens()
 
             async def dial(gateway: GatewaySettings) -> Any:
                 return await self.network.dial(process, gateway.port)
 
             def uplink(settings: Settings) -> GatewayClient:
                 return GatewayClient(
-                    settings, clock=clock, identity=self.identity, ids=ids, dial_limit_s=None, open_transport=dial,
-                    tokens=self.tokens,
+                    settings, clock=clock, identity=identity, ids=ids, dial_limit_s=None, open_transport=dial,
+                    tokens=tokens,
                 )  # fmt: skip
 
-            request = AgentRequest(message=self.scenario.message, agent_id="main", policy=self.policy, as_json=True)
+            request = AgentRequest(
+                message=caller.message if caller else self.scenario.message, agent_id="main", policy=self.policy,
+                as_json=True, local=caller is not None and caller.local,
+            )  # fmt: skip
             client = TurnClient(
-                self.settings, request, clock=clock, recorder=SimRecorder(process), say=self.log("client"),
+                settings, request, clock=clock, recorder=SimRecorder(process), say=self.log(name),
                 models=model_client, ids=ids, machine=self.machine(process), tools=sim_tools(process, self.disk),
                 uplink=uplink,
             )  # fmt: skip
@@ -165,17 +182,43 @@ class Rig:
         finally:
             asyncio._set_running_loop(None)
 
+        return process, self._go(process, run, lambda task: self._ended(process, task, told))
+
+    def scripted(self, name: str, actor: Scripted, pid: int | None = None) -> tuple[Process, Callable[[], None]]:
+        """Start a scripted actor that waits for its go. Returns the go."""
+        process = self.process(name, "scripted", namespace=actor.namespace, pid=pid)
+        performer = Performer(
+            name, actor, state_dir=STATE, behaviour=BEHAVIOURS[self.policy], clock=SimClock(process),
+            recorder=SimRecorder(process), machine=self.machine(process), ids=self.ids(name),
+            touch=lambda path: self.disk.touch(str(path)),
+        )  # fmt: skip
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            code = 143 if task.cancelled() else 1
+            if not task.cancelled():
+                error = task.exception()
+                if error is None:
+                    code = task.result()
+                else:
+                    self.world.complain(process, {"message": "a scripted actor failed", "exception": error})
+            if process.alive:
+                self.world.at(self.world.now + 0.5, self.world.kill, process, code)
+
+        return process, self._go(process, performer.run, ended)
+
+    def _go(self, process: Process, run: Callable[[], Any], ended: Callable[[Any], None]) -> Callable[[], None]:
         def go() -> None:
             if process.alive:
                 asyncio._set_running_loop(process.loop)
                 try:
-                    task = process.spawn(run(), "client")
+                    task = process.spawn(run(), process.role)
                 finally:
                     asyncio._set_running_loop(None)
                 process.stop = task.cancel
-                task.add_done_callback(lambda task: self._ended(process, task, told))
+                task.add_done_callback(ended)
 
-        return process, go
+        process.stop = lambda: self.world.kill(process, 143)  # it has not begun
+        return go
 
     def _exit(self, process: Process, task: asyncio.Task[Any]) -> None:
         if not task.cancelled() and task.exception() is not None:

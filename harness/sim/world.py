@@ -25,6 +25,7 @@ themselves are random.
 from __future__ import annotations
 
 import asyncio
+import errno
 import heapq
 import os
 import re
@@ -33,6 +34,7 @@ from math import inf
 from typing import Any
 
 from lockjaw.errors import HarnessError, ReplayDiverged
+from lockjaw.harness.nemesis import Ambush
 from lockjaw.harness.sim.loop import SimHandle, SimLoop
 from lockjaw.harness.sim.tape import CRASH_BEFORE, DELAYS_S, FAULTS, FIRST_FAULT, Choices, SparseChoices
 from lockjaw.history import Phase, Record
@@ -43,7 +45,7 @@ _LATENCIES = 8
 _LAST_BREATHS = 50  # awaits in the cleanup code of one task
 _LATENCY_S = 0.0002
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_ERRNO = [getattr(__import__("errno"), name) for name in FAULTS]
+_ERRNO = [getattr(errno, name) for name in FAULTS]
 
 
 class Killed(BaseException):
@@ -64,6 +66,7 @@ class Process:
         self.at_death: list[Callable[[], None]] = []
         self.stop: Callable[[], Any] = lambda: None  # SIGTERM
         self.labels: dict[tuple[str, str], str] = {}
+        self.ambushes: list[Ambush] = []
 
     def spawn(self, coro: Any, name: str) -> Any:
         """Start a task in this process."""
@@ -126,8 +129,11 @@ class World:
 
     # ------------------------------------------------------------------ processes
 
-    def start(self, name: str, role: str, *, namespace: int = 1) -> Process:
-        if self.pid_reuse:
+    def start(self, name: str, role: str, *, namespace: int = 1, pid: int | None = None) -> Process:
+        """A new process. ``pid``: a number that was somebody else's, in place of the next one."""
+        if pid is not None:
+            pass
+        elif self.pid_reuse:
             pid = self.pid_reuse.pop(0)
         else:
             self._next_pid += 1
@@ -247,6 +253,8 @@ class World:
         except ReplayDiverged as error:
             self.broken = self.broken or error
             raise
+        if process.ambushes:
+            self._ambushed(process, operation, path)
         if value == 0:
             return 0
         if value < CRASH_BEFORE:
@@ -258,6 +266,25 @@ class World:
             number = _ERRNO[value - FIRST_FAULT]
             raise OSError(number, os.strerror(number), path)
         return value
+
+    def _ambushed(self, process: Process, operation: str, path: str) -> None:
+        """The scenario's own faults at this operation."""
+        for ambush in process.ambushes:
+            if not ambush.strikes(operation, path):
+                continue
+            fault, where = ambush.fault, f"before {operation} {self.short(path)}"
+            if fault.action == "kill":
+                self.die(process, where)
+            data = {"action": fault.action, "target": process.name, "pid": process.pid, "at": where}
+            if fault.action == "pause":
+                assert fault.for_s is not None
+                self.record("harness", "nemesis", "info", {**data, "for_s": fault.for_s})
+                self.block(process, fault.for_s)
+            else:
+                assert fault.errno is not None
+                self.record("harness", "nemesis", "info", {**data, "errno": fault.errno})
+                number = getattr(errno, fault.errno)
+                raise OSError(number, os.strerror(number), path)
 
     def die(self, process: Process, where: str) -> None:
         """The process kills itself at this operation: record it as the nemesis' act, because it is. Raises Killed."""
@@ -338,7 +365,9 @@ class World:
                                 process.queued = False
                                 runnable.remove(process)
                             self.steps += 1
-                            handle.run()
+                            callback = handle._callback
+                            if callback is not None:
+                                handle._context.run(callback, *handle._args)  # type: ignore[union-attr]
                             if self.broken is not None:
                                 break
                     except Killed:

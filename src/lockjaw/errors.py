@@ -181,6 +181,17 @@ class SessionLocked(LockjawError, TimeoutError):
         super().__init__(f"{text}. {advice}" if advice else text)
 
 
+class SessionChanged(LockjawError):
+    """The transcript changed while its lock was given back for a prompt (upstream's takeover fence).
+
+    Field: ``path``.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__(f"session file changed while embedded prompt lock was released: {path}")
+
+
 class LockStateError(LockjawError, OSError):
     """A lock is in a state in which going on could overlap two holders. Fields: ``path``, ``record``, ``reason``."""
 
@@ -296,6 +307,7 @@ _PRINTED_NAMES: dict[type[BaseException], str] = {
     ModelsFailed: "FallbackSummaryError",
     ModelFailure: "FailoverError",
     RequestRejected: "GatewayClientRequestError",
+    SessionChanged: "EmbeddedAttemptSessionTakeoverError",
 }
 
 

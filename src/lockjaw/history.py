@@ -30,7 +30,7 @@ OPERATIONS: dict[str, str] = {
     "run.end": "harness: reason",
     "actor.ready": "an actor answered the handshake: pid, role",
     "actor.exit": "an actor ended: role, pid, code (negative: killed by that signal)",
-    "nemesis": "the nemesis acted: action (kill, pause, resume, terminate), target, pid",
+    "nemesis": "the nemesis acted: action, target, pid (of a link: peer; at an operation: at; that lasts: for_s)",
     "client.call": "the client's gateway call: method, run_id, session_key; ok: status; fail: error, kind "
     "(timeout, closed, rejected), timeout_ms, code",
     "client.stderr": "a line the client printed: line",
@@ -57,6 +57,13 @@ OPERATIONS: dict[str, str] = {
     "provider.request": "the model server saw a request: request_id, model, messages; ok: sent; "
     "fail: client_gone, after_s",
     "ledger": "an effect found outside the run when it was over: key, count",
+    "deliver": "a scripted actor hands a result in: text; ok: entry_id; fail: error",
+    "read": "a reader looks at a conversation: path; ok: entries",
+    "clean": "a cleaner judged a lock file: path, removed",
+    "maintain": "a scripted actor changed the session's entry in the store: count",
+    "stage": "the session as the client finds it: path, entries",
+    "rotate": "a conversation moved to a new transcript: path, session_id",
+    "session.final": "to which session a key leads at the end: key, session_id",
     "leftover": "something a run left behind: kind (lock, process, temporary), path, pid, alive",
     "next_turn": "the harness asked for another turn when all was over: ok / fail: error",
     "transcript.final": "a transcript as it stands at the end: path, session_id, lines, problems, user_messages, "

@@ -13,10 +13,10 @@ from lockjaw.verdict import Verdict
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", [name for name in names() if not load_scenario(name).not_real])
 def test_policies_break_the_laws_that_the_scenario_says_and_no_others(name: str, tmp_path: Path) -> None:
     scenario = load_scenario(name)
-    runs = {run.policy: run for run in run_policies(scenario, seed=3, out=tmp_path)}
+    runs = {run.policy: run for run in run_policies(scenario, list(scenario.expect), seed=3, out=tmp_path)}
     broken = {policy: [c.name for c in run.checks if c.verdict is Verdict.VIOLATED] for policy, run in runs.items()}
     assert broken == {policy: list(laws) for policy, laws in scenario.expect.items()}
     held(runs["takeover"])

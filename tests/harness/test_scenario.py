@@ -13,7 +13,7 @@ from lockjaw.errors import ScenarioError
 from lockjaw.harness import load_scenario
 from lockjaw.harness.checkers import CHECKERS
 from lockjaw.harness.scenario import Scenario
-from lockjaw.settings import POLICIES
+from lockjaw.settings import BEHAVIOURS
 
 GOOD = """\
 story: A user waits.
@@ -98,7 +98,7 @@ def test_scenario_survives_its_own_json(tmp_path: Path) -> None:
         (", fault_s: 10", "", 13, "bounds.fault_s", "the seconds of injected fault"),
         ("action: kill", "action: explode", 15, "faults[0].action", "kill"),
         ("target: gateway, at_s: 30", "target: router, at_s: 30", 15, "faults[0].target", "gateway"),
-        (", at_s: 30", "", 15, "faults[0]", "exactly one of at_s and when"),
+        (", at_s: 30", "", 15, "faults[0]", "exactly one of at_s, when and before"),
         ("at_s: 30", "at_s: 30, after_s: 2", 15, "faults[0].at_s", "no after_s"),
         ("at_s: 30", "at_s: -1", 15, "faults[0].at_s", "a number >= 0"),
         ("op: actor.exit", "op: actor.left", 16, "faults[1].when.op", "an operation of the history"),
@@ -146,10 +146,9 @@ def test_path_that_does_not_exist_is_named(tmp_path: Path) -> None:
 # --------------------------------------------------------------------------- the built-in ones
 
 
-def test_four_scenarios_come_with_lockjaw() -> None:
-    assert scenarios.names() == [
-        "gateway_killed_mid_turn", "gateway_timeout", "gateway_timeout_fast_backup", "gateway_timeout_mixed",
-    ]  # fmt: skip
+def test_every_row_of_the_field_reports_has_a_scenario() -> None:
+    rows = [scenarios.load(name).row for name in scenarios.names()]
+    assert set(range(1, 25)) - set(rows) == set()
 
 
 @pytest.mark.parametrize("name", scenarios.names())
@@ -157,14 +156,14 @@ def test_builtin_scenario_is_complete(name: str) -> None:
     scenario = scenarios.load(name)  # checks the model scripts as well
     assert scenario == load_scenario(name)
     assert len(scenario.story.split()) > 30
-    assert "openclaw/openclaw#62981" in scenario.reports
+    assert scenario.reports
     assert scenario.classes
     assert scenario.sometimes
-    assert set(scenario.expect) == set(POLICIES)
+    assert scenario.era is not None
     assert scenario.expect["takeover"] == ()
-    assert set(scenario.answers_s) == set(scenario.chain)
-    assert scenario.facts.answer_possible
-    assert {"never_session_locked", "answered", "executed_once", "same_conversation"} <= set(scenario.checks)
+    assert scenario.expect[scenario.baseline]
+    assert set(scenario.expect) <= set(BEHAVIOURS)
+    assert set(scenario.answers_s) <= set(scenario.chain)
     assert set(scenario.checks) <= set(CHECKERS)
 
 

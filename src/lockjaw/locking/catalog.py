@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
 from lockjaw.errors import LockStateError
-from lockjaw.locking.algorithms import coarse, guarded, plain
+from lockjaw.locking.algorithms import coarse, guarded, plain, released_for_prompt
 from lockjaw.locking.algorithms.coarse import CoarseGrant, CoarseRequest, CoarseRules, Registry
 from lockjaw.locking.algorithms.findings import GuardedRequest
 from lockjaw.locking.algorithms.guarded import GuardedGrant, Released
 from lockjaw.locking.algorithms.plain import PlainGrant
+from lockjaw.locking.algorithms.released_for_prompt import Fingerprint
 from lockjaw.locking.identity import ProcessIdentity
 from lockjaw.locking.operations import Steps
 from lockjaw.locking.paths import LockPaths
@@ -106,6 +107,24 @@ class Coarse:
 
 
 @dataclass(frozen=True)
+class ReleasedForPrompt(Coarse):
+    """The coarse lock of 2026.5.17 and later."""
+
+    rules: CoarseRules = released_for_prompt.RULES
+
+    def suspend(self, grant: Grant) -> Steps[Fingerprint]:
+        assert isinstance(grant.inner, CoarseGrant)
+        return released_for_prompt.suspend(grant.order.registry, grant.inner, grant.order.paths.session)
+
+    def resume(self, grant: Grant, before: Fingerprint) -> Steps[tuple[Grant, bool]]:
+        order = grant.order
+        request = CoarseRequest(order.paths.lock, order.process, order.timeout_s, order.max_hold_s, order.reentrant)
+        resumed = released_for_prompt.resume(order.registry, request, order.paths.session, before)
+        inner, unchanged = yield from resumed
+        return Grant(order, inner, reclaimed=inner.reclaimed), unchanged
+
+
+@dataclass(frozen=True)
 class Guarded:
     """Ours."""
 
@@ -190,6 +209,7 @@ _ALL: tuple[LockAlgorithm, ...] = (
     Guarded(),
     Coarse(coarse.COARSE),
     Coarse(coarse.COARSE_60S),
+    ReleasedForPrompt(),
     Plain("soft", plain.acquire_soft),
     Plain("flock", plain.acquire_flock),
 )

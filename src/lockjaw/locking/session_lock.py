@@ -18,10 +18,11 @@ from pathlib import Path
 from types import TracebackType
 
 from lockjaw.clock import Clock, ScaledClock
-from lockjaw.errors import Fenced, LocalError, LockLost, LockStateError, SessionLocked
+from lockjaw.errors import Fenced, LocalError, LockLost, LockStateError, SessionChanged, SessionLocked
 from lockjaw.history import NullRecorder, Recorder
 from lockjaw.locking.algorithms.guarded import Released, Superseded
-from lockjaw.locking.catalog import LOCK_ALGORITHMS, Grant, LockAlgorithm, Order
+from lockjaw.locking.algorithms.released_for_prompt import Fingerprint
+from lockjaw.locking.catalog import LOCK_ALGORITHMS, Grant, LockAlgorithm, Order, ReleasedForPrompt
 from lockjaw.locking.host import THIS_HOST, Host
 from lockjaw.locking.operations import Steps
 
@@ -127,6 +128,7 @@ class HeldLock:
         self._pid = host.process_id()
         self._released = False
         self._depth = 0
+        self._before = Fingerprint(None)
         self._mutex = threading.RLock()
         host.holds.add(self)
 
@@ -173,6 +175,40 @@ class HeldLock:
         if (steps := self._begin_release()) is not None:
             self._end_release(self._host.run(steps, self._clock))
 
+    @property
+    def suspends(self) -> bool:
+        """The algorithm gives the lock back while a model works: ``suspend_async`` and ``resume_async``."""
+        return isinstance(self._algorithm, ReleasedForPrompt)
+
+    async def suspend_async(self) -> None:
+        """Give the lock back for the length of a prompt."""
+        assert isinstance(self._algorithm, ReleasedForPrompt)
+        self._report.releasing(self.generation)
+        self._before = await self._host.run_async(self._algorithm.suspend(self._grant), self._clock, defer_cancel=True)
+        self._report.released(self.generation, removed=True)
+
+    async def resume_async(self) -> None:
+        """Take the lock again after the prompt. (Whether this hold was given back for good meanwhile, nobody asks.)
+
+        Raises:
+            SessionChanged: the transcript was written to. The lock is held, and may be given back.
+            SessionLocked: the lock was not to be had, and is not held.
+        """
+        assert isinstance(self._algorithm, ReleasedForPrompt)
+        self._report.acquiring(self._grant.order.timeout_s)
+        try:
+            resumed = self._algorithm.resume(self._grant, self._before)
+            self._grant, unchanged = await self._host.run_async(resumed, self._clock)
+        except BaseException as error:
+            self._report.refused(error)
+            self._released = True
+            raise
+        self._host.holds.add(self)
+        self._released = False
+        self._report.acquired(self._grant)
+        if not unchanged:
+            raise SessionChanged(self._session)
+
     def _enter(self) -> None:
         if self._released:
             raise LockLost(self._session, self.generation, "it was released")
@@ -193,7 +229,13 @@ class HeldLock:
     async def _release_async(self) -> None:
         # The steps of a release are immediate but for the section, so the mutex cannot be held over an await.
         if (steps := self._begin_release()) is not None:
-            self._end_release(await self._host.run_async(steps, self._clock, defer_cancel=True))
+            try:
+                released = await self._host.run_async(steps, self._clock, defer_cancel=True)
+            except OSError:
+                # The disk refuses to remove the file. What the holder wrote stands, and must not be told as failed
+                # (#128032): nobody holds the lock any more, the freed byte says so, and the next one takes it over.
+                released = Released(removed=False)
+            self._end_release(released)
 
     def _begin_release(self) -> Steps[Released] | None:
         self._host.holds.discard(self)

@@ -176,7 +176,7 @@ class TurnClient:
         try:
             return await self._through_gateway(session, run_id)
         except (RemoteError, LocalError) as error:
-            if isinstance(error, LocalError) and self.behaviour.policy != "reuse-session":
+            if isinstance(error, LocalError) and self.behaviour.fallback != "reuse-session":
                 raise  # nothing was sent: fix the call
             return await self._fall_back(GatewayFailure(error, run_id), session, started_ms)
 
@@ -220,12 +220,12 @@ class TurnClient:
     async def _fall_back(self, failure: GatewayFailure, session: Session, started_ms: int) -> Answer:
         """Drive the policy: perform its effects, send back what they performed to."""
         self._conversation = session = await self._settled(session)
-        policy = POLICY_FUNCTIONS[self.request.policy](failure, self.behaviour, lambda: uuid4(self._ids))
+        policy = POLICY_FUNCTIONS[self.behaviour.fallback](failure, self.behaviour, lambda: uuid4(self._ids))
         try:
             effect = next(policy)
             while True:
                 try:
-                    reply = await self._perform(effect, failure, session, started_ms)
+                    reply = await self._perform(effect, failure, self._conversation, started_ms)
                 except (LockjawError, OSError) as error:
                     effect = policy.throw(error)
                 else:
@@ -343,6 +343,11 @@ class TurnClient:
         before = inspect_lock(path, clock=self.clock, host=self.machine.locks)
         try:
             self._held = await self._lock.acquire_async()
+            if self.behaviour.follows_rotation and (moved := self._moved(session)) != session:
+                # The conversation was rotated while we waited: its lock is the new transcript's.
+                await self._drop_lock()
+                self._conversation = moved
+                return await self._take_lock(effect, moved, run_id)
         except (SessionLocked, LockStateError):
             view = inspect_lock(path, clock=self.clock, host=self.machine.locks)
             return LockReply(
@@ -353,6 +358,11 @@ class TurnClient:
             )
         dead = before.exists and before.alive is False
         return LockReply(True, reclaimed=dead, owner=f"dead process {before.pid}" if dead else "")
+
+    def _moved(self, session: Session) -> Session:
+        """The session to which the key leads now."""
+        stored = self.runner.store(session.agent_id).read().get(session.key, {}).get("sessionId")
+        return replace(session, session_id=stored) if isinstance(stored, str) else session
 
     async def _fence(self) -> LockReply:
         assert self._lock is not None, "TakeLock comes first"
@@ -409,7 +419,7 @@ class TurnClient:
     @property
     def _upstream(self) -> bool:
         """The fallback runs the turn anew, as the published versions do, instead of going on with it."""
-        return self.behaviour.policy in ("reuse-session", "fresh-session")
+        return self.behaviour.fallback in ("reuse-session", "fresh-session")
 
     def _fork(self, session: Session, target: str) -> None:
         source = self._file(session)
@@ -454,7 +464,7 @@ class TurnClient:
         exit_code = EXIT_USAGE if isinstance(error, LocalError) else EXIT_FAILED
         self._record_result(answered=False, reply=None, exit_code=exit_code, error=text)
         stdout = ""
-        if self.request.as_json and self.behaviour.policy in ("no-fallback", "takeover"):
+        if self.request.as_json and self.behaviour.fallback in ("no-fallback", "takeover"):
             stdout = json.dumps({"ok": False, "error": {"type": "cli_error", "message": text}}, indent=2)
         return AgentOutcome(exit_code, stdout, text)
 

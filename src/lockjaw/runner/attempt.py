@@ -104,6 +104,8 @@ class Play:
 
     Attributes:
         deadline: nominal monotonic second at which the attempt ends; ``limit_s`` is what it is called.
+        held: the session lock.
+        tear_down: called with a model's task that did not hear the end of the attempt (``abort_settle_s``).
         timed_out: the deadline ended it.
         usage: of the last model reply.
     """
@@ -117,6 +119,8 @@ class Play:
     emit: Emit
     deadline: float
     limit_s: float
+    held: HeldLock
+    tear_down: Callable[[asyncio.Task[Any]], None]
     timed_out: bool = False
     usage: dict[str, Any] = field(default_factory=zero_usage)
 
@@ -168,7 +172,7 @@ class Play:
             request, idle_timeout_s=stage.settings.agent.idle_timeout_s, on_delta=on_delta, partial=partial
         )
         try:
-            reply = await self._race(work)
+            reply = await self._prompted(work)
         except ModelFailure as failure:
             record("model.call", "fail", **call, error=failure.message, reason=failure.reason)
             self._prompt_error(failure.message)
@@ -189,6 +193,40 @@ class Play:
             raise
         record("model.call", "ok", **call, stop_reason=reply.stop_reason)
         return self.turn.model_replied(reply, clock.wall_ms())
+
+    async def _prompted(self, work: Coroutine[Any, Any, T]) -> T:
+        """What the model says. Some behaviours give the lock back meanwhile, or do not make the model hear an abort.
+
+        Raises:
+            SessionChanged, SessionLocked: the lock was given back, and this attempt may not go on.
+        """
+        held, settle_s = self.held, self.stage.behaviour.abort_settle_s
+        if held.suspends:
+            await held.suspend_async()
+        try:
+            return await (self._race(work) if settle_s is None else self._unheard(work, settle_s))
+        finally:
+            if held.suspends:
+                await held.resume_async()
+
+    async def _unheard(self, work: Coroutine[Any, Any, T], settle_s: float) -> T:
+        """As ``_race``, but the model does not hear that the attempt is over: it settles when it has spoken."""
+        task = asyncio.ensure_future(work)
+
+        async def listened() -> T:
+            return await asyncio.shield(task)
+
+        try:
+            return await self._race(listened())
+        except (RunAborted, AttemptTimedOut):
+            await asyncio.wait({task}, timeout=self.stage.clock.real_s(settle_s))
+            if not task.done():
+                self.tear_down(task)
+            raise
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait({task})
+            raise
 
     async def _run_tool(self, effect: RunTool) -> list[Effect]:
         stage, call = self.stage, effect.call

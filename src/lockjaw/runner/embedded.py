@@ -24,6 +24,7 @@ from lockjaw.errors import Fenced, LockjawError, ModelFailure, RunAborted, Sessi
 from lockjaw.history import Recorder
 from lockjaw.locking import HeldLock, SessionLock
 from lockjaw.runner.attempt import AttemptTimedOut, Emit, Play, Stage, TurnPlan, race
+from lockjaw.runner.failover import OVERFLOW
 from lockjaw.runner.fallback import CONTINUE_PROMPT, Cooldowns, FallbackChain, order
 from lockjaw.runner.machine import THIS_MACHINE, Machine
 from lockjaw.runner.models import ModelClient
@@ -31,14 +32,15 @@ from lockjaw.runner.result import result, result_of, timed_out_result
 from lockjaw.runner.tools import Tool
 from lockjaw.runner.turn import TIMEOUT_TEXT, Message, ToolCall, Turn, options_for
 from lockjaw.sessions import SessionPaths, SessionStore, Transcript, TurnState, transcript_of_entry
+from lockjaw.sessions.revision_store import RevisionStore
 from lockjaw.settings import Behaviour, ModelRef, Settings
 
 T = TypeVar("T")
 
-STORE_LOCK_TIMEOUT_S = 10.0  # of sessions.json, upstream's figure: an update takes milliseconds
 STORE_MAX_HOLD_S = 15.0
 HOLD_GRACE_S = 120.0  # over the run limit and the compaction limit, as upstream computes maxHoldMs
 COMPACTION_LIMIT_S = 900.0
+COMPACTION_SUMMARY = "Earlier messages were left out: together they no longer fit the model."
 MIN_HOLD_S = 300.0
 
 
@@ -71,6 +73,8 @@ class EmbeddedRunner:
         self._ids = ids or random.SystemRandom()
         self._stage = Stage(settings, behaviour, clock, recorder, models, tools, self._ids)
         self._cooldowns = Cooldowns()
+        self._unsettled: dict[HeldLock, asyncio.Task[Any]] = {}  # never iterated: the order of objects means nothing
+        self._background: list[asyncio.Future[None]] = []
 
     # ------------------------------------------------------------------ one turn
 
@@ -115,7 +119,7 @@ class EmbeddedRunner:
         """The fallback chain, under one lock or under one lock for each candidate."""
         if self.behaviour.lock_per_attempt:
             return await self._chain(plan, self._candidates(plan), None, abort, emit)
-        async with self._locked(plan, abort) as held:
+        async with self._locked(plan, abort) as (plan, held):
             candidates = self._candidates(plan)
             if plan.resume:
                 transcript = self._open(plan, held)
@@ -188,8 +192,8 @@ class EmbeddedRunner:
                 await self._pause(self.settings.pacing.embedded_prepare_s, abort, plan)
             if held is not None:
                 return await self._attempt(plan, ref, index, held, limit_s, abort, emit)
-            async with self._locked(plan, abort) as own:
-                return await self._attempt(plan, ref, index, own, limit_s, abort, emit)
+            async with self._locked(plan, abort) as (current, own):
+                return await self._attempt(current, ref, index, own, limit_s, abort, emit)
         except (LockjawError, OSError) as error:
             if not isinstance(error, (RunAborted, Fenced, AttemptTimedOut)):
                 spent_ms = round((self.clock.monotonic() - began) * 1000)
@@ -221,9 +225,20 @@ class EmbeddedRunner:
         prompt, pending = self._prompt(transcript, plan, index)
         await self._pause(self.settings.pacing.setup_s, abort, plan)
 
-        turn = Turn(transcript.context(), options_for(ref, self._stage.tools), prompt=prompt, pending=pending)
-        attempt = Play(self._stage, plan, ref, transcript, turn, abort, emit, self.clock.monotonic() + limit_s, limit_s)
+        deadline = self.clock.monotonic() + limit_s
+
+        def playing(prompt: Message | None, pending: tuple[ToolCall, ...]) -> tuple[Play, Turn]:
+            turn = Turn(transcript.context(), options_for(ref, self._stage.tools), prompt=prompt, pending=pending)
+            return Play(
+                self._stage, plan, ref, transcript, turn, abort, emit, deadline, limit_s, held,
+                lambda task: self._tear_down(plan, held, task),
+            ), turn  # fmt: skip
+
+        attempt, turn = playing(prompt, pending)
         finish = await attempt.play(turn.start(self.clock.wall_ms()))
+        if _overflowed(finish.error) and await self._compact(plan, transcript, abort):
+            attempt, turn = playing(None, ())
+            finish = await attempt.play(turn.start(self.clock.wall_ms()))
         if attempt.timed_out:
             limit_ms = round(limit_s * 1000)
             tag = self.behaviour.run_tag
@@ -245,6 +260,45 @@ class EmbeddedRunner:
             raise finish.error
         payloads = [{"text": finish.text, "mediaUrl": None, **({"isError": True} if finish.is_error else {})}]
         return result(payloads, plan.session_id, ref, attempt.usage, finish.stop_reason)
+
+    async def _compact(self, plan: TurnPlan, transcript: Transcript, abort: asyncio.Event) -> bool:
+        """Leave out what stands before the user's last message. False: there is nothing to leave out, or we do not."""
+        messages = [entry for entry in transcript.entries if entry.message is not None]
+        kept = next((entry for entry in reversed(messages) if entry.role == "user"), None)
+        if self.behaviour.compaction == "none" or kept is None or kept is messages[0]:
+            return False
+        if self.behaviour.compaction == "relock":
+            lock = self._session_lock(plan)
+            await self._unless_aborted(lock.acquire_async(), abort, plan)
+            await lock.release_async()
+        transcript.append_compaction(COMPACTION_SUMMARY, kept.id)
+        return True
+
+    def _tear_down(self, plan: TurnPlan, held: HeldLock, task: asyncio.Task[Any]) -> None:
+        """The attempt ends although its model has not settled."""
+        limit_ms = round((self.behaviour.abort_settle_s or 0.0) * 1000)
+        self._log(f"[agent/embedded] embedded abort settle timed out: runId={plan.run_id} timeoutMs={limit_ms}")
+        if self.behaviour.late_settle == "release":
+            self._unsettled[held] = task
+        else:
+            self._in_background(self._reacquire(held, task))
+
+    async def _reacquire(self, held: HeldLock, task: asyncio.Task[Any]) -> None:
+        """What the torn-down attempt still does when its model has settled: nobody has told it that it is over."""
+        await asyncio.wait({task})
+        try:
+            await held.resume_async()
+        except (LockjawError, OSError):
+            pass  # there is nobody whom it could tell
+
+    async def _release_settled(self, lock: SessionLock, task: asyncio.Task[Any]) -> None:
+        await asyncio.wait({task})
+        await lock.release_async()
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._background.append(task)  # a task that nobody refers to may vanish
+        task.add_done_callback(self._background.remove)
 
     # ------------------------------------------------------------------ pieces
 
@@ -299,23 +353,47 @@ class EmbeddedRunner:
         )  # fmt: skip
 
     @asynccontextmanager
-    async def _locked(self, plan: TurnPlan, abort: asyncio.Event) -> AsyncIterator[HeldLock]:
-        """The session lock: the caller's, or our own for as long as the block lasts."""
+    async def _locked(self, plan: TurnPlan, abort: asyncio.Event) -> AsyncIterator[tuple[TurnPlan, HeldLock]]:
+        """The session lock: the caller's, or our own for as long as the block lasts.
+
+        The plan is the caller's, or one for the session to which the key leads by now: whoever waits for a lock may
+        find that the conversation was rotated meanwhile (#88040), and must not write where nobody will look.
+        """
         if plan.held is not None:
-            yield plan.held
+            yield plan, plan.held
             return
-        path = plan.file
-        self.machine.files.make_folder(path.parent)
-        lock = SessionLock(
-            path, timeout=self.behaviour.lock_timeout_s, algorithm=self.behaviour.lock_algorithm, clock=self.clock,
+        self.machine.files.make_folder(plan.file.parent)
+        lock = self._session_lock(plan)
+        held = await self._unless_aborted(lock.acquire_async(), abort, plan)
+        while (moved := self._moved(plan)) is not None:
+            await lock.release_async()
+            plan, lock = moved, self._session_lock(moved)
+            held = await self._unless_aborted(lock.acquire_async(), abort, plan)
+        try:
+            yield plan, held
+        finally:
+            late = self._unsettled.pop(held, None)
+            if late is None:
+                await lock.release_async()
+            else:
+                self._in_background(self._release_settled(lock, late))
+
+    def _moved(self, plan: TurnPlan) -> TurnPlan | None:
+        """The plan for the session to which the key leads now, if that is another one."""
+        if not self.behaviour.follows_rotation:
+            return None
+        session_id = self.store(plan.agent_id).read().get(plan.session_key, {}).get("sessionId")
+        if not isinstance(session_id, str) or session_id == plan.session_id:
+            return None
+        file = self.transcript_of(plan.agent_id, plan.session_key, session_id)
+        return replace(plan, session_id=session_id, file=file)
+
+    def _session_lock(self, plan: TurnPlan) -> SessionLock:
+        return SessionLock(
+            plan.file, timeout=self.behaviour.lock_timeout_s, algorithm=self.behaviour.lock_algorithm, clock=self.clock,
             recorder=self.recorder, owner=plan.run_id, reentrant=self.behaviour.lock_reentrant,
             max_hold_s=max(MIN_HOLD_S, plan.limit_s + COMPACTION_LIMIT_S + HOLD_GRACE_S), host=self.machine.locks,
         )  # fmt: skip
-        held = await self._unless_aborted(lock.acquire_async(), abort, plan)
-        try:
-            yield held
-        finally:
-            await lock.release_async()
 
     async def _unless_aborted(self, work: Coroutine[Any, Any, T], abort: asyncio.Event, plan: TurnPlan) -> T:
         return await race(work, abort=abort, clock=self.clock, run_id=plan.run_id)
@@ -357,6 +435,10 @@ class EmbeddedRunner:
             self._log(f"[sessions] status of {plan.session_key} not stored: {error}")
 
 
+def _overflowed(error: BaseException | None) -> bool:
+    return isinstance(error, ModelFailure) and error.reason == OVERFLOW
+
+
 def _untried_first(
     chain: tuple[ModelRef, ...], state: TurnState, transcript: Transcript, plan: TurnPlan
 ) -> tuple[ModelRef, ...]:
@@ -388,8 +470,9 @@ def session_store(
 
     def lock(path: Path) -> SessionLock:
         return SessionLock(
-            path, timeout=STORE_LOCK_TIMEOUT_S, algorithm=behaviour.lock_algorithm, clock=clock,
+            path, timeout=behaviour.store_wait_s, algorithm=behaviour.lock_algorithm, clock=clock,
             max_hold_s=STORE_MAX_HOLD_S, owner="store", host=machine.locks,
         )  # fmt: skip
 
-    return SessionStore(paths.store(agent_id), clock=clock, lock=lock, ids=ids, files=machine.files)
+    kind = RevisionStore if behaviour.store == "revision" else SessionStore
+    return kind(paths.store(agent_id), clock=clock, lock=lock, ids=ids, files=machine.files)

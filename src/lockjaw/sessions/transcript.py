@@ -188,6 +188,11 @@ class Transcript:
         """Append an entry that models do not see (``model-snapshot``, ``openclaw:prompt-error``, our own)."""
         return self._append(lambda frame: {"type": "custom", "customType": custom_type, "data": data, **frame})
 
+    def append_compaction(self, summary: str, first_kept_id: str) -> str:
+        """From here on models see the summary and what begins with this entry; nothing is removed from the file."""
+        kept = {"summary": summary, "firstKeptEntryId": first_kept_id, "tokensBefore": 0}
+        return self._append(lambda frame: {"type": "compaction", **frame, **kept})
+
     def branch_over_orphan_user(self) -> None:
         """Go on beside an unanswered user message at the leaf, so that two do not follow each other.
 
