@@ -24,8 +24,10 @@ from lockjaw.fakes import gateway_script, model_script, toxics
 from lockjaw.harness import load_scenario, nemesis, pattern, scenario
 from lockjaw.harness.checkers import CHECKERS, law_of
 from lockjaw.history import OPERATIONS
+from lockjaw.kit_commands import EXIT_MADE
 from lockjaw.locking import LOCK_ALGORITHMS
 from lockjaw.locking.algorithms import coarse, guarded
+from lockjaw.locking.cleaning import EXIT_REFUSED
 from lockjaw.runner import agent
 from lockjaw.verdict import Verdict
 
@@ -176,6 +178,8 @@ def scenario_list() -> Iterator[str]:
 
 
 def fault_words(fault: nemesis.Fault) -> str:
+    if fault.before is not None:
+        return str(fault) + (f", for {fault.for_s:g} s" if fault.for_s else "")
     if fault.when is None:
         when = f"at {fault.at_s:g} s"
     else:
@@ -189,7 +193,8 @@ def scenario_file() -> Iterator[str]:
     yield "# The scenario file"
     yield "One YAML file is one scenario. Durations (`_s`) are nominal seconds. A mistake names file, line and key."
     yield from structs(
-        scenario.Scenario, scenario.Effects, scenario.Bounds, nemesis.Fault, pattern.Sometimes, pattern.Pattern,
+        scenario.Scenario, scenario.Effects, scenario.Bounds, nemesis.Fault, nemesis.Point, pattern.Sometimes,
+        pattern.Pattern,
         settings.Pacing,
     )  # fmt: skip
 
@@ -213,6 +218,24 @@ def exit_codes() -> Iterator[str]:
         "Of several runs the worst decides: VIOLATED if one is, else UNKNOWN if one is, else HELD. With `--baseline` "
         "only verdicts that are worse than the baseline's, or new, are counted; a violation that the baseline knows "
         "leaves the status at 0."
+    )
+    yield "## lockjaw kit"
+    yield table(
+        ("status", "meaning"),
+        [
+            (EXIT_MADE, "the kit was written"),
+            (cli.EXIT_USAGE, "no finished run there, or the file exists and `--force` was not given"),
+            (cli.EXIT_HARNESS_FAILED, "the run does not repeat here, or something private would have been in the kit"),
+        ],
+    )
+    yield "## lockjaw locks list, lockjaw locks clean"
+    yield table(
+        ("status", "meaning"),
+        [
+            (0, "`list`: done; `clean`: what is left has a live owner"),
+            (EXIT_REFUSED, "`clean`: something was refused, because nothing is proven or it cannot be done"),
+            (cli.EXIT_USAGE, "no such folder, or it may not be read"),
+        ],
     )
     yield "## lockjaw agent"
     yield table(

@@ -31,18 +31,21 @@ EXIT_HARNESS_FAILED = 4
 app = typer.Typer(
     name="lockjaw",
     help="Replay the session-lock cascade of LLM agent runtimes, and answer through it.",
+    epilog="Begin with: lockjaw run gateway_timeout --policy all --engine sim",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
-gateway_app = typer.Typer(help="A gateway that runs turns.", no_args_is_help=True, rich_markup_mode=None)
-locks_app = typer.Typer(help="Who holds which session lock.", no_args_is_help=True, rich_markup_mode=None)
+gateway_app = typer.Typer(help="Run a gateway.", no_args_is_help=True, rich_markup_mode=None)
+locks_app = typer.Typer(
+    help="See who holds which session; remove dead locks.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(gateway_app, name="gateway")
 app.add_typer(serve_app, name="serve")
 app.add_typer(locks_app, name="locks")
-bench_app = typer.Typer(help="Measure.", no_args_is_help=True, rich_markup_mode=None)
+bench_app = typer.Typer(help="Measure session locks.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(bench_app, name="bench")
 app.add_typer(openclaw_app, name="openclaw")
 
@@ -131,7 +134,7 @@ def list_scenarios(as_json: JsonFlag = False) -> None:
         print()
 
 
-@app.command()
+@app.command(short_help="Run scenarios; the verdict is HELD, VIOLATED or UNKNOWN.")
 def run(
     scenario: Annotated[list[str], typer.Argument(help="Names from `lockjaw list`, or paths of YAML files.")],
     policy: Annotated[
@@ -144,11 +147,14 @@ def run(
     seed: Annotated[int, typer.Option(min=0, help="Root of all randomness of the run.")] = 1,
     seeds: Annotated[int, typer.Option(min=1, help="Run this many seeds, SEED, SEED+1, ...")] = 1,
     time_scale: Annotated[
-        float | None, typer.Option(help="Real seconds per nominal second (default: the scenario's).")
+        float | None,
+        typer.Option(help="Real seconds per nominal second, engine real; smaller is faster (default: the scenario's)."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Where run folders go (default: .lockjaw/runs).")] = None,
     junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML to this file.")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Also write Markdown for an issue to this file.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Also write Markdown, for an issue or a CI summary, to this file.")
+    ] = None,
     baseline: Annotated[
         Path | None, typer.Option(help="Say what changed since: kept runs, or a `run --json` document.")
     ] = None,
@@ -160,7 +166,9 @@ def run(
     allow_network: AllowNetwork = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Replay scenarios and say HELD, VIOLATED or UNKNOWN.
+    """Run scenarios (one incident each) and say HELD, VIOLATED or UNKNOWN.
+
+    VIOLATED: a law was broken. UNKNOWN: the run never got into the danger, so it proves nothing.
 
     Exit status: 0 HELD, 1 VIOLATED, 2 usage, 3 UNKNOWN, 4 the harness failed.
     With --baseline only what is worse than it, or new, counts.
@@ -182,22 +190,80 @@ def run(
 RunDir = Annotated[Path, typer.Argument(help="A run folder, such as .lockjaw/runs/latest.")]
 
 
-@app.command()
-def replay(run_dir: RunDir, as_json: JsonFlag = False) -> None:
-    """Run again what a run folder holds, and compare verdict and steps.
+@app.command(short_help="Repeat a kept run or a KIT.zip exactly.")
+def replay(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a KIT.zip that somebody sent you.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Where the new run goes (default: beside the old one; a kit: .lockjaw/runs).")
+    ] = None,
+    yes_real: Annotated[
+        bool, typer.Option("--yes-real", help="Let a kit run the tool calls of its script on this machine.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run again what a run folder or a kit holds, and compare verdict and steps.
 
-    Exit status: that of the verdict; 4 when the verdict is not the same.
+    A simulated run repeats exactly, down to the event hash. Real processes repeat the verdict and the steps.
+
+    Exit status: that of the verdict; 4 when the replay went another way.
     """
     from lockjaw.commands import replay_command
 
-    sys.exit(replay_command(run_dir, as_json=as_json))
+    sys.exit(replay_command(run_dir, as_json=as_json, out=out, yes_real=yes_real))
 
 
-@app.command("explore")
+@app.command("kit", short_help="Pack a run into a zip to share.")
+def make_kit(
+    run_dir: RunDir,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="KIT.zip", help="The zip file to write.")],
+    keep_text: Annotated[
+        bool,
+        typer.Option("--keep-text", help="Keep what users and models say (but not the secrets in it)."),
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Pack a run into one zip that replays elsewhere and is safe to attach to a public issue.
+
+    Tokens, keys, phone numbers, addresses, names of users and hosts, ids and message texts are replaced by pseudonyms.
+
+    Exit status: 0 the kit was written, 2 usage, 4 the run does not repeat, or something private would have leaked.
+    """
+    from lockjaw.kit_commands import KitOptions, kit_command
+
+    sys.exit(kit_command(run_dir, KitOptions(out, keep_text, force, as_json)))
+
+
+@app.command()
+def reproduce(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A pasted log or issue text; - reads stdin.")],
+    seeds: Annotated[int, typer.Option(min=1, help="Simulated runs at most.")] = 200,
+    seconds: Annotated[float, typer.Option(min=0, help="Real seconds at most for the search.")] = 60.0,
+    policy: Annotated[
+        str | None, typer.Option(help="Whose behaviour to replay (default: what the report speaks for).")
+    ] = None,
+    yes_real: Annotated[bool, typer.Option("--yes-real", help="Replay the best run on real processes too.")] = False,
+    scenario: Annotated[
+        Path | None, typer.Option(help="Write the scenario to this file (default: below .lockjaw/reproduced).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where run folders go (default: .lockjaw/runs).")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Understand a pasted report, compose a scenario, and search for the run that prints its errors.
+
+    Exit status: 0 reproduced, 2 usage, 3 not reproduced (or no lock incident), 4 the harness failed, 130 interrupted.
+    """
+    from lockjaw.intake_commands import ReproduceOptions, reproduce_command
+
+    options = ReproduceOptions(policy, seeds, seconds, yes_real, out, scenario, as_json)
+    sys.exit(reproduce_command(file, options))
+
+
+@app.command("explore", short_help="Search many schedules for a broken law.")
 def explore_scenario(
     scenario: Annotated[str, typer.Argument(help="A name from `lockjaw list`, or the path of a YAML file.")],
     seeds: Annotated[int, typer.Option(min=0, help="Runs at most; 0: every place of a systematic strategy.")] = 1000,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that search at the same time.")] = 1,
     policy: Annotated[str, typer.Option(help="reuse-session, fresh-session, no-fallback or takeover.")] = "takeover",
     strategy: Annotated[
         str,
@@ -218,7 +284,7 @@ def explore_scenario(
     sys.exit(explore_command(scenario, options))
 
 
-@app.command()
+@app.command(short_help="Show a kept run again, or draw it.")
 def report(
     run_dir: RunDir,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Markdown for an issue, on stdout.")] = False,
@@ -228,7 +294,10 @@ def report(
     ] = None,
     compare: Annotated[
         list[Path] | None,
-        typer.Option(metavar="RUN_DIR", help="Say where that run parts from this one; with --html draw both. Up to 3."),
+        typer.Option(
+            metavar="RUN_DIR",
+            help="Say where that run parts from this one; with --html draw both. May be given 3 times.",
+        ),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -245,7 +314,7 @@ def report(
 # --------------------------------------------------------------------------- the runtime
 
 
-@app.command()
+@app.command(short_help="Ask an agent; a drop-in for `openclaw agent`.")
 def agent(
     message: Annotated[str, typer.Option("--message", "-m", help="The user's text.")],
     agent_id: Annotated[str | None, typer.Option("--agent", help="Agent whose main session is asked.")] = None,
@@ -288,7 +357,10 @@ def agent(
 
 @gateway_app.command("run")
 def gateway_run(
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to bind; 0 picks one.")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port to bind; 0 picks one (default: the configuration's, else 18789)."),
+    ] = None,
     policy: Annotated[
         str, typer.Option(help="Behave like the version that has this fallback policy (takeover: Lockjaw's own).")
     ] = "takeover",
@@ -309,12 +381,12 @@ def gateway_run(
 # --------------------------------------------------------------------------- locks
 
 
-@locks_app.command("list")
+@locks_app.command("list", short_help="Owner, alive or not and why, age, who waits.")
 def locks_list(
     directory: Annotated[Path, typer.Argument(help="A state folder or a sessions folder.")],
     as_json: JsonFlag = False,
 ) -> None:
-    """List session locks: owner, alive or not, age."""
+    """List session locks: owner, alive or not and why, age, hold limit, who waits. Changes nothing."""
     from lockjaw.locking.listing import list_locks, render_locks
 
     rows = list_locks(directory)
@@ -322,6 +394,30 @@ def locks_list(
         _print_json({"lockjaw": __version__, "command": "locks list", "locks": [row.document() for row in rows]})
     else:
         print(render_locks(rows, directory))
+
+
+@locks_app.command("clean", short_help="Remove locks whose owners are proven dead.")
+def locks_clean(
+    directory: Annotated[Path, typer.Argument(help="A state folder or a sessions folder.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Remove the locks whose owners are proven dead, and say why each other one stays.
+
+    Never a live owner's, however old; never on age alone; never across a pid namespace; never a file that cannot be
+    read or names nobody. Safe while gateways and clients are at work.
+
+    Exit status: 0 what is left has a live owner, 1 something was refused, 2 usage.
+    """
+    from lockjaw.locking.cleaning import clean_locks, exit_status, render_cleaned
+
+    cleaned = clean_locks(directory, dry_run=dry_run)
+    if as_json:
+        shown = [one.document() for one in cleaned]
+        _print_json({"lockjaw": __version__, "command": "locks clean", "dry_run": dry_run, "locks": shown})
+    else:
+        print(render_cleaned(cleaned, directory))
+    sys.exit(exit_status(cleaned))
 
 
 @bench_app.command("locks")
@@ -346,10 +442,10 @@ def _load_settings(**flags: Any) -> Settings:
 
 
 def _policy(name: str) -> str:
-    from lockjaw.settings import POLICIES
+    from lockjaw.settings import BEHAVIOURS
 
-    if name not in POLICIES:
-        raise SettingsError("--policy", "", f"one of {', '.join(POLICIES)}", name)
+    if name not in BEHAVIOURS:
+        raise SettingsError("--policy", "", f"one of {', '.join(BEHAVIOURS)}", name)
     return name
 
 

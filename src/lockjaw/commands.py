@@ -26,11 +26,12 @@ from lockjaw.harness.sim.tape import Choices, StrictReplay, read_tape
 from lockjaw.harness.store import HISTORY, SCENARIO, TAPE, VERDICT, RunDirectory
 from lockjaw.history import Record, read_records
 from lockjaw.reports import document, junit, markdown, text
-from lockjaw.settings import POLICIES
+from lockjaw.settings import BEHAVIOURS
 
 Progress = Callable[[str, Record], None]
 
 BOTH = "both"
+BASELINE = "baseline"  # the policy that shows the incident
 EXIT_DISAGREE = 4  # the engines do: one of them is wrong, whatever the verdicts are
 
 
@@ -50,11 +51,18 @@ class RunOptions:
     baseline: Path | None = None
 
 
+def policies_of(scenario: Scenario, named: str) -> list[str]:
+    """The policies that a name means for a scenario: ``all``, ``baseline``, or itself."""
+    if named == "all":
+        return list(scenario.policies)
+    return [scenario.baseline if named == BASELINE else named]
+
+
 def run_command(names: Sequence[str], options: RunOptions) -> int:
     """Run scenarios, report, and return the exit status: that of the verdict, or of what is worse than a baseline."""
-    policies = list(POLICIES) if options.policy == "all" else [options.policy]
-    if options.policy != "all" and options.policy not in POLICIES:
-        raise SettingsError("--policy", "", f"all, or one of {', '.join(POLICIES)}", options.policy)
+    if options.policy not in ("all", BASELINE) and options.policy not in BEHAVIOURS:
+        policies = ", ".join(("all", BASELINE, *BEHAVIOURS))
+        raise SettingsError("--policy", "", f"one of {policies}", options.policy)
     for file in (options.junit, options.markdown):
         if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
             raise SettingsError(str(file), "", "a file in a folder that exists")
@@ -71,8 +79,8 @@ def run_command(names: Sequence[str], options: RunOptions) -> int:
             for seed in range(options.seed, options.seed + options.seeds):
                 each = [
                     run_policies(
-                        scenario, policies, engine=engine, seed=seed, time_scale=options.time_scale, out=options.out,
-                        progress=progress,
+                        scenario, policies_of(scenario, options.policy), engine=engine, seed=seed,
+                        time_scale=options.time_scale, out=options.out, progress=progress,
                     )
                     for engine in engines
                 ]  # fmt: skip
@@ -103,49 +111,102 @@ def run_command(names: Sequence[str], options: RunOptions) -> int:
     return document.exit_status(runs) if since is None else since.verdict.exit_status
 
 
-def replay_command(run_dir: Path, *, as_json: bool) -> int:
-    """Run again what a run folder holds, and say whether verdict and causal skeleton are the same.
+def replay_command(run: Path, *, as_json: bool, out: Path | None = None, yes_real: bool = False) -> int:
+    """Run again what a run folder or a kit holds, and say whether verdict and causal skeleton are the same.
 
     A simulated run repeats its tape: the same event hash, or an error that names the first difference.
     Returns the exit status of the replayed verdict, or 4 when the verdict is another one.
+
+    Args:
+        out: where the new run goes; None: beside the old one, and for a kit ``.lockjaw/runs``.
+        yes_real: a kit may run the tool calls of its script on this machine.
     """
-    kept = read_run(run_dir)
-    manifest = RunDirectory(run_dir).manifest()
-    scenario = msgspec.convert(msgspec.json.decode((run_dir / SCENARIO).read_bytes()), Scenario)
+    if run.is_file():
+        return _replay_kit(run, as_json=as_json, out=out, yes_real=yes_real)
+    kept = read_run(run)
+    manifest = RunDirectory(run).manifest()
+    scenario = msgspec.convert(msgspec.json.decode((run / SCENARIO).read_bytes()), Scenario)
+    choices = _tape_of(run) if manifest["engine"] == "sim" else None
+    out = out or run.resolve().parent.parent
+    return _replay(Replayed(run, scenario, manifest, kept.document(), choices, out), as_json=as_json)
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a replay repeats. ``history`` and ``why``: of a kit, to say where another history parts, and why it may."""
+
+    path: Path
+    scenario: Scenario
+    manifest: dict[str, Any]
+    then: dict[str, Any]
+    choices: Choices | None
+    out: Path | None
+    history: Sequence[Record] | None = None
+    why: str = ""
+
+
+def _replay_kit(path: Path, *, as_json: bool, out: Path | None, yes_real: bool) -> int:
+    from lockjaw.harness.kit.reading import read_kit
+    from lockjaw.kit_commands import check_acts
+
+    kit = read_kit(path)
+    check_acts(kit, yes_real=yes_real)
+    manifest = msgspec.to_builtins(kit.manifest)
+    choices = StrictReplay(kit.tape) if kit.manifest.engine == "sim" else None
+    then = {"verdict": kit.manifest.verdict, "event_hash": kit.manifest.event_hash}
+    told = Replayed(path, kit.scenario, manifest, then, choices, out, kit.history, kit.why_it_may_differ())
+    return _replay(told, as_json=as_json)
+
+
+def _replay(of: Replayed, *, as_json: bool) -> int:
+    manifest = of.manifest
     if manifest.get("target", "builtin") != "builtin":
         from lockjaw.openclaw_commands import replay_against
 
-        return replay_against(scenario, manifest, kept.document(), run_dir, as_json=as_json)
-    choices = _tape_of(run_dir) if manifest["engine"] == "sim" else None
+        return replay_against(of.scenario, manifest, of.then, of.path, as_json=as_json, out=of.out)
     with _status_line(as_json) as progress:
         try:
             again = run_policies(
-                scenario, [manifest["policy"]], engine=manifest["engine"], seed=manifest["seed"],
-                time_scale=manifest["time_scale"], out=run_dir.resolve().parent.parent, progress=progress,
-                choices=choices,
+                of.scenario, [manifest["policy"]], engine=manifest["engine"], seed=manifest["seed"],
+                time_scale=manifest["time_scale"], out=of.out, progress=progress, choices=of.choices,
             )[0]  # fmt: skip
         except ReplayDiverged as error:
-            raise HarnessError(str(error), str(run_dir)) from error
+            raise HarnessError("; ".join(filter(None, (str(error), of.why))), str(of.path)) from error
     shown = pages.write_pages([again])
-    then, now = kept.document(), again.document()
+    then, now = of.then, again.document()
     same_verdict, same_hash = then["verdict"] == now["verdict"], then["event_hash"] == now["event_hash"]
     if as_json:
-        compared = {"of": str(run_dir), "same_verdict": same_verdict, "same_event_hash": same_hash}
+        compared = {"of": str(of.path), "same_verdict": same_verdict, "same_event_hash": same_hash}
         sys.stdout.write(document.to_json(document.document([again], command="replay", replay=compared)))
     else:
         text.print_report([again], notes=shown)
-        print(f"replay of {run_dir}: verdict {then['verdict']}, now {now['verdict']}; ", end="")
-        if choices is not None:
+        print(f"replay of {of.path}: verdict {then['verdict']}, now {now['verdict']}; ", end="")
+        if of.choices is not None:
             print("same event hash" if same_hash else f"event hash {then['event_hash']}, now {now['event_hash']}")
         else:
             print(
                 "same steps" if same_hash else "not the same steps (real processes: the order of close events may vary)"
             )
-    if choices is not None and not same_hash:
-        raise HarnessError("the replay took the same choices and left another history", str(again.run_dir))
+    if of.choices is not None and not same_hash:
+        raise HarnessError(_parted(of, again.history), str(again.run_dir))
     if not same_verdict:
-        raise HarnessError(f"the replay is {now['verdict']}, the run was {then['verdict']}", str(again.run_dir))
+        said = f"the replay is {now['verdict']}, the run was {then['verdict']}"
+        raise HarnessError("; ".join(filter(None, (said, of.why))), str(again.run_dir))
     return again.verdict.exit_status
+
+
+def _parted(of: Replayed, history: Sequence[Record]) -> str:
+    """Where another history under the same choices begins, as far as the old one is at hand."""
+    said = "the replay took the same choices and left another history"
+    if of.history is None:
+        return said
+    from lockjaw.harness.kit.making import first_difference
+
+    at = first_difference(of.history, history)
+    if at is None:
+        return f"{said}: the same steps at the same times, with other details; {of.why}"
+    step = f"{history[at].op} of {history[at].actor} at {history[at].t:g} s" if at < len(history) else "its end"
+    return f"{said}, from record {at} on ({step}); {of.why}"
 
 
 def _tape_of(run_dir: Path) -> Choices:

@@ -52,7 +52,13 @@ def run_against(
 
 
 def replay_against(
-    scenario: Scenario, manifest: Mapping[str, Any], then: Mapping[str, Any], run_dir: Path, *, as_json: bool
+    scenario: Scenario,
+    manifest: Mapping[str, Any],
+    then: Mapping[str, Any],
+    run_dir: Path,
+    *,
+    as_json: bool,
+    out: Path | None = None,
 ) -> int:
     """``lockjaw replay`` of a run against the real program, from the default cache, as it was run.
 
@@ -65,7 +71,7 @@ def replay_against(
         cache=Path(manifest["cache"]) if manifest.get("cache") else None,
         client_policy=str(mine) if mine else None,
         allow_network=bool(manifest.get("allow_network")),
-        out=run_dir.absolute().parent.parent,
+        out=out,
         seed=int(manifest["seed"]),
     )
     again = run_version(scenario, version, options, _say)
