@@ -229,6 +229,22 @@ def _provider(record: Record, d: _Data) -> str:
     return "have sent the whole answer" if record.phase == "ok" else f"find the caller gone after {d('after_s')} s"
 
 
+def _deliver(record: Record, d: _Data) -> str:
+    text = f'"{d.first_line("text") or "a result"}"'
+    if record.phase == "invoke":
+        return f"hands in {text}"
+    if record.phase == "fail":
+        return f"cannot hand in {text}: {d.first_line('error') or 'no reason'}"
+    return f"has handed in {text}" if record.phase == "ok" else f"may have handed in {text}"
+
+
+def _read(record: Record, d: _Data) -> str:
+    if record.phase == "ok":
+        return f"sees {d('entries', '0')} entries in session {session_of(record.data.get('path'))}"
+    verb = {"invoke": "reads", "fail": "cannot read"}.get(record.phase, "was reading")
+    return f"{verb} session {session_of(record.data.get('path'))}"
+
+
 _TELLERS: dict[str, _Teller] = {
     "run.start": lambda r, d: f"scenario {d('scenario')}, policy {d('policy')}, seed {d('seed')}",
     "run.end": lambda r, d: f"all is over: {d('reason', 'done')}",
@@ -262,6 +278,20 @@ _TELLERS: dict[str, _Teller] = {
     "leftover": lambda r, d: f"finds a {d('kind', 'file')} left behind: {session_of(r.data.get('path'))}",
     "next_turn": lambda r, d: (
         "tries another turn" + {"ok": ": it works", "fail": f": {d.first_line('error')}"}.get(r.phase, "")
+    ),
+    "stage": lambda r, d: (
+        f"session {session_of(r.data.get('path'))} has {d('entries', '0')} entries when the client comes"
+    ),
+    "deliver": _deliver,
+    "read": _read,
+    "clean": lambda r, d: (
+        f"{'REMOVES' if d.flag('removed') else 'judges and leaves'} the lock file of session "
+        f"{session_of(r.data.get('path'))}"
+    ),
+    "maintain": lambda r, d: f"has changed the session's entry in the session list {d('count')} time(s)",
+    "rotate": lambda r, d: f"moves the conversation to the new session {session_of(r.data.get('session_id'))}",
+    "session.final": lambda r, d: (
+        f"finds that the key {d('key')} leads to session {session_of(r.data.get('session_id'))}"
     ),
     "transcript.final": lambda r, d: (
         f"reads session {session_of(r.data.get('session_id') or r.data.get('path'))}: {d('lines', '0')} lines"

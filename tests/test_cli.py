@@ -202,7 +202,7 @@ def test_a_malformed_scenario_is_refused_with_file_line_and_key(
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (("--policy", "hope"), "--policy: expected all, or one of reuse-session"),
+        (("--policy", "hope"), "--policy: expected one of all, baseline, reuse-session, fresh-session"),
         (("--engine", "diesel"), "expected one of"),
         (("--time-scale", "0"), "time scale: expected real seconds per nominal second, above 0"),
         (("--junit", "nowhere/x.xml"), "nowhere/x.xml: expected a file in a folder that exists"),

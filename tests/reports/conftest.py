@@ -62,12 +62,16 @@ class ExampleRun:
         }
 
 
+#: The laws that the cascade puts to the test: nobody but the client reads or hands in anything there.
+CASCADE = tuple(name for name in CHECKERS if name not in ("all_delivered", "reads_are_true"))
+
+
 @pytest.fixture
 def make_run() -> Callable[..., ExampleRun]:
-    """``make_run("takeover", history=None, checks=CHECKERS, seed=1, **document_keys)``."""
+    """``make_run("takeover", history=None, checks=CASCADE, seed=1, **document_keys)``."""
 
     def make(
-        policy: str, /, *, history: Sequence[Record] | None = None, checks: Sequence[str] = tuple(CHECKERS),
+        policy: str, /, *, history: Sequence[Record] | None = None, checks: Sequence[str] = CASCADE,
         seed: int = 1, **changes: Any,
     ) -> ExampleRun:  # fmt: skip
         told = EXAMPLES[policy]() if history is None else list(history)

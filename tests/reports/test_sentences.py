@@ -34,6 +34,18 @@ def test_an_operation_of_the_future_is_named() -> None:
 @pytest.mark.parametrize(
     ("expected", "op", "phase", "data"),
     [
+        ('hands in "result 1"', "deliver", "invoke", {"text": "result 1"}),
+        ('has handed in "result 1"', "deliver", "ok", {"text": "result 1", "entry_id": "e1"}),
+        ('cannot hand in "result 1": locked', "deliver", "fail", {"text": "result 1", "error": "locked"}),
+        ("sees 0 entries in session 35b8", "read", "ok", {"path": "/a/35b8.jsonl", "entries": 0}),
+        ("REMOVES the lock file of session 35b8", "clean", "info", {"path": "/a/35b8.jsonl.lock", "removed": True}),
+        ("judges and leaves the lock file of session 35b8", "clean", "info",
+         {"path": "/a/35b8.jsonl.lock", "removed": False}),
+        ("has changed the session's entry in the session list 3 time(s)", "maintain", "info", {"count": 3}),
+        ("session 35b8 has 2 entries when the client comes", "stage", "info", {"path": "/a/35b8.jsonl", "entries": 2}),
+        ("moves the conversation to the new session 77aa", "rotate", "info", {"session_id": "77aa"}),
+        ("finds that the key agent:main:main leads to session 77aa", "session.final", "info",
+         {"key": "agent:main:main", "session_id": "77aa"}),
         ("gives up after 90000 ms; the gateway works on", "client.call", "fail",
          {"kind": "timeout", "timeout_ms": 90000}),
         ("loses the connection to the gateway (1006)", "client.call", "fail", {"kind": "closed", "code": 1006}),
