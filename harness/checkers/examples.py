@@ -316,6 +316,29 @@ def quiet() -> list[Record]:
     return _finals(story, 25.0, (SESSION, 5, ["", "done"])).history()
 
 
+def announced() -> list[Record]:
+    """Two subagents hand their results in, one after the other; a reader sees the conversation between them."""
+    story = Story()
+    story.add(0.0, "harness", "run.start", scenario="announced", policy="takeover", seed=1, engine="sim", scale=0.0)
+    story.add(0.0, "harness", "stage", path=PATH, entries=2)
+    for n, t in ((1, 1.0), (2, 3.0)):
+        name, text = f"subagent-{n}", f"result {n}"
+        story.add(t, name, "deliver", "invoke", text=text)
+        story.add(t, name, "lock", "invoke", path=PATH + ".lock", owner=name, timeout_s=600.0)
+        story.add(t, name, "lock", "ok", path=PATH + ".lock", owner=name, generation=n, waited_s=0.0)
+        _append(story, t + 0.5, name, f"d{n}", "", n)
+        story.add(t + 0.5, name, "lock.release", path=PATH + ".lock", owner=name, generation=n, removed=True)
+        story.add(t + 0.5, name, "deliver", "ok", text=text, entry_id=f"d{n}")
+        if n == 1:
+            story.add(2.0, "nightly", "read", "invoke", path=PATH)
+            story.add(2.1, "nightly", "read", "ok", path=PATH, entries=3)
+    story.add(5.0, "harness", "session.final", key=KEY, session_id=SESSION)
+    story.add(5.0, "harness", "transcript.final", path=PATH, session_id=SESSION, lines=5, problems=[],
+              entry_ids=["e1", "e2", "d1", "d2"], user_messages=[], assistant_texts=[])  # fmt: skip
+    story.add(5.0, "harness", "next_turn", "ok", path=PATH)
+    return story.add(5.0, "harness", "run.end", reason="done").history()
+
+
 #: name -> history. The first four are the design's table of policies.
 EXAMPLES: dict[str, Callable[[], list[Record]]] = {
     "takeover": takeover,
@@ -325,4 +348,5 @@ EXAMPLES: dict[str, Callable[[], list[Record]]] = {
     "gateway-killed": gateway_killed,
     "gateway-frozen": gateway_frozen,
     "quiet": quiet,
+    "announced": announced,
 }

@@ -37,6 +37,7 @@ TABLE = {
     "gateway-killed": (H, H, H, H, H, H, H, H, H, H, H, U, U, U),
     "gateway-frozen": (H, H, H, H, H, H, H, U, H, H, H, H, U, U),
     "quiet": (U, U, H, U, H, U, H, U, H, U, H, H, U, U),
+    "announced": (U, U, U, U, U, H, H, H, H, U, U, U, H, H),
 }
 
 

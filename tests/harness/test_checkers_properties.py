@@ -47,7 +47,11 @@ def places(history: Sequence[Record], count: int) -> st.SearchStrategy[list[int]
     return st.lists(st.integers(0, len(history) - 1), min_size=count, max_size=count)
 
 
-@given(st.data(), st.sampled_from(sorted(EXAMPLES)))
+#: Where nobody runs a turn (``announced``), a bystander's is the first, and laws of turns begin to prove something.
+WITH_A_TURN = sorted(name for name in EXAMPLES if any(r.op == "turn" for r in EXAMPLES[name]()))
+
+
+@given(st.data(), st.sampled_from(WITH_A_TURN))
 def test_a_bystander_changes_no_verdict(data: st.DataObject, example: str) -> None:
     history = EXAMPLES[example]()
     crowded = woven(history, BYSTANDER, data.draw(places(history, len(BYSTANDER))))

@@ -190,7 +190,47 @@ def a_waiter_oversleeps(plant: Plant) -> None:
     plant(SessionLock, "acquire_async", late)
 
 
+@bug
+def an_ended_run_takes_its_lock_again(plant: Plant) -> None:
+    """The cleanup of a run that has ended takes the session lock once more."""
+    from lockjaw.runner.embedded import EmbeddedRunner
+
+    run = EmbeddedRunner.run
+
+    async def tidy(self: Any, plan: Any, **how: Any) -> Any:
+        try:
+            return await run(self, plan, **how)
+        finally:
+            if plan.held is None:
+                async with self._session_lock(plan):
+                    pass
+
+    plant(EmbeddedRunner, "run", tidy)
+
+
+@bug
+def a_waiter_gives_up_early(plant: Plant) -> None:
+    """Whoever waits for a lock gives up after a second, whatever it was told."""
+    from lockjaw.locking.session_lock import SessionLock
+
+    acquire = SessionLock.acquire_async
+
+    async def hasty(self: Any) -> Any:
+        self._timeout_s = min(self._timeout_s, 1.0)
+        return await acquire(self)
+
+    plant(SessionLock, "acquire_async", hasty)
+
+
 # --------------------------------------------------------------------------- the transcript
+
+
+@bug
+def a_reader_stops_one_entry_early(plant: Plant) -> None:
+    from lockjaw.sessions import report
+
+    entries_of = report.entries_of
+    plant(report, "entries_of", lambda header, values: entries_of(header, values[:-1]))
 
 
 @bug

@@ -1,7 +1,8 @@
 """A checker that no bug in the *runtime* can make fire is a defect, too.
 
 Real processes play a short scenario twice: as they are, and with one bug planted (``planted.py``). The law that the
-bug breaks must be HELD in the first run and VIOLATED in the second.
+bug breaks must be HELD in the first run and VIOLATED in the second. Scenarios of the catalogue, which have more actors
+than gateway and client, are played in the simulation.
 """
 
 from __future__ import annotations
@@ -31,16 +32,21 @@ LIMITS = Limits(stop=2.0)  # a process that does not exit shall not cost five se
 
 @dataclass(frozen=True)
 class Setting:
-    """A scenario of this folder, a policy, and the policy of the gateway where that is another one."""
+    """A scenario of this folder, a policy, and the policy of the gateway where that is another one.
+
+    ``engine`` sim: a scenario of the catalogue, in this process.
+    """
 
     scenario: str
     policy: str = "takeover"
     gateway: str = ""
+    engine: str = "real"
 
 
 SLOW, KILLED, BUSY, FROZEN = Setting("slow"), Setting("killed"), Setting("busy"), Setting("frozen")
 NO_FALLBACK = Setting("slow", "no-fallback")
 FOREIGN = Setting("frozen", gateway="fresh-session")  # upstream's lock cannot be fenced: the client forks
+SUBAGENTS, NIGHTLY = Setting("subagents_announce", engine="sim"), Setting("reader_sees_nothing", engine="sim")
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,9 @@ PLANTED = [
     Planted("degradation_visible", "a_fallback_answers_in_the_name_of_the_gateway", SLOW),
     Planted("degradation_visible", "the_process_does_not_exit", SLOW),
     Planted("amplification", "a_failed_model_is_asked_again_and_again", BUSY),
+    Planted("nothing_held_after_end", "an_ended_run_takes_its_lock_again", NO_FALLBACK),
+    Planted("all_delivered", "a_waiter_gives_up_early", SUBAGENTS),
+    Planted("reads_are_true", "a_reader_stops_one_entry_early", NIGHTLY),
 ]
 
 
@@ -89,6 +98,8 @@ class Programs(Builtin):
 
 
 async def play(setting: Setting, out: Path, python: Sequence[str] | None = None) -> Run:
+    if setting.engine == "sim":
+        return await run_async(setting.scenario, policy=setting.policy, engine="sim", out=out)
     programs = Programs(gateway_policy=setting.gateway)
     if python is not None:
         programs = replace(programs, python=tuple(python))
@@ -118,7 +129,7 @@ async def test_the_laws_are_held_before_a_bug_is_planted(setting: Setting, tmp_p
 async def test_a_checker_catches_the_bug_in_the_runtime(
     planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if planted.in_recovery:
+    if planted.in_recovery or planted.setting.engine == "sim":
         BUGS[planted.bug](monkeypatch.setattr)
 
     run = await play(planted.setting, tmp_path, (sys.executable, "-P", str(HERE / "planted.py"), planted.bug))

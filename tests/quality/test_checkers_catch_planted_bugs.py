@@ -25,7 +25,7 @@ from lockjaw.harness.checkers.examples import (
     op,
     without,
 )
-from lockjaw.history import Record
+from lockjaw.history import Phase, Record
 from lockjaw.verdict import Verdict
 
 History = list[Record]
@@ -171,7 +171,27 @@ BUGS = [
     Bug("amplification", "the fallback retries without end", "takeover",
         lambda h: inserted(h, *(at(90.65, "client", "model.call", "invoke", call_id=f"x{n}", run_id="run-1")
                                 for n in range(70)))),
+    Bug("nothing_held_after_end", "the lock of a run that has ended stays held", "no-fallback",
+        lambda h: without(h, op("lock.release", actor="gateway"))),
+    Bug("nothing_held_after_end", "an ended run takes its lock again", "no-fallback",
+        lambda h: inserted(h, at(66.0, "gateway", "lock", "ok", path=PATH + ".lock", owner="run-1", generation=2))),
+    Bug("nothing_held_after_end", "a run gives its lock back long after its end", "no-fallback",
+        lambda h: moved(h, op("lock.release", actor="gateway"), 69.9)),
+    Bug("all_delivered", "a result is given up", "announced",
+        lambda h: [replace_phase(r, "fail") if op("deliver", "ok", text="result 2")(r) else r for r in h]),
+    Bug("all_delivered", "a result is neither delivered nor given up", "announced",
+        lambda h: without(h, op("deliver", "ok", text="result 2"))),
+    Bug("all_delivered", "a delivered result is left behind in another transcript", "announced",
+        lambda h: changed(h, op("transcript.final"), entry_ids=["e1", "e2"])),
+    Bug("reads_are_true", "a reader that gets no lock shows an empty conversation", "announced",
+        lambda h: changed(h, op("read", "ok"), entries=0)),
+    Bug("reads_are_true", "a reader misses the entry that was written last", "announced",
+        lambda h: changed(h, op("read", "ok"), entries=2)),
 ]  # fmt: skip
+
+
+def replace_phase(record: Record, phase: Phase) -> Record:
+    return Record(record.t, record.actor, record.op, phase, record.data)
 
 
 def changed_phase(history: History, where: Callable[[Record], bool]) -> History:

@@ -27,7 +27,6 @@ from lockjaw.harness.sim.engine import run_sim
 from lockjaw.harness.sim.tape import EVERYDAY, ROUGH, Chances, Choices, RandomChoices, SparseChoices
 from lockjaw.locking import catalog, session_lock
 from lockjaw.locking.algorithms import coarse, guarded
-from lockjaw.runner import agent
 from lockjaw.runner.embedded import EmbeddedRunner
 from lockjaw.runner.policy import POLICY_FUNCTIONS, reuse_session
 from lockjaw.seeds import Seeds
@@ -112,8 +111,8 @@ class Bug:
 
 BUGS = (
     Bug(
-        "the fallback runs the turn again in the same session", "never_session_locked",
-        lambda: patched((POLICY_FUNCTIONS, "takeover", reuse_session), (agent, "POLICY_FUNCTIONS", POLICY_FUNCTIONS)),
+        "the fallback runs the turn again in the same session", "executed_once",
+        lambda: patched((POLICY_FUNCTIONS, "takeover", reuse_session)),
         lambda: turn("gateway_timeout"), EVERYDAY,
     ),
     Bug(
