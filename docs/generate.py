@@ -20,6 +20,7 @@ import msgspec
 import typer
 
 from lockjaw import cli, process, pytest_plugin, scenarios, settings
+from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.fakes import gateway_script, model_script, toxics
 from lockjaw.harness import load_scenario, nemesis, pattern, scenario
 from lockjaw.harness.checkers import CHECKERS, law_of
@@ -393,7 +394,7 @@ def lock_algorithms() -> Iterator[str]:
             code(name), one.version, code(one.lock_algorithm), f"{one.lock_timeout_s:g} s",
             "yes" if one.lock_error_is_failover else "no", "yes" if one.abort_reaches_agent_runs else "no",
         )
-        for name, one in settings.BEHAVIOURS.items()
+        for name, one in BEHAVIOURS.items()
     ]  # fmt: skip
     header = ("policy", "as in", "lock", "lock wait", "lock error counts as model failure", "runs can be aborted")
     yield table(header, rows)

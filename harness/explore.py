@@ -26,6 +26,7 @@ from typing import Any
 
 import msgspec
 
+from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.errors import SettingsError
 from lockjaw.harness.run import judgement_of, run_async
 from lockjaw.harness.scenario import Scenario
@@ -48,7 +49,6 @@ from lockjaw.harness.sim.tape import (
 )
 from lockjaw.history import event_hash
 from lockjaw.seeds import Seeds
-from lockjaw.settings import BEHAVIOURS
 from lockjaw.verdict import Verdict
 
 STRATEGIES = ("random", "delays", "crash", "fault")

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+from lockjaw.behaviours import Behaviour
 from lockjaw.clock import Clock
 from lockjaw.errors import Fenced, LockjawError, LockStateError, SessionLocked
 from lockjaw.harness.cast import (
@@ -38,7 +39,6 @@ from lockjaw.runner.machine import Machine
 from lockjaw.seeds import uuid4
 from lockjaw.sessions import SessionPaths, SessionStore, Transcript, main_session_key, transcript_of_entry
 from lockjaw.sessions.report import read_entries
-from lockjaw.settings import Behaviour
 
 AGENT = "main"
 KEY = main_session_key(AGENT)

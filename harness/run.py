@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from lockjaw.behaviours import BEHAVIOURS, POLICIES
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import HarnessError, LocalError, SettingsError
 from lockjaw.harness.checkers import run_checks
@@ -33,7 +34,6 @@ from lockjaw.harness.skeleton import skeleton_hash
 from lockjaw.harness.store import HISTORY, SCENARIO, TAPE, VERDICT, RunDirectory, Store
 from lockjaw.history import Record, event_hash, write_history
 from lockjaw.seeds import Seeds
-from lockjaw.settings import BEHAVIOURS, POLICIES
 from lockjaw.verdict import CheckResult, Verdict, combine
 
 ENGINES = ("real", "sim")

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from lockjaw.behaviours import BEHAVIOURS, POLICIES
 from lockjaw.documents import Document, FieldError, convert, load_document, read_document
 from lockjaw.errors import ScenarioError, SettingsError
 from lockjaw.harness.cast import Actor, Initial, each
@@ -21,7 +22,7 @@ from lockjaw.harness.checkers import CHECKERS
 from lockjaw.harness.checkers.facts import ScenarioFacts
 from lockjaw.harness.nemesis import SIMULATED_ACTIONS, Fault, Seconds
 from lockjaw.harness.pattern import Sometimes
-from lockjaw.settings import BEHAVIOURS, POLICIES, ModelRef, Pacing
+from lockjaw.settings import ModelRef, Pacing
 
 BUILTIN_PACKAGE = "lockjaw.scenarios"  # named as data: the package itself stands above this one
 

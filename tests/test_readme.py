@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lockjaw import scenarios
+from lockjaw.behaviours import POLICIES
 from lockjaw.harness.run import Run, run_policies
-from lockjaw.settings import POLICIES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
+from lockjaw.behaviours import BEHAVIOURS, POLICIES
 from lockjaw.errors import SettingsError
 from lockjaw.settings import (
-    BEHAVIOURS,
     DEFAULT_PORT,
     DEFAULT_RUN_TIMEOUT_S,
     PACING_KEY,
-    POLICIES,
     UNLIMITED_S,
     AgentSettings,
     ModelRef,

@@ -14,8 +14,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.harness.intake.report import CLASSES, Candidate, Report
-from lockjaw.settings import BEHAVIOURS, CLIENT_GRACE_S
+from lockjaw.settings import CLIENT_GRACE_S
 
 PROVIDER = "assumed"  # of a model that the report names without one
 _DEFAULT_RUN_S = 60.0

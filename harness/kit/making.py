@@ -17,6 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from lockjaw import __version__
+from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.documents import FieldError
 from lockjaw.errors import HarnessError, LocalError, ReplayDiverged, ScenarioError, SettingsError
 from lockjaw.harness.checkers import CHECKERS
@@ -32,7 +33,6 @@ from lockjaw.harness.skeleton import skeleton_hash
 from lockjaw.harness.store import HISTORY, SCENARIO, TAPE, VERDICT, RunDirectory
 from lockjaw.history import OPERATIONS, Record, event_hash, read_records
 from lockjaw.seeds import Seeds
-from lockjaw.settings import BEHAVIOURS
 
 CANDIDATE = "takeover"
 LEFT_OUT = ("logs/", "state/", "home/", "the name of the run folder", "when and where it ran, pids of the harness")

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from lockjaw import __version__
+from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.documents import FieldError
 from lockjaw.errors import ScenarioError, SettingsError
 from lockjaw.harness.kit.archive import BadKit, read_archive
@@ -21,7 +22,6 @@ from lockjaw.harness.kit.manifest import FORMAT, KitManifest
 from lockjaw.harness.scenario import Scenario
 from lockjaw.harness.sim.tape import Choice
 from lockjaw.history import Record
-from lockjaw.settings import BEHAVIOURS
 
 UNSIGNED = ("kit.json", "README.md")
 MAX_TAPE = 2_000_000  # choices; a long run has 10,000

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import msgspec
 
+from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import HarnessError
 from lockjaw.harness.nemesis import Fault, Schedule
@@ -37,7 +38,7 @@ from lockjaw.harness.store import RunDirectory
 from lockjaw.history import FileRecorder, Record, merge, read_records
 from lockjaw.process import ACTOR_KEY, EVENTS_KEY
 from lockjaw.seeds import Seeds
-from lockjaw.settings import BEHAVIOURS, PACING_KEY
+from lockjaw.settings import PACING_KEY
 
 HARNESS = "harness"
 SEED_KEY = "LOCKJAW_SEED"

@@ -16,6 +16,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.errors import HarnessError
 from lockjaw.harness.cast import Caller
 from lockjaw.harness.nemesis import LINK_ACTIONS, Cue, Fault, Schedule, scheduled
@@ -37,7 +38,6 @@ from lockjaw.history import Record
 from lockjaw.locking import HeldLock
 from lockjaw.seeds import Seeds
 from lockjaw.sessions import SessionStore, Transcript
-from lockjaw.settings import BEHAVIOURS
 
 MODELS_MODULE = "lockjaw.fakes.memory_models"  # named as data: harness and fakes are siblings
 HARNESS = "harness"

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.gateway.client import GatewayClient
 from lockjaw.gateway.identity import DeviceIdentity, StoredToken
 from lockjaw.gateway.pairing import MemoryDocuments
@@ -28,7 +29,7 @@ from lockjaw.runner.machine import Machine
 from lockjaw.runner.models import ModelClient
 from lockjaw.runner.service import build_gateway
 from lockjaw.seeds import Seeds
-from lockjaw.settings import BEHAVIOURS, AgentSettings, GatewaySettings, Provider, Settings
+from lockjaw.settings import AgentSettings, GatewaySettings, Provider, Settings
 
 STATE = Path("/sim/state")
 PORT = 18789

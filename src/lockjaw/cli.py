@@ -442,7 +442,7 @@ def _load_settings(**flags: Any) -> Settings:
 
 
 def _policy(name: str) -> str:
-    from lockjaw.settings import BEHAVIOURS
+    from lockjaw.behaviours import BEHAVIOURS
 
     if name not in BEHAVIOURS:
         raise SettingsError("--policy", "", f"one of {', '.join(BEHAVIOURS)}", name)

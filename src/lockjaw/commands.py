@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from lockjaw import __version__, pages
+from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.errors import HarnessError, ReplayDiverged, SettingsError
 from lockjaw.harness.agreement import Agreement, agreement
 from lockjaw.harness.baseline import compare, read_baseline, verdicts_of
@@ -26,7 +27,6 @@ from lockjaw.harness.sim.tape import Choices, StrictReplay, read_tape
 from lockjaw.harness.store import HISTORY, SCENARIO, TAPE, VERDICT, RunDirectory
 from lockjaw.history import Record, read_records
 from lockjaw.reports import document, junit, markdown, text
-from lockjaw.settings import BEHAVIOURS
 
 Progress = Callable[[str, Record], None]
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from lockjaw import __version__, pages
+from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.errors import HarnessError, SettingsError
 from lockjaw.harness.intake import Report, read_file, read_report
 from lockjaw.harness.intake.report import CLASSES
 from lockjaw.harness.intake.search import Found, compared, search
 from lockjaw.harness.run import Run, run_policies
 from lockjaw.reports import document
-from lockjaw.settings import BEHAVIOURS
 from lockjaw.verdict import Verdict
 
 STDIN = "-"

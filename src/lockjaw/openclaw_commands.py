@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from lockjaw import __version__
+from lockjaw.behaviours import POLICIES
 from lockjaw.errors import HarnessError, SettingsError
 from lockjaw.harness.openclaw import fidelity, npm
 from lockjaw.harness.openclaw.cache import Cache
@@ -20,7 +21,6 @@ from lockjaw.harness.scenario import Scenario, load_scenario
 from lockjaw.harness.store import HISTORY, SCENARIO, RunDirectory
 from lockjaw.history import Record, read_records
 from lockjaw.reports import document, junit, markdown, text
-from lockjaw.settings import POLICIES
 from lockjaw.verdict import Verdict, combine
 
 

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 import json5
@@ -68,110 +68,6 @@ class Pacing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     setup_s: float = 0.0  # any run: from getting the lock until the model is asked
     between_candidates_s: float = 0.0  # any run: lock free between two candidates of the chain
     embedded_prepare_s: float = 0.0  # fallback: before each candidate asks for the lock
-
-
-@dataclass(frozen=True)
-class Behaviour:
-    """What a version of the runtime does where versions differ. See the design's table of policies."""
-
-    version: str
-    policy: str
-    lock_algorithm: str
-    lock_timeout_s: float
-    lock_error_is_failover: bool
-    abort_reaches_agent_runs: bool
-    run_timeout_ends_chain: bool
-    transport_error_name: str
-    durable_user_message: bool
-    model_fallback_tag: str = "model-fallback"
-    lock_error_walks_chain: bool = False  # not a failover reason, and still the next model is tried (2026.5.7)
-    lock_per_attempt: bool = True  # upstream: each candidate takes and releases the session lock anew
-    lock_reentrant: bool = False  # 2026.4.8: within one process only the session lane excludes
-    run_tag: str = "agent/embedded"
-    failover_source_key: str = "from"
-    shows_raw_error: bool = True
-    timeout_answer_fails: bool = True  # exit status 1 for the "timed out" text; upstream's older ones exit 0
-    published_as: str = ""  # a baseline that falls back as this policy does; empty: as its own name says
-    #: How long an ended attempt waits for a model that does not hear its abort, before it is torn down all the same;
-    #: None: it is cancelled, and that is that.
-    abort_settle_s: float | None = None
-    #: What a torn-down attempt does with the lock when its model has settled at last.
-    late_settle: Literal["release", "reacquire"] = "release"
-    readers_lock: bool = True  # a reader takes the session lock, and shows nothing when it does not get it
-    cleaners_trust_pids: bool = (
-        True  # a cleaner removes a lock whose pid it does not see alive, and what it cannot read
-    )
-    follows_rotation: bool = False  # a run that got its lock asks again which session the key leads to
-    #: What a run does when the conversation no longer fits the model: end; leave out what is old, under the lock that
-    #: it holds; or take that lock once more for it.
-    compaction: Literal["none", "inside", "relock"] = "none"
-    store: Literal["locked", "revision"] = "locked"  # revision: compare and swap, one retry at once
-    store_wait_s: float = 10.0  # how long a writer of the session store waits for another one
-
-    @property
-    def fallback(self) -> str:
-        """The fallback policy's function."""
-        return self.published_as or self.policy
-
-
-#: policy name -> behaviour of gateway, runner and client under that policy; the baselines of the catalogue as well.
-BEHAVIOURS: dict[str, Behaviour] = {
-    b.policy: b
-    for b in (
-        Behaviour(
-            "2026.4.8", "reuse-session", "coarse", 10.0, True, False, False, "Error", False,
-            lock_reentrant=True, run_tag="agent", failover_source_key="provider", shows_raw_error=False,
-            timeout_answer_fails=False,
-        ),
-        Behaviour(
-            "2026.5.7", "fresh-session", "coarse-60s", 60.0, False, True, False, "GatewayTransportError", False,
-            "model-fallback/decision", lock_error_walks_chain=True, timeout_answer_fails=False,
-        ),
-        Behaviour(
-            # The real 2026.9.6 keeps sessions in SQLite; its lock is modelled by ours.
-            "2026.9.6", "no-fallback", "guarded", 60.0, False, True, True, "GatewayTransportError", False,
-            "model-fallback/decision",
-        ),
-        Behaviour(
-            # Whoever holds the session lives and works, or is dead and succeeded at once: waiting is no time-out.
-            "lockjaw", "takeover", "guarded", 600.0, False, True, False, "GatewayTransportError", True,
-            "model-fallback/decision", lock_per_attempt=False, readers_lock=False, cleaners_trust_pids=False,
-            follows_rotation=True, compaction="inside", store_wait_s=60.0,
-        ),
-        Behaviour(
-            # #90065: the abort waits for the provider, and the lock with it.
-            "2026.5.20", "held-until-settled", "coarse-60s", 60.0, False, True, False, "GatewayTransportError", False,
-            "model-fallback/decision", lock_error_walks_chain=True, timeout_answer_fails=False,
-            published_as="fresh-session", abort_settle_s=2.0,
-        ),
-        Behaviour(
-            # #84059, #91327: the lock is given back while the model works, and a fingerprint guards the transcript.
-            "2026.5.22", "released-for-prompt", "released-for-prompt", 60.0, False, True, False,
-            "GatewayTransportError", False, "model-fallback/decision", lock_error_walks_chain=True,
-            timeout_answer_fails=False, published_as="fresh-session", abort_settle_s=2.0, late_settle="reacquire",
-        ),
-        Behaviour(
-            # #97747: the compaction inside a run takes the lock that the run holds, and waits for itself.
-            "2026.6.9", "relocking-compaction", "coarse-60s", 60.0, False, True, False, "GatewayTransportError", False,
-            "model-fallback/decision", lock_error_walks_chain=True, timeout_answer_fails=False,
-            published_as="fresh-session", compaction="relock",
-        ),
-        Behaviour(
-            # #98220: a session is committed against a revision of the store; a conflict is tried again once, at once.
-            "2026.6.11", "revision-check", "coarse-60s", 60.0, False, True, False, "GatewayTransportError", False,
-            "model-fallback/decision", lock_error_walks_chain=True, timeout_answer_fails=False,
-            published_as="fresh-session", store="revision",
-        ),
-        Behaviour(
-            # #148307: SQLite's busy time-out of 5 s against a writer that needs 9 to 47 s.
-            "2026.9.4", "busy-store", "guarded", 60.0, False, True, True, "GatewayTransportError", False,
-            "model-fallback/decision", published_as="no-fallback", store_wait_s=5.0,
-        ),
-    )
-}  # fmt: skip
-
-#: The published ones and ours; the other behaviours are baselines of single incidents.
-POLICIES: tuple[str, ...] = ("reuse-session", "fresh-session", "no-fallback", "takeover")
 
 
 @dataclass(frozen=True)

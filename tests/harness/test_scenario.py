@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from lockjaw import scenarios
+from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.errors import ScenarioError
 from lockjaw.harness import load_scenario
 from lockjaw.harness.checkers import CHECKERS
 from lockjaw.harness.scenario import Scenario
-from lockjaw.settings import BEHAVIOURS
 
 GOOD = """\
 story: A user waits.

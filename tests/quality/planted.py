@@ -42,8 +42,8 @@ def a_lock_error_ends_the_takeover(plant: Plant) -> None:
 @bug
 def a_lock_error_is_a_failover_reason(plant: Plant) -> None:
     """Upstream's idea: every candidate takes the lock for itself, and a lock error is the model's fault."""
+    from lockjaw.behaviours import BEHAVIOURS
     from lockjaw.runner import policy
-    from lockjaw.settings import BEHAVIOURS
 
     BEHAVIOURS["takeover"] = replace(
         BEHAVIOURS["takeover"], lock_per_attempt=True, lock_error_is_failover=True, lock_timeout_s=5.0

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.clock import ScaledClock
 from lockjaw.fakes.model_script import load_model_script
 from lockjaw.fakes.model_server import ModelServer
@@ -22,7 +23,7 @@ from lockjaw.runner.agent import AgentOutcome, AgentRequest, TurnClient
 from lockjaw.runner.models import ModelClient
 from lockjaw.runner.service import build_gateway
 from lockjaw.sessions import TranscriptReport, read_entries
-from lockjaw.settings import BEHAVIOURS, AgentSettings, GatewaySettings, ModelRef, Pacing, Provider, Settings
+from lockjaw.settings import AgentSettings, GatewaySettings, ModelRef, Pacing, Provider, Settings
 
 CHAIN = ("one", "two", "three")
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.errors import Fenced, ModelFailure, ModelsFailed, RunAborted, SessionLocked
 from lockjaw.locking import SessionLock
 from lockjaw.runner.attempt import TurnPlan
@@ -19,7 +20,7 @@ from lockjaw.runner.embedded import EmbeddedRunner
 from lockjaw.runner.models import ModelClient
 from lockjaw.runner.tools import built_in_tools
 from lockjaw.sessions import Transcript, read_entries
-from lockjaw.settings import BEHAVIOURS, ModelRef, Pacing
+from lockjaw.settings import ModelRef, Pacing
 
 from .rig import QUICK, SLOW, Rig, rig
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.errors import InvalidSessionId
 from lockjaw.runner.service import Sessions
 from lockjaw.sessions import SessionPaths
-from lockjaw.settings import BEHAVIOURS
 
 from .rig import QUICK, Rig, rig
 

@@ -7,9 +7,9 @@ import errno
 
 import pytest
 
+from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.errors import Fenced, LockStateError, ModelFailure, RunAborted, SessionLocked, SettingsError
 from lockjaw.runner.failover import classify, is_abort, is_lock_error
-from lockjaw.settings import BEHAVIOURS
 
 OURS, UPSTREAM = BEHAVIOURS["takeover"], BEHAVIOURS["reuse-session"]
 LOCK = "/s/agents/main/sessions/b0bf5393.jsonl.lock"

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.errors import Fenced, ModelFailure, ModelsFailed, RunAborted, SessionLocked, SettingsError, printed
 from lockjaw.runner.fallback import (
     CONTINUE_PROMPT,
@@ -16,7 +17,7 @@ from lockjaw.runner.fallback import (
     candidate_prompt,
     order,
 )
-from lockjaw.settings import BEHAVIOURS, ModelRef
+from lockjaw.settings import ModelRef
 
 A, B, C = (ModelRef("qiniu", name) for name in ("deepseek-v3", "kimi-k2", "glm-4.5"))
 D = ModelRef("other", "m1")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from lockjaw.behaviours import BEHAVIOURS, POLICIES
 from lockjaw.errors import ConnectionLost, LockjawError, RequestRejected, RequestTimedOut
 from lockjaw.runner.policy import (
     POLICY_FUNCTIONS,
@@ -23,7 +24,6 @@ from lockjaw.runner.policy import (
     StopReply,
     TakeLock,
 )
-from lockjaw.settings import BEHAVIOURS, POLICIES
 
 RUN = "run-1"
 RESULT = {"payloads": [{"text": "done"}], "meta": {}}

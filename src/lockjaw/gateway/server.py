@@ -16,6 +16,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from lockjaw.behaviours import Behaviour
 from lockjaw.clock import Clock
 from lockjaw.errors import ConnectionLost, LocalError, SettingsError
 from lockjaw.gateway.auth import Credentials, FailureLimit
@@ -39,7 +40,7 @@ from lockjaw.gateway.server_protocol import (
 from lockjaw.gateway.server_turns import TurnRequest, TurnRunner, Turns
 from lockjaw.history import NullRecorder, Recorder
 from lockjaw.seeds import uuid4
-from lockjaw.settings import Behaviour, Settings
+from lockjaw.settings import Settings
 
 __all__ = ["GatewayServer", "ListenError", "SessionDirectory", "TurnRequest", "TurnRunner"]
 

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 from msgspec import UNSET, UnsetType
 
+from lockjaw.behaviours import Behaviour
 from lockjaw.clock import Clock
 from lockjaw.errors import LocalError, RemoteProtocolError, SettingsError, printed
 from lockjaw.gateway.auth import ADMIN, METHOD_SCOPES, scopes_allow
@@ -33,7 +34,7 @@ from lockjaw.gateway.server_events import Connection
 from lockjaw.gateway.server_protocol import Call, Client
 from lockjaw.gateway.server_turns import Reply, TurnRequest, Turns
 from lockjaw.history import Recorder
-from lockjaw.settings import UNLIMITED_S, Behaviour, ModelRef, Settings
+from lockjaw.settings import UNLIMITED_S, ModelRef, Settings
 
 METHODS = tuple(METHOD_SCOPES)
 DEFAULT_WAIT_S = 30.0

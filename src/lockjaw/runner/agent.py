@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import (
     ConnectionLost,
@@ -75,7 +76,7 @@ from lockjaw.sessions import (
     normalize_agent_id,
     validate_session_id,
 )
-from lockjaw.settings import BEHAVIOURS, Pacing, Settings
+from lockjaw.settings import Pacing, Settings
 
 EXIT_ANSWERED, EXIT_FAILED, EXIT_USAGE, EXIT_DUPLICATE_POSSIBLE = 0, 1, 2, 5
 SIDE_CALL_FLOOR_REAL_S = 1.0

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lockjaw.behaviours import Behaviour
 from lockjaw.clock import Clock
 from lockjaw.errors import Fenced, LockjawError, ModelFailure, RunAborted
 from lockjaw.history import Recorder
@@ -32,7 +33,7 @@ from lockjaw.runner.turn import (
 from lockjaw.runner.wire import wire_messages
 from lockjaw.seeds import uuid4
 from lockjaw.sessions import Transcript
-from lockjaw.settings import Behaviour, ModelRef, Settings
+from lockjaw.settings import ModelRef, Settings
 
 T = TypeVar("T")
 Emit = Callable[[str, dict[str, Any]], None]

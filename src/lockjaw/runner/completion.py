@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
+from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.errors import ModelFailure
 from lockjaw.runner.failover import classify
 from lockjaw.runner.turn import text_of, zero_usage
-from lockjaw.settings import BEHAVIOURS
 
 THINKING_KEYS = ("reasoning_content", "reasoning", "reasoning_text")
 

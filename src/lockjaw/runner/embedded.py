@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lockjaw.behaviours import Behaviour
 from lockjaw.clock import Clock
 from lockjaw.errors import Fenced, LockjawError, ModelFailure, RunAborted, SessionLocked, printed
 from lockjaw.history import Recorder
@@ -33,7 +34,7 @@ from lockjaw.runner.tools import Tool
 from lockjaw.runner.turn import TIMEOUT_TEXT, Message, ToolCall, Turn, options_for
 from lockjaw.sessions import SessionPaths, SessionStore, Transcript, TurnState, transcript_of_entry
 from lockjaw.sessions.revision_store import RevisionStore
-from lockjaw.settings import Behaviour, ModelRef, Settings
+from lockjaw.settings import ModelRef, Settings
 
 T = TypeVar("T")
 

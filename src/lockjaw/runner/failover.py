@@ -17,8 +17,8 @@ import errno
 import re
 from collections.abc import Iterator
 
+from lockjaw.behaviours import Behaviour
 from lockjaw.errors import Fenced, LocalError, LockStateError, ModelFailure, RunAborted, SessionLocked
-from lockjaw.settings import Behaviour
 
 OVERFLOW = "context_overflow"
 LOCK_TEXT = "session file locked"  # how every version's lock error begins

@@ -21,9 +21,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from lockjaw.behaviours import Behaviour
 from lockjaw.errors import Attempt, ModelFailure, ModelsFailed, SettingsError
 from lockjaw.runner.failover import OVERFLOW, classify, is_abort, is_lock_error
-from lockjaw.settings import Behaviour, ModelRef
+from lockjaw.settings import ModelRef
 
 __all__ = [
     "CONTINUE_PROMPT",

@@ -22,6 +22,7 @@ from typing import Any, Self
 import httpx
 import msgspec
 
+from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.clock import Clock
 from lockjaw.errors import ModelFailure, SettingsError
 from lockjaw.runner.completion import (
@@ -38,7 +39,7 @@ from lockjaw.runner.failover import classify
 from lockjaw.runner.sse import MAX_LINE_BYTES, EventStream, StreamTooLong
 from lockjaw.runner.turn import zero_usage
 from lockjaw.runner.wire import wire_messages
-from lockjaw.settings import BEHAVIOURS, ModelRef, Provider
+from lockjaw.settings import ModelRef, Provider
 
 __all__ = [
     "Delta",

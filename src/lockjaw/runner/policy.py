@@ -21,6 +21,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from lockjaw.behaviours import Behaviour
 from lockjaw.errors import (
     ConnectionLost,
     LockjawError,
@@ -28,7 +29,6 @@ from lockjaw.errors import (
     RequestTimedOut,
     printed,
 )
-from lockjaw.settings import Behaviour
 
 # --------------------------------------------------------------------------- effects
 

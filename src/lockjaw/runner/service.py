@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from lockjaw.behaviours import BEHAVIOURS, Behaviour
 from lockjaw.clock import Clock, ScaledClock, iso
 from lockjaw.gateway.pairing import Documents
 from lockjaw.gateway.server import GatewayServer, TurnRequest
@@ -29,7 +30,7 @@ from lockjaw.sessions import (
     explicit_session_key,
     transcript_of_entry,
 )
-from lockjaw.settings import BEHAVIOURS, Behaviour, Settings
+from lockjaw.settings import Settings
 
 Rows = list[dict[str, Any]]
 

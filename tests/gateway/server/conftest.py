@@ -16,11 +16,12 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.errors import InvalidSessionId, RunAborted
 from lockjaw.gateway.identity import DeviceIdentity, signature_payload
 from lockjaw.gateway.server import GatewayServer, TurnRequest
 from lockjaw.history import MemoryRecorder
-from lockjaw.settings import BEHAVIOURS, AgentSettings, GatewaySettings, ModelRef, Pacing, Settings
+from lockjaw.settings import AgentSettings, GatewaySettings, ModelRef, Pacing, Settings
 
 TOKEN = "a-token-that-must-not-show"
 CLI_SCOPES = ["operator.admin", "operator.read", "operator.write", "operator.approvals", "operator.pairing"]

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from lockjaw.behaviours import POLICIES
 from lockjaw.commands import replay_command
 from lockjaw.errors import HarnessError, SettingsError
 from lockjaw.harness import load_scenario, run_scenario
@@ -40,7 +41,6 @@ from lockjaw.harness.store import TAPE
 from lockjaw.history import event_hash
 from lockjaw.scenarios import names
 from lockjaw.seeds import Seeds
-from lockjaw.settings import POLICIES
 
 SCENARIOS = ("gateway_timeout", "gateway_timeout_mixed", "gateway_timeout_fast_backup", "gateway_killed_mid_turn")
 

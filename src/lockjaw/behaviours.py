@@ -1,0 +1,115 @@
+"""What gateway, runner and client do where versions of the program differ: one ``Behaviour`` per ``--policy``.
+
+Data only. Published versions are told as what each changed; ``takeover`` is ours. The design's table of policies says
+what each costs its user.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Behaviour:
+    """One version's behaviour. The defaults are those of 2026.5.7, in the middle of the story."""
+
+    version: str
+    policy: str
+    published_as: str = ""  # a baseline that falls back as this policy does; empty: as its own name says
+
+    # The session lock.
+    lock_algorithm: str = "coarse-60s"
+    lock_timeout_s: float = 60.0
+    lock_per_attempt: bool = True  # each candidate takes and releases the session lock anew
+    lock_reentrant: bool = False  # within one process only the session lane excludes
+    lock_error_is_failover: bool = False  # it counts as the model's failure
+    lock_error_walks_chain: bool = True  # not a failover reason, and still the next model is tried
+    readers_lock: bool = True  # a reader takes the session lock, and shows nothing when it does not get it
+    #: A cleaner removes a lock whose pid it does not see alive, and a file that it cannot read.
+    cleaners_trust_pids: bool = True
+
+    # A run that ends, and one whose session or conversation no longer fits.
+    abort_reaches_agent_runs: bool = True
+    run_timeout_ends_chain: bool = False
+    durable_user_message: bool = False  # the user's message is on disk before a model is asked
+    #: How long an ended attempt waits for a model that does not hear its abort, before it is torn down all the same;
+    #: None: it is cancelled, and that is that.
+    abort_settle_s: float | None = None
+    #: What a torn-down attempt does with the lock when its model has settled at last.
+    late_settle: Literal["release", "reacquire"] = "release"
+    follows_rotation: bool = False  # a run that got its lock asks again which session the key leads to
+    #: What a run does when the conversation no longer fits the model: end; leave out what is old, under the lock that
+    #: it holds; or take that lock once more for it.
+    compaction: Literal["none", "inside", "relock"] = "none"
+
+    # The session store.
+    store: Literal["locked", "revision"] = "locked"  # revision: compare and swap, one retry at once
+    store_wait_s: float = 10.0  # how long a writer of the session store waits for another one
+
+    # What is printed.
+    transport_error_name: str = "GatewayTransportError"
+    model_fallback_tag: str = "model-fallback/decision"
+    run_tag: str = "agent/embedded"
+    failover_source_key: str = "from"
+    shows_raw_error: bool = True
+    timeout_answer_fails: bool = False  # exit status 1 for the "timed out" text
+
+    @property
+    def fallback(self) -> str:
+        """The fallback policy's function."""
+        return self.published_as or self.policy
+
+
+_V2026_5_7 = Behaviour(version="2026.5.7", policy="fresh-session")
+# The real 2026.9.6 keeps sessions in SQLite; its lock is modelled by ours.
+_V2026_9_6 = Behaviour(
+    version="2026.9.6", policy="no-fallback", lock_algorithm="guarded", lock_error_walks_chain=False,
+    run_timeout_ends_chain=True, timeout_answer_fails=True,
+)  # fmt: skip
+
+_ALL = (
+    Behaviour(
+        version="2026.4.8", policy="reuse-session", lock_algorithm="coarse", lock_timeout_s=10.0, lock_reentrant=True,
+        lock_error_is_failover=True, lock_error_walks_chain=False, abort_reaches_agent_runs=False,
+        transport_error_name="Error", model_fallback_tag="model-fallback", run_tag="agent",
+        failover_source_key="provider", shows_raw_error=False,
+    ),
+    _V2026_5_7,
+    _V2026_9_6,
+    Behaviour(
+        # Whoever holds the session lives and works, or is dead and succeeded at once: waiting is no time-out.
+        version="lockjaw", policy="takeover", lock_algorithm="guarded", lock_timeout_s=600.0, lock_per_attempt=False,
+        lock_error_walks_chain=False, readers_lock=False, cleaners_trust_pids=False, durable_user_message=True,
+        follows_rotation=True, compaction="inside", store_wait_s=60.0, timeout_answer_fails=True,
+    ),
+    # Baselines of single incidents: 2026.5.7's fallback, and what the report is about.
+    replace(
+        # #90065: the abort waits for the provider, and the lock with it.
+        _V2026_5_7, version="2026.5.20", policy="held-until-settled", published_as="fresh-session", abort_settle_s=2.0,
+    ),
+    replace(
+        # #84059, #91327: the lock is given back while the model works, and a fingerprint guards the transcript.
+        _V2026_5_7, version="2026.5.22", policy="released-for-prompt", published_as="fresh-session",
+        lock_algorithm="released-for-prompt", abort_settle_s=2.0, late_settle="reacquire",
+    ),
+    replace(
+        # #97747: the compaction inside a run takes the lock that the run holds, and waits for itself.
+        _V2026_5_7, version="2026.6.9", policy="relocking-compaction", published_as="fresh-session",
+        compaction="relock",
+    ),
+    replace(
+        # #98220: a session is committed against a revision of the store; a conflict is tried again once, at once.
+        _V2026_5_7, version="2026.6.11", policy="revision-check", published_as="fresh-session", store="revision",
+    ),
+    replace(
+        # #148307: SQLite's busy time-out of 5 s against a writer that needs 9 to 47 s.
+        _V2026_9_6, version="2026.9.4", policy="busy-store", published_as="no-fallback", store_wait_s=5.0,
+    ),
+)  # fmt: skip
+
+#: policy -> behaviour.
+BEHAVIOURS: dict[str, Behaviour] = {behaviour.policy: behaviour for behaviour in _ALL}
+
+#: The published ones and ours; the other behaviours are baselines of single incidents.
+POLICIES: tuple[str, ...] = tuple(b.policy for b in _ALL if not b.published_as)
