@@ -1,4 +1,4 @@
-"""What a mock gateway has under way: connections, calls, and the runs that outlive both."""
+"""What a mock gateway has under way: calls, and the runs that outlive them and their connections."""
 
 from __future__ import annotations
 
@@ -6,19 +6,9 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-from websockets.asyncio.server import ServerConnection
+from lockjaw.fakes.gateway_connection import Connection
 
 MAX_RUNS = 1000  # what the real gateway remembers, too
-
-
-@dataclass(eq=False)
-class Connection:
-    """One socket. ``ready``: hello was said, so broadcasts reach it and its calls are answered."""
-
-    number: int
-    socket: ServerConnection
-    nonce: str
-    ready: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,6 +70,11 @@ class Runs:
         self._runs[run.run_id] = run
         if len(self._runs) > MAX_RUNS:
             del self._runs[next(iter(self._runs))]
+
+    def clear(self) -> list[Run]:
+        """Forget all; those that had not ended."""
+        runs, self._runs = list(self._runs.values()), {}
+        return [run for run in runs if run.final is None]
 
     def get(self, run_id: object) -> Run | None:
         return self._runs.get(run_id) if isinstance(run_id, str) else None

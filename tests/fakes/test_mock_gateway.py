@@ -582,7 +582,7 @@ async def test_a_signal_ends_the_mock_gateway_in_order(tmp_path: Path, number: i
         ({"protocol": 5}, "gateway.protocol", "3 or 4"),
         ({"token": "t"}, "gateway.token", "strict_auth: true beside it"),
         ({"connect": []}, "gateway.connect", "a list that is not empty"),
-        ({"connect": [{"no_hello": True, "drop": {}}]}, "gateway.connect[0].drop", "only one of no_challenge"),
+        ({"connect": [{"no_hello": True, "drop": {}}]}, "gateway.connect[0].drop", "only one of refuse"),
         (
             {"connect": [{"no_hello": True, "hello": {"a": 1}}]},
             "gateway.connect[0].hello",
