@@ -21,7 +21,7 @@ import typer
 
 from lockjaw import cli, process, pytest_plugin, scenarios, settings
 from lockjaw.behaviours import BEHAVIOURS
-from lockjaw.fakes import gateway_script, model_script, toxics
+from lockjaw.fakes import gateway_script, gateway_scripts, model_script, toxics
 from lockjaw.harness import load_scenario, nemesis, pattern, scenario
 from lockjaw.harness.checkers import CHECKERS, law_of
 from lockjaw.history import OPERATIONS
@@ -101,6 +101,8 @@ def shown_default(field: Any) -> str:
     if value is None:
         return "-"
     plain = msgspec.to_builtins(value)
+    if isinstance(value, tuple) and any(isinstance(one, msgspec.Struct) and one == type(one)() for one in value):
+        return code("[{}]")
     if isinstance(value, msgspec.Struct) or plain in ([], {}, ()):
         return "none"
     return code(msgspec.json.encode(plain).decode())
@@ -339,14 +341,32 @@ def model_scripts() -> Iterator[str]:
     )
 
 
-def gateway_scripts() -> Iterator[str]:
+def gateway_script_page() -> Iterator[str]:
     yield "# Gateway scripts"
     yield prose(gateway_script.__doc__)
-    yield "A script file has the one key `gateway`, with the keys of GatewayScript below it."
+    yield (
+        "A script file has the key `gateway`, with the keys of GatewayScript below it. Beside it may stand what people "
+        "should know of it: `about`, `group`, and what a client's call comes to (`error` or `reply`)."
+    )
+    yield "## Ready-made scripts"
+    yield (
+        "`lockjaw serve gateway NAME` serves one, `--show` prints it. The last column is what one `agent` call with a "
+        "limit of 90 s comes to for a client that does as the real one does; a test holds Lockjaw's own to it."
+    )
+    for group, scripts in gateway_scripts.listed():
+        yield f"### {group[0].upper()}{group[1:]}"
+        rows = []
+        for name, file in scripts.items():
+            comes_to = (
+                f"reply {code(file.reply)}" if file.reply else code(file.error) if file.error else "an empty reply"
+            )
+            rows.append((code(name), file.about, comes_to))
+        yield table(("script", "what the gateway does", "what the client sees"), rows)
     one = gateway_script
     yield from structs(
-        one.GatewayScript, one.ConnectStep, one.MethodStep, one.Final, one.Reply, one.Failure, one.Rejection, one.Event,
-        one.SeqGap, one.Malformed, one.Close, one.Drop, one.Effects,
+        one.GatewayScript, one.ConnectStep, one.Challenge, one.HttpRefusal, one.Rejection, one.MethodStep, one.Accept,
+        one.Final, one.Reply, one.Failure, one.Effects, one.Event, one.SeqGap, one.Malformed, one.Mute, one.Close,
+        one.Drop, one.Restart, one.Expect, one.ClientClose,
     )  # fmt: skip
 
 
@@ -501,7 +521,7 @@ PAGES: dict[str, Callable[[], Iterable[str]]] = {
     "pytest-plugin": plugin,
     "scenario-file": scenario_file,
     "model-script": model_scripts,
-    "gateway-script": gateway_scripts,
+    "gateway-script": gateway_script_page,
     "toxics": toxic_values,
     "settings": settings_keys,
     "history": history,

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.clock import Clock
 from lockjaw.history import Recorder
 from lockjaw.locking import SessionLock
 from lockjaw.runner.embedded import session_store
 from lockjaw.sessions import SessionPaths, transcript_of_entry
-from lockjaw.settings import BEHAVIOURS
 
 _STORE = BEHAVIOURS["takeover"]  # whose way of writing sessions.json is used
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
+
+T = TypeVar("T")
 
 serve_app = typer.Typer(help="A fake on its own.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -37,12 +40,12 @@ class Start:
 
     def run(
         self,
-        serve: Callable[..., Coroutine[Any, Any, None]],
+        serve: Callable[..., Coroutine[Any, Any, T]],
         *subject: object,
         records: bool = False,
         **options: object,
-    ) -> None:
-        """``serve(*subject, host=.., port=.., ..., **options)`` until SIGTERM or Ctrl-C ends it in order.
+    ) -> T:
+        """``serve(*subject, host=.., port=.., ..., **options)`` until SIGTERM or Ctrl-C ends it in order; its result.
 
         ``records``: it takes a recorder, and writes what it does into the history of a surrounding harness run.
         """
@@ -57,7 +60,7 @@ class Start:
             announce_ready(self.ready_fd, bound)
             print(f"{self.what} ready on {self.host}:{bound} (pid {pid}); Ctrl-C ends it", file=sys.stderr)
 
-        asyncio.run(
+        return asyncio.run(
             serve(
                 *subject, host=self.host, port=self.port, journal=self.journal, seed=self.seed,
                 allow_remote=self.allow_remote, ready=ready, clock=clock, **options,
@@ -83,7 +86,13 @@ def serve_model(
 
 @serve_app.command("gateway")
 def serve_gateway(
-    script: Script,
+    name: Annotated[str | None, typer.Argument(help="A script that comes with Lockjaw; see --list.")] = None,
+    script: Annotated[Path | None, typer.Option(help="YAML script of your own: what it does.")] = None,
+    list_scripts: Annotated[bool, typer.Option("--list", help="List the scripts that come with Lockjaw.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print the named script, to start your own from.")] = False,
+    state_dir: Annotated[
+        Path | None, typer.Option(help="Where its runs hold session locks, if the script says that they do.")
+    ] = None,
     port: Port = 0,
     host: Host = "127.0.0.1",
     journal: JournalFile = None,
@@ -91,10 +100,45 @@ def serve_gateway(
     allow_remote: AllowRemote = False,
     ready_fd: ReadyFd = None,
 ) -> None:
-    """Serve a scripted mock gateway until SIGTERM or Ctrl-C."""
+    """Serve a scripted mock gateway until SIGTERM or Ctrl-C.
+
+    It plays one script: NAME, such as `never_final`, or your own with --script. A client finds it with
+    OPENCLAW_GATEWAY_URL=ws://127.0.0.1:PORT (and any OPENCLAW_GATEWAY_TOKEN).
+
+    Unexpected requests are told at once. The exit status is 1 if there were any, or if what the script expects of
+    its clients did not come true.
+    """
+    from lockjaw.errors import LocalError
+    from lockjaw.fakes import gateway_scripts
+    from lockjaw.fakes.gateway_script import load_gateway_script
     from lockjaw.fakes.gateway_server import serve_gateway as serve
 
-    Start("mock gateway", host, port, journal, seed, allow_remote, ready_fd).run(serve, script, records=True)
+    if list_scripts:
+        print_gateway_scripts()
+        return
+    if (name is None) == (script is None):
+        raise LocalError(
+            "say which script: NAME (lockjaw serve gateway --list) or --script FILE"
+            + (", not both" if name is not None else "")
+        )
+    if show and name is not None:
+        print(gateway_scripts.read_text(name), end="")
+        return
+    loaded = gateway_scripts.load(name).gateway if name is not None else load_gateway_script(script or "")
+    start = Start("mock gateway", host, port, journal, seed, allow_remote, ready_fd)
+    if start.run(serve, loaded, records=True, state_dir=state_dir):
+        raise typer.Exit(1)
+
+
+def print_gateway_scripts() -> None:
+    """Every ready-made script by group: its name, and what it shows."""
+    from lockjaw.fakes import gateway_scripts
+
+    for group, scripts in gateway_scripts.listed():
+        print(f"{group}:")
+        for name, file in scripts.items():
+            text = textwrap.fill(" ".join(file.about.split()), 80, initial_indent=" " * 4, subsequent_indent=" " * 4)
+            print(f"  {name}\n{text}")
 
 
 @serve_app.command("link")
