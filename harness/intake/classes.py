@@ -90,6 +90,17 @@ class Facts:
     def fell_back(self) -> list[Event]:
         return self.of("banner_same", "banner_failed")
 
+    def idle_owner(self) -> list[Event]:
+        """Locks of live owners that are older than the wait for them, before anything shows what the owner does."""
+        found: list[Event] = []
+        for event in self.events:
+            if event.kind in ("compaction", "announce") and event.data.get("how", "").lower() != "aborted":
+                break
+            older = (event.number("age") or 0) > (event.number("wait_ms") or 60_000)
+            if event.kind == "locked" and event.data.get("alive") == "true" and older:
+                found.append(event)
+        return found
+
     def failed_visibly(self) -> bool:
         """Did the fallback itself end in an error that the user saw?"""
         return bool(self.of("summary")) or any("reply_failed" in e.within for e in self.events)
@@ -121,7 +132,9 @@ def _both(first: Sequence[Event], second: Sequence[Event]) -> list[Event]:
 
 def _gateway_gone(f: Facts) -> list[Event]:
     """Nobody was there, or nobody let us in: no run was accepted."""
-    return f.of("unauthorized") or f.of("gateway_closed", where=lambda e: e.data.get("close") in ("1008", "1002"))
+    return f.of("unauthorized", "gateway_refused") or f.of(
+        "gateway_closed", where=lambda e: e.data.get("close") in ("1008", "1002")
+    )
 
 
 def _without(events: Sequence[Event], *others: Sequence[Event]) -> list[Event]:
@@ -184,9 +197,8 @@ EVIDENCE: tuple[Evidence, ...] = (
                              f.locked())),
     Evidence("E", LIKELY, "recovery aborted a run and released nothing",
              lambda f: f.of("stuck_recovery", where=lambda e: e.data.get("released") == "0")),
-    Evidence("E", FITS, "the owner lives and has held the lock for longer than the waiter waited",
-             lambda f: _without(f.of("locked", where=lambda e: e.data.get("alive") == "true"
-                                     and (e.number("age") or 0) > (e.number("wait_ms") or 60_000)), f.fell_back())),
+    Evidence("E", FITS, "the owner lives, is seen doing nothing, and has held the lock for longer than others wait",
+             lambda f: _without(f.idle_owner(), f.fell_back())),
     Evidence("E", FITS, "the lease is held by the very process that asks",
              lambda f: f.of("lease_held", where=lambda e: e.data["who"] == "this process")),
     Evidence("E", LIKELY, "the lock file could not be removed",
@@ -216,6 +228,9 @@ EVIDENCE: tuple[Evidence, ...] = (
              lambda f: f.of("file_lock", where=lambda e: e.data["state"].lower() == "stale")),
     # I
     Evidence("I", TYPICAL, "the session file changed while the prompt ran", lambda f: f.of("takeover")),
+    Evidence("I", TYPICAL, "the session file changed while the prompts of a chain ran",
+             lambda f: f.of("summary", where=lambda e: any("takeover" in c.error.lower() or "changed while" in c.error
+                                                           for c in e.candidates))),
     Evidence("I", LIKELY, "the session changed while the prompt ran", lambda f: f.of("changed_during_prompt")),
     # J
     Evidence("J", LIKELY, "a sub-agent's result was given up",
@@ -223,6 +238,9 @@ EVIDENCE: tuple[Evidence, ...] = (
     Evidence("J", LIKELY, "a tool's result was missing and was made up",
              lambda f: _without(f.of("synthetic_result"), f.locked())),
     # K
+    Evidence("K", LIKELY, "the client gave up, and the report says that the work was done twice",
+             lambda f: _both(f.of("gateway_timeout", "gateway_closed", "request_timeout", "banner_fresh"),
+                             f.of("says_twice"))),
     Evidence("K", 0.75, "the turn was started a second time while the first run went on",
              lambda f: f.of("banner_fresh")),
     # L

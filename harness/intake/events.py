@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any
 
 from lockjaw.harness.intake.patterns import CONTAINERS, PROSE, ROWS, Row
@@ -22,8 +23,12 @@ _REASON = re.compile(r"\((?P<reason>[a-z_]{3,24})\)(?=[.,;\"'`\s|\\]|$)")
 _MODEL = re.compile(r"(?P<model>[^\s|]{1,160}?):\s(?P<error>\S.*)$", re.DOTALL)
 _STEP_KEYS = re.compile(
     r"\b(decision|requested|candidate|reason|next|detail|rawError|runId|requestedProvider|requestedModel"
-    r"|fallbackStepFromFailureReason|fallbackStepFromFailureDetail)[\"']?[=:] ?"
+    r"|fallbackStepFromFailureReason|fallbackStepFromFailureDetail|candidateProvider|candidateModel|errorPreview)"
+    r"[\"']?[=:] ?"
 )
+_STEP_NAMES = {
+    "fallbackStepFromFailureReason": "reason", "fallbackStepFromFailureDetail": "detail", "errorPreview": "detail",
+}  # fmt: skip
 _WAIT = re.compile(r"timeout (\d{1,12}) ?ms", re.IGNORECASE)
 _PID_IN = re.compile(r"pid ?= ?(\d{1,10})", re.IGNORECASE)
 _BODY = re.compile(r"\{(?P<inside>[^{}]{0,800})(?:\}|$)")
@@ -181,17 +186,16 @@ def _step_fields(text: str) -> dict[str, str]:
     """``key=value`` in a fallback decision; the detail runs to the end."""
     fields: dict[str, str] = {}
     marks = list(_STEP_KEYS.finditer(text))
-    for mark, following in zip(marks, [*marks[1:], None], strict=True):
-        name = {"fallbackStepFromFailureReason": "reason", "fallbackStepFromFailureDetail": "detail"}.get(
-            mark[1], mark[1]
-        )
+    for mark, following in zip_longest(marks, marks[1:]):
+        name = _STEP_NAMES.get(mark[1], mark[1])
         if name == "detail":
             fields["detail"] = text[mark.end() :].strip(" \"'")[:2000]
             break
         value = text[mark.end() : following.start() if following else len(text)].strip(" \"',")
         fields[name] = value.split(" ", 1)[0][:160] if name != "rawError" else value[:160]
-    if "requestedModel" in fields:
-        fields["candidate"] = f"{fields.pop('requestedProvider', 'provider')}/{fields.pop('requestedModel')}"
+    for whose in ("candidate", "requested"):
+        if model := fields.pop(f"{whose}Model", None):
+            fields.setdefault("candidate", f"{fields.pop(f'{whose}Provider', 'provider')}/{model}")
     return fields
 
 

@@ -64,7 +64,7 @@ CONTAINERS: tuple[Row, ...] = (
         "announce", "*", "announce",
         r"Subagent (?:completion )?(?:direct )?announce (?P<what>failed|give up|giving up|gave up)"
         r"(?: \((?P<why>[a-z_-]{3,40})\))?(?P<inner>[^\n]{0,1500})",
-        "#88383, #118625, #88647", inner="inner",
+        "#88383, #118625, #88647", inner="inner", canonical="Subagent announce {what}",
     ),
     _row(
         "summary", "1-2", "all models failed",
@@ -229,6 +229,10 @@ ROWS: tuple[Row, ...] = (
         "2026.4.8", not_lock=True, canonical="gateway closed ({close})",
     ),
     _row(
+        "gateway_refused", "*", "econnrefused", r"connect ECONNREFUSED [\w.:\[\]]{1,60}", "#71416", not_lock=True,
+        canonical="connect ECONNREFUSED",
+    ),
+    _row(
         "unauthorized", "*", "unauthorized",
         r"unauthorized: (?P<why>gateway (?:token|password) \w{1,20}|\w{1,20}(?: \w{1,20}){0,4})",
         "#81752", not_lock=True, canonical="unauthorized: {why}",
@@ -246,8 +250,9 @@ ROWS: tuple[Row, ...] = (
         "2026.4.8 run for real", not_lock=True, canonical="embedded run failover decision: {decision}",
     ),
     _row(
-        "abort_unsettled", "2", "embedded abort settle timed out",
-        rf"embedded abort settle timed out:? ?(?:runId=(?P<run>{_ID}))?,? ?(?:sessionId=(?P<session>{_ID}))?,? ?"
+        "abort_unsettled", "2", "abort settle timed out",
+        rf"(?:embedded|sessions_yield) abort settle timed out:?(?: ?(?:\.\.\.|…))? ?(?:runId=(?P<run>{_ID}))?,? ?"
+        rf"(?:sessionId=(?P<session>{_ID}))?,? ?"
         r"(?:timeoutMs=(?P<ms>\d{1,12}))?",
         "#87117, #90065", canonical="embedded abort settle timed out: timeoutMs={ms}",
     ),
@@ -343,6 +348,17 @@ PROSE: tuple[Row, ...] = (
         "reporters",
     ),
     _row(
+        "says_dead", "*", "",
+        r"(?:pid=<[^>\n]{0,20}dead[^>\n]{0,20}>|\b(?:held|owned|left(?: behind)?)\b[^\n.]{0,40}"
+        r"\bby (?:a |the )?(?:crashed|dead|killed|terminated|exited) \w{1,20}"
+        r"|\b(?:process|worker|holder|owner)\b[^\n.]{0,40}\b(?:dies|died|crashe[sd]|(?:is|was) killed)\b"
+        r"[^\n.]{0,60}\block"
+        r"|\block[^\n.]{0,80}\b(?:holder|owner|owning process|process that (?:held|holds) it)\b[^\n.]{0,20}"
+        r"\b(?:dies|died|is dead|is gone|crashed)\b"
+        r"|进程[^\n。]{0,12}(?:崩溃|被杀|异常退出)[^\n。]{0,30}锁)",
+        "#3030, #60258",
+    ),
+    _row(
         "says_killed", "*", "",
         r"\bSIGKILL\w*|\bkill -(?:9|KILL)\b|\bOOM[ -]?kill\w*|\bOut of memory: Killed process\b",
         "#70004, #66399",
@@ -355,6 +371,15 @@ PROSE: tuple[Row, ...] = (
         "says_recycled", "*", "",
         r"pid[^\n.]{0,40}\b(?:re-?used|recycled|belongs to (?:another|a different|some))|recycled pid|pid re-?use",
         "#5006, #29927",
+    ),
+    _row(
+        "says_twice", "*", "",
+        r"(?:\b(?:ran|runs?|executed|delivered|sent|posted|replied|answered|processed|arrived)\b[^\n.]{0,40}?\btwice\b"
+        r"|\btwice\b[^\n.]{0,40}?\b(?:delivered|sent|executed|run|posted)\b"
+        r"|\bduplicated? (?:message|reply|replies|answer|run|execution|delivery|side effect|email)s?\b"
+        r"|\b(?:re-?sent|re-?executed|(?:sent|delivered|executed) (?:it )?again)\b"
+        r"|重复(?:执行|发送|回复|投递)|doppelt (?:ausgeführt|gesendet|zugestellt)|二重(?:実行|送信))",
+        "#111407, #41235",
     ),
 )  # fmt: skip
 
@@ -380,7 +405,8 @@ NEEDLES: tuple[str, ...] = (
     "sessionfilelock", "filelockstale", "filelocktimeout", "storelock", "lockheld", "stalesessionlock", "sessionlock",
     "(alive)", "(dead)", "(missing)", "promptlockwas", "takeovererror", "write_lock", "write-lock", "conflicted",
     "promptwasrunning", "activewriter", "heldby", "execdenied", "gatewaytimeout", "gatewayrequest", "gatewayclosed",
-    "unauthorized", "gatewayagent", "embeddedrun", "embeddedabort", "embeddedfallback", "stucksession", "released=",
+    "unauthorized", "econnrefused", "twice", "again",
+    "gatewayagent", "embeddedrun", "embeddedabort", "embeddedfallback", "stucksession", "released=",
     "compaction", "syntheticerror", "chainstopped", "session.ended", "eperm", "eacces", "ebusy", "enotsup",
     "eopnotsupp", "enospc", "enolck", "erofs", "estale", "exdev", "aborted", "llmrequest", "idletimeout",
     "requesttimedout", "databaseis", "databasetable", "sqlite_", "alreadyrunning", "index.lock", "dpkg", "getlock",
@@ -401,10 +427,12 @@ HEADS = re.compile(
 
 #: Words of the program with their blanks, for mending lines that were wrapped in the middle of a word.
 PHRASES: tuple[str, ...] = (
-    "session file locked (timeout ", "session file locked (timeout", "Gateway agent failed; falling back to embedded: ",
+    "session file locked (timeout ", "session file locked ... (timeout)", "session file locked: pid=",
+    "Gateway agent failed; falling back to embedded: ",
     "gateway timeout after ", "FallbackSummaryError: All models failed (", "Request was aborted (timeout)",
     "EMBEDDED FALLBACK: Gateway agent timed out; running embedded agent with fresh session ",
     "EMBEDDED FALLBACK: Gateway agent failed; running embedded agent: ", "session file lock stale (",
+    "run error: session file changed while",
     "EmbeddedAttemptSessionTakeoverError: session file changed while embedded prompt lock was released: ",
     "SessionWriteLockTimeoutError: session file locked (timeout ", "lane task error: lane=", "[diagnostic] lane task ",
     "embedded run timeout: runId=", "embedded abort settle timed out: runId=", "model fallback decision: decision=",

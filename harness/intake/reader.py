@@ -14,7 +14,7 @@ from lockjaw.harness.intake.events import events_of
 from lockjaw.harness.intake.incident import Incident, incident_of
 from lockjaw.harness.intake.patterns import SETTINGS
 from lockjaw.harness.intake.private import key_shown, shown
-from lockjaw.harness.intake.records import Line, Record, blocks, interesting, records
+from lockjaw.harness.intake.records import Line, Record, blocks, interesting, records, summary_open, with_next_model
 from lockjaw.harness.intake.report import Event, Finding, Report
 from lockjaw.harness.intake.source import CHUNK_BYTES, Reading, lines_of
 
@@ -92,6 +92,7 @@ class _Gathered:
         self.sessions: dict[str, None] = {}
         self.reports: dict[str, None] = {}
         self.ours = False
+        self._summary: Record | None = None  # of a chain, not whole yet
 
     def take(self, block: list[Line]) -> None:
         self.lines += len(block)
@@ -104,14 +105,30 @@ class _Gathered:
         self.close += sum(len(line.text) + _LINE_COST for line in block)
         known: set[int] = set()
         for record in records(block):
-            self._context(record)
-            events = events_of(record)
-            if events or self._settings(record):
+            if self._told(record):
                 known.update(range(record.line, max(record.line, record.last_line) + 1))
-            room = MAX_EVENTS - len(self.events)
-            self.events += events[:room]
         self.understood += len(known)
         self._ignore(block, known)
+
+    def _told(self, record: Record) -> bool:
+        """Take a record in; False if nothing in it is known."""
+        if self._summary is not None:
+            whole = with_next_model(self._summary, record)
+            if whole is None:
+                self._read(self._summary)
+            self._summary = whole
+            if whole is not None:
+                return True
+        if summary_open(record.text):
+            self._summary = record
+            return True
+        return self._read(record)
+
+    def _read(self, record: Record) -> bool:
+        self._context(record)
+        events = events_of(record)
+        self.events += events[: MAX_EVENTS - len(self.events)]
+        return self._settings(record) or bool(events)
 
     def _ignore(self, block: list[Line], known: frozenset[int] | set[int]) -> None:
         if len(self.examples) >= MAX_EXAMPLES:
@@ -151,6 +168,8 @@ class _Gathered:
                 self.platforms[name] = None
 
     def report(self, reading: Reading) -> Report:
+        if self._summary is not None:
+            self._read(self._summary)
         events = [_with_origin(event, self.ours) for event in self.events]
         incident = incident_of(events)
         findings = findings_of(incident)

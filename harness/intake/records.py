@@ -64,7 +64,15 @@ _PREFIXES: tuple[re.Pattern[str], ...] = (
     re.compile(r"\d{1,4}\|[\w.-]{1,60}[ \t]{0,20}\|?[ \t]"),  # pm2
     re.compile(r"PM2[ \t]{1,10}\| "),
     re.compile(r"[\w.-]{1,40}@[\w.-]{1,60}[:~][^$#\n]{0,80}[$#] (?=\S)"),  # a shell prompt
-    re.compile(r"(?:\d{1,6}[:-](?=\[|\d{4}-))"),  # grep -n
+    re.compile(
+        r"\d{1,6}(?:[:-]|[:|.)]?[ \t]{1,4})(?=\[[A-Za-z]|\d{4}-\d\d-|[A-Z][a-z]+ )"
+    ),  # cat -n, grep -n, an editor
+    re.compile(r"[+](?=\S)"),  # a diff
+    re.compile(
+        r"(?:[a-z_]{1,20}=[\w.-]{1,40} ){0,3}time=\"?(?P<t>[^\s\"]{8,40})\"? (?:[a-z_]{1,20}=[\w.-]{1,40} ){0,4}msg=\"?"
+    ),
+    re.compile(r"(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|FATAL|CRIT)[ \t]+(?=\d{4}-\d\d-)"),
+    re.compile(r"[^{\[(\"'=]{1,60}?[ \t](?=\d{4}-\d\d-\d\dT[\d:.]{8,15}(?:Z|[+-]\d\d:?\d\d)?\]?[ \t]{1,3}[\[A-Z])"),
 )
 _LEVEL = re.compile(
     r"[\[(]?(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|FATAL|CRIT)[\])]?:?[ \t]+(?=\S)", re.IGNORECASE
@@ -100,8 +108,7 @@ def _is_blank(line: str) -> bool:
 def interesting(block: list[Line]) -> bool:
     """Might this block hold anything of ours? Never False for one that does."""
     text = "\n".join(line.text for line in block)
-    if "\x1b" in text:
-        text = _ANSI.sub("", text)
+    text = _uncoloured(text)
     squeezed = "".join(text.replace(">", "").replace("│", "").replace("\\", "").replace('"', "").split()).lower()
     return any(needle in squeezed for needle in NEEDLES)
 
@@ -130,16 +137,28 @@ def records(block: list[Line]) -> Iterator[Record]:
 
 # --------------------------------------------------------------------------- one line
 
+#: What a translator, an input method or a word processor makes of the program's punctuation.
+_PUNCTUATION = str.maketrans(
+    {"：": ": ", "（": " (", "）": ") ", "｜": "|", "，": ", ", "；": "; "}
+    | dict.fromkeys("“”„", '"')
+    | dict.fromkeys("‘’", "'")
+)
+
+
+def _uncoloured(text: str) -> str:
+    if "\x1b" in text:
+        text = _ANSI.sub("", text)
+    return _LOST_ANSI.sub("", text) if "[" in text and "m" in text else text
+
 
 def _cleaned(text: str) -> tuple[str, Instant | None, bool, int]:
     """The line without colours, quote marks and prefixes; the time it bore; whether it bore a prefix; how long it was
     before the prefix went (a terminal cuts there)."""
-    if "\x1b" in text:
-        text = _ANSI.sub("", text)
-    if "[" in text and ("m" in text):
-        text = _LOST_ANSI.sub("", text)
+    text = _uncoloured(text)
     if "\b" in text:
         text = text.replace("\b", "")
+    if not text.isascii():
+        text = text.translate(_PUNCTUATION)
     quoted = _QUOTE.match(text)
     if quoted is not None:
         text = text[quoted.end() :]
@@ -187,6 +206,28 @@ _REASON_END = re.compile(r"\([a-z_]{3,24}\)[.\"']{0,2}$")
 _JSON_START = re.compile(r"^\s{0,12}[{\[]")
 
 
+_LEAD = r"(?:[\w-]{1,40}: |\[[\w/-]{1,40}\] )?"
+_PART = re.compile(
+    rf"{_LEAD}(?:\| ?\S|[^\s|:]{{1,100}}/[^\s|]{{1,100}}: ?\S.{{0,2000}}\([a-z_]{{3,24}}\)[ .|\"']{{0,3}}$)"
+)
+
+
+def with_next_model(before: Record, record: Record) -> Record | None:
+    """Both as one if ``before`` is the summary of a chain that is not whole and ``record`` tells its next model.
+
+    A program that writes a JSON record for each line of a message takes a summary to pieces, and so does whoever puts
+    a blank line between any two.
+    """
+    if not summary_open(before.text) or _PART.match(record.text) is None:
+        return None
+    if len(before.text) + len(record.text) > MAX_RECORD_CHARS:
+        return None
+    barred = record.text.startswith("|") or before.text.endswith(("|", ":")) or _SUMMARY.search(before.text[-30:])
+    return before._replace(
+        text=f"{before.text} {'' if barred else '| '}{record.text}", last_line=max(record.line, record.last_line)
+    )
+
+
 def _continues(before: str, text: str) -> bool:
     """Does ``text`` go on with the record ``before``?"""
     stripped = text.lstrip(" \t")
@@ -195,12 +236,8 @@ def _continues(before: str, text: str) -> bool:
     if _JSON_START.match(before) and not _closed(before):
         return True
     tail = before[-100:].rstrip()
-    summary = _SUMMARY.search(before[-8000:]) if "odels" in before else None
-    if summary is not None:
-        wanted, parts = int(summary[1]), before[summary.end() :].count("|") + 1
-        done = parts >= wanted and _REASON_END.search(tail) is not None
-        if not done and not _other_record(stripped):
-            return True
+    if summary_open(before) and not _other_record(stripped):
+        return True
     quoted = before.rfind('error="')
     if quoted >= 0 and '"' not in before[quoted + 7 :] and not _other_record(stripped):
         return True
@@ -211,6 +248,14 @@ def _continues(before: str, text: str) -> bool:
     if text[:1] in " \t" and not stripped.startswith(("at ", "- ", "* ", "• ")):
         return True
     return not _starts_record(stripped)
+
+
+def summary_open(text: str) -> bool:
+    """Does the text end in the summary of a chain, some of whose models are still to come?"""
+    summary = _SUMMARY.search(text, max(0, len(text) - 8000)) if "odels" in text else None
+    if summary is None:
+        return False
+    return text.count("|", summary.end()) + 1 < int(summary[1]) or _REASON_END.search(text[-100:].rstrip()) is None
 
 
 def _starts_record(stripped: str) -> bool:
@@ -242,7 +287,6 @@ def _wrap_width(lengths: list[int]) -> int:
     return longest if longest in _COMMON_WIDTHS and len(lengths) > 1 else 0
 
 
-_SQUEEZED = tuple((phrase, "".join(phrase.split()).lower()) for phrase in PHRASES)
 _KEY_START = re.compile(
     r"(?:alive|ageMs|runId|sessionId|sessionKey|timeoutMs|durationMs|error|errorMessage|errorCode|requested|candidate"
     r"|reason|next|detail|decision|stage|lane|provider|from|profile|rawError|pid|code|age|stale)="
@@ -276,13 +320,10 @@ def join(left: str, right: str, *, width: int, full: int) -> str:
 
 def _phrase_says(left: str, right: str) -> str | None:
     """What stands between two lines if a phrase of the program runs across the break; None if none does."""
-    tail = "".join(left[-120:].split()).lower()
-    places = _CUTS.get(tail[-4:])
-    if places is None:
-        return None
-    head = "".join(right[:120].split()).lower()
-    for start, rest, between in places:
-        if tail.endswith(start) and (head.startswith(rest) or (len(rest) > 3 and rest.startswith(head))):
+    tail = "".join(left[-60:].split()).lower()
+    head = "".join(right[:60].split()).lower()
+    for start, rest, between in _CUTS.get(tail[-_LEAST:], ()):
+        if tail.endswith(start) and (head.startswith(rest) or (len(head) > 3 and rest.startswith(head))):
             return between
     return None
 
@@ -296,14 +337,20 @@ def _blank_after(phrase: str, letters: int) -> bool:
     return False
 
 
+#: Letters of a phrase that must stand before a break, and that are looked at before and behind it.
+_LEAST, _BEFORE, _BEHIND = 4, 12, 8
+
+
 def _cuts() -> dict[str, list[tuple[str, str, str]]]:
-    """Every place where a phrase may be cut: by the last four letters before it, the longest beginning first."""
-    found: dict[str, list[tuple[str, str, str]]] = {}
-    for phrase, squeezed in _SQUEEZED:
-        for cut in range(4, len(squeezed)):
+    """Every place where a phrase may be cut: by the last letters before it, the longest beginning first."""
+    found: dict[str, set[tuple[str, str, str]]] = {}
+    for phrase in PHRASES:
+        squeezed = "".join(phrase.split()).lower()
+        for cut in range(_LEAST, len(squeezed)):
+            place = squeezed[max(0, cut - _BEFORE) : cut], squeezed[cut : cut + _BEHIND]
             between = " " if _blank_after(phrase, cut) else ""
-            found.setdefault(squeezed[cut - 4 : cut], []).append((squeezed[:cut], squeezed[cut:], between))
-    return {last: sorted(places, key=lambda place: -len(place[0])) for last, places in found.items()}
+            found.setdefault(squeezed[cut - _LEAST : cut], set()).add((*place, between))
+    return {last: sorted(places, key=lambda place: (-len(place[0]), place)) for last, places in found.items()}
 
 
 _CUTS = _cuts()
@@ -336,8 +383,7 @@ _MESSAGE_KEYS = frozenset(
     ]
 )
 _TIME_KEYS = ("time", "timestamp", "@timestamp", "ts", "date", "datetime", "__REALTIME_TIMESTAMP", "when")
-_ESCAPED = re.compile(r"\\+[\"/]|\\\\+|\\u00(?:1b|22|5c)|\\[nrt]")
-_CONTEXT = re.compile(r"^(?:pid|createdAt|starttime|maxHoldMs|pidNamespace|lock)$")
+_NO_MESSAGES = frozenset((*_TIME_KEYS, "_meta", "hostname"))
 
 
 def _unpacked(record: Record) -> Iterator[Record]:
@@ -402,9 +448,12 @@ def _messages(value: Any, at: Instant | None, record: Record, depth: int) -> Ite
                 if cleaned.strip():
                     yield record._replace(text=_spaced(cleaned), at=stamp or at)
     elif isinstance(value, dict):
+        if (told := _decision(value)) is not None:
+            yield record._replace(text=_spaced(told), at=at)
+            return
         tag = _subsystem(value)
         for key, item in value.items():
-            if isinstance(item, (str, list, dict)) and not (key == "0" and tag):
+            if isinstance(item, (str, list, dict)) and key not in _NO_MESSAGES and not (key == "0" and tag):
                 if isinstance(item, str) and key not in _MESSAGE_KEYS and len(item) < 12:
                     continue
                 for found in _messages(item, at, record, depth + 1):
@@ -412,6 +461,32 @@ def _messages(value: Any, at: Instant | None, record: Record, depth: int) -> Ite
     elif isinstance(value, list):
         for item in value[:50]:
             yield from _messages(item, at, record, depth + 1)
+
+
+#: Where a structured log has the parts of a fallback decision: the first key that is there.
+_DECISION: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("decision", ("decision",)),
+    ("provider", ("candidateProvider", "requestedProvider", "provider")),
+    ("candidate", ("fallbackStepFromModel", "candidate", "candidateModel", "requestedModel", "model")),
+    ("reason", ("fallbackStepFromFailureReason", "reason", "failoverReason")),
+    ("detail", ("fallbackStepFromFailureDetail", "detail", "errorPreview", "rawErrorPreview", "error", "errorMessage")),
+)  # fmt: skip
+
+
+def _decision(value: dict[str, Any]) -> str | None:
+    """A structured fallback decision as the line that the program prints for one; None if it is none."""
+    if value.get("event") != "model_fallback_decision" and not (
+        "decision" in value and value.keys() & {"candidate", "candidateModel", "requestedModel"}
+    ):
+        return None
+    said = {
+        name: next((value[key] for key in keys if isinstance(value.get(key), str) and value[key]), "")
+        for name, keys in _DECISION
+    }
+    provider = said.pop("provider")
+    if provider and said["candidate"] and "/" not in said["candidate"]:
+        said["candidate"] = f"{provider}/{said['candidate']}"
+    return "model fallback decision: " + " ".join(f"{name}={text[:2000]}" for name, text in said.items() if text)
 
 
 def _subsystem(value: dict[str, Any]) -> str:

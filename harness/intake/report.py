@@ -127,7 +127,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def session_locked(self) -> bool:
         """Does the text hold an error of a session lock at all?"""
-        return any(event.session_lock for event in self.events)
+        return any(event.session_lock for event in self.events) or any(candidate.lock for candidate in self.chain)
 
     def has(self, *kinds: str) -> bool:
         return any(event.kind in kinds for event in self.events)

@@ -34,7 +34,7 @@ _CLF = _shape(r"(?P<d>\d{1,2})/(?P<mon>[a-z]{3})/(?P<y>\d{4}):" + _TIME + _ZONE)
 _LOCALE = _shape(r"(?P<a>\d{1,2})[/.](?P<b>\d{1,2})[/.](?P<y>\d{4}),? " + _TIME + r"(?: ?(?P<ampm>[AP]M))?" + _ZONE)
 _SYSLOG = _shape(r"(?:[a-z]{3},? )?(?P<mon>[a-z]{3}) {1,2}(?P<d>\d{1,2}) (?:(?P<y>\d{4}) )?" + _TIME + _ZONE)
 _CLOCK = _shape(_TIME + r"(?: ?(?P<ampm>[AP]M))?" + _ZONE)
-_EPOCH = re.compile(r"\[?(?P<epoch>1[5-9]\d{8})(?P<frac>\d{3}|\.\d{1,6})?\]?(?=$|[\s|])")
+_EPOCH = re.compile(r"\[?(?P<epoch>1[5-9]\d{8})(?P<frac>\d{3}(?:\d{3})?|\.\d{1,6})?\]?(?=$|[\s|])")
 
 _YEAR = 2026  # of a syslog line, which has none: only the order within one text matters
 
@@ -108,7 +108,7 @@ def _clock(found: re.Match[str]) -> Instant:
 
 def _epoch(found: re.Match[str]) -> Instant:
     fraction = found["frac"] or ""
-    ms = int(fraction) if fraction.isdigit() else round(float(fraction) * 1000) if fraction else 0
+    ms = int(fraction[:3]) if fraction.isdigit() else round(float(fraction) * 1000) if fraction else 0
     return Instant(int(found["epoch"]) * 1000 + ms, True)
 
 
