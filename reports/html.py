@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -27,18 +29,26 @@ from lockjaw.verdict import Verdict, combine
 
 MAX_ROWS = 150  # steps in the tables below the pictures: what fits on three printed pages
 MAX_TEXT = 800  # characters of one text outside the data block, so that 150 steps of it leave the page below 2 MB
-#: Swimlanes on one page. Four are the policies; a fifth would leave none of them high enough to read.
-MAX_PICTURES = 4
+#: Swimlanes on one page: the four policies, and the behaviour of a scenario's own era. A sixth nobody scrolls to.
+MAX_PICTURES = 5
 _SIGNS = {Verdict.HELD: "✓", Verdict.VIOLATED: "✗", Verdict.UNKNOWN: "?"}
 
 
-def render_run(run: RunLike) -> str:
-    """The page of one run."""
+def render_run(run: RunLike, stories: Mapping[str, str] | None = None) -> str:
+    """The page of one run. ``stories``: scenario -> what it is about, in plain words."""
     picture = RunPicture(run_view(run), swimlane(run.history))
-    return _page([picture], title=f"{picture.view.scenario}: {picture.view.title}", scenarios=(), links={})
+    title = f"{picture.view.scenario}: {picture.view.title}"
+    return _page([picture], title=title, scenarios=(), links={}, stories=stories or {})
 
 
-def render_compare(runs: Sequence[RunLike], skeleton: Skeleton, links: Mapping[str, str] | None = None) -> str:
+def render_compare(
+    runs: Sequence[RunLike],
+    skeleton: Skeleton,
+    links: Mapping[str, str] | None = None,
+    stories: Mapping[str, str] | None = None,
+    *,
+    worst_first: bool = False,
+) -> str:
     """Runs under each other on one time axis, each compared with the first; with the table policy x check.
 
     Args:
@@ -46,8 +56,10 @@ def render_compare(runs: Sequence[RunLike], skeleton: Skeleton, links: Mapping[s
             violate a law are drawn first, one per policy; the table holds all of them.
         skeleton: which steps count as the same (``lockjaw.harness.skeleton.skeleton``).
         links: run_dir of a run's document -> address of its own page, relative to this one.
+        stories: scenario -> what it is about, in plain words.
+        worst_first: draw what a reader came for first, violated runs; else they are drawn as they come.
     """
-    drawn = _drawn(runs)
+    drawn = sorted(_drawn(runs), key=_badness) if worst_first else _drawn(runs)
     views = [run_view(run) for run in drawn]
     called = _names(views)
     compared: list[tuple[int, RunView, tuple[Divergence, ...]]] = []
@@ -56,6 +68,8 @@ def render_compare(runs: Sequence[RunLike], skeleton: Skeleton, links: Mapping[s
         apart = divergences(drawn[0].history, run.history, skeleton)
         base, other = marks(drawn[0].history, run.history, apart, (called[0], called[number]))
         # With several runs the first one's marks would lie on top of each other: it shows those of one comparison.
+        if len(drawn) > 2:  # more than one mark per run and pair would hide what each run is about
+            base, other = base[:1], tuple(mark for mark in other if mark.first)
         found[0] = found[0] or base
         found.append(other)
         compared.append((number, views[number], apart))
@@ -65,19 +79,50 @@ def render_compare(runs: Sequence[RunLike], skeleton: Skeleton, links: Mapping[s
     ]  # fmt: skip
     scenarios = view(runs)
     title = f"{', '.join(s.name for s in scenarios)}: {len(runs)} runs compared"
-    return _page(pictures, title=title, scenarios=scenarios, links=links or {}, compared=compared, total=len(runs))
+    return _page(
+        pictures, title=title, scenarios=scenarios, links=links or {}, stories=stories or {}, compared=compared,
+        total=len(runs),
+    )  # fmt: skip
 
 
-def render_matrix(runs: Sequence[RunLike], links: Mapping[str, str] | None = None) -> str:
+def render_matrix(
+    runs: Sequence[RunLike], links: Mapping[str, str] | None = None, stories: Mapping[str, str] | None = None
+) -> str:
     """The catalogue at a glance: scenarios x policies, each cell a link to its run."""
     scenarios = view(runs)
-    policies = tuple(dict.fromkeys(policy for scenario in scenarios for policy in scenario.policies))
     verdict = combine(scenario.verdict for scenario in scenarios)
+    told = {name: _first_sentence(story) for name, story in (stories or {}).items()}
     return _render(
         "matrix.html",
         title=f"{len(scenarios)} scenario{'s' * (len(scenarios) != 1)}, {len(runs)} run{'s' * (len(runs) != 1)}",
-        verdict=verdict, scenarios=scenarios, policies=policies, links=links or {},
+        verdict=verdict, scenarios=scenarios, columns=_columns(scenarios), links=links or {}, stories=told,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Column:
+    """A policy that many scenarios have; or, with no ``policy``, those that belong to the era of one scenario."""
+
+    policy: str
+    others: frozenset[str] = frozenset()
+
+    def of(self, scenario: ScenarioView) -> tuple[str, ...]:
+        """The policies of one row that stand in this column."""
+        if self.policy:
+            return tuple(policy for policy in scenario.policies if policy == self.policy)
+        return tuple(policy for policy in scenario.policies if policy in self.others)
+
+
+def _columns(scenarios: Sequence[ScenarioView]) -> tuple[Column, ...]:
+    """A column for each policy of at least half of the scenarios; the rest share one, before the last."""
+    used = Counter(policy for scenario in scenarios for policy in scenario.policies)
+    common = [Column(policy) for policy, times in used.items() if 2 * times >= len(scenarios)]
+    rest = frozenset(used) - {column.policy for column in common}
+    return (*common[:-1], *([Column("", rest)] if rest else []), *common[-1:])
+
+
+def _first_sentence(story: str) -> str:
+    return " ".join(story.split()).partition(". ")[0].rstrip(".") + "."
 
 
 def names(runs: Sequence[RunLike]) -> list[str]:
@@ -99,14 +144,17 @@ def _names(views: Sequence[RunView]) -> list[str]:
 def _drawn(runs: Sequence[RunLike]) -> list[RunLike]:
     if len(runs) <= MAX_PICTURES:
         return list(runs)
-    order = {Verdict.VIOLATED: 0, Verdict.UNKNOWN: 1, Verdict.HELD: 2}
     first: dict[tuple[str, str], RunLike] = {}
-    for run in sorted(runs, key=lambda r: order[Verdict(r.document()["verdict"])]):
+    for run in sorted(runs, key=_badness):
         document = run.document()
         first.setdefault((document["scenario"], document["policy"]), run)
     chosen = [*first.values(), *runs]
     kept = list({id(run): run for run in chosen}.values())[:MAX_PICTURES]
     return [run for run in runs if any(run is other for other in kept)]
+
+
+def _badness(run: RunLike) -> int:
+    return (Verdict.VIOLATED, Verdict.UNKNOWN, Verdict.HELD).index(Verdict(run.document()["verdict"]))
 
 
 def _page(
@@ -115,13 +163,14 @@ def _page(
     title: str,
     scenarios: Sequence[ScenarioView],
     links: Mapping[str, str],
+    stories: Mapping[str, str],
     compared: Sequence[tuple[int, RunView, Sequence[Divergence]]] = (),
     total: int = 1,
 ) -> str:
     verdict = combine(picture.view.verdict for picture in pictures)
     return _render(
         "report.html", title=title, verdict=verdict, pictures=pictures, scenarios=scenarios, links=links,
-        compared=compared,
+        stories=stories, compared=compared,
         left_out=total - len(pictures), condensed=condensed, data=Markup(page_json(pictures)),  # noqa: S704  to_script_json has no "<"
         rows=[important(picture.view.rows, MAX_ROWS // len(pictures)) for picture in pictures],
     )  # fmt: skip

@@ -7,11 +7,13 @@ Shape (read by ``templates/swimlane.js``)::
      "floor": 0.12, "fold_s": 3,                    the folded time axis, see AXIS_FLOOR
      "runs": [{"title", "verdict", "story",         texts (strings, not indices)
                "clipped",                           what was left out, and why; "" if nothing was
-               "lanes": [[name, pid, rows]],
+               "lanes": [[name, pid, rows, colour]],        colour -1: it never owns a lock
                "locks": [name], "span": [first, last],
                "records": [dt_us, lane, shape, text, value, ..., ...],   flat; dt from the record before
                "bars": [[kind, lane, row, start, end or -1, failed, labels]],   a wait also: lock, holder's lane (or -1)
                "holds": [[lock, owner_lane, start, end or -1, dead, how, owner]],
+               "doubled": [[lock, start, end or -1, text]],         two owners at once
+               "ownerless": [[lock, start, end or -1, text]],       a lock file that nobody of the run made
                "arrows": [[start, end, label]], "flags": [[at, text, level]],
                "faults": [[at, lane, text, heals]],
                "checks": [[name, verdict, finding, [position, ...]]],
@@ -135,7 +137,8 @@ class _Encoder:
         return {
             "title": self._text(view.title), "verdict": str(view.verdict), "story": self._text(lane.story),
             "lanes": [
-                [self._text(x.actor), "" if x.pid is None else self._text(str(x.pid)), x.rows] for x in lane.lanes
+                [self._text(x.actor), "" if x.pid is None else self._text(str(x.pid)), x.rows, x.colour]
+                for x in lane.lanes
             ],
             "locks": [self._text(session_of(lock)) for lock in lane.locks],
             "span": list(lane.span),
@@ -150,6 +153,14 @@ class _Encoder:
                 [locks[h.lock], names.get(h.owner, len(names) - 1), h.start, -1 if h.end is None else h.end,
                  int(h.dead), h.how, self._string(h.owner)]
                 for h in lane.holds
+            ],
+            "doubled": [
+                [locks[d.first.lock], d.start, -1 if d.end is None else d.end,
+                 self._string(f"{d.first.owner} and {d.second.owner}")]
+                for d in lane.doubled
+            ],
+            "ownerless": [
+                [locks[o.lock], o.start, -1 if o.end is None else o.end, self._string(o.text)] for o in lane.ownerless
             ],
             "arrows": [[a.start, a.end, self._string(a.label)] for a in lane.arrows],
             "flags": [[f.at, self._string(f.text), f.level] for f in lane.flags],
@@ -216,6 +227,8 @@ def _renumber(run: dict[str, Any], sizes: Sequence[int], order: Sequence[int]) -
     for key, column in (
         ("bars", 6),
         ("holds", 6),
+        ("doubled", 3),
+        ("ownerless", 3),
         ("arrows", 2),
         ("flags", 1),
         ("faults", 2),

@@ -1,7 +1,8 @@
 """Who held a conversation's lock when: the band beside a timeline. Pure.
 
 A deliberately small reading of the history for people; the checkers have their own, stricter one. Where two
-sessions are locked at once (a fresh session beside the old one), both holders are named.
+sessions are locked at once (a fresh session beside the old one), both holders are named, and so is who holds the
+session list for long.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lockjaw.history import Record
+from lockjaw.reports.swimlane_locks import is_store, long_held_stores
 
 FREE = "-"
 
@@ -20,10 +22,11 @@ def lock_band(history: Sequence[Record]) -> list[str]:
     """
     holders: dict[tuple[str, str], str] = {}  # (lock, actor) -> how to show it
     band = []
+    stores = long_held_stores(history)
     for record in history:
         path = str(record.data.get("path") or "").removesuffix(".lock")
         who = (path, record.actor)
-        if path.endswith("sessions.json"):
+        if is_store(path) and path not in stores:
             pass  # a moment's lock on the session list; no conversation
         elif record.op in ("lock", "lock.fence") and record.phase in ("ok", "info"):
             fenced = record.op == "lock.fence"

@@ -7,17 +7,19 @@ together is paired in ``swimlane_pairs.py``; who held which lock is worked out i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from lockjaw.history import Record
+from lockjaw.reports.lock_story import lock_story
 from lockjaw.reports.sentences import sentence
-from lockjaw.reports.swimlane_locks import Hold, Ownership, lock_path, lock_story, locks_of, ownership
+from lockjaw.reports.swimlane_locks import Doubled, Hold, Ownership, doubled, is_store, lock_path, ownership
 from lockjaw.reports.swimlane_pairs import Arrow, Span, arrows, spans
 from lockjaw.reports.view import AT_ONCE_S
 
-BarKind = Literal["call", "turn", "wait", "model", "tool", "provider", "paused", "other"]
+BarKind = Literal["call", "turn", "wait", "model", "tool", "provider", "paused", "task", "other"]
 #: Rows of bars in one lane. A fallback needs three (call, turn, wait or model); a lane of hundreds of requests at
 #: once would push the other lanes off the screen, so later ones share the last row and the picture says "overlap".
 MAX_ROWS = 6
@@ -28,23 +30,34 @@ OTHERS = "others"
 _ORDER = {"client": 0, "gateway": 1, "models": 2, "model": 2}
 _KINDS: dict[str, BarKind] = {
     "client.call": "call", "turn": "turn", "lock": "wait", "model.call": "model", "tool": "tool",
-    "provider.request": "provider", "nemesis": "paused",
+    "provider.request": "provider", "nemesis": "paused", "deliver": "task", "read": "task",
 }  # fmt: skip
+#: Lanes without a colour: they never own a lock.
+UNCOLOURED = -1
+#: Colours of owners: the client's, the gateway's, and so many more for everybody else, in turn.
+COLOURS = 7
 
 
+#: The close code of a gateway that does not let a client in.
+POLICY_VIOLATION = 1008
 #: Setting up and clearing up.
 _AROUND = frozenset({
-    "actor.ready", "actor.exit", "run.start", "run.end", "ledger", "leftover", "next_turn", "transcript.final",
+    "actor.ready", "actor.exit", "run.start", "run.end", "ledger", "leftover", "next_turn", "transcript.final", "stage",
+    "session.final",
 })  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Lane:
-    """One actor. ``rows``: rows of bars that it needs, >= 1. ``pid``: None if the history does not say."""
+    """One actor. ``rows``: rows of bars that it needs, >= 1. ``pid``: None if the history does not say.
+
+    ``colour``: the same for the same actor in every run of a scenario, so that pages can be compared.
+    """
 
     actor: str
     pid: object = None
     rows: int = 1
+    colour: int = UNCOLOURED
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,16 @@ class Bar:
     row: int = 0
     lock: str | None = None
     holder: int | None = None
+
+
+@dataclass(frozen=True)
+class Ownerless:
+    """A stretch in which a lock file was in somebody's way that no actor of the run had made, by the record."""
+
+    lock: str
+    start: int
+    end: int | None
+    text: str
 
 
 @dataclass(frozen=True)
@@ -94,6 +117,8 @@ class Swimlane:
     lane_of: tuple[int, ...]
     locks: tuple[str, ...]
     holds: tuple[Hold, ...]
+    doubled: tuple[Doubled, ...]
+    ownerless: tuple[Ownerless, ...]
     bars: tuple[Bar, ...]
     arrows: tuple[Arrow, ...]
     flags: tuple[Flag, ...]
@@ -113,13 +138,16 @@ def swimlane(history: Sequence[Record]) -> Swimlane:
     bars = _pack([bar for span in spans(ordered) if (bar := _bar(span, ordered, owned, number)) is not None], ordered)
     names = actors if len(actors) <= MAX_LANES else [*actors[: MAX_LANES - 1], OTHERS]
     rows = [max((bar.row + 1 for bar in bars if bar.lane == n), default=1) for n in range(len(names))]
+    colours = _colours(names, _roles(ordered))
     return Swimlane(
         history=ordered,
         begun=begun,
-        lanes=tuple(Lane(actor, pids.get(actor), n) for actor, n in zip(names, rows, strict=True)),
+        lanes=tuple(Lane(actor, pids.get(actor), n, colours[actor]) for actor, n in zip(names, rows, strict=True)),
         lane_of=tuple(number[_where(record)] for record in ordered),
-        locks=locks_of(ordered),
+        locks=owned.locks,
         holds=owned.holds,
+        doubled=doubled(ordered, owned.holds),
+        ownerless=tuple(_ownerless(bars, ordered, owned, pids)),
         bars=tuple(bars),
         arrows=arrows(ordered),
         flags=tuple(flag for at, record in enumerate(ordered) if (flag := _flag(at, record, owned)) is not None),
@@ -140,7 +168,7 @@ def _actors(history: Sequence[Record]) -> list[str]:
     """Client, gateway, models, then the others as they appear, the harness last."""
     seen = dict.fromkeys(_where(record) for record in history)
     seen |= dict.fromkeys(str(r.data["target"]) for r in history if r.op == "nemesis" and r.data.get("target"))
-    roles = {_where(r): str(r.data.get("role") or "") for r in history if r.op == "actor.ready"}
+    roles = _roles(history)
     place = {actor: n for n, actor in enumerate(seen)}
 
     def rank(actor: str) -> tuple[int, int]:
@@ -148,6 +176,25 @@ def _actors(history: Sequence[Record]) -> list[str]:
         return (9 if actor == "harness" else known, place[actor])
 
     return sorted(seen, key=rank)
+
+
+def _roles(history: Sequence[Record]) -> dict[str, str]:
+    return {_where(r): str(r.data.get("role") or "") for r in history if r.op == "actor.ready"}
+
+
+def _colours(actors: Sequence[str], roles: dict[str, str]) -> dict[str, int]:
+    """The first client 0, the first gateway 1, models, harness and the shared lane none, the others in turn."""
+    found: dict[str, int] = {}
+    for actor in actors:
+        role = roles.get(actor) or actor
+        first = {"client": 0, "gateway": 1}.get(role)
+        if role in ("models", "model", "harness") or actor in ("harness", OTHERS):
+            found[actor] = UNCOLOURED
+        elif first is not None and first not in found.values():
+            found[actor] = first
+        else:
+            found[actor] = 2 + sum(colour > 1 for colour in found.values()) % (COLOURS - 2)
+    return found
 
 
 def _story_span(history: Sequence[Record]) -> tuple[int, int]:
@@ -175,13 +222,49 @@ def _bar(span: Span, history: Sequence[Record], owned: Ownership, lanes: dict[st
     before = _before(span, owned, begin.actor)
     labels = _labels(kind, begin, before)
     holder = lanes[before[-1].owner] if before else None
-    return Bar(kind, lanes[actor], span.start, span.end, labels, failed, lock=lock_path(begin), holder=holder)
+    lock = lock_path(begin)
+    return Bar(
+        kind, lanes[actor], span.start, span.end, labels, failed, lock=lock if lock in owned.locks else None,
+        holder=holder,
+    )  # fmt: skip
 
 
 def _before(span: Span, owned: Ownership, actor: str) -> list[Hold]:
-    """Who was in the way of a wait when it ended, or when it began if nobody was then."""
+    """Who was in the way of a wait when it ended, or when it began if nobody was then; the waiter itself comes last."""
     found = owned.before.get(span.start if span.end is None else span.end) or owned.before.get(span.start, ())
-    return [hold for hold in found if hold.owner != actor]
+    return [hold for hold in found if hold.owner != actor] or list(found)
+
+
+def _ownerless(
+    bars: Sequence[Bar], history: Sequence[Record], owned: Ownership, pids: dict[str, object]
+) -> Iterator[Ownerless]:
+    """What stood in the way of waits that no holder explains; neighbours are one as long as nobody got that lock."""
+    known = {str(pid): actor for actor, pid in pids.items()}
+    taken = {lock: [hold.start for hold in owned.holds if hold.lock == lock] for lock in owned.locks}
+    last: dict[tuple[str, str], Ownerless] = {}
+    for bar in sorted(bars, key=lambda b: b.start):
+        if bar.kind != "wait" or bar.lock is None or bar.holder is not None:
+            continue
+        named = "" if bar.end is None else str(history[bar.end].data.get("owner") or "")
+        named = named if history[bar.end or 0].phase == "fail" else ""
+        pid = named.removeprefix("pid=") if named.startswith("pid=") else ""
+        text = f"lock file names pid {pid}" if pid else "lock file, owner unknown"
+        text += f" ({known[pid]})" if pid in known else ""
+        before = last.get((bar.lock, text))
+        if before is None or before.end is None or _between(taken[bar.lock], before.end, bar.start):
+            if before is not None:
+                yield before
+            last[bar.lock, text] = Ownerless(bar.lock, bar.start, bar.end, text)
+        else:
+            end = None if bar.end is None else max(before.end, bar.end)
+            last[bar.lock, text] = replace(before, end=end)
+    yield from last.values()
+
+
+def _between(positions: Sequence[int], start: int, end: int) -> bool:
+    """Is one of the sorted positions in between?"""
+    after = bisect_right(positions, start)
+    return after < len(positions) and positions[after] < end
 
 
 def _labels(kind: BarKind, begin: Record, before: Sequence[Hold]) -> tuple[str, ...]:
@@ -189,11 +272,13 @@ def _labels(kind: BarKind, begin: Record, before: Sequence[Hold]) -> tuple[str, 
     model = str(data.get("model") or "model")
     match kind:
         case "wait":
-            if lock_path(begin) is None:
-                return ("waits for the session list", "waits")
             by = _owners(before)
+            if is_store(lock_path(begin) or ""):
+                return (f"waits for the session list (held by {by})" if by else "waits for the session list", "waits")
             if not by:
                 return ("waits for lock", "waits")
+            if by == begin.actor:
+                return ("waits for the lock that it holds ITSELF", "waits for ITSELF", "itself")
             return (f"waits for lock (held by {by})", f"waits: {by} has it", f"held by {by}", by)
         case "turn":
             return ("continues the turn", "turn") if data.get("resumed") else ("runs the turn", "turn")
@@ -207,7 +292,13 @@ def _labels(kind: BarKind, begin: Record, before: Sequence[Hold]) -> tuple[str, 
         case "tool":
             return (f"runs tool {data.get('name') or '?'}", str(data.get("name") or "tool"))
         case "paused":
+            if data.get("action") == "block":
+                return ("stuck in a busy loop: serves nobody", "stuck in a busy loop", "stuck")
+            if data.get("action") == "part":
+                return (f"cut off from {data.get('peer')}", "cut off")
             return ("frozen by a fault", "frozen")
+        case "task":
+            return (sentence(begin), begin.op)
         case _:
             return (sentence(begin), begin.op)
 
@@ -257,11 +348,13 @@ def _flag(at: int, record: Record, owned: Ownership) -> Flag | None:
             says = f"ANSWER {source}" if data.get("answered") else f"NO ANSWER (exit {data.get('exit_code')})"
             return Flag(at, says, 3)
         case "client.call" if phase == "fail":
-            timeout = data.get("kind") == "timeout"
-            return Flag(at, f"timeout after {data.get('timeout_ms')} ms" if timeout else "connection lost", 2)
+            return Flag(at, _refusal(record), 2)
         case "lock" if phase == "fail":
-            by = _owners([hold for hold in owned.before.get(at, ()) if hold.owner != record.actor])
-            return Flag(at, f"held by {by}" if by else "NO LOCK", 3)
+            found = owned.before.get(at, ())
+            by = _owners([hold for hold in found if hold.owner != record.actor] or found)
+            if by == record.actor:
+                return Flag(at, "waited for ITSELF", 3)
+            return Flag(at, f"locked out by {by}" if by else "locked out", 3)
         case "lock" if phase == "ok":
             return Flag(at, "takes over the lock" if data.get("reclaimed") else "gets the lock", 1)
         case "fallback":
@@ -285,6 +378,17 @@ def _flag(at: int, record: Record, owned: Ownership) -> Flag | None:
             return Flag(at, f"{name} counted as failed", 1)
         case "tool" if phase == "invoke":
             return Flag(at, f"tool {data.get('name')}", 1)
+        case "deliver" if phase in ("ok", "fail"):
+            return Flag(at, "result handed in" if phase == "ok" else "RESULT LOST", 1 if phase == "ok" else 3)
+        case "read" if phase == "ok":
+            count = data.get("entries")
+            return Flag(at, f"sees {count} entries" if count else "SEES NOTHING", 1 if count else 3)
+        case "clean":
+            return Flag(at, "REMOVES the lock file" if data.get("removed") else "leaves the lock file", 2)
+        case "rotate":
+            return Flag(at, "conversation moved to a new file", 2)
+        case "maintain":
+            return Flag(at, f"session list changed {data.get('count')} times", 1)
         case "leftover":
             return Flag(at, f"{data.get('kind')} left behind", 2)
         case "next_turn" if phase == "fail":
@@ -297,7 +401,29 @@ def _flag(at: int, record: Record, owned: Ownership) -> Flag | None:
 def _fault(at: int, record: Record, lanes: dict[str, int]) -> Fault | None:
     if record.op != "nemesis" or record.phase == "invoke":
         return None
-    action = str(record.data.get("action"))
-    target = str(record.data.get("target") or record.actor)
-    words = {"kill": "killed", "pause": "frozen", "terminate": "told to end", "resume": "woken", "restart": "restarted"}
-    return Fault(at, lanes[target], words.get(action, action), action in ("resume", "restart"))
+    data = record.data
+    action = str(data.get("action"))
+    target = str(data.get("target") or record.actor)
+    operation = str(data.get("at") or "").removeprefix("before ").partition(" ")[0]
+    words = {
+        "kill": "killed", "pause": "frozen", "terminate": "told to end", "resume": "woken", "restart": "restarted",
+        "block": "stuck in a busy loop", "fail": f"{operation} fails ({data.get('errno')})",
+        "part": f"cut off from {data.get('peer')}", "heal": f"reaches {data.get('peer')} again",
+        "cut": f"connection to {data.get('peer')} reset", "jump": f"clock jumps by {data.get('by_s')} s",
+    }  # fmt: skip
+    return Fault(at, lanes[target], words.get(action, action), action in ("resume", "restart", "heal"))
+
+
+def _refusal(record: Record) -> str:
+    """Why a call to the gateway failed, as short as it gets."""
+    data = record.data
+    error = str(data.get("error") or "")
+    if data.get("kind") == "timeout":
+        return f"timeout after {data.get('timeout_ms')} ms"
+    if "unauthorized" in error or data.get("code") == POLICY_VIOLATION:
+        return "gateway refuses: unauthorized"
+    if data.get("kind") == "closed":
+        return "connection lost"
+    if "sessions.json.lock" in error:
+        return "gateway refuses: session list locked"
+    return "gateway refuses: session locked" if "session file locked" in error else "gateway refuses"

@@ -1,26 +1,23 @@
 """Who held which session lock from when to when: the intervals behind the lock-owner band. Pure.
 
 The same small reading of the history as ``lockband.py`` (a test holds the two together), as intervals instead of
-one text per record, and one sentence that answers the question of the report: who held the lock when the fallback
-failed?
+one text per record. The sentence about it is told in ``lock_story.py``. The lock of the session list (the store)
+is one of them only where it was held so long that others had to wait for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from lockjaw.history import Record
-from lockjaw.reports.sentences import session_of
 
 How = Literal["takes", "reclaims", "fences"]
-_HANDOFF: dict[How, str] = {
-    "takes": "got the session lock after",
-    "reclaims": "took over the lock of",
-    "fences": "fenced off",
-}
-MAX_MOMENTS = 4  # instants named in one sentence; more of them nobody reads
+#: Nominal seconds. An entry of the session list is changed within milliseconds; 5 s is the shortest busy time-out of
+#: a store that was ever shipped. Real processes stay below it: 5 s are 200 ms at the usual time scale.
+STORE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -39,12 +36,34 @@ class Hold:
     how: How = "takes"
 
 
+def is_store(path: str) -> bool:
+    """Is it the session list, and not a conversation?"""
+    return path.endswith("sessions.json")
+
+
 def lock_path(record: Record) -> str | None:
-    """The transcript whose lock this record is about; None for the session list and for other records."""
+    """The file whose lock this record is about: a transcript or the session list; None for other records."""
     if record.op not in ("lock", "lock.fence", "lock.release", "lock.lost"):
         return None
-    path = str(record.data.get("path") or "").removesuffix(".lock")
-    return None if path.endswith("sessions.json") else path
+    return str(record.data.get("path") or "").removesuffix(".lock")
+
+
+def long_held_stores(history: Sequence[Record]) -> frozenset[str]:
+    """The session lists whose lock somebody held for STORE_S or longer, or that somebody did not get."""
+    found, since = set(), {}
+    for record in history:
+        path = lock_path(record)
+        if path is None or not is_store(path):
+            continue
+        if record.op == "lock" and record.phase == "ok":
+            since[path, record.actor] = record.t
+        elif record.op == "lock" and record.phase == "fail":
+            found.add(path)
+        elif record.op in ("lock.release", "lock.lost"):
+            begun = since.pop((path, record.actor), record.t)
+            found |= {path} if record.t - begun >= STORE_S else set()
+    found |= {path for (path, _), begun in since.items() if history[-1].t - begun >= STORE_S}
+    return frozenset(found)
 
 
 def died(record: Record) -> str | None:
@@ -60,11 +79,13 @@ def died(record: Record) -> str | None:
 class Ownership:
     """All stretches of ownership of a run, in the order in which they began.
 
-    ``before``: position of a record about a lock -> who held that lock until then.
+    ``before``: position of a record about a lock -> who held that lock until then. ``locks``: those that somebody
+    wanted, in that order.
     """
 
     holds: tuple[Hold, ...]
     before: Mapping[int, tuple[Hold, ...]]
+    locks: tuple[str, ...] = ()
 
 
 def ownership(history: Sequence[Record]) -> Ownership:
@@ -72,6 +93,8 @@ def ownership(history: Sequence[Record]) -> Ownership:
     current: dict[tuple[str, str], Hold] = {}
     ended: dict[tuple[str, str, int], Hold] = {}
     before: dict[int, list[tuple[str, str, int]]] = {}
+    stores = long_held_stores(history)
+    locks: dict[str, None] = {}
 
     def close(who: tuple[str, str], at: int) -> None:
         hold = current.pop(who, None)
@@ -80,7 +103,8 @@ def ownership(history: Sequence[Record]) -> Ownership:
 
     for at, record in enumerate(history):
         path = lock_path(record)
-        if path is not None:
+        if path is not None and (path in stores or not is_store(path)):
+            locks[path] = None
             who = (path, record.actor)
             before[at] = [(*w, h.start) for w, h in current.items() if w[0] == path]
             if record.op in ("lock.release", "lock.lost"):
@@ -100,68 +124,8 @@ def ownership(history: Sequence[Record]) -> Ownership:
     return Ownership(
         tuple(sorted(every.values(), key=lambda h: (h.start, h.lock, h.owner))),
         {at: tuple(every[key] for key in keys) for at, keys in before.items()},
+        tuple(locks),
     )
-
-
-def locks_of(history: Sequence[Record]) -> tuple[str, ...]:
-    """The session locks that somebody wanted, in that order."""
-    return tuple(dict.fromkeys(path for record in history if (path := lock_path(record)) is not None))
-
-
-def lock_story(history: Sequence[Record], owned: Ownership, begun: float, pids: Mapping[str, object]) -> str:
-    """Who held the lock when somebody did not get it, or how it changed hands. Seconds count from ``begun``."""
-
-    def moment(position: int) -> str:
-        return f"{history[position].t - begun:.1f} s"
-
-    def name(hold: Hold) -> str:
-        pid = f" (pid {pids[hold.owner]})" if hold.owner in pids else ""
-        return f"{'the dead ' if hold.dead else ''}{hold.owner}{pid}"
-
-    parts = []
-    failures: dict[tuple[str, Hold | None, str], list[int]] = {}
-    for at, record in enumerate(history):
-        path = lock_path(record)
-        if path is not None and record.op == "lock" and record.phase == "fail":
-            before = [h for h in owned.before[at] if h.owner != record.actor]
-            failures.setdefault((record.actor, before[-1] if before else None, path), []).append(at)
-    for (actor, holder, _), moments in failures.items():
-        when = ", ".join(moment(at) for at in moments[:MAX_MOMENTS]) + (", ..." if len(moments) > MAX_MOMENTS else "")
-        times = "" if len(moments) == 1 else f" {len(moments)} times"
-        failed = f"{actor} failed to get the session lock{times} (at {when}): "
-        if holder is None:
-            parts.append(f"{failed}no holder is on record.")
-        else:
-            until = "to the end" if holder.end is None else f"to {moment(holder.end)}"
-            parts.append(f"{failed}{name(holder)} held it from {moment(holder.start)} {until}.")
-    if not parts:
-        given = handoffs(owned.holds)
-        forced = [pair for pair in given if pair[1].how != "takes"]
-        if len(given) > MAX_MOMENTS:
-            parts.append(f"The session lock changed hands {len(given):,} times.")
-            given = forced
-        parts += [
-            f"At {moment(new.start)} {new.owner} {_HANDOFF[new.how]} {name(old)}." for old, new in given[:MAX_MOMENTS]
-        ]
-    beside = next(_beside(owned.holds), None)
-    if beside is not None:
-        first, second = beside
-        parts.append(
-            f"From {moment(second.start)} two sessions were locked at once: {name(first)} held "
-            f"{session_of(first.lock)}, {name(second)} held {session_of(second.lock)}."
-        )
-    return " ".join(parts) or (
-        "Nobody had to wait for a session lock." if owned.holds else "No session lock was taken."
-    )
-
-
-def _beside(spans: Sequence[Hold]) -> Iterator[tuple[Hold, Hold]]:
-    """Two owners that held the locks of two sessions at the same time: a conversation in two places."""
-    for n, second in enumerate(spans):
-        for first in spans[max(0, n - MAX_MOMENTS) : n]:
-            apart = first.end is not None and first.end <= second.start
-            if first.lock != second.lock and first.owner != second.owner and not apart:
-                yield first, second
 
 
 def handoffs(spans: Sequence[Hold]) -> list[tuple[Hold, Hold]]:
@@ -174,3 +138,45 @@ def handoffs(spans: Sequence[Hold]) -> list[tuple[Hold, Hold]]:
             found.append((before, hold))
         last[hold.lock] = hold
     return found
+
+
+@dataclass(frozen=True)
+class Doubled:
+    """A stretch in which two owners used one lock at once: the first one wrote although the second had it.
+
+    ``end`` is None if it lasted to the end.
+    """
+
+    first: Hold
+    second: Hold
+    start: int
+    end: int | None
+
+
+def doubled(history: Sequence[Record], holds: Sequence[Hold]) -> tuple[Doubled, ...]:
+    """Every stretch with two owners of one lock, in the order in which they began.
+
+    An owner that has lost its lock unawares and never writes again harms nobody: it is followed, not doubled.
+    """
+    found = []
+    writes: dict[tuple[str, str], list[int]] = {}
+    for at, record in enumerate(history):
+        if (record.op, record.phase) == ("append", "ok"):
+            writes.setdefault((str(record.data.get("path")), record.actor), []).append(at)
+
+    def wrote(hold: Hold, after: int) -> bool:
+        known = writes.get((hold.lock, hold.owner), [])
+        first = bisect_right(known, after)
+        return first < len(known) and (hold.end is None or known[first] <= hold.end)
+
+    current: dict[str, list[Hold]] = {}
+    for hold in holds:
+        if hold.dead:
+            continue
+        beside = [other for other in current.get(hold.lock, ()) if other.end is None or other.end > hold.start]
+        for other in beside:
+            if other.owner != hold.owner and wrote(other, hold.start):
+                ends = [end for end in (other.end, hold.end) if end is not None]
+                found.append(Doubled(other, hold, hold.start, min(ends) if ends else None))
+        current[hold.lock] = [*beside, hold]
+    return tuple(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,14 @@ _IDENTITY: dict[str, tuple[str, ...]] = {
     "tool": ("tool_call_id",),
     "provider.request": ("request_id",),
     "next_turn": ("path",),
+    "deliver": ("text",),
+    "read": ("path",),
 }
+
+
+#: Faults that last -> what they share with their healing.
+_LASTS = {"pause": "paused", "block": "paused", "part": "parted"}
+_HEALS = {"resume": "paused", "restart": "paused", "kill": "paused", "heal": "parted"}
 
 
 @dataclass(frozen=True)
@@ -40,16 +48,21 @@ class Arrow:
 
 
 def spans(history: Sequence[Record]) -> tuple[Span, ...]:
-    """Pair each ``invoke`` with what ended it, in the order in which they began. A pause lasts until its resume."""
+    """Pair each ``invoke`` with what ended it, in the order in which they began.
+
+    A fault that lasts (frozen, stuck, cut off) does so until it is healed, or for as long as it says.
+    """
+    times = [record.t for record in history]
     current: dict[tuple[object, ...], int] = {}
     found: list[Span] = []
     for at, record in enumerate(history):
         if record.op == "nemesis" and record.phase != "invoke":
-            target = record.data.get("target")
-            if record.data.get("action") == "pause":
-                current.setdefault(("paused", target), at)
-            elif (begun := current.pop(("paused", target), None)) is not None:
+            lasting = _LASTS.get(str(record.data.get("action")))
+            kept = (lasting or _HEALS.get(str(record.data.get("action"))), record.data.get("target"))
+            if (begun := current.pop(kept, None)) is not None:
                 found.append(Span(begun, at))
+            if lasting:
+                current[kept] = at
         elif record.op in _IDENTITY:
             who = (record.actor, record.op, *(repr(record.data.get(key)) for key in _IDENTITY[record.op]))
             if (begun := current.pop(who, None)) is not None:
@@ -59,8 +72,17 @@ def spans(history: Sequence[Record]) -> tuple[Span, ...]:
         dead = died(record)
         if dead is not None:
             found += [Span(current.pop(who), at, cut=True) for who in list(current) if who[0] == dead]
-    found += [Span(begun, None) for begun in current.values()]
+    found += [Span(begun, _over_by_itself(history[begun], times)) for begun in current.values()]
     return tuple(sorted(found, key=lambda span: (span.start, span.end or len(history))))
+
+
+def _over_by_itself(begin: Record, times: Sequence[float]) -> int | None:
+    """Where a fault that says how long it lasts is over; None: it does not say, or the history ends before."""
+    for_s = begin.data.get("for_s") if begin.op == "nemesis" else None
+    if not isinstance(for_s, int | float):
+        return None
+    until = bisect_left(times, begin.t + for_s)
+    return until if until < len(times) else None
 
 
 def arrows(history: Sequence[Record]) -> tuple[Arrow, ...]:

@@ -4,14 +4,15 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const S = data.strings;
-  const GUTTER = 128, RIGHT = 14, BAND = 30, ROW = 19, MARKS = 42, THIN = 20, AXIS = 40;
+  const GUTTER = 128, RIGHT = 14, BAND = 30, HALF = 23, STRIP = 18, ROW = 19, LINE = 12, THIN = 20, AXIS = 40;
   // Locks drawn as bands of their own: with more, the lanes would begin below the first screen.
   const MAX_BANDS = 8;
   // Moments with a mark of their own per lane: more of them lie on top of each other on any screen; the rest are ticks.
   const MAX_FLAGS = 150;
   const MAX_ARROWS = 150; // more arrows make a grey area; zooming in brings them back
-  const OWNER = ["#e69f00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#f0e442"]; // by lane
-  const OWNER_INK = ["#000", "#fff", "#fff", "#000", "#000", "#000"];
+  const MAX_CAUSES = 8; // dashed lines from failed waits to the owner; with more of them only their tips are strong
+  const OWNER = ["#e69f00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#f0e442", "#6e4a00"]; // by a lane's colour
+  const OWNER_INK = ["#000", "#fff", "#000", "#000", "#000", "#000", "#fff"];
   const $ = (id) => document.getElementById(id);
   const NS = "http" + "://www.w3.org/2000/svg"; // a name, not an address
   const el = (name, attributes, parent, text) => {
@@ -190,29 +191,54 @@
   // ------------------------------------------------------------------ drawing
   const fits = (text, room) => text.length * 6.7 <= room;
   const longest = (labels, room) => labels.split("\n").find((label) => fits(label, room));
-  const colour = (lane) => OWNER[lane % OWNER.length];
-  const inkOn = (lane) => OWNER_INK[lane % OWNER_INK.length];
+  const colourOf = (run, lane) => run.lanes[lane] ? run.lanes[lane][3] : -1;
+  const colour = (run, lane) => OWNER[colourOf(run, lane)] || "var(--soft)";
+  const inkOn = (run, lane) => OWNER_INK[colourOf(run, lane)] || "var(--ground)";
+  const pattern = (kind, run, lane) => colourOf(run, lane) < 0 ? "none" : `url(#${kind}${run.number}-${colourOf(run, lane)})`;
 
   const charts = runs.map((run) => {
     const host = document.querySelectorAll(".chart")[run.number];
     const svg = el("svg", { role: "img", "aria-label": `${run.title}: ${run.story}` });
     host.replaceChildren(svg);
     const bands = Math.min(run.locks.length, MAX_BANDS);
-    const quiet = (lane) => lane[0] === "harness" || lane[0] === "others";
-    let y = 4 + bands * (BAND + 4) + 8;
-    const labelled = new Set(run.flags.map(([at]) => run.lane(at)));
+    // A lock that two owners have at once is drawn in two rows, one under the other.
+    const two = new Set(run.doubled.map(([lock]) => lock)); // by lock
+    const slots = new Map(), until = new Map();
+    run.holds.forEach(([lock, , start, end], n) => {
+      if (!two.has(lock)) return;
+      const busy = (until.get(lock) ?? -1) > start;
+      slots.set(n, busy ? 1 : 0);
+      if (!busy) until.set(lock, end < 0 ? Infinity : end);
+    });
+    const strip = run.faults.length || run.doubled.length ? STRIP : 0; // what is said about the whole run's width
+    const bandTops = [], bandRows = [];
+    let y = 4 + strip;
+    for (let n = 0; n < bands; n++) {
+      bandTops.push(y);
+      bandRows.push(two.has(n) ? HALF : BAND);
+      y += (two.has(n) ? 2 * HALF : BAND) + 4;
+    }
+    y += 8;
+    const busy = new Set([...run.bars.map((bar) => bar[1]), ...run.flags.map(([at]) => run.lane(at)),
+      ...run.holds.map((hold) => hold[1]), ...Array.from(run.witness.keys()).filter((at) => run.witness[at]).map(run.lane)]);
+    const numbers = new Map(run.lanes.map((lane, n) => [lane, n]));
+    const quiet = (lane) => lane[0] === "harness" || lane[0] === "others" || !busy.has(numbers.get(lane));
+    const labelled = new Map(); // lane -> lines of words: two, and a third where much is said
+    for (const [at, , level] of run.flags) labelled.set(run.lane(at), (labelled.get(run.lane(at)) || 0) + (level > 1));
+    const lines = (n) => !labelled.has(n) ? 0 : labelled.get(n) > 2 ? 3 : 2;
     const tops = run.lanes.map((lane, n) => {
       const top = y;
-      y += (quiet(lane) ? THIN : lane[2] * ROW + (labelled.has(n) ? MARKS : 16) + 6) + 3;
+      y += (quiet(lane) ? THIN : lane[2] * ROW + (lines(n) ? 18 + lines(n) * LINE : 16) + 6) + 3;
       return top;
     });
     const thin = run.lanes.map(quiet);
-    return { run, host, svg, bands, tops, thin, height: y + 2, bandY: (n) => 4 + n * (BAND + 4) };
+    return { run, host, svg, bands, tops, thin, lines, slots, strip, bandTops, bandRows, height: y + 2,
+      bandEnd: (n) => bandTops[n] + (two.has(n) ? 2 * HALF : BAND), locksEnd: bands ? bandTops[bands - 1] : 4 };
   });
 
   function patterns(svg, run, number) {
     const defs = el("defs", {}, svg);
-    for (let lane = 0; lane < run.lanes.length && lane < OWNER.length; lane++) {
+    for (const lane of new Set(run.lanes.map((lane) => lane[3]).filter((n) => n >= 0))) {
       // waiting: stripes in the colour of who has the lock; dead: crosses
       const wait = el("pattern", { id: `w${number}-${lane}`, width: 8, height: 8, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" }, defs);
       el("rect", { width: 8, height: 8, class: "ground" }, wait);
@@ -309,7 +335,7 @@
     run.lanes.forEach((lane, n) => {
       const height = (n + 1 < tops.length ? tops[n + 1] : bottom) - tops[n] - 3;
       el("rect", { x: GUTTER, y: tops[n], width: width - GUTTER - RIGHT, height, class: "ground" }, names);
-      if (!thin[n]) el("rect", { x: 0, y: tops[n] + 2, width: 6, height: height - 4, fill: colour(n) }, names);
+      if (!thin[n]) el("rect", { x: 0, y: tops[n] + 2, width: 6, height: height - 4, fill: colour(run, n) }, names);
       const label = el("text", { x: 12, y: tops[n] + (thin[n] ? 14 : 17), class: thin[n] ? "soft small" : "name" }, names, lane[0].length > 15 ? `${lane[0].slice(0, 14)}…` : lane[0]);
       el("title", {}, label, lane[0]);
       if (lane[1] && !thin[n]) el("text", { x: 12, y: tops[n] + 31, class: "soft small" }, names, `pid ${lane[1]}`);
@@ -317,14 +343,14 @@
 
     // lock-owner band
     for (let n = 0; n < chart.bands; n++) {
-      const y = chart.bandY(n);
-      el("text", { x: 2, y: y + 13, class: "band-name" }, names, "LOCK held by");
+      const y = chart.bandTops[n];
+      el("text", { x: 2, y: y + 13, class: "band-name" }, names, run.locks[n].endsWith("sessions.json") ? "LIST held by" : "LOCK held by");
       const label = el("text", { x: 2, y: y + 26, class: "soft small" }, names, run.locks[n].length > 19 ? `…${run.locks[n].slice(-18)}` : run.locks[n]);
       el("title", {}, label, run.locks[n]);
-      el("rect", { x: GUTTER, y: y + 0.5, width: width - GUTTER - RIGHT, height: BAND - 1, class: "free" }, names);
+      el("rect", { x: GUTTER, y: y + 0.5, width: width - GUTTER - RIGHT, height: chart.bandEnd(n) - y - 1, class: "free" }, names);
     }
     if (run.locks.length > MAX_BANDS)
-      el("title", {}, el("text", { x: 2, y: chart.bandY(chart.bands - 1) + BAND + 10, class: "soft small" }, names,
+      el("title", {}, el("text", { x: 2, y: chart.bandEnd(chart.bands - 1) + 10, class: "soft small" }, names,
         `+ ${run.locks.length - MAX_BANDS} more locks`), "Only the first locks have a band, so that the lanes stay on the first screen.");
     const small = new Map(); // narrow pieces, joined until there is room
     const flush = (key) => {
@@ -340,33 +366,41 @@
       small.set(key, { a, b, count: 1, at, finish });
     };
     const before = new Map(), handed = new Map();
-    for (const [lock, lane, start, end, dead, how, owner] of run.holds) {
+    for (const [lock, start, end, text] of run.ownerless) {
       if (lock >= MAX_BANDS) continue;
-      const a = X(start), b = X(end), y = chart.bandY(lock);
+      const left = Math.max(X(start), GUTTER - 2), right = Math.min(X(end), width - RIGHT + 4), y = chart.bandTops[lock];
+      if (right - left < 2.5) continue;
+      mark(el("rect", { x: left, y: y + 2, width: right - left, height: chart.bandRows[lock] - 4, class: "ownerless" }, body), start);
+      const label = longest(`${S[text]}\n${S[text].replace("lock file names ", "")}`, right - left - 10);
+      if (label) el("text", { x: left + 6, y: y + 20, class: "name on" }, body, label);
+    }
+    for (const [n, [lock, lane, start, end, dead, how, owner]] of run.holds.entries()) {
+      if (lock >= MAX_BANDS) continue;
+      const high = chart.bandRows[lock], a = X(start), b = X(end), y = chart.bandTops[lock] + (chart.slots.get(n) || 0) * high;
       const previous = before.get(lock);
       before.set(lock, [lane, dead]);
       if (b < GUTTER || a > width - RIGHT) continue;
       const left = Math.max(a, GUTTER - 2), right = Math.min(b, width - RIGHT + 4);
       if (right - left < 2.5) {
-        join(`lock${lock}`, start, left, Math.max(right, left + 1), (block) => {
-          mark(el("rect", { x: block.a, y: y + 3, width: Math.max(1.5, block.b - block.a), height: BAND - 6, class: block.count > 1 ? "dense" : "", fill: colour(lane) }, body), block.at, block.count > 1 ? `${block.count} owners in a row` : "");
+        join(`lock${lock}-${chart.slots.get(n) || 0}`, start, left, Math.max(right, left + 1), (block) => {
+          mark(el("rect", { x: block.a, y: y + 3, width: Math.max(1.5, block.b - block.a), height: high - 6, class: block.count > 1 ? "dense" : "", fill: colour(run, lane) }, body), block.at, block.count > 1 ? `${block.count} owners in a row` : "");
           const words = `${block.count.toLocaleString("en")} owners in a row: zoom in`;
           if (block.count > 1 && fits(words, block.b - block.a)) el("text", { x: block.a + 6, y: y + 20, class: "name on" }, over, words);
         });
       } else {
-        flush(`lock${lock}`);
-        mark(el("rect", { x: left, y: y + 1, width: right - left, height: BAND - 2, rx: 2, fill: dead ? `url(#d${run.number}-${lane % OWNER.length})` : colour(lane), class: "bar held" }, body), start);
+        flush(`lock${lock}-${chart.slots.get(n) || 0}`);
+        mark(el("rect", { x: left, y: y + 1, width: right - left, height: high - 2, rx: 2, fill: dead ? pattern("d", run, lane) : colour(run, lane), class: "bar held" }, body), start);
         // stripe in the owner's lane, so that band and lane are seen as one
-        if (!dead && lane < tops.length && !thin[lane]) el("rect", { x: left, y: tops[lane], width: right - left, height: 4, fill: colour(lane) }, body);
+        if (!dead && lane < tops.length && !thin[lane]) el("rect", { x: left, y: tops[lane], width: right - left, height: 4, fill: colour(run, lane) }, body);
         const text = S[owner] + (dead ? " (dead)" : "");
         const pid = run.lanes[lane] && run.lanes[lane][1] && run.lanes[lane][0] === S[owner] ? ` · pid ${run.lanes[lane][1]}` : "";
         const label = longest(`held by ${text}${pid}\nheld by ${text}\n${text}`, right - left - 10);
         if (label) {
-          const node = el("text", { x: left + 6, y: y + 20, class: dead ? "on name" : "name" }, body, label);
-          if (!dead) node.setAttribute("style", `fill:${inkOn(lane)}`);
+          const node = el("text", { x: left + 6, y: y + (high + 10) / 2, class: dead ? "on name" : "name" }, body, label);
+          if (!dead) node.setAttribute("style", `fill:${inkOn(run, lane)}`);
         }
       }
-      if (previous && previous[0] !== lane && a >= GUTTER && !(a - (handed.get(lock) ?? -99) < 9)) {
+      if (previous && previous[0] !== lane && !chart.slots.has(n) && a >= GUTTER && !(a - (handed.get(lock) ?? -99) < 9)) {
         handed.set(lock, a);
         const word = how === "takes" ? "handoff" : how === "reclaims" ? "reclaimed" : "fenced";
         el("path", { d: `M${a - 5} ${y - 3}h10l-5 7z`, fill: "var(--ink)" }, over);
@@ -374,6 +408,24 @@
       }
     }
     for (const key of [...small.keys()]) flush(key);
+
+    // what is said about the whole width: two owners at once, and what the nemesis does
+    let spoken = GUTTER - 99;
+    const speak = (x, words, kind) => {
+      const room = words.length * 6.9 + 8;
+      const left = clamp(x, GUTTER, Math.max(GUTTER, width - RIGHT - room));
+      if (left < spoken) return false;
+      spoken = left + room;
+      el("text", { x: left + 2, y: 13, class: `${kind} on` }, over, words);
+      return true;
+    };
+    for (const [lock, start, end, text] of run.doubled) {
+      const left = Math.max(X(start), GUTTER - 2), right = Math.min(X(end), width - RIGHT + 4);
+      if (lock >= MAX_BANDS || right < GUTTER || left > width - RIGHT || right - left < 0.5) continue;
+      const node = mark(el("rect", { x: left, y: chart.bandTops[lock] - 1, width: Math.max(2, right - left), height: 2 * HALF + 2, class: "doubled" }, over), start);
+      el("title", {}, node, `two owners at once: ${S[text]}`);
+      speak(left, `✗ TWO OWNERS AT ONCE: ${S[text]}`, "bad");
+    }
 
     // bars
     for (const [kind, lane, row, start, end, failed, labels, , holder] of run.bars) {
@@ -389,10 +441,10 @@
       if (hits(run, end)) node.classList.add("hit");
       let ink = "";
       if (kind === "wait") {
-        node.setAttribute("fill", holder < 0 ? "none" : `url(#w${run.number}-${holder % OWNER.length})`);
+        node.setAttribute("fill", holder < 0 ? "none" : pattern("w", run, holder));
         node.classList.add("wait");
       } else if (kind === "paused") node.setAttribute("fill", `url(#f${run.number})`);
-      else if (kind === "turn" || kind === "tool") { node.setAttribute("fill", colour(lane)); node.setAttribute("fill-opacity", kind === "turn" ? 0.35 : 0.8); }
+      else if (kind === "turn" || kind === "tool") { node.setAttribute("fill", colour(run, lane)); node.setAttribute("fill-opacity", kind === "turn" ? 0.35 : 0.8); }
       else { node.setAttribute("class", `plain ${node.classList.contains("hit") ? "hit" : ""} hit-able`); }
       if (end < 0) node.classList.add("open");
       const label = longest(S[labels], w - (failed ? 20 : 8));
@@ -406,12 +458,13 @@
 
     // why a wait failed: from its end up to the owner in the band
     let shownCauses = 0;
+    const failedWaits = run.bars.filter(([kind, , , , end, failed]) => kind === "wait" && failed && end >= from && end < to).length;
     for (const [kind, lane, row, , end, failed, , lock] of run.bars) {
       if (kind !== "wait" || !failed || end < 0 || thin[lane] || lock < 0 || lock >= chart.bands) continue;
       const x = X(end);
       if (x < GUTTER || x > width - RIGHT || ++shownCauses > MAX_FLAGS) continue;
-      const y = tops[lane] + 6 + row * ROW, band = chart.bandY(lock) + BAND;
-      el("path", { d: `M${x} ${y}V${band}`, class: "cause" }, over);
+      const y = tops[lane] + 6 + row * ROW, band = chart.bandEnd(lock);
+      el("path", { d: `M${x} ${y}V${band}`, class: failedWaits > MAX_CAUSES ? "cause many" : "cause" }, over);
       el("path", { d: `M${x - 5} ${band + 7}l5 -8 5 8z`, class: "failed" }, over);
     }
 
@@ -459,13 +512,15 @@
     labels.sort((one, two) => two[3][1] - one[3][1] || one[1] - two[1]);
     for (const [lane, x, y, [text], at] of labels) { // the weighty ones first; a label that would cover another is left out
       const says = S[text], room = says.length * 6.1 + 6, spans = taken.get(lane) || [];
-      let sides = [[x - 2, "start", 22], [x + 2 - room, "end", 22], [x - 2, "start", 34], [x + 2 - room, "end", 34]];
-      if (/^held by|^NO LOCK/.test(says)) sides = [sides[1], sides[3], sides[0], sides[2]]; // below the wait that it ends
+      const dy = Array.from({ length: chart.lines(lane) }, (_, n) => 22 + n * LINE);
+      const right = dy.map((d) => [x - 2, "start", d]), left = dy.map((d) => [x + 2 - room, "end", d]);
+      const sides = /^locked out/.test(says) ? [...left, ...right] // below the wait that it ends
+        : dy.flatMap((d, n) => [right[n], left[n]]);
       const place = sides.find(([left, , dy]) => left > GUTTER && left + room < width + 6 && !spans.some(([a, b, d]) => d === dy && left < b && left + room > a));
       if (!place) continue;
       spans.push([place[0], place[0] + room, place[2]]);
       taken.set(lane, spans);
-      const kind = /^(NO ANSWER|NO LOCK|held by|timeout|connection lost|write refused|lost its|next turn fails)/.test(says) ? "bad"
+      const kind = /^(NO ANSWER|locked out|waited for ITSELF|timeout|connection lost|gateway refuses|write refused|lost its|next turn fails|RESULT LOST|SEES NOTHING|REMOVES)/.test(says) ? "bad"
         : /^ANSWER/.test(says) ? "good" : "";
       el("text", { x: place[1] === "start" ? x - 1 : x + 1, y: y - 3 + place[2], "text-anchor": place[1], class: `small on ${kind}` }, over, says);
     }
@@ -474,16 +529,16 @@
     for (const [at, lane, text, heals] of run.faults) {
       const x = X(at);
       if (x < GUTTER || x > width - RIGHT) continue;
-      el("path", { d: `M${x} 0V${bottom}`, class: "faultline" }, over);
+      el("path", { d: `M${x} 0V${bottom}`, class: "faultline" }, under);
       const y = thin[lane] ? tops[lane] : tops[lane] + 6;
       mark(el("path", { d: heals ? `M${x - 2.5} ${y}h5v6h6v5h-6v6h-5v-6h-6v-5h6z` : `M${x + 3} ${y - 4}l-10 13h6l-4 11 12 -15h-7z`, fill: heals ? "var(--good)" : "var(--fault)", stroke: "var(--ground)" }, over), at);
-      el("text", { x: x + 9, y: y + 13, class: "fault on" }, over, `${run.lanes[lane][0]} ${S[text]}`);
+      speak(x, `${heals ? "✚" : "⚡"} ${run.lanes[lane][0]} ${S[text]}`, heals ? "good" : "fault");
     }
     run.marks.forEach(([at, says, isFirst, against]) => {
       const x = X(at);
       if (x < GUTTER || x > width - RIGHT) return;
       const top = isFirst ? 0 : tops[run.lane(at)], end = isFirst ? bottom : top + 40;
-      const line = mark(el("path", { d: `M${x} ${top}V${end}`, class: `part ${isFirst ? "first" : ""}` }, isFirst ? under : over), at);
+      const line = mark(el("path", { d: `M${x} ${top}V${end}`, class: `part ${isFirst ? "first" : ""} ${runs.length > 2 ? "one-of-many" : ""}` }, isFirst ? under : over), at);
       el("title", {}, line, S[says]);
       if (isFirst) {
         const words = `≠ first difference from ${S[against]}`, right = x + words.length * 7 < width;

@@ -327,7 +327,9 @@ def report_command(run_dir: Path, options: ReportOptions) -> int:
         raise SettingsError("--compare", "", most, len(options.compare))
     kept = read_run(run_dir)
     others = [read_run(folder) for folder in options.compare]
-    written = pages.write_files([kept, *others], html_file=options.html, trace_file=options.trace)
+    written = pages.write_files(
+        [kept, *others], html_file=options.html, trace_file=options.trace, folders=[run_dir, *options.compare]
+    )
     if options.as_json:
         sys.stdout.write(document.to_json(document.document([kept, *others], command="report")))
     elif options.as_markdown:

@@ -7,13 +7,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
 
+import msgspec
+
 from lockjaw.errors import HarnessError
 from lockjaw.harness.skeleton import skeleton
+from lockjaw.harness.store import SCENARIO
 from lockjaw.reports import compare, html, trace
 from lockjaw.reports.view import RunLike
 
@@ -37,8 +40,9 @@ def write_pages(runs: Sequence[Placed]) -> list[str]:
         HarnessError: a page cannot be written.
     """
     kept = [run for run in runs if run.run_dir.is_dir()]
+    told = stories(run.run_dir for run in kept)
     for run in kept:
-        write(run.run_dir / REPORT, html.render_run(run))
+        write(run.run_dir / REPORT, html.render_run(run, told))
     if not kept:
         return []
     shown = kept[0].run_dir / REPORT
@@ -49,25 +53,50 @@ def write_pages(runs: Sequence[Placed]) -> list[str]:
     for folder, group in scenarios.items():
         if len(group) > 1 and folder.is_dir():
             compared[str(group[0].document()["scenario"])] = shown = folder / REPORT
-            write(shown, html.render_compare(group, skeleton, _links(kept, folder)))
+            page = html.render_compare(group, skeleton, _links(kept, folder), told, worst_first=True)
+            write(shown, page)
     if len(scenarios) > 1:
         root = kept[0].run_dir.parent.parent
         shown = root / REPORT
         links = _links(kept, root) | {name: _link(page, root) for name, page in compared.items()}
-        write(shown, html.render_matrix(runs, links))
+        write(shown, html.render_matrix(runs, links, told))
     return [f"Who held the lock when, as a picture: {_typed(shown)}"]
 
 
-def write_files(runs: Sequence[RunLike], *, html_file: Path | None, trace_file: Path | None) -> list[str]:
-    """``lockjaw report``: a page of one run or of several, and the trace of the first. Returns what was written."""
+def write_files(
+    runs: Sequence[RunLike], *, html_file: Path | None, trace_file: Path | None, folders: Iterable[Path] = ()
+) -> list[str]:
+    """``lockjaw report``: a page of one run or of several, and the trace of the first. Returns what was written.
+
+    ``folders``: of the runs, where their scenarios' stories are.
+    """
     written = []
     if html_file is not None:
-        write(html_file, html.render_compare(runs, skeleton) if len(runs) > 1 else html.render_run(runs[0]))
+        told = stories(folders)
+        page = html.render_compare(runs, skeleton, None, told) if len(runs) > 1 else html.render_run(runs[0], told)
+        write(html_file, page)
         written.append(f"Page: {_typed(html_file)} (open it in any browser)")
     if trace_file is not None:
         write(trace_file, trace.render(runs[0]))
         written.append(f"Trace: {_typed(trace_file)} (open it on ui.perfetto.dev, which keeps it in the browser)")
     return written
+
+
+def stories(folders: Iterable[Path]) -> dict[str, str]:
+    """Scenario -> its story, from the scenario that each run folder keeps; a folder without one has none to tell."""
+    found: dict[str, str] = {}
+    for folder in folders:
+        try:
+            told = msgspec.json.decode((folder / SCENARIO).read_bytes(), type=_Told)
+        except (OSError, msgspec.DecodeError):
+            continue
+        found.setdefault(told.name, " ".join(told.story.split()))
+    return found
+
+
+class _Told(msgspec.Struct):
+    name: str
+    story: str = ""
 
 
 def differences(runs: Sequence[RunLike]) -> list[str]:

@@ -58,7 +58,8 @@ def test_the_picture_alone_says_who_held_the_lock_when_the_fallback_failed(open_
         assert abs(cause["y"] - (over[0]["y"] + over[0]["height"])) < 4, "and up to it"
     words = opened.page.locator("svg text").all_text_contents()
     assert any(re.fullmatch(r"held by gateway( · pid 101)?", text) for text in words)
-    assert sum("gateway" in text and text.startswith(("waits", "held by")) for text in words) >= 4
+    assert sum("gateway" in text and text.startswith(("waits", "held by", "locked out by")) for text in words) >= 4
+    assert sum(text == "locked out by gateway" for text in words) == 3
     assert "NO ANSWER (exit 1)" in words
 
 
@@ -403,3 +404,70 @@ def test_every_example_opens_without_a_complaint(open_page: Open, make_run: Make
         opened = open_page(html.render_run(make_run(policy)))
         assert opened.said == []
         assert opened.count("svg .held") > 0
+
+
+def test_two_owners_at_once_are_two_rows_in_one_red_frame_with_words(
+    open_page: Open, keep: Keep, make_run: MakeRun
+) -> None:
+    story = Story().add(0.0, "client", "client.call", "invoke", method="agent")
+    story.add(1.0, "worker", "lock", "ok", path=PATH + ".lock")
+    story.add(9.0, "gateway", "lock", "ok", path=PATH + ".lock", reclaimed="too-old")
+    story.add(12.0, "worker", "append", "ok", path=PATH, role="user")
+    story.add(20.0, "worker", "lock.release", "ok", path=PATH + ".lock")
+    story.add(30.0, "gateway", "lock.release", "ok", path=PATH + ".lock")
+    opened = open_page(html.render_run(make_run("takeover", history=story.history(), checks=())))
+    keep(opened, "two-owners")
+    first, second = boxes(opened, "svg .held")
+    (frame,) = boxes(opened, "svg .doubled")
+    assert second["y"] >= first["y"] + first["height"], "one below the other"
+    assert frame["y"] <= first["y"]
+    assert frame["y"] + frame["height"] >= second["y"] + second["height"]
+    assert abs(frame["x"] - second["x"]) < 3
+    assert abs(frame["x"] + frame["width"] - first["x"] - first["width"]) < 3
+    assert "✗ TWO OWNERS AT ONCE: worker and gateway" in opened.page.locator("svg text").all_text_contents()
+
+
+def test_a_lock_file_that_nobody_made_is_in_the_band_and_failed_waits_lead_to_it(
+    open_page: Open, keep: Keep, make_run: MakeRun
+) -> None:
+    story = Story().add(0.0, "client", "client.call", "invoke", method="agent")
+    for start in (1.0, 13.0):
+        story.add(start, "gateway", "lock", "invoke", path=PATH + ".lock")
+        story.add(start + 10, "gateway", "lock", "fail", path=PATH + ".lock", owner="pid=4711")
+    opened = open_page(html.render_run(make_run("takeover", history=story.history(), checks=())))
+    keep(opened, "ownerless")
+    (file,) = boxes(opened, "svg .ownerless")
+    causes = boxes(opened, "svg .cause")
+    assert len(causes) == 2
+    assert all(file["x"] < cause["x"] <= file["x"] + file["width"] + 3 for cause in causes)
+    assert "lock file names pid 4711" in opened.page.locator("svg text").all_text_contents()
+
+
+def test_what_the_nemesis_does_is_written_above_the_bands_and_never_twice_in_one_place(
+    open_page: Open, keep: Keep, make_run: MakeRun
+) -> None:
+    story = Story().add(0.0, "client", "client.call", "invoke", method="agent")
+    story.add(5.0, "harness", "nemesis", "info", action="block", target="gateway")
+    story.add(5.1, "harness", "nemesis", "info", action="kill", target="client")
+    story.add(40.0, "harness", "nemesis", "info", action="resume", target="gateway")
+    opened = open_page(html.render_run(make_run("takeover", history=story.history(), checks=())))
+    keep(opened, "faults")
+    words = [text for text in opened.page.locator("svg text").all_text_contents() if text[:1] in "⚡✚"]
+    assert words == ["⚡ gateway stuck in a busy loop", "✚ gateway woken"], "there is no room for the one between"
+    assert opened.count("svg .faultline") == 3
+    right = boxes(opened, "svg text.good")[-1]
+    assert right["x"] + right["width"] <= 1200, "nothing is cut off at the edge"
+
+
+def test_a_lane_where_nothing_happens_takes_no_room(open_page: Open, make_run: MakeRun) -> None:
+    def height(*, busy: bool) -> float:
+        story = Story().add(0.0, "harness", "actor.ready", role="models", pid=1, actor="models")
+        story.add(0.0, "client", "client.call", "invoke", method="agent")
+        if busy:
+            story.add(1.0, "models", "provider.request", "invoke", request_id="r", model="m")
+        story.add(2.0, "client", "client.result", answered=True, exit_code=0)
+        opened = open_page(html.render_run(make_run("takeover", history=story.history(), checks=())))
+        (box,) = boxes(opened, ".chart svg")
+        return box["height"]
+
+    assert height(busy=False) < height(busy=True) - 15

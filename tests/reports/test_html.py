@@ -302,7 +302,43 @@ def test_of_many_runs_the_violated_ones_are_drawn_and_the_rest_is_counted(make_r
     page = Page(html.render_compare(runs, skeleton))
     assert len(page.data["runs"]) == html.MAX_PICTURES
     assert "reuse-session (real, seed 9)" in [run["title"] for run in page.data["runs"]]
-    assert "3 more count in the table" in " ".join(page.text.split())
+    assert "2 more count in the table" in " ".join(page.text.split())
+
+
+def test_the_worst_runs_are_drawn_first_when_asked(make_run: MakeRun) -> None:
+    runs = [make_run("takeover"), make_run("reuse-session")]
+    drawn = Page(html.render_compare(runs, skeleton, worst_first=True)).data["runs"]
+    assert [run["verdict"] for run in drawn] == ["VIOLATED", "HELD"]
+    assert [run["verdict"] for run in Page(html.render_compare(runs, skeleton)).data["runs"]] == ["HELD", "VIOLATED"]
+
+
+def test_of_three_runs_only_the_first_difference_is_marked(make_run: MakeRun) -> None:
+    runs = [make_run(policy) for policy in ("reuse-session", "fresh-session", "takeover")]
+    marks = [run["marks"] for run in Page(html.render_compare(runs, skeleton)).data["runs"]]
+    assert [[first for _, _, first, _ in marked] for marked in marks] == [[1], [1], [1]]
+
+
+def test_pages_tell_the_story_of_the_scenario(make_run: MakeRun) -> None:
+    told = {"gateway_timeout": "A user asks. Nobody <answers>. It ends."}
+    run = make_run("takeover")
+    for page in (html.render_run(run, told), html.render_compare([run, run], skeleton, None, told)):
+        assert "The incident.</b> A user asks. Nobody &lt;answers&gt;. It ends." in page
+    assert "A user asks.</small>" in html.render_matrix([run], None, told)
+    assert "The incident" not in html.render_run(run)
+
+
+def test_policies_of_one_era_share_a_column_before_the_last(make_run: MakeRun) -> None:
+    runs = [
+        make_run(policy, scenario=name, run_dir=f"{name}/{policy}")
+        for name in ("one", "two", "three") for policy in ("reuse-session", "takeover")
+    ]  # fmt: skip
+    runs.insert(2, make_run("no-fallback", scenario="two", policy="busy-store", run_dir="two/busy"))
+    page = html.render_matrix(runs)
+    heads = re.findall(r'<th scope="col">([^<]*)</th>', page)
+    assert heads == ["scenario", "reuse-session", "as in its own era", "takeover"]
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", page, re.S)
+    assert ["busy-store" in cell for cell in cells] == [False, False, False, False, True, False, False, False, False]
+    assert cells[1].strip() == cells[7].strip() == "-"
 
 
 def test_the_matrix_links_scenarios_and_runs(make_run: MakeRun) -> None:

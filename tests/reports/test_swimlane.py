@@ -113,6 +113,158 @@ def test_the_story_of_many_handoffs_counts_them_and_names_the_forced_ones() -> N
     )
 
 
+def test_the_story_of_many_who_were_locked_out_by_one_counts_them() -> None:
+    story = Story().add(0.0, "client", "client.call", "invoke", method="agent")
+    story.add(0.1, "keeper", "lock", "ok", path=LOCK)
+    for n in range(6):
+        story.add(1.0 + n, f"waiter-{n}", "lock", "invoke", path=LOCK)
+    for n in range(6):
+        story.add(11.0 + n, f"waiter-{n}", "lock", "fail", path=LOCK, owner="pid=7")
+    assert swimlane(story.history()).story == (
+        "6 actors (waiter-0, waiter-1, waiter-2, ...) failed to get the session lock 6 times (from 11.0 s to 16.0 s): "
+        "keeper held it from 0.1 s to the end."
+    )
+
+
+def test_a_wait_for_itself_is_called_that() -> None:
+    story = Story().add(0.0, "client", "client.call", "invoke", method="agent")
+    story.add(1.0, "gateway", "lock", "ok", path=LOCK)
+    story.add(2.0, "gateway", "lock", "invoke", path=LOCK)
+    story.add(62.0, "gateway", "lock", "fail", path=LOCK)
+    lane = swimlane(story.history())
+    assert [bar.labels[0] for bar in bars(lane, "wait")] == ["waits for the lock that it holds ITSELF"]
+    assert "gateway held it itself from 1.0 s" in lane.story
+    assert lane.ownerless == ()
+
+
+def two_owners(*, writes: bool) -> Story:
+    story = Story().add(0.0, "client", "client.call", "invoke", method="agent")
+    story.add(1.0, "worker", "lock", "ok", path=LOCK)
+    story.add(2.0, "gateway", "lock", "ok", path=LOCK, reclaimed="too-old")
+    story.add(3.0, "gateway", "append", "ok", path=PATH, role="user")
+    story.add(4.0, "worker", "append", "ok" if writes else "fail", path=PATH, role="user")
+    story.add(5.0, "worker", "lock.release", "ok", path=LOCK)
+    story.add(6.0, "gateway", "lock.release", "ok", path=LOCK)
+    return story
+
+
+def test_two_owners_at_once_are_told_first_and_drawn_as_two() -> None:
+    lane = swimlane(two_owners(writes=True).history())
+    (both,) = lane.doubled
+    assert (both.first.owner, both.second.owner, both.start, both.end) == ("worker", "gateway", 2, 5)
+    assert lane.story.startswith(
+        "TWO OWNERS AT ONCE, from 2.0 s to 5.0 s: worker and gateway both had the session lock."
+    )
+
+
+def test_an_owner_that_lost_its_lock_and_wrote_nothing_more_is_no_second_owner() -> None:
+    lane = swimlane(two_owners(writes=False).history())
+    assert lane.doubled == ()
+    assert lane.story == "At 2.0 s gateway took over the lock of worker."
+
+
+@pytest.mark.parametrize(
+    ("named", "text", "told"),
+    [
+        ("pid=7", "lock file names pid 7 (dashboard)", "names pid 7 (dashboard, which did not hold it)"),
+        ("pid=9", "lock file names pid 9", "names pid 9 was in the way"),
+        ("unknown", "lock file, owner unknown", "names nobody was in the way"),
+    ],
+)
+def test_a_lock_file_that_nobody_of_the_run_made_is_in_the_picture(named: str, text: str, told: str) -> None:
+    story = Story()
+    story.add(0.0, "harness", "actor.ready", role="scripted", pid=7, actor="dashboard")
+    story.add(0.0, "client", "client.call", "invoke", method="agent")
+    for start in (1.0, 12.0):
+        story.add(start, "client", "lock", "invoke", path=LOCK)
+        story.add(start + 10, "client", "lock", "fail", path=LOCK, owner=named)
+    lane = swimlane(story.history())
+    (one,) = lane.ownerless
+    assert (one.lock, one.start, one.end, one.text) == (PATH, 2, 5, text), "neighbours are one"
+    assert told in lane.story
+
+
+def test_lock_files_before_and_after_somebody_had_the_lock_are_two() -> None:
+    story = Story().add(0.0, "client", "client.call", "invoke", method="agent")
+    for start in (1.0, 20.0):
+        story.add(start, "client", "lock", "invoke", path=LOCK)
+        story.add(start + 5, "client", "lock", "fail", path=LOCK, owner="unknown")
+        story.add(start + 6, "gateway", "lock", "ok", path=LOCK)
+        story.add(start + 7, "gateway", "lock.release", "ok", path=LOCK)
+    assert [(one.start, one.end) for one in swimlane(story.history()).ownerless] == [(1, 2), (5, 6)]
+
+
+@pytest.mark.parametrize(
+    ("held_s", "refused", "shown"), [(0.01, False, False), (20.0, False, True), (0.01, True, True)]
+)
+def test_the_session_list_has_a_band_where_it_was_in_the_way(held_s: float, refused: bool, shown: bool) -> None:
+    store = f"{FOLDER}/sessions.json"
+    story = Story().add(0.0, "client", "client.call", "invoke", method="agent")
+    story.add(1.0, "writer", "lock", "ok", path=f"{store}.lock")
+    if refused:
+        story.add(1.001, "client", "lock", "fail", path=f"{store}.lock", owner="pid=1")
+    story.add(1.0 + held_s, "writer", "lock.release", "ok", path=f"{store}.lock")
+    lane = swimlane(story.history())
+    assert (store in lane.locks) is shown
+    assert [hold.owner for hold in lane.holds] == (["writer"] if shown else [])
+    assert ("the session list" in lane.story) is shown
+
+
+def test_faults_that_last_end_when_they_say_so_or_are_healed() -> None:
+    story = Story().add(0.0, "client", "client.call", "invoke", method="agent")
+    story.add(1.0, "harness", "nemesis", "info", action="pause", target="cron", for_s=12.0)
+    story.add(2.0, "harness", "nemesis", "info", action="block", target="gateway")
+    story.add(3.0, "harness", "nemesis", "info", action="part", target="client", peer="gateway")
+    story.add(5.0, "harness", "nemesis", "info", action="resume", target="gateway")
+    story.add(6.0, "harness", "nemesis", "info", action="heal", target="client", peer="gateway")
+    story.add(12.9, "cron", "append", "ok", path=PATH)
+    story.add(13.1, "cron", "append", "ok", path=PATH)
+    lane = swimlane(story.history())
+    assert [(lane.lanes[b.lane].actor, b.labels[0], b.start, b.end) for b in bars(lane, "paused")] == [
+        ("cron", "frozen by a fault", 1, 7), ("gateway", "stuck in a busy loop: serves nobody", 2, 4),
+        ("client", "cut off from gateway", 3, 5),
+    ]  # fmt: skip
+    assert [(fault.text, fault.heals) for fault in lane.faults] == [
+        ("frozen", False), ("stuck in a busy loop", False), ("cut off from gateway", False), ("woken", True),
+        ("reaches gateway again", True),
+    ]  # fmt: skip
+
+
+def test_what_scripted_actors_do_is_said_at_its_moment() -> None:
+    story = Story().add(0.0, "client", "client.call", "invoke", method="agent")
+    for n, phase in enumerate(("ok", "fail")):
+        story.add(1.0 + 2 * n, f"subagent-{n}", "deliver", "invoke", text=f"result {n}")
+        story.add(2.0 + 2 * n, f"subagent-{n}", "deliver", phase, text=f"result {n}", error="locked")
+    story.add(5.0, "reader", "read", "ok", path=PATH, entries=0)
+    story.add(6.0, "sweeper", "clean", "info", path=LOCK, removed=True)
+    story.add(7.0, "compaction", "rotate", "info", path=PATH, session_id="x")
+    story.add(
+        8.0, "client", "client.call", "fail", kind="rejected", error="Error: session file locked (timeout 5000ms)"
+    )
+    story.add(9.0, "client", "client.call", "fail", kind="closed", code=1008, error="unauthorized: token mismatch")
+    lane = swimlane(story.history())
+    assert [bar.failed for bar in bars(lane, "task")] == [False, True]
+    assert [(flag.text, flag.level) for flag in lane.flags] == [
+        ("result handed in", 1), ("RESULT LOST", 3), ("SEES NOTHING", 3), ("REMOVES the lock file", 2),
+        ("conversation moved to a new file", 2), ("gateway refuses: session locked", 2),
+        ("gateway refuses: unauthorized", 2),
+    ]  # fmt: skip
+
+
+def test_an_actor_has_the_same_colour_whoever_else_takes_part() -> None:
+    def colours(*cast: tuple[str, str]) -> dict[str, int]:
+        story = Story()
+        for n, (actor, role) in enumerate(cast):
+            story.add(0.0, "harness", "actor.ready", role=role, pid=n, actor=actor)
+        return {lane.actor: lane.colour for lane in swimlane(story.history()).lanes}
+
+    base = (("models", "models"), ("gateway", "gateway"), ("client", "client"))
+    assert colours(*base) == {"client": 0, "gateway": 1, "models": -1}
+    more = colours(*base, ("again", "client"), *((f"cron-{n}", "scripted") for n in range(6)))
+    assert (more["client"], more["gateway"], more["models"], more["again"]) == (0, 1, -1, 2)
+    assert [more[f"cron-{n}"] for n in range(6)] == [3, 4, 5, 6, 2, 3]
+
+
 def test_an_empty_history_and_one_without_locks_have_a_picture_too() -> None:
     assert swimlane([]).lanes == ()
     story = Story().add(1.0, "client", "client.call", "invoke", method="agent")

@@ -1,0 +1,143 @@
+"""One or two sentences that answer the question of the report: who held the lock when somebody did not get it? Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from lockjaw.history import Record
+from lockjaw.reports.sentences import session_of
+from lockjaw.reports.swimlane_locks import Hold, How, Ownership, doubled, handoffs, is_store, lock_path
+
+_HANDOFF: dict[How, str] = {
+    "takes": "got the session lock after",
+    "reclaims": "took over the lock of",
+    "fences": "fenced off",
+}
+MAX_MOMENTS = 4  # instants named in one sentence; more of them nobody reads
+MAX_ACTORS = 3  # who failed, by name; with more the number says it better
+
+
+def lock_story(history: Sequence[Record], owned: Ownership, begun: float, pids: Mapping[str, object]) -> str:
+    """Who held the lock when somebody did not get it, or how it changed hands. Seconds count from ``begun``."""
+    return _Teller(history, owned, begun, pids).tell()
+
+
+class _Teller:
+    def __init__(
+        self, history: Sequence[Record], owned: Ownership, begun: float, pids: Mapping[str, object]
+    ) -> None:  # fmt: skip
+        self._history, self._owned, self._begun, self._pids = history, owned, begun, pids
+
+    def tell(self) -> str:
+        failures = list(self._failures())
+        parts = [*self._two_owners(), *failures]
+        if not failures:
+            parts += self._handoffs(forced_only=bool(parts))
+        parts += self._two_sessions()
+        if parts:
+            return " ".join(parts)
+        long_holds = list(self._long_store_holds())
+        if long_holds:
+            return " ".join(long_holds)
+        return "Nobody had to wait for a session lock." if self._owned.holds else "No session lock was taken."
+
+    # ------------------------------------------------------------------ words
+
+    def _moment(self, position: int) -> str:
+        return f"{self._history[position].t - self._begun:.1f} s"
+
+    def _name(self, hold: Hold) -> str:
+        pid = f" (pid {self._pids[hold.owner]})" if hold.owner in self._pids else ""
+        return f"{'the dead ' if hold.dead else ''}{hold.owner}{pid}"
+
+    def _until(self, end: int | None) -> str:
+        return "to the end" if end is None else f"to {self._moment(end)}"
+
+    # ------------------------------------------------------------------ sentences
+
+    def _two_owners(self) -> Iterator[str]:
+        """The worst that can happen to a lock comes first; of many such stretches only the first is told."""
+        found = [
+            d for d in doubled(self._history, self._owned.holds) if d.end is None or self._lasted(d.start, d.end) > 0
+        ]
+        if found:
+            one = found[0]
+            more = f" (and {len(found) - 1} more times)" if len(found) > 1 else ""
+            yield (
+                f"TWO OWNERS AT ONCE, from {self._moment(one.start)} {self._until(one.end)}{more}: "
+                f"{self._name(one.first)} and {self._name(one.second)} both had the session lock."
+            )
+
+    def _lasted(self, start: int, end: int) -> float:
+        return self._history[end].t - self._history[start].t
+
+    def _failures(self) -> Iterator[str]:
+        """One sentence per holder that was in the way."""
+        found: dict[tuple[Hold | None, str, str], list[tuple[str, int]]] = {}
+        for at, record in enumerate(self._history):
+            path = lock_path(record)
+            if path is None or (record.op, record.phase) != ("lock", "fail") or at not in self._owned.before:
+                continue
+            before = self._owned.before[at]
+            others = [h for h in before if h.owner != record.actor] or list(before)
+            named = "" if others else str(record.data.get("owner") or "")
+            found.setdefault((others[-1] if others else None, path, named), []).append((record.actor, at))
+        for (holder, path, named), failed in found.items():
+            actors = list(dict.fromkeys(actor for actor, _ in failed))
+            moments = [at for _, at in failed]
+            lock = "the lock of the session list" if is_store(path) else "the session lock"
+            if len(actors) > MAX_ACTORS:
+                who = f"{len(actors)} actors ({', '.join(actors[:MAX_ACTORS])}, ...)"
+            else:
+                who = " and ".join([", ".join(actors[:-1])] * (len(actors) > 1) + actors[-1:])
+            times = "" if len(moments) == 1 else f" {len(moments)} times"
+            if len(moments) > MAX_MOMENTS:
+                when = f"from {self._moment(moments[0])} to {self._moment(moments[-1])}"
+            else:
+                when = f"at {', '.join(map(self._moment, moments))}"
+            yield f"{who} failed to get {lock}{times} ({when}): {self._excuse(holder, named, actors)}"
+
+    def _excuse(self, holder: Hold | None, named: str, actors: Sequence[str]) -> str:
+        if holder is None:
+            if named.startswith("pid="):
+                return f"a lock file that names {self._of_pid(named.removeprefix('pid='))} was in the way."
+            return "a lock file that names nobody was in the way."
+        itself = " itself" if actors == [holder.owner] else ""
+        return f"{self._name(holder)} held it{itself} from {self._moment(holder.start)} {self._until(holder.end)}."
+
+    def _of_pid(self, pid: str) -> str:
+        actor = next((actor for actor, known in self._pids.items() if str(known) == pid), None)
+        return f"pid {pid}" + (f" ({actor}, which did not hold it)" if actor else "")
+
+    def _handoffs(self, *, forced_only: bool) -> Iterator[str]:
+        given = handoffs([hold for hold in self._owned.holds if not is_store(hold.lock)])
+        forced = [pair for pair in given if pair[1].how != "takes"]
+        if len(given) > MAX_MOMENTS:
+            yield f"The session lock changed hands {len(given):,} times."
+            given = forced
+        elif forced_only:
+            given = forced
+        for old, new in given[:MAX_MOMENTS]:
+            yield f"At {self._moment(new.start)} {new.owner} {_HANDOFF[new.how]} {self._name(old)}."
+
+    def _two_sessions(self) -> Iterator[str]:
+        """A conversation in two places."""
+        spans = [hold for hold in self._owned.holds if not is_store(hold.lock)]
+        for n, second in enumerate(spans):
+            for first in spans[max(0, n - MAX_MOMENTS) : n]:
+                apart = first.end is not None and first.end <= second.start
+                if first.lock != second.lock and first.owner != second.owner and not apart:
+                    yield (
+                        f"From {self._moment(second.start)} two sessions were locked at once: {self._name(first)} held "
+                        f"{session_of(first.lock)}, {self._name(second)} held {session_of(second.lock)}."
+                    )
+                    return
+
+    def _long_store_holds(self) -> Iterator[str]:
+        for hold in self._owned.holds:
+            if is_store(hold.lock):
+                yield (
+                    f"{self._name(hold)} held the lock of the session list from {self._moment(hold.start)} "
+                    f"{self._until(hold.end)}."
+                )
+                return
