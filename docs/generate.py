@@ -333,12 +333,14 @@ def model_scripts() -> Iterator[str]:
     yield "# Model scripts"
     yield prose(model_script.__doc__)
     yield (
-        "A script file has the one key `models`: model id -> list of steps. The same language stands under `models` "
-        "in a scenario and in the `fake_model` fixture."
+        "A script file has the keys of ModelScript; under `models` stands model id -> list of steps. The same mapping "
+        "of models stands under `models` in a scenario and in the `fake_model` fixture."
     )
+    one = model_script
     yield from structs(
-        model_script.Step, model_script.ToolCall, model_script.Usage, model_script.ErrorReply, model_script.Disconnect
-    )
+        one.ModelScript, one.Step, one.ToolCall, one.Usage, one.ErrorReply, one.Disconnect, one.Malformed,
+        one.Condition, one.Quota, one.Capacity, one.Expect, one.Recorded,
+    )  # fmt: skip
 
 
 def gateway_script_page() -> Iterator[str]:

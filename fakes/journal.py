@@ -24,11 +24,18 @@ class Journal:
     """Appends entries to a file (None: nowhere) and shows each to a listener (None: nobody).
 
     An entry is ``{"t": nominal seconds, "wall_ms": Unix milliseconds, "ev": what, ...}``.
+
+    Args:
+        batched: entries wait for ``flush``; its caller sees to it that none is lost that matters. Else each entry is a
+            write of its own.
     """
 
-    def __init__(self, path: str | Path | None, clock: Clock, listener: Listener | None = None) -> None:
-        self._clock, self._listener = clock, listener
+    def __init__(
+        self, path: str | Path | None, clock: Clock, listener: Listener | None = None, *, batched: bool = False
+    ) -> None:
+        self._clock, self._listener, self._batched = clock, listener, batched
         self._encode = msgspec.json.Encoder().encode
+        self._lines: list[bytes] = []
         self._fd = -1
         if path is not None:
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -39,13 +46,29 @@ class Journal:
         now = self._clock.monotonic()
         entry = {"t": round(now, 6), "wall_ms": self._clock.wall_ms(), "ev": ev, **fields}
         if self._fd >= 0:
-            os.write(self._fd, self._encode(entry) + b"\n")  # one write: O_APPEND keeps lines whole
+            line = self._encode(entry) + b"\n"
+            if self._batched:
+                self._lines.append(line)
+            else:
+                os.write(self._fd, line)  # one write: O_APPEND keeps lines whole
         if self._listener is not None:
             self._listener(entry)
 
+    @property
+    def pending(self) -> bool:
+        """Entries wait for ``flush``."""
+        return bool(self._lines)
+
+    def flush(self) -> None:
+        """Write what waits, whole lines in one write."""
+        if self._lines and self._fd >= 0:
+            lines, self._lines = self._lines, []
+            os.write(self._fd, b"".join(lines))
+
     def close(self) -> None:
-        """Close the file; later entries reach the listener only. Idempotent."""
+        """Flush and close the file; later entries reach the listener only. Idempotent."""
         if self._fd >= 0:
+            self.flush()
             os.close(self._fd)
             self._fd = -1
 

@@ -13,11 +13,10 @@ from typing import Any, Protocol
 
 import httpx
 
-from lockjaw.fakes.model_script import ScriptProgress, Step, load_model_script
-from lockjaw.fakes.openai_chat import ChatRequest, RequestRefused, parse_request, unknown_model, unknown_url
-from lockjaw.fakes.reply_plan import Action, Break, Chunk, Open, Silence, Whole, error_reply, plan
+from lockjaw.fakes.model_script import ScriptProgress, load_model_script
+from lockjaw.fakes.model_service import ModelService, Order
+from lockjaw.fakes.reply_plan import Action, Break, Chunk, Open, Silence, Whole, cut_body
 from lockjaw.history import Recorder
-from lockjaw.seeds import Seeds
 
 
 class Timer(Protocol):
@@ -44,10 +43,8 @@ class MemoryModels:
     def __init__(
         self, script: Mapping[str, Any], *, timeline: Timeline, recorder: Recorder, seed: int, coalesce_s: float = 0.0
     ) -> None:
-        self._progress = ScriptProgress(load_model_script(script))
+        self.service = ModelService(ScriptProgress(load_model_script(script)), seed)
         self.timeline, self.recorder, self.coalesce_s = timeline, recorder, coalesce_s
-        self._seeds = Seeds(seed).child("model-server")
-        self._requests = 0
         self.up, self.paused = True, False
         self._held: list[Callable[[], None]] = []
         self._exchanges: list[_Exchange] = []
@@ -84,31 +81,18 @@ class MemoryModels:
 
     def begin(self, client: str, method: str, path: str, body: bytes) -> _Exchange:
         """Serve one request that arrives now."""
-        self._requests += 1
-        request_id = f"req-{self._requests}"
-        exchange = _Exchange(self, client, request_id)
-        if method != "POST" or not path.endswith("/chat/completions"):
-            exchange.perform(iter((error_reply(unknown_url(method, path)),)))
-            return exchange
-        try:
-            chat = parse_request(body)
-        except RequestRefused as refused:
-            exchange.perform(iter((error_reply(refused.error),)))
-            return exchange
-        self.recorder.record(
-            "provider.request", "invoke", request_id=request_id, model=chat.model, messages=chat.messages
-        )
-        exchange.recorded = True
-        try:
-            step, number = self._progress.take(chat.model)
-        except KeyError:
-            exchange.perform(iter((error_reply(unknown_model(chat.model)),)))
-            return exchange
-        exchange.perform(self._plan(step, chat, number), stays=step.ignore_disconnect)
+        order = self.service.receive(method, path, body, self.timeline.now())
+        exchange = _Exchange(self, client, order)
+        if order.request is not None:
+            chat = order.request
+            self.recorder.record(
+                "provider.request", "invoke", request_id=order.request_id, model=chat.model, messages=chat.messages
+            )
+            exchange.recorded = True
+        self.opened(exchange)
+        if order.step is None or self.service.enter(order, exchange.start):
+            exchange.start()
         return exchange
-
-    def _plan(self, step: Step, chat: ChatRequest, number: int) -> Iterator[Action]:
-        return plan(step, chat, number, self._seeds.stream(f"{chat.model}/{number}"))
 
     def hold(self, act: Callable[[], None]) -> bool:
         """True if the server is frozen; ``act`` then happens when it thaws."""
@@ -122,18 +106,20 @@ class MemoryModels:
     def over(self, exchange: _Exchange) -> None:
         if exchange in self._exchanges:
             self._exchanges.remove(exchange)
+            if exchange.order.step is not None:
+                self.service.leave(exchange.order)
 
 
 class _Exchange:
     """One request and its reply. ``inbox`` holds what has arrived at the client."""
 
-    def __init__(self, models: MemoryModels, client: str, request_id: str) -> None:
-        self._models, self.client, self.request_id = models, client, request_id
+    def __init__(self, models: MemoryModels, client: str, order: Order) -> None:
+        self._models, self.client, self.order, self.request_id = models, client, order, order.request_id
         self._timeline = models.timeline
         self._began = models.timeline.now()
         self._actions: Iterator[Action] = iter(())
         self._timer: Timer | None = None
-        self._stays = False
+        self._stays = order.stays
         self._sent = 0
         self.recorded = self._ended = self._left = False
         self.status: int | None = None
@@ -144,9 +130,10 @@ class _Exchange:
 
     # ------------------------------------------------------------------ the server's side
 
-    def perform(self, actions: Iterator[Action], *, stays: bool = False) -> None:
-        self._actions, self._stays = actions, stays
-        self._models.opened(self)
+    def start(self) -> None:
+        """Begin to perform: at once, or when the model has a place free."""
+        self._began = self._timeline.now()
+        self._actions = self._models.service.plan(self.order)
         self._next()
 
     def _next(self) -> None:
@@ -171,8 +158,8 @@ class _Exchange:
             return
         for action in batch:
             match action:
-                case Open(headers=headers):
-                    self._arrived("open", headers)
+                case Open(headers=headers, status=status):
+                    self._arrived("open", (status, headers))
                 case Chunk(data=data, tokens=tokens, last=last):
                     self._sent = tokens
                     if last:
@@ -187,7 +174,9 @@ class _Exchange:
                     return
                 case Break(how=how, half=half):
                     self._end("fail", client_gone=False, disconnect=how)
-                    self._arrived("half", half)
+                    if isinstance(half, Whole) and how != "mid_header":
+                        self._arrived("open", (half.status, half.headers))
+                    self._arrived("half", cut_body(action))
                     self.break_off(how)
                     return
                 case Silence():
@@ -238,7 +227,7 @@ class _Exchange:
 
     def _receive(self, what: str, value: Any = None) -> None:
         if what == "open":
-            self.status, self.headers = 200, value
+            self.status, self.headers = value
         elif what == "data":
             self.inbox.append(value)
         elif what == "last":
@@ -249,9 +238,8 @@ class _Exchange:
             self.inbox.append(value[2])
             self.finished = "end"
         elif what == "half":
-            data = getattr(value, "data", None) or getattr(value, "body", b"")
-            if data:
-                self.inbox.append(data[: len(data) // 2])
+            if value:
+                self.inbox.append(value)
         elif what == "broken":
             self.finished = self.finished or value
         else:

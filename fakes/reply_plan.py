@@ -7,43 +7,50 @@ one": a performer that is late by a little for one token is not late for the nex
 
 from __future__ import annotations
 
-import random
+import hashlib
+import math
 import string
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
-from lockjaw.fakes.model_script import FOREVER, HowToBreak, Step
-from lockjaw.fakes.openai_chat import ApiError, Call, ChatRequest, StreamFormat, usage_object, whole_reply
+from lockjaw.fakes.model_script import FOREVER, HowToBreak, Recorded, Step
+from lockjaw.fakes.wire.surface import ApiError, Call, ChatRequest, Headers, Reply, Surface, Tokens
+from lockjaw.seeds import Seeds
 
 #: ``created`` of the first reply (2026-01-01); it counts up by one per reply, so the same script gives the same bytes.
 EPOCH = 1_767_225_600
-_ALPHABET = string.ascii_letters + string.digits
-_JSON = "application/json"
+JSON = "application/json"
+_ALPHABET = (string.ascii_letters + string.digits).encode()
+_AS_LETTERS = bytes(_ALPHABET[byte % len(_ALPHABET)] for byte in range(256))
+_BROKEN_EVENT = b'data: {"broken": \n\n'
+_BROKEN_LINE = b'{"broken": \n'
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Whole:
-    """A complete response."""
+    """A complete response. ``length``: what its content-length says, if that is not the truth."""
 
     at_s: float
     status: int
-    headers: tuple[tuple[str, str], ...]
+    headers: Headers
     body: bytes
     tokens: int = 0
+    length: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Open:
-    """Status and headers of a streamed response."""
+    """Status and headers of a streamed response: chunked, or with a content-length (and then no chunks)."""
 
     at_s: float
-    headers: tuple[tuple[str, str], ...]
+    headers: Headers
+    status: int = 200
+    length: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """A piece of the streamed body; ``tokens`` are out with it. ``last``: the response ends here, in order."""
 
@@ -53,16 +60,16 @@ class Chunk:
     last: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Break:
-    """The connection ends. ``half``: what is begun first, and not finished, in the middle of its framing."""
+    """The connection ends. ``half``: what is begun first, and not finished; ``how`` says where it is cut."""
 
     at_s: float
     how: HowToBreak
-    half: Chunk | Whole | None = None
+    half: Chunk | Whole | Open | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Silence:
     """Nothing more, for as long as the client stays."""
 
@@ -72,116 +79,262 @@ class Silence:
 Action = Whole | Open | Chunk | Break | Silence
 
 
-def error_reply(error: ApiError, at_s: float = 0.0) -> Whole:
-    return Whole(at_s, error.status, (("content-type", _JSON), *error.headers.items()), error.body())
+def cut_body(action: Break) -> bytes:
+    """The bytes of the body that a break still sends of its half: what a client may read before the connection ends."""
+    half = action.half
+    if half is None or isinstance(half, Open) or action.how == "mid_header":
+        return b""
+    data = half.data if isinstance(half, Chunk) else half.body
+    if action.how == "mid_utf8":
+        first = next(index for index, byte in enumerate(data) if byte >= 0xC0)
+        return data[: first + 1]
+    return data[: len(data) // 2]
+
+
+# --------------------------------------------------------------------------- replies that no step asks for
+
+
+def error_reply(surface: Surface, error: ApiError, request_id: str, at_s: float = 0.0) -> Whole:
+    headers = (("content-type", JSON), *surface.error_headers(error), *error.headers.items())
+    return Whole(at_s, error.status, headers, surface.error_body(error, request_id))
 
 
 def json_reply(body: bytes) -> Whole:
-    return Whole(0.0, 200, (("content-type", _JSON),), body)
+    return Whole(0.0, 200, (("content-type", JSON),), body)
 
 
-def plan(step: Step, request: ChatRequest, number: int, ids: random.Random) -> Iterator[Action]:
-    """Everything that one request gets.
+# --------------------------------------------------------------------------- plans
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What a plan depends on beside its step and request.
 
     Args:
         number: which request for this model it is, from 1.
-        ids: the stream for ids of this one request; the same stream gives the same bytes.
+        seeds: root of ids and jitter; the same root gives the same bytes and instants.
+        active: requests that the model works on, this one included.
+        request_id: as in the reply's headers.
+        quota: rate-limit headers that every reply of a model with a quota carries.
     """
-    if step.error is not None:
-        wanted = step.error
-        error = ApiError(wanted.status, wanted.message, wanted.type, wanted.code, wanted.param, wanted.headers)
-        return iter((error_reply(error, step.first_token_s),))
+
+    number: int
+    seeds: Seeds
+    active: int = 1
+    request_id: str = ""
+    quota: Headers = ()
+
+
+def plan(step: Step, surface: Surface, request: ChatRequest, around: Circumstances) -> Iterator[Action]:
+    """Everything that one request gets."""
+    if step.recorded is not None:
+        return _replayed(step.recorded)
     if step.never_answer:
         return iter((Silence(0.0),))
-    reply_id = f"chatcmpl-{_identifier(ids)}"
-    calls = tuple(
-        Call(
-            call.id or f"call_{_identifier(ids)}",
-            call.name,
-            call.arguments if isinstance(call.arguments, str) else msgspec.json.encode(call.arguments).decode(),
-        )
-        for call in step.tool_calls
+    due = due_times(step, request, around)
+    error = None
+    if step.error is not None:
+        error = scripted_error(step, surface, request)
+        if step.error.after_tokens is None or not request.stream:
+            return iter((error_reply(surface, error, around.request_id, due(step.error.after_tokens or 0)),))
+    reply = Reply(
+        request,
+        identifier(around, 0),
+        EPOCH + around.number,
+        step.reasoning or "",
+        step.whole_text,
+        tuple(
+            Call(
+                call.id,
+                identifier(around, index + 1),
+                call.name,
+                call.arguments if isinstance(call.arguments, str) else msgspec.json.encode(call.arguments).decode(),
+            )
+            for index, call in enumerate(step.tool_calls)
+        ),
+        step.finish_reason,
+        _usage(step, request),
+        step.usage is not None,
     )
     if request.stream:
-        wire = StreamFormat(request, reply_id, EPOCH + number)
-        return _streamed(step, wire, calls, _usage(step, request))
-    body = whole_reply(
-        request,
-        reply_id,
-        EPOCH + number,
-        text="".join(step.pieces),
-        calls=calls,
-        reason=step.finish_reason,
-        usage=_usage(step, request) or usage_object(request.prompt_tokens, step.token_count),
+        actions = _streamed(step, surface, reply, due, error)
+        wrong = step.malformed is not None and step.malformed.how in ("too_long", "too_short")
+        return _with_wrong_length(step, list(actions)) if wrong else actions
+    return _unstreamed(step, surface.whole(reply), due)
+
+
+def identifier(around: Circumstances, index: int) -> str:
+    """24 letters and digits that depend on nothing but the seed, the place in the script and ``index``."""
+    key = f"{around.seeds.root}|{around.seeds.path}/{around.number}/{index}".encode()
+    return hashlib.blake2b(key, digest_size=24).digest().translate(_AS_LETTERS).decode()
+
+
+def scripted_error(step: Step, surface: Surface, request: ChatRequest) -> ApiError:
+    wanted = step.error
+    assert wanted is not None
+    asked = ApiError(wanted.status or 0, "", kind=wanted.kind)
+    return ApiError(
+        wanted.status or surface.error_status(asked.meaning),
+        surface.error_message(asked.meaning, request) if wanted.message is None else wanted.message,
+        wanted.type,
+        wanted.code,
+        wanted.param,
+        wanted.headers,
+        wanted.kind,
+        wanted.retry_after_s,
     )
-    return _unstreamed(step, body)
 
 
-def _identifier(ids: random.Random) -> str:
-    return "".join(ids.choices(_ALPHABET, k=24))
+def _usage(step: Step, request: ChatRequest) -> Tokens:
+    usage = step.usage
+    if usage is not None:
+        return Tokens(usage.prompt, usage.completion, usage.cached, usage.reasoning)
+    return Tokens(request.prompt_tokens, step.token_count, 0, len(step.reasoning_pieces))
 
 
-def _usage(step: Step, request: ChatRequest) -> dict[str, Any] | None:
-    if step.usage is not None:
-        usage = step.usage
-        return usage_object(usage.prompt, usage.completion, usage.cached, usage.reasoning)
-    return usage_object(request.prompt_tokens, step.token_count) if request.include_usage else None
+# --------------------------------------------------------------------------- instants
 
 
-def token_due_s(step: Step, index: int) -> float:
+def due_times(step: Step, request: ChatRequest, around: Circumstances) -> Callable[[int], float]:
     """When token ``index`` (from 0) is due; for ``index`` = number of tokens: when the finish is.
 
     The finish comes with the last token. After a stall that never ends, nothing is due (infinity).
     """
     most = step.token_count
-    due = step.first_token_s + min(index, max(most - 1, 0)) * step.inter_token_s
     stalled_from = most if step.stall_after_tokens is None else step.stall_after_tokens
-    if step.stall_s is not None and index >= stalled_from:
-        due += float("inf") if step.stall_s == FOREVER else float(step.stall_s)
+    stall_s = 0.0 if step.stall_s is None else math.inf if step.stall_s == FOREVER else float(step.stall_s)
+    first_s = step.first_token_s + step.prefill_s_per_token * request.prompt_tokens
+    gap_s = step.inter_token_s * (1.0 + step.slower_per_request * (around.active - 1))
+    offsets = _drawn_offsets(step, gap_s, around) if step.jitter_s or step.lognormal_sigma else None
+
+    def due(index: int) -> float:
+        token = min(index, most - 1) if most else 0
+        at_s = first_s + (token * gap_s if offsets is None else offsets[token])
+        return at_s + stall_s if index >= stalled_from else at_s
+
     return due
 
 
-def _break_due_s(step: Step, after: int, how: HowToBreak) -> float:
-    """A plain break follows the token before it at once; half a chunk goes out when the whole would have."""
-    return token_due_s(step, after if how == "mid_chunk" or after == 0 else after - 1)
+def _drawn_offsets(step: Step, gap_s: float, around: Circumstances) -> Sequence[float]:
+    stream = around.seeds.stream(f"pace/{around.number}")
+    offsets, at_s, sigma = [0.0], 0.0, step.lognormal_sigma
+    for _ in range(step.token_count - 1):
+        if sigma:
+            at_s += gap_s * math.exp(stream.gauss(0.0, sigma) - sigma * sigma / 2)  # its mean is gap_s
+        else:
+            at_s += max(0.0, gap_s + stream.uniform(-step.jitter_s, step.jitter_s))
+        offsets.append(at_s)
+    return offsets
+
+
+# --------------------------------------------------------------------------- streams
 
 
 def _streamed(
-    step: Step, wire: StreamFormat, calls: tuple[Call, ...], usage: dict[str, Any] | None
+    step: Step, surface: Surface, reply: Reply, due: Callable[[int], float], error: ApiError | None
 ) -> Iterator[Action]:
-    yield Open(0.0, (("content-type", wire.content_type), ("cache-control", "no-cache")))
-    pieces, cut = step.pieces, step.disconnect
-    count = len(pieces) + len(calls)
+    cut, broken = step.disconnect, step.malformed
+    head = Open(0.0, (("content-type", surface.stream_type), ("cache-control", "no-cache")))
+    if cut is not None and cut.how == "mid_header":
+        yield Break(due(0), cut.how, head)
+        return
+    yield head
+    wire = surface.stream(reply)
+    thoughts, pieces, calls = step.reasoning_pieces, step.pieces, reply.calls
+    first_piece, first_call = len(thoughts), len(thoughts) + len(pieces)
+    count = first_call + len(calls)
+    error_at = step.error.after_tokens if step.error is not None else None
     for index in range(count + 1):
-        due = token_due_s(step, index)
-        if cut is not None and index == cut.after_tokens and cut.how != "mid_chunk":
-            yield Break(_break_due_s(step, index, cut.how), cut.how)
+        at_s = due(index)
+        if cut is not None and index == cut.after_tokens and cut.how in ("rst", "fin"):
+            # A plain break follows the token before it at once; half of something goes out when the whole would have.
+            yield Break(due(index - 1) if index else at_s, cut.how)
             return
-        if due == float("inf"):
-            yield Silence(token_due_s(step, index - 1) if index else step.first_token_s)
+        if at_s == math.inf:
+            yield Silence(due(index - 1) if index else step.first_token_s)
             return
-        if index < len(pieces):
-            chunk = Chunk(due, wire.token(pieces[index]), index + 1)
+        if error is not None and index == error_at:
+            yield Chunk(at_s, wire.error(error), index, last=True)
+            return
+        if broken is not None and index == broken.after_tokens:
+            if broken.how == "truncated":
+                yield Chunk(due(index - 1) if index else at_s, b"", index, last=True)
+                return
+            if broken.how == "broken_event":
+                yield Chunk(at_s, _BROKEN_EVENT if "event" in surface.stream_type else _BROKEN_LINE, index)
+        if index < first_piece:
+            data = wire.reasoning(thoughts[index])
+        elif index < first_call:
+            data = wire.token(pieces[index - first_piece])
         elif index < count:
-            number = index - len(pieces)
-            chunk = Chunk(due, wire.tool_call(number, calls[number]), index + 1)
+            data = wire.tool_call(index - first_call, calls[index - first_call])
         else:
-            chunk = Chunk(due, wire.finish(step.finish_reason, usage), count, last=True)
+            done = {"missing_done": 0, "duplicate_done": 2}.get(broken.how if broken else "", 1)
+            data = wire.finish() + wire.done() * done
+        last = index == count
         if cut is not None and index == cut.after_tokens:
-            yield Break(due, cut.how, chunk)
+            yield Break(at_s, cut.how, Chunk(at_s, data, min(index + 1, count), last))
             return
-        yield chunk
+        if last and step.slow_close_s:
+            yield Chunk(at_s, data, count)
+            yield Chunk(at_s + step.slow_close_s, b"", count, last=True)
+        else:
+            yield Chunk(at_s, data, min(index + 1, count), last)
 
 
-def _unstreamed(step: Step, body: bytes) -> Iterator[Action]:
-    count, cut = step.token_count, step.disconnect
-    due = token_due_s(step, count)
-    if due == float("inf"):
+def _with_wrong_length(step: Step, actions: list[Action]) -> Iterator[Action]:
+    """The same stream under a content-length that is twice, or half, of what it has."""
+    assert step.malformed is not None
+    true = sum(len(action.data) for action in actions if isinstance(action, Chunk))
+    length = true * 2 if step.malformed.how == "too_long" else true // 2
+    for action in actions:
+        yield Open(action.at_s, action.headers, action.status, length) if isinstance(action, Open) else action
+
+
+def _unstreamed(step: Step, body: bytes, due: Callable[[int], float]) -> Iterator[Action]:
+    count, cut, broken = step.token_count, step.disconnect, step.malformed
+    at_s = due(count)
+    if at_s == math.inf:
         yield Silence(0.0)
         return
-    whole = Whole(due, 200, (("content-type", _JSON),), body, count)
+    length: int | None = None
+    if broken is not None:
+        match broken.how:
+            case "truncated":
+                body = body[: len(body) // 2]
+            case "broken_event":
+                body = body[:-1]
+            case "too_long":
+                length = len(body) * 2
+            case "too_short":
+                length = len(body) // 2
+    whole = Whole(at_s, 200, (("content-type", JSON),), body, count, length)
     if cut is None:
-        yield whole
+        if step.slow_close_s:
+            yield Open(at_s, whole.headers, 200)
+            yield Chunk(at_s, body, count)
+            yield Chunk(at_s + step.slow_close_s, b"", count, last=True)
+        else:
+            yield whole
+    elif cut.how in ("rst", "fin"):
+        yield Break(due(cut.after_tokens - 1) if cut.after_tokens else due(0), cut.how)
     else:
-        half = whole if cut.how == "mid_chunk" else None
-        yield Break(_break_due_s(step, cut.after_tokens, cut.how), cut.how, half)
+        yield Break(due(cut.after_tokens), cut.how, whole)
+
+
+def _replayed(recorded: Recorded) -> Iterator[Action]:
+    headers = tuple(recorded.headers.items())
+    pieces = recorded.pieces
+    last_s = pieces[-1].at_s if pieces else 0.0
+    if not recorded.stream:
+        whole = Whole(last_s, recorded.status, headers, "".join(piece.text for piece in pieces).encode())
+        yield Break(last_s, "mid_chunk", whole) if recorded.broken else whole
+        return
+    yield Open(pieces[0].at_s if pieces else 0.0, headers, recorded.status)
+    for index, piece in enumerate(pieces):
+        final = index == len(pieces) - 1 and not recorded.broken
+        yield Chunk(piece.at_s, piece.text.encode(), 0, last=final)
+    if recorded.broken:
+        yield Break(last_s, "fin")
+    elif not pieces:
+        yield Chunk(last_s, b"", 0, last=True)

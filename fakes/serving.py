@@ -7,10 +7,15 @@ import errno
 import ipaddress
 import os
 import signal
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 from lockjaw.errors import LocalError
+
+# Of accept(): the client left before it was accepted, or we are out of descriptors for a while.
+_PASSING = {errno.ECONNABORTED, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EPERM}
+_BREATH_S = 0.1  # real
 
 Ready = Callable[[int, int], None]
 Listening = TypeVar("Listening")
@@ -52,6 +57,63 @@ async def bind(listen: Callable[[], Awaitable[Listening]], host: str, port: int)
         else:
             text = f"cannot listen on {host}:{port}: {error}"
         raise LocalError(text) from error
+
+
+class Acceptor:
+    """Listens, and gives each connection to a protocol of its own.
+
+    asyncio's own server may be closed between accepting a connection and making its transport; then nobody closes
+    that connection (CPython 3.11 and 3.12). Here one task accepts, and closing waits for it.
+    """
+
+    def __init__(self, factory: Callable[[], asyncio.BaseProtocol]) -> None:
+        self._factory = factory
+        self._socket: socket.socket | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self, host: str, port: int, *, backlog: int, share_port: bool = False) -> int:
+        """Listen; returns the bound port. ``share_port``: other processes may listen on it too (SO_REUSEPORT).
+
+        Raises:
+            OSError: as the system says it.
+        """
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        self._socket = socket.create_server(address[:2], family=family, backlog=backlog, reuse_port=share_port)
+        self._socket.setblocking(False)
+        self._task = asyncio.create_task(self._accept(self._socket), name="accept")
+        bound: int = self._socket.getsockname()[1]
+        return bound
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, _ = await loop.sock_accept(listening)
+            except OSError as error:
+                if error.errno not in _PASSING:
+                    raise
+                await asyncio.sleep(_BREATH_S)
+                continue
+            made = asyncio.ensure_future(loop.connect_accepted_socket(self._factory, accepted))
+            try:
+                await asyncio.shield(made)
+            except asyncio.CancelledError:
+                await made  # in a turn or two of the loop; afterwards the protocol knows its transport
+                raise
+            except OSError:
+                accepted.close()  # reset before it began
+
+    async def close(self) -> None:
+        """Listen no more. Every connection that was accepted has had its ``connection_made``. Idempotent."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
 
 async def serve_until_signal(

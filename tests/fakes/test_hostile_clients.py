@@ -96,6 +96,7 @@ async def test_a_slow_loris_is_cut_off_however_often_it_sends_a_byte(serve: Any)
     rig = await serve({"m": [{}]}, limits=Limits(header_real_s=0.4, linger_real_s=0.05))
     reader, writer = await asyncio.open_connection("127.0.0.1", rig.server.port)
     began = time.monotonic()
+    writer.write(b"GET /v1/models HTTP/1.1\r\nX: ")
     answer = asyncio.create_task(reader.read())
     while not answer.done() and time.monotonic() - began < PATIENCE_S:
         if not writer.transport.is_closing():

@@ -84,7 +84,7 @@ async def test_a_stream_is_byte_exact(serve: Any, raw: Any) -> None:
     client = await raw(rig)
     await client.send(ask())
     seen = await client.until(b"\r\n0\r\n\r\n")
-    head = '"id":"chatcmpl-RgGK1zMDaWR8RacvXJjwI3PL","object":"chat.completion.chunk","created":1767225601,"model":"m"'
+    head = '"id":"chatcmpl-HroSlyb8XaQF0gAEJGt7odhX","object":"chat.completion.chunk","created":1767225601,"model":"m"'
     going = '"finish_reason":null'
     finish = (
         f'data: {{{head},"choices":[{{"index":0,"delta":{{}},"finish_reason":"stop"}}],"usage":{{"prompt_tokens":1,'
@@ -92,8 +92,8 @@ async def test_a_stream_is_byte_exact(serve: Any, raw: Any) -> None:
         '"completion_tokens_details":{"reasoning_tokens":0}}}\n\ndata: [DONE]\n\n'
     ).encode()
     assert seen == (
-        b"HTTP/1.1 200 \r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\nx-request-id: req-1\r\n"
-        b"Transfer-Encoding: chunked\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\nx-request-id: req-1\r\n"
+        b"transfer-encoding: chunked\r\n\r\n"
         + chunk(f'{{{head},"choices":[{{"index":0,"delta":{{"role":"assistant","content":"Hä"}},{going}}}]}}')
         + chunk(f'{{{head},"choices":[{{"index":0,"delta":{{"content":"!"}},{going}}}]}}')
         + f"{len(finish):x}\r\n".encode() + finish + b"\r\n0\r\n\r\n"
@@ -175,13 +175,13 @@ async def test_a_late_token_does_not_make_the_later_ones_late(
 ) -> None:
     """The performer is made slow: every token costs it 0.4 nominal seconds beside the 1.0 it has to wait."""
     rig = await serve({"m": [{"first_token_s": 2.0, "inter_token_s": 1.0, "token": ".", "count": 30}]}, scale=0.02)
-    honest = http_connection.HttpConnection.send
+    honest = http_connection.HttpConnection.put_now
 
-    async def slow(self: Any, data: bytes, *, last: bool = False) -> None:
-        await honest(self, data, last=last)
-        await rig.clock.sleep(0.4)
+    def slow(self: Any, data: bytes) -> None:
+        honest(self, data)
+        rig.clock.sleep_blocking(0.4)
 
-    monkeypatch.setattr(http_connection.HttpConnection, "send", slow)
+    monkeypatch.setattr(http_connection.HttpConnection, "put_now", slow)
     stamps = await arrivals(rig, await raw(rig), 30)
     lateness = [stamp - (2.0 + index) for index, stamp in enumerate(stamps)]
     # Lower bound: no token is early; the client's clock was read before the request was sent.
@@ -361,7 +361,7 @@ async def test_requests_that_the_script_does_not_expect_are_answered_journaled_a
     assert [(entry["ev"], entry.get("unexpected", False)) for entry in entries] == [
         ("req", False), ("error", True), ("error", True), ("error", False), ("req", False), ("done", False),
     ]  # fmt: skip
-    assert entries[4].keys() == {"t", "wall_ms", "ev", "request_id", "model", "stream", "nmsgs", "keys"}
+    assert entries[4].keys() == {"t", "wall_ms", "ev", "request_id", "surface", "model", "stream", "nmsgs", "keys"}
     assert rig.records()[:2] == [
         ("invoke", {"request_id": "req-1", "model": "nobody", "messages": 1}),
         ("ok", {"request_id": "req-1", "sent": 0, "status": 404}),
@@ -396,6 +396,17 @@ async def test_a_stopped_server_drops_its_clients_and_says_so(serve: Any, raw: A
     assert await idle.rest() == b""
     assert rig.entries.all[-1]["error"] == "the server was stopped"
     assert rig.records()[-1][1]["client_gone"] is False
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_client_that_is_just_connecting_does_not_keep_the_server_from_stopping(turns: int) -> None:
+    server = ModelServer(load_model_script({"models": {"m": [{}]}}))
+    await server.start()
+    with socket.create_connection(("127.0.0.1", server.port)):
+        for _ in range(turns):  # of the loop: accepted, connection made, served
+            await asyncio.sleep(0)
+        async with asyncio.timeout(PATIENCE_S):
+            await server.stop()
 
 
 # --------------------------------------------------------------------------- addresses and signals

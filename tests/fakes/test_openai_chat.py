@@ -10,16 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockjaw.fakes.openai_chat import (
-    ApiError,
-    Call,
-    ChatRequest,
-    RequestRefused,
-    StreamFormat,
-    parse_request,
-    usage_object,
-    whole_reply,
-)
+from lockjaw.fakes.wire import OPENAI_CHAT
+from lockjaw.fakes.wire.openai_chat import ChatStream, parse_request, usage_object
+from lockjaw.fakes.wire.surface import ApiError, Call, ChatRequest, Reply, RequestRefused, Tokens
 
 MISSING = "missing_required_parameter"
 USER = {"role": "user", "content": "hi"}
@@ -151,7 +144,7 @@ def test_bad_requests_are_refused_in_the_vendors_words(
     refused = refusal({"model": "m", "messages": [USER], **change})
     assert refused.model == "m"
     assert message in refused.error.message
-    body = json.loads(refused.error.body())["error"]
+    body = json.loads(OPENAI_CHAT.error_body(refused.error, ""))["error"]
     assert (body["type"], body["param"], body["code"]) == ("invalid_request_error", param, code)
 
 
@@ -214,7 +207,7 @@ def test_any_json_is_a_request_or_a_refusal(value: Any) -> None:
 def test_errors_take_the_vendors_type_and_code_unless_the_script_names_them(
     error: ApiError, type_: str, code: str | None
 ) -> None:
-    body = json.loads(error.body())["error"]
+    body = json.loads(OPENAI_CHAT.error_body(error, ""))["error"]
     assert (body["message"], body["type"], body["code"]) == ("x", type_, code)
 
 
@@ -223,16 +216,15 @@ def events(wire: bytes) -> list[Any]:
     return [part.removeprefix(b"data: ") for part in wire.split(b"\n\n")[:-1]]
 
 
-def request(**changes: Any) -> ChatRequest:
-    values = {"model": "m", "stream": True, "include_usage": False, "messages": 1, "keys": (), "prompt_tokens": 3}
-    return ChatRequest(**{**values, **changes})
+def reply(*calls: Call, text: str = "", usage: Tokens | None = None, include_usage: bool = False) -> Reply:
+    request = ChatRequest("m", True, include_usage, 1, (), 3)
+    return Reply(request, "KEY", 7, "", text, calls, "stop", usage or Tokens(1, 1), usage is not None)
 
 
 def test_a_tool_call_goes_out_as_a_head_and_fragments_that_concatenate() -> None:
-    wire = StreamFormat(request(), "id", 7)
     arguments = json.dumps({"command": "echo ünïcødé " * 5}, ensure_ascii=False)
-    chunks = [json.loads(event) for event in events(wire.tool_call(0, Call("c9", "exec", arguments)))]
-    deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
+    wire = ChatStream(reply()).tool_call(0, Call("c9", "key", "exec", arguments))
+    deltas = [json.loads(event)["choices"][0]["delta"] for event in events(wire)]
     assert deltas[0]["role"] == "assistant"
     assert deltas[0]["content"] is None
     assert deltas[0]["tool_calls"][0]["id"] == "c9"
@@ -240,23 +232,20 @@ def test_a_tool_call_goes_out_as_a_head_and_fragments_that_concatenate() -> None
     assert "".join(delta["tool_calls"][0]["function"]["arguments"] for delta in deltas) == arguments
 
 
-def test_usage_stands_alone_when_it_was_asked_for_and_in_the_finish_chunk_when_not() -> None:
-    usage = usage_object(1, 2, 3, 4)
-    asked = events(StreamFormat(request(include_usage=True), "id", 7).finish("stop", usage))
+def test_usage_stands_alone_when_it_was_asked_for_and_in_the_finish_chunk_when_the_script_states_it() -> None:
+    usage = Tokens(1, 2, 3, 4)
+    asked = events(ChatStream(reply(usage=usage, include_usage=True)).finish())
     assert json.loads(asked[0])["usage"] is None
     assert json.loads(asked[1])["choices"] == []
-    assert json.loads(asked[1])["usage"] == usage
-    assert asked[2] == b"[DONE]"
-    unasked = events(StreamFormat(request(), "id", 7).finish("stop", usage))
-    assert json.loads(unasked[0])["usage"] == usage
-    assert unasked[1] == b"[DONE]"
-    assert "usage" not in json.loads(events(StreamFormat(request(), "id", 7).finish("stop", None))[0])
+    assert json.loads(asked[1])["usage"] == usage_object(usage)
+    unasked = events(ChatStream(reply(usage=usage)).finish())
+    assert json.loads(unasked[0])["usage"] == usage_object(usage)
+    assert "usage" not in json.loads(events(ChatStream(reply()).finish())[0])
 
 
 def test_a_whole_reply_without_text_has_null_content_only_beside_tool_calls() -> None:
-    parts: dict[str, Any] = {"reason": "stop", "usage": usage_object(1, 1)}
-    empty = json.loads(whole_reply(request(), "id", 7, text="", calls=(), **parts))
+    empty = json.loads(OPENAI_CHAT.whole(reply()))
     assert empty["choices"][0]["message"] == {"role": "assistant", "content": ""}
-    called = json.loads(whole_reply(request(), "id", 7, text="", calls=[Call("c", "f", "{}")], **parts))
+    called = json.loads(OPENAI_CHAT.whole(reply(Call("c", "key", "f", "{}"))))
     assert called["choices"][0]["message"]["content"] is None
     assert called["choices"][0]["message"]["tool_calls"][0]["function"] == {"name": "f", "arguments": "{}"}

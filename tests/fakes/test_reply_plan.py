@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import pytest
 
 from lockjaw.fakes.model_script import Step, load_model_script
-from lockjaw.fakes.openai_chat import ChatRequest
-from lockjaw.fakes.reply_plan import Action, Break, Chunk, Open, Silence, Whole, plan
+from lockjaw.fakes.reply_plan import Action, Break, Chunk, Circumstances, Open, Silence, Whole, plan
+from lockjaw.fakes.wire import OPENAI_CHAT
+from lockjaw.fakes.wire.surface import ChatRequest
+from lockjaw.seeds import Seeds
 
 
 def actions(step: dict[str, Any], *, stream: bool = True, seed: int = 1) -> list[Action]:
     value: Step = load_model_script({"models": {"m": [step]}}).models["m"][0]
     request = ChatRequest("m", stream, False, 1, (), 3)
-    return list(plan(value, request, 1, random.Random(seed)))
+    return list(plan(value, OPENAI_CHAT, request, Circumstances(1, Seeds(seed))))
 
 
 def dues(step: dict[str, Any], **kwargs: Any) -> list[tuple[str, float]]:

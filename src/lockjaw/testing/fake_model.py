@@ -7,7 +7,7 @@ Reached over a real socket (``base_url``), as an httpx transport (``transport``)
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,10 @@ import msgspec
 
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import LocalError
-from lockjaw.fakes.model_script import ModelScript, ScriptProgress, Step, load_model_script
+from lockjaw.fakes.model_script import NO_REQUEST, ModelScript, ScriptProgress, Step, load_model_script
 from lockjaw.fakes.model_server import ModelServer
+from lockjaw.fakes.model_service import no_header
+from lockjaw.fakes.wire.surface import ChatRequest
 from lockjaw.testing.background import Background
 
 if TYPE_CHECKING:
@@ -48,9 +50,11 @@ class SharedProgress(ScriptProgress):
             raise LocalError(f"fake_model has a script for {', '.join(sorted(known))} already; write all steps in one")
         self.script = ModelScript(models={**self.script.models, **script.models})
 
-    def take(self, model: str) -> tuple[Step, int]:
+    def take(
+        self, model: str, request: ChatRequest = NO_REQUEST, header: Callable[[str], str] = no_header
+    ) -> tuple[Step, int]:
         with self._turns:
-            return super().take(model)
+            return super().take(model, request, header)
 
 
 class FakeModel:

@@ -17,29 +17,15 @@ import httpx
 from lockjaw.clock import Clock
 from lockjaw.errors import LocalError
 from lockjaw.fakes.model_script import ScriptProgress
-from lockjaw.fakes.openai_chat import RequestRefused, models_reply, parse_request, unknown_model, unknown_url
-from lockjaw.fakes.reply_plan import (
-    EPOCH,
-    Action,
-    Break,
-    Chunk,
-    Open,
-    Silence,
-    Whole,
-    error_reply,
-    json_reply,
-    plan,
-)
-from lockjaw.seeds import Seeds
+from lockjaw.fakes.model_service import ModelService
+from lockjaw.fakes.reply_plan import Action, Break, Chunk, Open, Silence, Whole, cut_body
 
 
 class ScriptTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
     """Answers requests by a script, for sync and async clients. ``problems``: what the script does not know."""
 
     def __init__(self, progress: ScriptProgress, *, clock: Clock, seed: int, on_body: Callable[[bytes], None]) -> None:
-        self._progress, self._clock, self._on_body = progress, clock, on_body
-        self._seeds = Seeds(seed).child("model-server")
-        self._count = 0
+        self._service, self._clock, self._on_body = ModelService(progress, seed), clock, on_body
         self.problems: list[str] = []
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -61,31 +47,15 @@ class ScriptTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         return self.handle_async_request(request)
 
     def _begin(self, request: httpx.Request, body: bytes) -> _Exchange:
-        self._count += 1
-        request_id = f"req-{self._count}"
-        return _Exchange(request, self._plan(request, body, request_id), self._clock, request_id)
-
-    def _plan(self, request: httpx.Request, body: bytes, request_id: str) -> Iterator[Action]:
-        path = request.url.path.rstrip("/")
-        if request.method == "GET" and path.endswith("/models"):
-            return iter((json_reply(models_reply(sorted(self._progress.script.models), EPOCH)),))
-        if request.method != "POST" or not path.endswith("/chat/completions"):
-            self.problems.append(f"{request_id}: unexpected request: {request.method} {path[:200]}")
-            return iter((error_reply(unknown_url(request.method, path[:200])),))
-        self._on_body(body)
-        try:
-            chat = parse_request(body)
-        except RequestRefused as refused:
-            self.problems.append(f"{request_id}: {refused.error.message}")
-            return iter((error_reply(refused.error),))
-        try:
-            step, number = self._progress.take(chat.model)
-        except KeyError:
-            known = ", ".join(sorted(self._progress.script.models))
-            text = f"unexpected request: model {chat.model!r} is not in the script (it has: {known})"
-            self.problems.append(f"{request_id}: {text}")
-            return iter((error_reply(unknown_model(chat.model)),))
-        return plan(step, chat, number, self._seeds.stream(f"{chat.model}/{number}"))
+        path, now = request.url.path, self._clock.monotonic()
+        order = self._service.receive(request.method, path, body, now, lambda name: str(request.headers.get(name, "")))
+        if order.what == "chat":
+            self._on_body(body)
+        if order.problem:
+            self.problems.append(f"{order.request_id}: {order.problem}")
+        if order.step is not None:
+            self._service.enter(order, lambda: None)  # nobody waits for a turn here: capacity is the server's
+        return _Exchange(request, self._service.plan(order), self._clock, order.request_id)
 
 
 class _Exchange:
@@ -122,7 +92,9 @@ class _Exchange:
         head = self._head
         assert head is not None
         status, body = (
-            (head.status, {"content": head.body}) if isinstance(head, Whole) else (200, {"stream": self._body()})
+            (head.status, {"content": head.body})
+            if isinstance(head, Whole)
+            else (head.status, {"stream": self._body()})
         )
         headers = [*head.headers, ("x-request-id", self._id)]
         response: httpx.Response = self._family.Response(status, headers=headers, request=self._request, **body)
@@ -152,8 +124,8 @@ class _Exchange:
         match action:
             case Chunk(data=data):
                 yield data
-            case Break(half=Chunk(data=data)):
-                yield data[: len(data) // 2]
+            case Break(half=Chunk()):
+                yield cut_body(action)
                 raise self._broken(action)
             case Break():
                 raise self._broken(action)

@@ -1,0 +1,420 @@
+"""OpenAI chat completions on the wire, and every service that is compatible with them.
+
+The vendor's own checks of the message list are kept, pairing of tool calls and results above all: a runtime
+that replays a transcript after a crash is most likely to be wrong exactly there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lockjaw.fakes.wire.surface import (
+    ApiError,
+    Call,
+    ChatRequest,
+    ErrorKind,
+    Headers,
+    Reply,
+    RequestRefused,
+    Tokens,
+    decoded,
+    encode,
+    fragments,
+    noun,
+    seconds_text,
+    text_of,
+)
+
+_ROLES = ("system", "assistant", "user", "function", "tool", "developer")
+_SHOWN_ROLES = "'system', 'assistant', 'user', 'function', 'tool', and 'developer'"
+
+#: kind -> status, type, code, message
+ERRORS: dict[ErrorKind, tuple[int, str, str | None, str]] = {
+    "bad_request": (400, "invalid_request_error", None, "Invalid request."),
+    "auth": (401, "invalid_request_error", "invalid_api_key", "Incorrect API key provided: k."),
+    "billing": (402, "insufficient_quota", "insufficient_balance", "Insufficient Balance"),
+    "permission": (403, "permission_error", None, "You are not allowed to use this model."),
+    "model_not_found": (
+        404,
+        "invalid_request_error",
+        "model_not_found",
+        "The model `{model}` does not exist or you do not have access to it.",
+    ),
+    "not_found": (404, "invalid_request_error", None, "Not found."),
+    "too_large": (413, "invalid_request_error", None, "Request too large."),
+    "context_length": (
+        400,
+        "invalid_request_error",
+        "context_length_exceeded",
+        "This model's maximum context length is 8192 tokens. However, your messages resulted in {tokens} tokens. "
+        "Please reduce the length of the messages.",
+    ),
+    "rate_limit": (429, "requests", "rate_limit_exceeded", "Rate limit reached for {model} on requests per min (RPM)."),
+    "quota": (
+        429,
+        "insufficient_quota",
+        "insufficient_quota",
+        "You exceeded your current quota, please check your plan and billing details.",
+    ),
+    "server_error": (
+        500,
+        "server_error",
+        None,
+        "The server had an error while processing your request. Sorry about that!",
+    ),
+    "bad_gateway": (502, "server_error", None, "Bad gateway."),
+    "unavailable": (
+        503,
+        "server_error",
+        None,
+        "That model is currently overloaded with other requests. You can retry your request.",
+    ),
+    "timeout": (504, "server_error", None, "Gateway timeout."),
+    "overloaded": (503, "server_error", None, "The engine is currently overloaded, please try again later."),
+}
+
+
+class OpenAIErrors:
+    """The error form that chat completions and Responses share."""
+
+    stream_type = "text/event-stream"
+
+    def error_status(self, kind: ErrorKind) -> int:
+        return ERRORS[kind][0]
+
+    def error_message(self, kind: ErrorKind, request: ChatRequest | None) -> str:
+        return _filled(ERRORS[kind][3], request)
+
+    def error_body(self, error: ApiError, request_id: str) -> bytes:
+        return encode({"error": error_object(error)})
+
+    def error_headers(self, error: ApiError) -> Headers:
+        if error.retry_after_s is None:
+            return ()
+        wait_s = error.retry_after_s
+        return (("retry-after", seconds_text(wait_s)), ("retry-after-ms", str(round(wait_s * 1000))))
+
+    def reply_headers(self, request_id: str) -> Headers:
+        return (("x-request-id", request_id),)
+
+    def quota_headers(self, limit: int, remaining: int, reset_s: float) -> Headers:
+        return (
+            ("x-ratelimit-limit-requests", str(limit)),
+            ("x-ratelimit-remaining-requests", str(remaining)),
+            ("x-ratelimit-reset-requests", f"{round(reset_s * 1000)}ms"),
+        )
+
+    def models(self, names: Sequence[str], created: int) -> bytes:
+        data = [{"id": model, "object": "model", "created": created, "owned_by": "lockjaw"} for model in names]
+        return encode({"object": "list", "data": data})
+
+
+def _filled(text: str, request: ChatRequest | None) -> str:
+    """A message with what it says of the request. No format strings: a model's name may hold braces."""
+    model, tokens = (request.model, request.prompt_tokens) if request is not None else ("", 0)
+    return text.replace("{tokens}", str(tokens)).replace("{model}", model)
+
+
+def error_object(error: ApiError) -> dict[str, Any]:
+    _, type_, code, _ = ERRORS[error.meaning]
+    if error.type is not None:
+        type_, code = error.type, None
+    param = error.param or ("messages" if error.meaning == "context_length" else None)
+    return {"message": error.message, "type": type_, "param": param, "code": error.code or code}
+
+
+class OpenAIChat(OpenAIErrors):
+    """``POST .../chat/completions``."""
+
+    name = "openai-chat"
+
+    def parse(self, path: str, body: bytes) -> ChatRequest:
+        return parse_request(body)
+
+    def whole(self, reply: Reply) -> bytes:
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": reply.text if reply.text or not reply.calls else None,
+        }
+        if reply.reasoning:
+            message["reasoning_content"] = reply.reasoning
+        if reply.calls:
+            message["tool_calls"] = [
+                {"id": call_id(call), "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+                for call in reply.calls
+            ]
+        return encode({
+            "id": f"chatcmpl-{reply.key}",
+            "object": "chat.completion",
+            "created": reply.created,
+            "model": reply.request.model,
+            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": reply.reason}],
+            "usage": usage_object(reply.usage),
+        })  # fmt: skip
+
+    def stream(self, reply: Reply) -> ChatStream:
+        return ChatStream(reply)
+
+
+def usage_object(usage: Tokens) -> dict[str, Any]:
+    return {
+        "prompt_tokens": usage.prompt,
+        "completion_tokens": usage.completion,
+        "total_tokens": usage.prompt + usage.completion,
+        "prompt_tokens_details": {"cached_tokens": usage.cached},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+    }
+
+
+def call_id(call: Call) -> str:
+    return call.id or f"call_{call.key}"
+
+
+class ChatStream:
+    """Chunks of one reply. The first one names the role."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self._asked = reply.request.include_usage
+        head = {
+            "id": f"chatcmpl-{reply.key}",
+            "object": "chat.completion.chunk",
+            "created": reply.created,
+            "model": reply.request.model,
+        }
+        self._head = b"data: " + encode(head)[:-1]
+        # Every token's chunk is the same but for its text: this is the hot path of a stream.
+        self._before = self._head + b',"choices":[{"index":0,"delta":{"content":'
+        self._after = b'},"finish_reason":null}]' + (b',"usage":null}\n\n' if self._asked else b"}\n\n")
+        self._fresh = True
+
+    def reasoning(self, text: str) -> bytes:
+        return self._delta({"reasoning_content": text})
+
+    def token(self, text: str) -> bytes:
+        if self._fresh:
+            return self._delta({"content": text})
+        return self._before + encode(text) + self._after
+
+    def tool_call(self, index: int, call: Call) -> bytes:
+        """The call's head, then its arguments in fragments, as one group of events."""
+        function = {"name": call.name, "arguments": ""}
+        events = [
+            self._delta(
+                {"tool_calls": [{"index": index, "id": call_id(call), "type": "function", "function": function}]}
+            )
+        ]
+        for fragment in fragments(call.arguments):
+            events.append(self._delta({"tool_calls": [{"index": index, "function": {"arguments": fragment}}]}))
+        return b"".join(events)
+
+    def finish(self) -> bytes:
+        """The finish chunk and usage.
+
+        Usage stands in a chunk of its own, without choices, when the request asked for it (the vendor's way),
+        else, if the script states it, in the finish chunk (as compatible servers send it unasked).
+        """
+        usage = usage_object(self._reply.usage)
+        if self._asked:
+            return self._delta({}, self._reply.reason) + self._event({"choices": [], "usage": usage})
+        return self._delta({}, self._reply.reason, usage if self._reply.usage_given else None)
+
+    def done(self) -> bytes:
+        return b"data: [DONE]\n\n"
+
+    def error(self, error: ApiError) -> bytes:
+        return b"data: " + encode({"error": error_object(error)}) + b"\n\n"
+
+    def _delta(self, delta: dict[str, Any], reason: str | None = None, usage: dict[str, Any] | None = None) -> bytes:
+        if self._fresh:
+            self._fresh = False
+            opening = {"role": "assistant"} if "content" in delta else {"role": "assistant", "content": None}
+            delta = opening | delta
+        chunk: dict[str, Any] = {"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}
+        if self._asked or usage is not None:
+            chunk["usage"] = usage
+        return self._event(chunk)
+
+    def _event(self, chunk: dict[str, Any]) -> bytes:
+        return self._head + b"," + encode(chunk)[1:] + b"\n\n"
+
+
+# --------------------------------------------------------------------------- requests
+
+
+def parse_request(body: bytes) -> ChatRequest:
+    """Check the body of ``POST .../chat/completions``.
+
+    Raises:
+        RequestRefused: with the vendor's status, text, ``param`` and ``code``.
+    """
+    value = json_object(body)
+    model = value.get("model")
+    if not isinstance(model, str) or not model:
+        raise _refused("you must provide a model parameter")
+    try:
+        messages = _check_messages(value)
+        stream, include_usage = _check_streaming(value)
+        _check_options(value)
+    except RequestRefused as refused:
+        raise RequestRefused(refused.error, model) from None
+    text = ""
+    for message in reversed(messages):
+        if message["role"] == "user":
+            text = text_of(message.get("content"))
+            break
+    keys = tuple(sorted(value))
+    return ChatRequest(model, stream, include_usage, len(messages), keys, prompt_tokens(messages), text)
+
+
+def prompt_tokens(messages: Sequence[dict[str, Any]]) -> int:
+    """A rough count: four characters of JSON each."""
+    size = 0
+    for message in messages:
+        content = message.get("content")
+        # Text is counted without rendering it: this runs for every request.
+        size += len(content) + 2 if isinstance(content, str) and content.isascii() else len(encode(content))
+    return 1 + size // 4
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    try:
+        value = decoded(body)
+    except ValueError:
+        raise _refused(
+            "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP "
+            "library correctly. The API expects a JSON payload, but what was sent was not valid JSON.)"
+        ) from None
+    if not isinstance(value, dict):
+        raise _refused("Invalid request body: expected a JSON object.")
+    return value
+
+
+def _refused(message: str, param: str | None = None, code: str | None = None) -> RequestRefused:
+    return RequestRefused(ApiError(400, message, "invalid_request_error", code, param))
+
+
+def _missing(param: str) -> RequestRefused:
+    return _refused(f"Missing required parameter: '{param}'.", param, "missing_required_parameter")
+
+
+def _wrong_type(param: str, expected: str, got: object) -> RequestRefused:
+    return _refused(
+        f"Invalid type for '{param}': expected {expected}, but got {noun(got)} instead.", param, "invalid_type"
+    )
+
+
+def _check_messages(value: dict[str, Any]) -> list[dict[str, Any]]:
+    if "messages" not in value:
+        raise _missing("messages")
+    messages = value["messages"]
+    if not isinstance(messages, list):
+        raise _wrong_type("messages", "an array of objects", messages)
+    if not messages:
+        text = (
+            "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead."
+        )
+        raise _refused(text, "messages", "empty_array")
+    awaited: list[str] = []  # tool call ids of the last assistant message that have no result yet
+    for index, message in enumerate(messages):
+        at = f"messages[{index}]"
+        if not isinstance(message, dict):
+            raise _wrong_type(at, "an object", message)
+        awaited = _check_message(at, message, awaited)
+    _all_answered(awaited, f"messages[{len(messages) - 1}].role")
+    return messages
+
+
+def _check_message(at: str, message: dict[str, Any], awaited: list[str]) -> list[str]:
+    if "role" not in message:
+        raise _missing(f"{at}.role")
+    role, content, calls = message["role"], message.get("content"), message.get("tool_calls")
+    if role not in _ROLES:
+        text = f"Invalid value: '{role}'. Supported values are: {_SHOWN_ROLES}."
+        raise _refused(text, f"{at}.role", "invalid_value")
+    if content is None and not (role == "assistant" and (calls or message.get("function_call"))):
+        raise _wrong_type(f"{at}.content", "one of a string or array of objects", content)
+    if content is not None and not isinstance(content, (str, list)):
+        raise _wrong_type(f"{at}.content", "one of a string or array of objects", content)
+    if role == "tool":
+        call_id = message.get("tool_call_id")
+        if not isinstance(call_id, str):
+            raise _missing(f"{at}.tool_call_id")
+        if call_id not in awaited:
+            text = (
+                "Invalid parameter: messages with role 'tool' must be a response to a preceeding message "
+                "with 'tool_calls'."
+            )
+            raise _refused(text, f"{at}.role")
+        return [known for known in awaited if known != call_id]
+    _all_answered(awaited, f"{at}.role")
+    return _call_ids(at, calls) if role == "assistant" and calls is not None else []
+
+
+def _all_answered(awaited: list[str], param: str) -> None:
+    if awaited:
+        text = (
+            "An assistant message with 'tool_calls' must be followed by tool messages responding to each "
+            f"'tool_call_id'. The following tool_call_ids did not have response messages: {', '.join(awaited)}"
+        )
+        raise _refused(text, param)
+
+
+def _call_ids(at: str, calls: object) -> list[str]:
+    if not isinstance(calls, list):
+        raise _wrong_type(f"{at}.tool_calls", "an array of objects", calls)
+    ids = []
+    for index, call in enumerate(calls):
+        where = f"{at}.tool_calls[{index}]"
+        if not isinstance(call, dict):
+            raise _wrong_type(where, "an object", call)
+        function = call.get("function")
+        if not isinstance(call.get("id"), str):
+            raise _missing(f"{where}.id")
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise _missing(f"{where}.function.name")
+        if not isinstance(function.get("arguments"), str):
+            raise _wrong_type(f"{where}.function.arguments", "a string", function.get("arguments"))
+        ids.append(call["id"])
+    return ids
+
+
+def _check_streaming(value: dict[str, Any]) -> tuple[bool, bool]:
+    stream, options = value.get("stream"), value.get("stream_options")
+    if stream is not None and not isinstance(stream, bool):
+        raise _wrong_type("stream", "a boolean", stream)
+    if options is None:
+        return bool(stream), False
+    if not isinstance(options, dict):
+        raise _wrong_type("stream_options", "an object", options)
+    if not stream:
+        raise _refused("The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options")
+    return True, options.get("include_usage") is True
+
+
+def _check_options(value: dict[str, Any]) -> None:
+    for key in ("max_tokens", "max_completion_tokens", "n"):
+        number = value.get(key)
+        if number is None:
+            continue
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise _wrong_type(key, "an integer", number)
+        if number < 1:
+            text = f"Invalid '{key}': integer below minimum value. Expected a value >= 1, but got {number} instead."
+            raise _refused(text, key, "integer_below_min_value")
+    if value.get("n", 1) not in (None, 1):
+        raise _refused("This fake answers with one choice: 'n' must be 1.", "n", "unsupported_value")
+    tools = value.get("tools")
+    if tools is None:
+        return
+    if not isinstance(tools, list):
+        raise _wrong_type("tools", "an array of objects", tools)
+    for index, tool in enumerate(tools):
+        if not isinstance(tool, dict):
+            raise _wrong_type(f"tools[{index}]", "an object", tool)
+        if "type" not in tool:
+            raise _missing(f"tools[{index}].type")
+        function = tool.get("function")
+        if tool["type"] == "function" and not (isinstance(function, dict) and isinstance(function.get("name"), str)):
+            raise _missing(f"tools[{index}].function.name")
