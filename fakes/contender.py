@@ -4,23 +4,28 @@ A test decides the order of events: each order is one line on the contender's st
 on its standard output, and an order is over when its answer is there. End of file on its input ends the contender,
 so that it cannot outlive the test that started it.
 
-    python -m lockjaw.fakes.contender     reads orders; for people and tests, ``Contender`` is the way in
+    python -m lockjaw.fakes.contender     reads orders; tests have ``Contender``, people ``lockjaw serve contender``
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import psutil
 
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import Fenced, HarnessError, LocalError, LockjawError, SessionLocked
@@ -28,6 +33,8 @@ from lockjaw.locking import HeldLock, LockStateError, SessionLock, kernel
 from lockjaw.locking.operations import Operation
 
 ANSWER_REAL_S = 30.0  # a process that says nothing for so long, beyond what an order may wait, is our failure
+_LOOK_REAL_S = 0.002
+_INIT = "--init"  # pid 1 of a namespace: the contender is its child, because pid 1 is immune to its own signals
 
 
 class Contender:
@@ -36,13 +43,22 @@ class Contender:
     Args:
         clock: nominal time for its lock waits; the process shares it.
         owner: what its lock records call it.
+        namespace: it runs in a pid namespace of its own, as in another container: its pids mean nothing here.
+        bound: it is killed with the thread that starts it, also when it stands still.
 
     Errors of an order are raised here as they were there: ``SessionLocked``, ``Fenced``, ``LockStateError``.
     """
 
-    def __init__(self, *, clock: Clock | None = None, owner: str = "contender") -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock | None = None,
+        owner: str = "contender",
+        namespace: bool = False,
+        bound: bool = False,
+    ) -> None:
         self._clock = clock or ScaledClock.from_environment()
-        self._owner = owner
+        self._owner, self._namespace, self._bound = owner, namespace, bound
         self._process: subprocess.Popen[bytes] | None = None
         self._unread = b""
 
@@ -114,19 +130,29 @@ class Contender:
     def die(self) -> None:
         """SIGKILL: whatever it holds stays behind, naming a process that is gone. Returns when it is reaped."""
         process = self._running()
-        process.kill()
+        os.kill(self.own_pid, signal.SIGKILL)
         process.wait()
         self._drop_pipes()
 
     def pause(self) -> None:
         """SIGSTOP. Returns when the process stands still."""
-        process = self._running()
-        process.send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        self._running()
+        os.kill(self.own_pid, signal.SIGSTOP)
+        while self.alive and not self.stands_still:
+            time.sleep(_LOOK_REAL_S)
 
     def resume(self) -> None:
         """SIGCONT; no error if it was not paused."""
-        self._running().send_signal(signal.SIGCONT)
+        self._running()
+        os.kill(self.own_pid, signal.SIGCONT)
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether it is stopped now, by ``pause`` or at its operation."""
+        try:
+            return self.alive and psutil.Process(self.own_pid).status() == psutil.STATUS_STOPPED
+        except psutil.Error:
+            return False
 
     def hold_for(self, session_file: str | os.PathLike[str], hold_s: float, *, algorithm: str = "guarded") -> None:
         """Order: take the lock, keep it for so many nominal seconds, give it back. Returns when it has it."""
@@ -151,9 +177,9 @@ class Contender:
         """Overwrite the session's lock file, in place if there is one, with something that is no owner record."""
         self._order("garbage", file=os.fspath(session_file), text=text)
 
-    def claim_pid(self, session_file: str | os.PathLike[str], pid: int) -> None:
-        """Make a lock file that names another process as its owner."""
-        self._order("claim", file=os.fspath(session_file), pid=pid)
+    def claim_pid(self, session_file: str | os.PathLike[str], pid: int, starttime: int | None = None) -> None:
+        """Make a lock file that names another process as its owner, started then (clock ticks since boot)."""
+        self._order("claim", file=os.fspath(session_file), pid=pid, starttime=starttime)
 
     def wait_killed(self) -> None:
         """Reap a contender that dies at its operation."""
@@ -170,6 +196,15 @@ class Contender:
         return self._running().pid
 
     @property
+    def own_pid(self) -> int:
+        """The pid of the contender itself as this process sees it; another than ``pid`` in a namespace of its own."""
+        pid = self.pid
+        if not self._namespace:
+            return pid
+        below = psutil.Process(pid).children(recursive=True)
+        return below[-1].pid if below else pid
+
+    @property
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
@@ -179,7 +214,10 @@ class Contender:
         if process is None:
             return
         if process.poll() is None:
-            process.send_signal(signal.SIGCONT)
+            try:
+                os.kill(self.own_pid, signal.SIGCONT)
+            except (ProcessLookupError, psutil.Error):
+                pass  # it has just ended
             assert process.stdin is not None
             process.stdin.close()
             try:
@@ -192,9 +230,13 @@ class Contender:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             environment = os.environ | (self._clock.to_environment() if isinstance(self._clock, ScaledClock) else {})
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "lockjaw.fakes.contender"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment,
+            command = [sys.executable, "-m", "lockjaw.fakes.contender"]
+            if self._namespace:
+                command = [*namespace_command(), *command, _INIT]
+            # A session of its own: a Ctrl-C in the terminal is for whoever leads it.
+            self._process = subprocess.Popen(  # noqa: S603
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True,
+                preexec_fn=_bound_to(os.getpid()) if self._bound else None,  # noqa: PLW1509 - no thread runs yet
             )  # fmt: skip
             self._answer(0.0)  # it says that it is ready
         elif self._process.poll() is not None:
@@ -234,15 +276,68 @@ class Contender:
         return answer
 
 
-def plant_lock(session_file: str | os.PathLike[str], *, pid: int, created_at: str = "2026-01-01T00:00:00.000Z") -> Path:
+def lock_file_of(session_file: str | os.PathLike[str]) -> Path:
+    """The lock file beside a session, as every one of the algorithms names it."""
+    return Path(f"{os.path.realpath(os.fspath(session_file))}.lock")
+
+
+def plant_lock(
+    session_file: str | os.PathLike[str],
+    *,
+    pid: int,
+    starttime: int | None = None,
+    created_at: str = "2026-01-01T00:00:00.000Z",
+) -> Path:
     """Leave a lock file of a foreign program beside a session: nobody of ours holds it, and it names ``pid``.
+
+    Args:
+        starttime: of that process, in clock ticks since boot; another one than its own: its pid was recycled.
 
     Returns the lock file. Raises FileExistsError if there is one.
     """
-    path = Path(f"{os.path.realpath(os.fspath(session_file))}.lock")
+    path = lock_file_of(session_file)
+    record: dict[str, Any] = {"pid": pid, "createdAt": created_at}
     with path.open("x", encoding="utf-8") as file:
-        json.dump({"pid": pid, "createdAt": created_at}, file, indent=2)
+        json.dump(record if starttime is None else record | {"starttime": starttime}, file, indent=2)
     return path
+
+
+_libc = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
+def _bound_to(parent: int) -> Callable[[], None]:
+    """For the child, before it executes: SIGKILL when the thread that starts it has gone. End of file on its input
+    would not reach a process that stands still."""
+
+    def bind() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return bind
+
+
+def namespace_command() -> list[str]:
+    """What to put before a command so that it runs in a pid namespace of its own, with a ``/proc`` to match.
+
+    Raises:
+        LocalError: this machine does not allow it; says why and what to do.
+    """
+    program = shutil.which("unshare")
+    if program is None:
+        raise LocalError("a pid namespace of its own needs the program `unshare` (util-linux): install it")
+    command = [program, "--pid", "--fork", "--kill-child", "--mount-proc"]
+    if os.geteuid() != 0:
+        command[1:1] = ["--user", "--map-current-user"]
+    tried = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)  # noqa: S603
+    if tried.returncode != 0:
+        why = tried.stderr.strip().splitlines()[-1:] or [f"exit status {tried.returncode}"]
+        raise LocalError(
+            f"this kernel does not give us a pid namespace ({why[0]}); allow unprivileged user namespaces "
+            "(sysctl kernel.unprivileged_userns_clone=1), or run as root"
+        )
+    return command
 
 
 # --------------------------------------------------------------------------- errors across the pipe
@@ -318,9 +413,9 @@ class _Performer:
             case "fault":
                 _plan_fault(order["at"], order["nth"], order["number"])
             case "garbage":
-                Path(f"{order['file']}.lock").write_text(order["text"], encoding="utf-8")
+                lock_file_of(order["file"]).write_text(order["text"], encoding="utf-8")
             case "claim":
-                plant_lock(order["file"], pid=order["pid"])
+                plant_lock(order["file"], pid=order["pid"], starttime=order["starttime"])
             case other:
                 raise LocalError(f"no such order: {other!r}")
         return {}
@@ -369,8 +464,18 @@ def _say(answer: dict[str, Any]) -> None:
     os.write(1, json.dumps(answer).encode() + b"\n")
 
 
-def main() -> None:
+def _stand_in_for_init() -> None:
+    """As pid 1 of a namespace: start the contender as a child, and end as it does."""
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        os._exit(128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
+
+
+def main(arguments: Sequence[str]) -> None:
     """Perform orders until end of file, then give back what is held."""
+    if _INIT in arguments:
+        _stand_in_for_init()
     performer = _Performer()
     _say({"ready": os.getpid()})
     for line in sys.stdin:
@@ -383,4 +488,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

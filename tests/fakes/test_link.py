@@ -249,6 +249,20 @@ async def test_limit_data_ends_the_connection_behind_its_last_byte(rig: Any, res
         assert await upstream.rest() == b""
 
 
+@pytest.mark.parametrize("toxic", [LimitData(limit_bytes=5000), Stall(timeout_s=1000.0, stream="upstream")])
+async def test_a_client_that_is_still_sending_hears_the_close_and_all_that_came_before(rig: Any, toxic: Toxic) -> None:
+    """A close with unread bytes would be a RST, which takes away what was written before it: the link reads on."""
+    r = await rig(toxic, limits=Limits(linger_real_s=PATIENCE_S))
+    client, upstream = await r.pair()
+    sending = asyncio.create_task(client.send(b"x" * 16_000_000))  # more than all buffers on the way
+    await upstream.send(DATA)
+    received = await client.rest()  # raises ConnectionResetError if the end is a RST
+    async with asyncio.timeout(PATIENCE_S):
+        await sending  # and it could say all it had to say, as HTTP clients do before they read the answer
+    assert received == (DATA[:5000] if isinstance(toxic, LimitData) else DATA)
+    client.writer.close()
+
+
 async def test_reset_peer_is_a_real_reset_on_both_sides_at_its_time(rig: Any) -> None:
     r = await rig(ResetPeer(after_s=50))
     began = r.clock.monotonic()
