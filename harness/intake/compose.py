@@ -14,6 +14,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.harness.intake.report import CLASSES, Candidate, Report
 from lockjaw.settings import CLIENT_GRACE_S
@@ -120,6 +122,8 @@ def compose(report: Report) -> Composition | None:
         return _cascade(basis)
     if report.has("takeover", "changed_during_prompt", "lock_stale", "file_lock", "store_lock", "force_release"):
         return None
+    if report.has("run_timeout", "abort_unsettled", "announce") or any("changed while" in c.error for c in basis.chain):
+        return None
     if report.has("locked", "lock_error_code") or any(candidate.lock for candidate in report.chain):
         return _held(basis)
     return None
@@ -143,26 +147,35 @@ def _basis(report: Report) -> _Basis:
         assumed.append(
             f"the report's lock wait is {wait_s:g} s; {policy} waits {BEHAVIOURS[policy].lock_timeout_s:g} s"
         )
+    run_s, run_why = _run_limit(report, assumed)
+    return _Basis(report, name_of(report), policy, policy_why, chain, chain_why, run_s, run_why, wait_s, tuple(assumed))
+
+
+def run_limit(report: Report) -> float | None:
+    """The run limit that the report states, or that the client's deadline follows from; nominal seconds."""
     client_s, run_s = report.timers.get("client_timeout_s"), report.timers.get("run_timeout_s")
     if client_s is not None and client_s > CLIENT_GRACE_S:
-        # The deadline stands in the error text, so it decides; the run limit follows from it.
-        if run_s is not None and abs(client_s - CLIENT_GRACE_S - run_s) > 1:
-            assumed.append(f"a run limit of {client_s - CLIENT_GRACE_S:g} s, which the client's deadline follows from"
-                           f" (the report says {run_s:g} s)")  # fmt: skip
-        same = run_s is not None and abs(client_s - CLIENT_GRACE_S - run_s) <= 1
-        run_why = (
-            "from the report"
-            if same
-            else f"the client's deadline in the report, {client_s:g} s, less {CLIENT_GRACE_S:g} s"
+        run_s = client_s - CLIENT_GRACE_S  # the deadline stands in the error text, so it decides
+    return None if run_s is None else min(max(run_s, 1.0), 3600.0)
+
+
+def _run_limit(report: Report, assumed: list[str]) -> tuple[float, str]:
+    run_s, stated = run_limit(report), report.timers.get("run_timeout_s")
+    if run_s is None:
+        assumed.append(f"a run limit of {_DEFAULT_RUN_S:g} s")
+        return _DEFAULT_RUN_S, "assumed"
+    if stated is not None and abs(run_s - stated) <= 1:
+        return run_s, "from the report"
+    if stated is not None:
+        assumed.append(
+            f"a run limit of {run_s:g} s, which the client's deadline follows from (the report says {stated:g} s)"
         )
-        run_s = client_s - CLIENT_GRACE_S
-    elif run_s is not None:
-        run_why = "from the report"
-    else:
-        run_s, run_why = _DEFAULT_RUN_S, "assumed"
-        assumed.append(f"a run limit of {run_s:g} s")
-    run_s = min(max(run_s, 1.0), 3600.0)
-    return _Basis(report, name_of(report), policy, policy_why, chain, chain_why, run_s, run_why, wait_s, tuple(assumed))
+    return run_s, f"the client's deadline in the report less {CLIENT_GRACE_S:g} s"
+
+
+def model_names(report: Report) -> list[str]:
+    """The models of the report's chain as a scenario names them; none where it names none."""
+    return [candidate.model for candidate in _named(report)]
 
 
 def _policy(report: Report) -> tuple[str, str]:
@@ -180,23 +193,25 @@ def _policy(report: Report) -> tuple[str, str]:
     return "reuse-session", "assumed"
 
 
-def _chain(report: Report, assumed: list[str]) -> tuple[tuple[Candidate, ...], str]:
+def _named(report: Report) -> list[Candidate]:
+    """The chain's candidates, each with a name that a scenario can have, and no two with one on the wire."""
     named: dict[str, Candidate] = {}
     for number, candidate in enumerate(report.chain, 1):
         model = candidate.model if _MODEL_NAME.fullmatch(candidate.model) else f"model-{number}"
         if "/" not in model:
             model = f"{PROVIDER}/{model}"
-        wire = model.partition("/")[2]
-        if all(known.partition("/")[2] != wire for known in named):
-            named[model] = candidate
+        named.setdefault(model.partition("/")[2], msgspec.structs.replace(candidate, model=model))
+    return list(named.values())
+
+
+def _chain(report: Report, assumed: list[str]) -> tuple[tuple[Candidate, ...], str]:
+    named = _named(report)
     if named:
         missing = _count(report) - len(named)
         for number in range(len(named) + 1, len(named) + 1 + max(0, min(missing, 12))):
-            named[f"{PROVIDER}/model-{number}"] = report.chain[-1]
+            named.append(msgspec.structs.replace(report.chain[-1], model=f"{PROVIDER}/model-{number}"))
             assumed.append(f"the name of model {number}")
-        return tuple(
-            Candidate(model=m, error=c.error, reason=c.reason, lock=c.lock) for m, c in named.items()
-        ), "from the report"
+        return tuple(named), "from the report"
     count = max(1, min(_count(report) or report_waits(report) or 1, 8))
     assumed.append(f"the models: the report names none; {count} of them")
     lock = any(event.session_lock for event in report.events)
@@ -255,7 +270,8 @@ def _models(basis: _Basis, draft: _Draft, slow_s: float, *, quick: bool) -> None
         status = None if candidate.lock else _STATUS.get(candidate.reason or "")
         if status is not None:
             draft.text(f"  {wire}:  # failed with {candidate.reason} in the report")
-            draft.text(f"    - {{error: {{status: {status}}}}}")
+            said = re.sub(r"^(?:HTTP )?N:? ", "", candidate.error)  # its error text without the status
+            draft.text(f"    - {{error: {{status: {status}, message: {json.dumps(said)}}}}}")
         elif quick:
             draft.text(f"  {wire}:  # assumed: it would have answered")
             draft.text('    - {first_token_s: 1.0, text: "Done."}')

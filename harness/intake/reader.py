@@ -188,7 +188,7 @@ class _Gathered:
             consequences=_consequences(incident), errors=incident.errors, events=incident.events, chain=incident.chain,
             timers=_timers(self.timers, incident), locks=incident.locks, eras=eras, versions=tuple(self.versions),
             platforms=tuple(self.platforms), sessions=tuple(self.sessions), reports=tuple(self.reports),
-            not_lock=_look_alikes(incident), lines=self.lines, understood=self.understood,
+            not_lock=_look_alikes(incident), lines=reading.lines, understood=self.understood,
             ignored=self.lines - self.understood, ignored_examples=tuple(example for example in examples if example),
             notes=tuple(notes),
         )  # fmt: skip

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from lockjaw.documents import load_document
 from lockjaw.errors import HarnessError, ScenarioError
 from lockjaw.harness.intake.compose import Composition, compose
+from lockjaw.harness.intake.nearest import MOST, Near, near_compositions, nearest
 from lockjaw.harness.intake.reader import read_report
 from lockjaw.harness.intake.report import Report
 from lockjaw.harness.intake.similarity import Likeness, likeness
-from lockjaw.harness.scenario import Scenario, builtin_names, load_scenario, read_builtin_text, scenario_from
+from lockjaw.harness.scenario import Scenario, scenario_from
 from lockjaw.harness.sim.engine import run_sim
 from lockjaw.harness.sim.tape import RandomChoices
 from lockjaw.seeds import Seeds
 
 SEEDS = 200
 SECONDS = 60.0
-_CATALOGUE_SEEDS = 3
-_ENOUGH = 0.5  # a composed scenario below it is compared with the catalogue's
+_NEAR_SEEDS = 2
+#: Runs that bring nothing better before the search ends: what they cannot make, more of them cannot make either.
+_PATIENCE = 60
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Found:
     seconds: float = 0.0
     interrupted: bool = False
     why: str = ""  # why nothing was searched
-    compositions: list[Composition] = field(default_factory=list)
+    nearest: tuple[Near, ...] = ()  # scenarios of the catalogue, the likeliest first
+    gave_up: bool = False  # many runs brought nothing better
 
     @property
     def similarity(self) -> float:
@@ -75,8 +78,9 @@ def search(
         seconds: real seconds at most.
         policy: a behaviour in place of the one that the report speaks for.
     """
-    found = Found()
+    found = Found(nearest=tuple(nearest(report)[:MOST]))
     began = time.monotonic()
+    since_better = 0
     if not report.errors:
         found.why = "the text holds no error line that a replay could be compared with"
         return found
@@ -84,13 +88,17 @@ def search(
         for composition, values, seed in _plan(report, found, policy, seeds):
             if found.trials >= seeds or time.monotonic() - began > seconds:
                 break
+            if since_better >= _PATIENCE:
+                found.gave_up = True
+                break
+            since_better += 1
             trial = _try(report, composition, values, seed)
             found.trials += 1
             found.seconds = time.monotonic() - began
             if trial is None:
                 found.failed += 1
             elif found.best is None or trial.likeness.similarity > found.best.likeness.similarity:
-                found.best = trial
+                found.best, since_better = trial, 0
             if progress is not None:
                 progress(found)
             if found.reproduced:
@@ -110,20 +118,16 @@ def search(
 def _plan(
     report: Report, found: Found, policy: str | None, seeds: int
 ) -> Iterator[tuple[Composition, dict[str, float], int]]:
-    """The runs in the order in which they are worth trying."""
+    """The runs in the order in which they are worth trying: the report's own scenario, the catalogue's, more seeds."""
     composed = compose(report)
     if composed is not None:
         composed = _under(composed, policy)
-        found.compositions.append(composed)
-        choices = list(composed.choices())
-        yield from ((composed, values, 1) for values in choices)
-    if found.similarity < _ENOUGH:
-        for other in _catalogue(report):
-            other = _under(other, policy)
-            found.compositions.append(other)
-            yield from ((other, {}, seed) for seed in range(1, _CATALOGUE_SEEDS + 1))
-    seed = 1
-    while found.best is not None and seed < seeds:
+        yield from ((composed, values, 1) for values in composed.choices())
+    for near in near_compositions(report):
+        near = _under(near, policy)
+        yield from ((near, values, seed) for values in near.choices() for seed in range(1, _NEAR_SEEDS + 1))
+    seed = _NEAR_SEEDS
+    while found.best is not None and found.similarity and seed < seeds:
         seed += 1
         best = found.best
         for values in _around(best):
@@ -143,26 +147,7 @@ def _around(best: Trial) -> list[dict[str, float]]:
 def _under(composition: Composition, policy: str | None) -> Composition:
     if policy is None or policy == composition.policy:
         return composition
-    return Composition(
-        composition.name, composition.shape, policy, composition.variables, composition.render, composition.assumed
-    )
-
-
-def _catalogue(report: Report) -> Iterator[Composition]:
-    """Scenarios of the report's classes, the primary class first."""
-    wanted = report.classes or report.possible
-    ranked: list[tuple[int, int, str, Scenario]] = []
-    for name in builtin_names():
-        scenario = load_scenario(name)
-        shared = [wanted.index(letter) for letter in scenario.classes if letter in wanted]
-        if shared:
-            ranked.append((min(shared), -len(shared), name, scenario))
-    for _, _, name, scenario in sorted(ranked, key=lambda row: row[:3])[:8]:
-        text = f"# The catalogue's scenario {name}; nothing of the report is in it.\n{read_builtin_text(name)}"
-        yield Composition(
-            name, f"the catalogue's scenario {name}", scenario.baseline, (), lambda values, text=text: text,  # type: ignore[misc]
-            ("everything: it is the nearest scenario of the catalogue, by class",),
-        )  # fmt: skip
+    return replace(composition, policy=policy)
 
 
 def _try(report: Report, composition: Composition, values: dict[str, float], seed: int) -> Trial | None:

@@ -32,10 +32,11 @@ class Mismatch:
 
 @dataclass(frozen=True)
 class Likeness:
-    """``similarity`` 0 to 1, and where it falls short first."""
+    """``similarity`` 0 to 1, where it falls short first, and the report's lines that the replay has not at all."""
 
     similarity: float
     mismatch: Mismatch | None
+    missing: tuple[str, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -55,7 +56,8 @@ def likeness(report: Sequence[str], replay: Sequence[str]) -> Likeness:
             taken = worth + best[i + 1][j + 1] if worth else 0.0
             best[i][j] = max(best[i + 1][j], best[i][j + 1], taken)
     total = best[0][0] / rows
-    return Likeness(min(1.0, total), _first_mismatch(ours, theirs, best))
+    missing = dict.fromkeys(line for line in ours if not any(credit(line, other) for other in theirs))
+    return Likeness(min(1.0, total), _first_mismatch(ours, theirs, best), tuple(missing))
 
 
 def _first_mismatch(ours: list[str], theirs: list[str], best: list[list[float]]) -> Mismatch | None:

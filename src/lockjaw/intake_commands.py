@@ -144,8 +144,11 @@ def _document(report: Report, found: Found, file: Path | None, runs: list[Run], 
             "first_mismatch": None
             if mismatch is None
             else {"line": mismatch.line, "report": mismatch.report, "replay": mismatch.replay},
+            "missing": list(best.likeness.missing) if best else list(report.errors),
+            "gave_up": found.gave_up,
             "why": found.why,
         },
+        "nearest": [{"scenario": near.scenario.name, "why": near.why} for near in found.nearest],
         "reproduced": found.reproduced,
         "runs": [run.document() for run in runs],
         "notes": notes,
@@ -160,7 +163,8 @@ def _told(
     source: str, report: Report, found: Found, file: Path | None, runs: list[Run], notes: list[str]
 ) -> Iterator[str]:
     name = "stdin" if source == STDIN else Path(source).name
-    yield f"REPORT {name}   {report.lines} lines, {report.understood} understood"
+    lines = "1 line" if report.lines == 1 else f"{report.lines} lines"
+    yield f"REPORT {name}   {lines}, {report.understood} understood"
     yield ""
     yield from _understood(report)
     yield ""
@@ -220,29 +224,41 @@ def _replayed(report: Report, found: Found, file: Path | None, runs: list[Run], 
     best = found.best
     if best is None:
         yield from _row("replay", f"none: {found.why}")
+        yield from _nearest(found)
         return
     yield from _row("scenario", f"{file}: {best.composition.shape}, {best.composition.policy}")
     for text in best.composition.assumed:
         yield from _row("assumed", text)
     if best.values:
         yield from _row("unknowns", ", ".join(f"{name} = {value:g}" for name, value in best.values.items()))
-    ended = ", interrupted" if found.interrupted else ""
-    yield from _row("search", f"{found.trials} runs in {found.seconds:.1f} s{ended}; the best has seed {best.seed}")
+    ended = ", interrupted" if found.interrupted else ", and nothing better in many" if found.gave_up else ""
+    runs_made = "1 run" if found.trials == 1 else f"{found.trials} runs"
+    yield from _row("search", f"{runs_made} in {found.seconds:.1f} s{ended}; the best has seed {best.seed}")
     like = "every error line of the report is in the replay" if found.reproduced else "not reproduced"
     yield from _row("similarity", f"{found.similarity:.2f}: {like} (compared with the log of {best.log})")
     mismatch = best.likeness.mismatch
     if mismatch is not None:
         yield from _row("mismatch", f"error {mismatch.line} of the report: {mismatch.report}", hang=3)
         yield from _row("", f"the replay: {mismatch.replay or 'ends before it'}", hang=3)
+    for line in best.likeness.missing[:6]:
+        yield from _row("not printed", f"{line} (nothing in this replay prints such a line)", hang=3)
     for run in runs:
         broken = ", ".join(check.name for check in run.checks if check.verdict is Verdict.VIOLATED)
         yield from _row("verdict", f"{run.verdict} ({run.engine}, {run.policy}){': ' + broken if broken else ''}")
     for note in notes:
         yield from _row("note", note)
+    if not found.reproduced:
+        yield from _nearest(found)
     if runs:
         yield ""
         yield "To repeat it:"
         yield runs[0].replay
+
+
+def _nearest(found: Found) -> Iterator[str]:
+    """The catalogue's scenarios of the same classes: the same failures with other lines."""
+    for number, near in enumerate(found.nearest):
+        yield from _row("" if number else "see also", f"lockjaw run {near.scenario.name} ({near.why})", hang=3)
 
 
 def _row(name: str, text: str, hang: int = 0) -> list[str]:

@@ -106,7 +106,8 @@ class Play:
     Attributes:
         deadline: nominal monotonic second at which the attempt ends; ``limit_s`` is what it is called.
         held: the session lock.
-        tear_down: called with a model's task that did not hear the end of the attempt (``abort_settle_s``).
+        tear_down: called with a model's task that did not hear the end of the attempt (``abort_settle_s``), and with
+            whether its deadline ended it; ``torn_down`` from then on.
         timed_out: the deadline ended it.
         usage: of the last model reply.
     """
@@ -121,8 +122,9 @@ class Play:
     deadline: float
     limit_s: float
     held: HeldLock
-    tear_down: Callable[[asyncio.Task[Any]], None]
+    tear_down: Callable[[asyncio.Task[Any], bool], None]
     timed_out: bool = False
+    torn_down: bool = False
     usage: dict[str, Any] = field(default_factory=zero_usage)
 
     async def play(self, effects: list[Effect]) -> Finish:
@@ -219,10 +221,11 @@ class Play:
 
         try:
             return await self._race(listened())
-        except (RunAborted, AttemptTimedOut):
+        except (RunAborted, AttemptTimedOut) as ended:
             await asyncio.wait({task}, timeout=self.stage.clock.real_s(settle_s))
             if not task.done():
-                self.tear_down(task)
+                self.torn_down = True
+                self.tear_down(task, isinstance(ended, AttemptTimedOut))
             raise
         except asyncio.CancelledError:
             task.cancel()

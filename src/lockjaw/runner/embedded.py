@@ -232,7 +232,7 @@ class EmbeddedRunner:
             turn = Turn(transcript.context(), options_for(ref, self._stage.tools), prompt=prompt, pending=pending)
             return Play(
                 self._stage, plan, ref, transcript, turn, abort, emit, deadline, limit_s, held,
-                lambda task: self._tear_down(plan, held, task),
+                lambda task, late: self._tear_down(plan, held, task, limit_s if late else None),
             ), turn  # fmt: skip
 
         attempt, turn = playing(prompt, pending)
@@ -241,11 +241,9 @@ class EmbeddedRunner:
             attempt, turn = playing(None, ())
             finish = await attempt.play(turn.start(self.clock.wall_ms()))
         if attempt.timed_out:
-            limit_ms = round(limit_s * 1000)
             tag = self.behaviour.run_tag
-            self._log(
-                f"[{tag}] embedded run timeout: runId={plan.run_id} sessionId={plan.session_id} timeoutMs={limit_ms}"
-            )
+            if not attempt.torn_down:
+                self._log_timeout(plan, limit_s)
             if self.behaviour.run_timeout_ends_chain:
                 raise AttemptTimedOut(limit_s)
             requested = plan.model or self.settings.candidates[0]  # upstream names the chain's first, whoever failed
@@ -275,8 +273,20 @@ class EmbeddedRunner:
         transcript.append_compaction(COMPACTION_SUMMARY, kept.id)
         return True
 
-    def _tear_down(self, plan: TurnPlan, held: HeldLock, task: asyncio.Task[Any]) -> None:
-        """The attempt ends although its model has not settled."""
+    def _log_timeout(self, plan: TurnPlan, limit_s: float) -> None:
+        limit_ms = round(limit_s * 1000)
+        self._log(
+            f"[{self.behaviour.run_tag}] embedded run timeout: runId={plan.run_id} sessionId={plan.session_id} "
+            f"timeoutMs={limit_ms}"
+        )
+
+    def _tear_down(self, plan: TurnPlan, held: HeldLock, task: asyncio.Task[Any], late_s: float | None) -> None:
+        """The attempt ends although its model has not settled. ``late_s``: the limit that it has run into.
+
+        Upstream logs the time-out first (#90065).
+        """
+        if late_s is not None:
+            self._log_timeout(plan, late_s)
         limit_ms = round((self.behaviour.abort_settle_s or 0.0) * 1000)
         self._log(f"[agent/embedded] embedded abort settle timed out: runId={plan.run_id} timeoutMs={limit_ms}")
         if self.behaviour.late_settle == "release":

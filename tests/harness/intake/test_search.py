@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from lockjaw.documents import load_document
-from lockjaw.harness.intake import read_file
+from lockjaw.harness.intake import read_file, read_report
 from lockjaw.harness.intake.compose import compose
+from lockjaw.harness.intake.nearest import POINTERS, Near, fitted, nearest
+from lockjaw.harness.intake.report import Candidate
 from lockjaw.harness.intake.search import search
 from lockjaw.harness.intake.similarity import likeness
-from lockjaw.harness.scenario import scenario_from
+from lockjaw.harness.scenario import builtin_names, load_scenario, scenario_from
 
 REPORTS = Path(__file__).parent / "reports"
 
 
-@pytest.mark.parametrize("name", ["seed-mixed-chain", "uniform-chain", "fresh-session-banner"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "seed-mixed-chain", "uniform-chain", "fresh-session-banner", "run-timeout-then-locked", "abort-unsettled",
+        "takeover", "revision", "wrong-token", "dead-owner",
+    ],
+)  # fmt: skip
 def test_report_is_reproduced_whole(name: str) -> None:
     found = search(read_file(REPORTS / f"{name}.txt"), seeds=40, seconds=60)
     assert found.reproduced
@@ -28,6 +37,45 @@ def test_composed_scenario_can_be_read(path: Path) -> None:
     composed = compose(read_file(path))
     for values in list(composed.choices())[:3] if composed else []:
         scenario_from(load_document(composed.render(values), "composed.yaml"), name="composed")
+
+
+@pytest.mark.parametrize(
+    ("name", "scenario"),
+    [
+        ("stale-race", "stale_lock_replaced"), ("own-orphan", "unlink_fails"), ("doctor", "recycled_pid"),
+        ("watchdog", "force_release_while_writing"), ("cascade-of-one-incident", "compaction_longer_than_wait"),
+    ],
+)  # fmt: skip
+def test_report_whose_lines_nothing_prints_is_shown_its_scenario(name: str, scenario: str) -> None:
+    found = search(read_file(REPORTS / f"{name}.txt"), seeds=12, seconds=60)
+    assert not found.reproduced
+    assert found.nearest[0].scenario.name == scenario
+    assert found.why or (found.best is not None and found.best.likeness.missing)
+
+
+def test_report_that_names_its_number_is_shown_that_scenario() -> None:
+    report = read_report(
+        "openclaw/openclaw#92109: session file changed while embedded prompt lock was released: ~/s.jsonl"
+    )
+    assert nearest(report)[0].scenario.name == "metadata_drift"
+
+
+def test_every_pointer_leads_to_a_scenario() -> None:
+    assert {name for _, name in POINTERS} <= set(builtin_names())
+
+
+@pytest.mark.parametrize("name", sorted(builtin_names()))
+def test_every_scenario_can_be_fitted_to_a_report(name: str) -> None:
+    chain = tuple(Candidate(model=f"acme/model-{n}", error="", reason="timeout") for n in range(4))
+    report = msgspec.structs.replace(
+        read_report("embedded run timeout: runId=r timeoutMs=120000"), chain=chain, classes=load_scenario(name).classes
+    )
+    near = Near(load_scenario(name), "the test")
+    composed = fitted(near, report)
+    for values in composed.choices():
+        made = scenario_from(load_document(composed.render(values), "fitted.yaml"), name=composed.name)
+        assert made.chain == tuple(candidate.model for candidate in chain)
+        assert made.timeout_s == pytest.approx(values["stretch"] * near.scenario.timeout_s)
 
 
 def test_no_lock_incident_is_not_searched_for() -> None:
