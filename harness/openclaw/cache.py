@@ -2,7 +2,8 @@
 
 Layout: ``<root>/openclaw/<version>/`` and ``<root>/node/<version>/``, each with npm's ``node_modules`` and our
 ``installed.json``. A folder gets its name when the installation is complete and its integrity is that of the
-registry; until then it has a hidden name, and a leftover of a killed installation is removed by the next one.
+registry; until then it has a hidden name, which Ctrl-C and SIGTERM remove. npm holds the installer's lock too: after
+a SIGKILL the next one waits for the npm that was left alone, and then removes what it left.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lockjaw.errors import HarnessError
-from lockjaw.harness.openclaw import npm
+from lockjaw.harness.openclaw import npm, plugins
 from lockjaw.harness.openclaw.versions import PACKAGE, Version
 
 NEEDED_BYTES = 1_200_000_000  # a version and its Node, unpacked, with npm's own room beside them
@@ -34,12 +37,16 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Installed:
-    """A version that can be run. ``integrity``: as the registry names it and npm checked it."""
+    """A version that can be run. ``integrity``: as the registry names it and npm checked it.
+
+    ``stage``: where a version that installs packages for its plugins keeps them; None for the others.
+    """
 
     version: Version
     folder: Path
     node: Path
     integrity: str
+    stage: Path | None = None
 
     @property
     def command(self) -> list[str]:
@@ -74,13 +81,35 @@ class Cache:
         folder = self.root / PACKAGE / str(version)
         manifest = self._manifest(folder)
         if manifest is None:
-            with self._alone(f"{PACKAGE}-{version}"):
-                manifest = self._manifest(folder) or self._install(PACKAGE, str(version), PACKAGE, folder)
+            with self._alone(f"{PACKAGE}-{version}") as lock:
+                manifest = self._manifest(folder) or self._install(PACKAGE, str(version), PACKAGE, folder, lock)
         node = self._node(str(manifest["node"]))
         found = Installed(version, folder, node, str(manifest["integrity"]))
         if not (found.package / "openclaw.mjs").is_file():
             raise HarnessError(f"{found.package} has no openclaw.mjs: remove {folder} and try again")
-        return found
+        return self._with_plugins(found)
+
+    def _with_plugins(self, found: Installed) -> Installed:
+        """Versions that call npm while they run get what they will ask for now, while there is a network."""
+        known = found.folder / "stages-packages.json"
+        if not known.exists():
+            keep_json(known, plugins.stages_packages(found.package))
+        if not json.loads(known.read_text(encoding="utf-8")):
+            return found
+        store = found.folder / plugins.FOLDER
+        if not store.exists():
+            with self._alone(f"{PACKAGE}-{found.version}") as lock:
+                if not store.exists():
+                    self._install_plugins(found, store, lock)
+        return replace(found, node=store / "bin" / "node", stage=store / "stage")
+
+    def _install_plugins(self, found: Installed, store: Path, lock: int) -> None:
+        what = f"the packages of the plugins of {PACKAGE} {found.version}"
+        self._require_space(found.folder, what)
+        self._say(f"installing {what} (once; up to a minute)")
+        with _until_complete(store) as hidden:
+            plugins.install(found.package, found.node, hidden, lock)
+        self._say(f"installed {what}")
 
     def _node(self, wanted: str) -> Path:
         """A Node.js that the version accepts. The npm package ``node`` only chooses one of these by a script that
@@ -100,38 +129,37 @@ class Cache:
             version = npm.newest(package, major) if might_accept(wanted, major) else ""
             if version and accepts(wanted, version):
                 folder = self.root / "node" / version
-                with self._alone(f"node-{version}"):
+                with self._alone(f"node-{version}") as lock:
                     if self._manifest(folder) is None:
-                        self._install(package, version, "Node.js", folder)
+                        self._install(package, version, "Node.js", folder, lock)
                 return _binary(folder, package)
         raise HarnessError(f"no published Node.js of {NODE_MAJORS} is what this version asks for ({wanted})")
 
-    def _install(self, package: str, version: str, shown: str, folder: Path) -> dict[str, Any]:
+    def _install(self, package: str, version: str, shown: str, folder: Path, lock: int) -> dict[str, Any]:
+        self._say(f"asking the registry for {shown} {version}")
         facts = npm.facts_of(package, version)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(folder.parent).free
-        if free < NEEDED_BYTES:
-            raise HarnessError(
-                f"{folder.parent}: {free / 1e9:.1f} GB free, {NEEDED_BYTES / 1e9:.1f} GB needed to install {shown} "
-                f"{version}; free some space or point --cache at another disk"
-            )
+        self._require_space(folder.parent, f"{shown} {version}")
         self._say(f"installing {shown} {version} into {folder} (once; up to a minute or two)")
-        for old in folder.parent.glob(f".{version}-*"):
-            shutil.rmtree(old)  # we hold the lock: whoever made it is gone
-        hidden = folder.parent / f".{version}-{os.getpid()}"
-        try:
-            npm.install(package, version, hidden)
+        with _until_complete(folder) as hidden:
+            npm.install(package, version, hidden, lock)
             got = _integrity(hidden, package)
             if got != facts["integrity"]:
-                raise HarnessError(f"{package}@{version}: the registry names {facts['integrity']}, installed was {got}")
-            (hidden / MANIFEST).write_text(
-                json.dumps({"package": package, "version": version} | facts), encoding="utf-8"
-            )
-            hidden.rename(folder)
-        finally:
-            shutil.rmtree(hidden, ignore_errors=True)
+                raise HarnessError(
+                    f"{package}@{version}: the registry names {facts['integrity']}, installed was {got}; nothing was "
+                    "kept. Try again; if it stays so, ask who runs the registry or the proxy in between"
+                )
+            keep_json(hidden / MANIFEST, {"package": package, "version": version} | facts)
         self._say(f"installed {shown} {version}")
         return self._manifest(folder) or {}
+
+    def _require_space(self, folder: Path, what: str) -> None:
+        free = shutil.disk_usage(folder).free
+        if free < NEEDED_BYTES:
+            raise HarnessError(
+                f"{folder}: {free / 1e9:.1f} GB free, {NEEDED_BYTES / 1e9:.1f} GB needed to install {what}; "
+                f"free some space or point --cache at another disk"
+            )
 
     def _manifest(self, folder: Path) -> dict[str, Any] | None:
         try:
@@ -141,8 +169,8 @@ class Cache:
         return value if isinstance(value, dict) else None
 
     @contextmanager
-    def _alone(self, name: str) -> Iterator[None]:
-        """One installer at a time, over all processes; the others wait for its result."""
+    def _alone(self, name: str) -> Iterator[int]:
+        """One installer at a time, over all processes; the others wait for its result. Yields the lock's descriptor."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             fd = os.open(self.root / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -154,9 +182,44 @@ class Cache:
             except BlockingIOError:
                 self._say(f"waiting for another installation of {name}")
                 fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
+            yield fd
         finally:
             os.close(fd)
+
+
+@contextmanager
+def _until_complete(folder: Path) -> Iterator[Path]:
+    """A hidden folder that gets its name when nothing went wrong, and else is removed. The caller holds the lock, so
+    whoever made an older one is gone."""
+    for old in folder.parent.glob(f".{folder.name}.part-*"):  # a dot: 2026.5.3 and 2026.5.3-1 are two versions
+        shutil.rmtree(old)
+    hidden = folder.with_name(f".{folder.name}.part-{os.getpid()}")
+    try:
+        with _terminable():
+            yield hidden
+            hidden.rename(folder)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends us as Ctrl-C does: npm first, then what it made. Only the main thread may say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def keep_json(path: Path, value: Any) -> None:
+    """Write JSON so that a reader sees all of it or nothing."""
+    fresh = path.with_name(f".{path.name}-{os.getpid()}")
+    fresh.write_text(json.dumps(value), encoding="utf-8")
+    fresh.replace(path)
 
 
 def _integrity(folder: Path, package: str) -> str:

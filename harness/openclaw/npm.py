@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -26,6 +27,7 @@ _HINTS = (
     ("ETARGET", "there is no such version"),
     ("EINTEGRITY", "what was downloaded is not what the registry names; nothing was installed"),
     ("EACCES", "the cache folder cannot be written"),
+    (r"node'?: (No such file|not found)", "npm needs Node.js, which is not in PATH; install Node.js 20 or newer"),
 )
 
 
@@ -65,8 +67,10 @@ def newest(package: str, major: int) -> str:
     return ".".join(str(n) for n in parsed[-1])
 
 
-def install(package: str, version: str, folder: Path) -> None:
+def install(package: str, version: str, folder: Path, lock: int) -> None:
     """Install one version below ``folder``, without running any of its scripts and without optional packages.
+
+    ``lock``: a descriptor that npm keeps open, so that the lock on it lasts as long as anybody writes to the folder.
 
     Raises:
         HarnessError: npm failed; says why and what to do.
@@ -74,34 +78,48 @@ def install(package: str, version: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "package.json").write_text('{"private": true}\n', encoding="utf-8")
     options = ["--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund", "--save-exact", "--loglevel=error"]
-    _npm(["install", *options, f"{package}@{version}"], INSTALL_LIMIT_REAL_S, cwd=folder)
+    _npm(["install", *options, f"{package}@{version}"], INSTALL_LIMIT_REAL_S, folder, (lock,))
+
+
+def install_manifest(folder: Path, lock: int) -> None:
+    """Install what ``package.json`` in this folder names, in the same way; peers are not resolved."""
+    options = ["--ignore-scripts", "--omit=optional", "--omit=dev", "--legacy-peer-deps", "--no-audit", "--no-fund"]
+    _npm(["install", *options, "--loglevel=error"], INSTALL_LIMIT_REAL_S, folder, (lock,))
 
 
 def _view(what: str, *fields: str) -> Any:
-    text = _npm(["view", what, *fields, "--json", "--loglevel=error"], VIEW_LIMIT_REAL_S)
+    patience = ["--fetch-retries=1", "--fetch-retry-mintimeout=2000"]  # npm's own would be silent for a minute
+    text = _npm(["view", what, *fields, "--json", "--loglevel=error", *patience], VIEW_LIMIT_REAL_S)
     if not text.strip():
         raise HarnessError(f"the registry knows no {what}: there is no such version")
     return json.loads(text)
 
 
-def _npm(arguments: list[str], limit_real_s: float, cwd: Path | None = None) -> str:
+def _npm(arguments: list[str], limit_real_s: float, cwd: Path | None = None, inherited: tuple[int, ...] = ()) -> str:
     program = npm_program()
     env = os.environ | {"npm_config_update_notifier": "false", "NO_COLOR": "1"}
     try:
-        done = subprocess.run(
-            [program, *arguments], capture_output=True, text=True, timeout=limit_real_s, cwd=cwd, env=env, check=False
-        )
+        with subprocess.Popen(
+            [program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd, env=env,
+            stdin=subprocess.DEVNULL, pass_fds=inherited,
+        ) as process:  # fmt: skip
+            try:
+                out, err = process.communicate(timeout=limit_real_s)
+            except BaseException:  # Ctrl-C among others: who removes npm's folder next must not meet npm in it
+                process.kill()
+                process.wait()
+                raise
     except subprocess.TimeoutExpired as error:
         raise HarnessError(f"npm {arguments[0]} {arguments[-1]} did not end within {limit_real_s:.0f} s") from error
     except OSError as error:
         raise HarnessError(f"npm cannot be started: {error}") from error
-    if done.returncode:
-        raise HarnessError(failure_text(arguments, done.stderr or done.stdout))
-    return done.stdout
+    if process.returncode:
+        raise HarnessError(failure_text(arguments, err or out))
+    return out
 
 
 def failure_text(arguments: list[str], output: str) -> str:
-    """One sentence about why npm failed, then the end of what it said."""
-    hint = next((text for sign, text in _HINTS if sign in output), "npm failed")
-    tail = "\n".join(output.strip().splitlines()[-6:])
-    return f"npm {arguments[0]} {arguments[-1] if arguments[0] == 'install' else arguments[1]}: {hint}\n{tail}"
+    """One sentence about why npm failed, then the beginning of what it said."""
+    hint = next((text for sign, text in _HINTS if re.search(sign, output)), "npm failed")
+    said = "\n".join(output.strip().splitlines()[:5])  # npm begins with the cause and ends with advice
+    return f"npm {arguments[0]} {arguments[-1] if arguments[0] == 'install' else arguments[1]}: {hint}\n{said}"

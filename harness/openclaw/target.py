@@ -7,7 +7,6 @@ up a program that asks the machine for the time. What could not be mapped is sai
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
 import subprocess
@@ -21,7 +20,7 @@ import msgspec
 from lockjaw.clock import Clock
 from lockjaw.errors import HarnessError
 from lockjaw.harness.openclaw import launch
-from lockjaw.harness.openclaw.cache import Installed
+from lockjaw.harness.openclaw.cache import Installed, keep_json
 from lockjaw.harness.openclaw.namespace import Doors
 from lockjaw.harness.openclaw.reading import CLIENT, GATEWAY, Expected
 from lockjaw.harness.openclaw.versions import Traits, traits_of
@@ -42,13 +41,6 @@ QUIET = {
     "OPENCLAW_SKIP_CANVAS_HOST": "1", "OPENCLAW_SKIP_GMAIL_WATCHER": "1", "OPENCLAW_SKIP_ACPX_RUNTIME": "1",
     "OPENCLAW_NO_RESPAWN": "1", "OPENCLAW_HIDE_BANNER": "1", "NO_COLOR": "1",
 }  # fmt: skip
-
-#: 2026.4.24 to 2026.4.29 install packages with npm when they start, and again in the middle of a turn: without a
-#: network that takes 70 s a plugin, and then the command line refuses to go on. Without the plugins they start, and a
-#: turn fails in its set-up (tried too: npm offline, plugins off by configuration, a copy with only the core plugins).
-#: So a run of theirs never reaches the danger, and says so, quickly.
-NO_PLUGINS = {"OPENCLAW_DISABLE_BUNDLED_PLUGINS": "1"}
-_INSTALLS_PLUGINS = b"stage bundled runtime deps"
 
 _UNKNOWN_KEY = re.compile(r"(?P<path><root>|[\w.\[\]-]+): Unrecognized keys?: (?P<keys>\"[^\"]+\"(?:, \"[^\"]+\")*)")
 
@@ -73,15 +65,6 @@ class OpenClaw:
     @property
     def traits(self) -> Traits:
         return traits_of(self.installed.version)
-
-    @property
-    def installs_plugins(self) -> bool:
-        """Whether this version would install packages when it starts; read from its code once."""
-        kept = self.installed.folder / "installs-plugins.json"
-        if not kept.exists():
-            files = (p for p in (self.installed.package / "dist").glob("*.*js") if p.is_file())
-            _keep(kept, any(_INSTALLS_PLUGINS in file.read_bytes() for file in files))
-        return bool(json.loads(kept.read_text(encoding="utf-8")))
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -122,7 +105,11 @@ class OpenClaw:
         """Beside the engine's own."""
         temporary = run.path / "tmp"
         temporary.mkdir(mode=0o700, exist_ok=True)
-        return QUIET | {"TMPDIR": str(temporary)} | (NO_PLUGINS if self.installs_plugins else {})
+        return QUIET | {"TMPDIR": str(temporary)} | self._stage()
+
+    def _stage(self) -> dict[str, str]:
+        """Where a version that installs packages for its plugins finds them."""
+        return {} if self.installed.stage is None else {"OPENCLAW_PLUGIN_STAGE_DIR": str(self.installed.stage)}
 
     def configure(self, run: RunDirectory, scenario: Scenario, model_port: int) -> None:
         """Write ``openclaw.json`` without the keys that this version does not know."""
@@ -142,7 +129,7 @@ class OpenClaw:
             lines[CLIENT] = _lines(run.logs, CLIENT)
         policy = self.client_policy or self.traits.policy
         expected = Expected(policy, scenario.message, self.traits.lock_timeout_s, not self.client_policy)
-        return Witness(lines, sessions, run.events, clock, expected)
+        return Witness(lines, sessions, run, clock, expected)
 
     def notes(self, scenario: Scenario, time_scale: float | None) -> list[str]:
         """What of the scenario this target cannot do."""
@@ -154,10 +141,10 @@ class OpenClaw:
         if scenario.timeout_s != int(scenario.timeout_s):
             used = max(1, round(scenario.timeout_s))
             found.append(f"timeout_s {scenario.timeout_s:g}: whole seconds only, {used} used")
-        if self.installs_plugins:
-            found.append("its plugins are off: this version would install their packages when it starts")
+        if self.installed.stage is not None:
+            found.append("this version calls npm while it runs: a stand-in gives it packages installed beforehand")
         if self.traits.sqlite:
-            found.append("this version keeps sessions in a database: there are no lock files and transcripts to watch")
+            found.append("this version keeps sessions in a database: read when all is over; its locks cannot be seen")
         if self.doors is None:
             found.append("no network namespace: the real program could reach the machine's network (--allow-network)")
         return found
@@ -177,7 +164,7 @@ class OpenClaw:
             if not fresh:
                 break
             found += fresh
-        _keep(kept, found)
+        keep_json(kept, found)
         return found
 
     def _complaints(self, run: RunDirectory, candidate: dict[str, Any]) -> str:
@@ -186,7 +173,7 @@ class OpenClaw:
         folder.mkdir(mode=0o700, exist_ok=True)
         (folder / CONFIG).write_bytes(msgspec.json.encode(candidate))
         places = {"HOME": folder, "OPENCLAW_STATE_DIR": folder, "OPENCLAW_CONFIG_PATH": folder / CONFIG}
-        env = environment({"PATH": "/usr/bin:/bin"}, **places, **QUIET)
+        env = environment({"PATH": "/usr/bin:/bin"}, **places, **QUIET, **self._stage())
         command = self._inside([*self.installed.command, "config", "get", "gateway.mode"])
         try:
             done = subprocess.run(
@@ -235,13 +222,6 @@ def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
-
-
-def _keep(path: Path, value: Any) -> None:
-    """Write JSON so that a reader sees all of it or nothing."""
-    fresh = path.with_name(f".{path.name}-{os.getpid()}")
-    fresh.write_text(json.dumps(value), encoding="utf-8")
-    fresh.replace(path)
 
 
 def _lines(logs: Path, actor: str) -> Path:

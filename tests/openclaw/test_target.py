@@ -62,7 +62,7 @@ def test_policy_makes_the_client_ours(tmp_path: Path) -> None:
     ours = target(tmp_path, "takeover").client(launched, Descriptors(3, 4))
     assert "openclaw.mjs" in " ".join(real)
     assert "lockjaw agent" in " ".join(ours)
-    assert "openclaw" not in " ".join(ours)
+    assert "openclaw.mjs" not in " ".join(ours)
 
 
 # --------------------------------------------------------------------------- the launcher
