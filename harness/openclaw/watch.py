@@ -127,7 +127,7 @@ class FolderWatch:
         whole = data[: data.rfind(b"\n") + 1]
         self._read_to[name] = start + len(whole)
         for line in whole.splitlines():
-            entry = _entry(line)
+            entry = entry_of(line)
             if entry is not None:
                 self._seen.put(Written(self._now(), str(path), entry))
 
@@ -143,7 +143,8 @@ def _owner(path: Path) -> int | None:
     return pid if isinstance(pid, int) and pid > 0 else None
 
 
-def _entry(line: bytes) -> dict[str, Any] | None:
+def entry_of(line: str | bytes) -> dict[str, Any] | None:
+    """A line of a transcript as an object; None if it is none."""
     try:
         value = json.loads(line)
     except ValueError:

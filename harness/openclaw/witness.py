@@ -9,10 +9,13 @@ from pathlib import Path
 import msgspec
 
 from lockjaw.clock import Clock
+from lockjaw.harness.openclaw.database import DATABASE, conversations, write_transcript
 from lockjaw.harness.openclaw.launch import Line
-from lockjaw.harness.openclaw.reading import Expected, Observation, Printed, Reading, Seen
-from lockjaw.harness.openclaw.watch import FolderWatch
-from lockjaw.history import Record
+from lockjaw.harness.openclaw.reading import Expected, Observation, Printed, Reading, Seen, Written
+from lockjaw.harness.openclaw.watch import FolderWatch, entry_of
+from lockjaw.harness.real.aftermath import record_keys, record_transcript
+from lockjaw.harness.store import RunDirectory
+from lockjaw.history import FileRecorder, Record
 
 _lines = msgspec.json.Decoder(Line)
 _encoder = msgspec.json.Encoder()
@@ -24,15 +27,17 @@ class Witness:
     Args:
         lines: actor -> the file that its scribe writes.
         sessions: folder of the transcripts; exists.
-        events: folder that the engine merges the history from.
+        run: the run's folder; the engine merges the history from its events.
     """
 
-    def __init__(self, lines: dict[str, Path], sessions: Path, events: Path, clock: Clock, expected: Expected) -> None:
+    def __init__(
+        self, lines: dict[str, Path], sessions: Path, run: RunDirectory, clock: Clock, expected: Expected
+    ) -> None:
         self._pids: dict[int, str] = {}
         self._watch = FolderWatch(sessions, clock, self._actor_of)
         self._tails = {actor: _Tail(path) for actor, path in lines.items()}
         self._reading = Reading(expected)
-        self._events = events
+        self._run, self._clock = run, clock
         self._written: dict[str, int] = {}
 
     @property
@@ -58,6 +63,9 @@ class Witness:
         self._watch.close()
         self.look(())
         self._write(self._reading.finish())
+        databases = sorted(self._run.state.glob(DATABASE))
+        if databases:
+            self._read_databases(databases)
 
     def close(self) -> None:
         self._watch.close()
@@ -67,11 +75,32 @@ class Witness:
             os.close(fd)
         self._written.clear()
 
+    def _read_databases(self, databases: Sequence[Path]) -> None:
+        """What the conversations hold, told as if their entries had been seen as they were written: the database
+        knows when that was. Only the gateway writes to it."""
+        folder = self._run.path / "transcripts"
+        folder.mkdir()
+        recorder = FileRecorder(self._run.events / "seen-harness.jsonl", self._clock, "harness")
+        began_ms = self._clock.wall_ms() - round(self._clock.monotonic() * 1000)
+        try:
+            for found in (one for database in databases for one in conversations(database)):
+                path = write_transcript(found, folder)
+                for event in found.events:
+                    entry = entry_of(event.line)
+                    if entry is not None:
+                        t = (event.wall_ms - began_ms) / 1000
+                        self._write(self._reading.read(Written(t, str(path), entry)))
+                record_transcript(path, recorder)
+                if found.key:
+                    record_keys({found.key: {"sessionId": found.session_id}}, recorder)
+        finally:
+            recorder.close()
+
     def _write(self, records: Iterable[Record]) -> None:
         for record in records:
             fd = self._written.get(record.actor)
             if fd is None:
-                path = self._events / f"seen-{record.actor}.jsonl"
+                path = self._run.events / f"seen-{record.actor}.jsonl"
                 fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
                 self._written[record.actor] = fd
             os.write(fd, _encoder.encode(record) + b"\n")
