@@ -31,6 +31,27 @@ def openclaw_install(
     sys.exit(install_command(versions, cache))
 
 
+@openclaw_app.command("demo")
+def openclaw_demo(
+    version: Annotated[str, typer.Option(help="A published version.")] = "2026.4.8",
+    cache: CacheFolder = None,
+    allow_network: AllowNetwork = False,
+    out: Out = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """The incident with the real program, twice: `openclaw agent` gets no answer, `lockjaw agent` gets one.
+
+    Installs the version if need be, then takes about seven minutes, nearly all of them waiting.
+
+    Exit status: 0 shown, 1 it came out otherwise (a busy machine?), 2 usage, 4 the harness failed.
+    """
+    from lockjaw.harness.openclaw.campaign import Options
+    from lockjaw.openclaw_commands import demo_command
+
+    options = Options(cache=cache, allow_network=allow_network, out=out)
+    sys.exit(demo_command(version, options, as_json=as_json))
+
+
 @openclaw_app.command("matrix")
 def openclaw_matrix(
     versions: Annotated[str, typer.Option(help="Versions, separated by commas.")],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import msgspec
 from lockjaw import __version__
 from lockjaw.behaviours import POLICIES
 from lockjaw.errors import HarnessError, SettingsError
-from lockjaw.harness.openclaw import fidelity, npm
+from lockjaw.harness.openclaw import demo, fidelity, npm
 from lockjaw.harness.openclaw.cache import Cache
 from lockjaw.harness.openclaw.campaign import Cell, Options, bisect, matrix, run_version
 from lockjaw.harness.openclaw.versions import PACKAGE, parse_target, parse_version, published_between, traits_of
@@ -165,6 +167,27 @@ def _fresh(versions: str, scenario: str, options: Options) -> Iterator[tuple[str
     for part in versions.split(","):
         run = run_version(loaded, parse_version(part.strip(), source="--versions"), options, _say)
         yield run.target, run.history, loaded
+
+
+def demo_command(version: str, options: Options, *, as_json: bool) -> int:
+    """The same turn by the real command line and by ours. Exit status 1 if it does not show what it is to show."""
+    loaded = _as_run(load_scenario(demo.SCENARIO), options)
+    wanted = parse_version(version)
+    show = _say if as_json else partial(print, flush=True)
+    show(demo.opening(loaded, version))
+    runs: list[Run] = []
+
+    def progress(_: str, record: Record) -> None:
+        if record.op == "client.stderr":
+            show(demo.line(record))
+
+    for policy in (None, demo.OURS):
+        show(f"\n{demo.command(loaded, policy)}")
+        runs.append(run_version(loaded, wanted, replace(options, client_policy=policy), _say, progress))
+        show(demo.ending(runs[-1]))
+    if as_json:
+        sys.stdout.write(document.to_json(document.document(runs, command="openclaw demo")))
+    return 0 if demo.shows(*runs) else 1
 
 
 def install_command(versions: Sequence[str], cache: Path | None) -> int:

@@ -1,0 +1,81 @@
+"""What the demonstration shows of two runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from lockjaw import openclaw_commands
+from lockjaw.harness.openclaw import demo
+from lockjaw.harness.openclaw.campaign import Options
+from lockjaw.harness.outcome import Outcome
+from lockjaw.harness.run import Run
+from lockjaw.harness.scenario import load_scenario
+from lockjaw.history import Record
+from lockjaw.openclaw_commands import demo_command
+from lockjaw.verdict import Verdict
+
+SCENARIO = load_scenario("gateway_timeout")
+LONG = f"[diagnostic] lane task error: session file locked: pid=1 /a/run/state/agents/{'x' * 90}.jsonl.lock"
+THEIRS = Outcome(False, 1, 3, 1, 2, 1, False, None, "All models failed (3)")
+OURS = Outcome(True, 5, 0, 2, 3, 2, True, "Done.", None)
+LOCKED = msgspec.structs.replace(OURS, session_locked_errors=1)
+
+
+def a_run(outcome: Outcome, nominal_s: float) -> Run:
+    broken, here = Verdict.VIOLATED, Path("/r")
+    return Run(SCENARIO.name, "p", "real", 1, broken, (), (), outcome, "sha256:0", nominal_s, nominal_s, here, ())
+
+
+@pytest.fixture
+def outcomes(monkeypatch: pytest.MonkeyPatch) -> dict[str | None, Outcome]:
+    """What each client comes to: by the policy of ours, None for the real one."""
+    found: dict[str | None, Outcome] = {None: THEIRS, demo.OURS: OURS}
+
+    def run_version(scenario: Any, version: Any, options: Options, say: Any, progress: Any) -> Run:
+        progress("p", Record(90.0, "client", "client.stderr", "info", {"line": LONG}))
+        return a_run(found[options.client_policy], 135.2 if options.client_policy is None else 245.0)
+
+    monkeypatch.setattr(openclaw_commands, "run_version", run_version)
+    return found
+
+
+def test_both_command_lines_are_shown_with_what_became_of_them(
+    outcomes: dict[str | None, Outcome], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert demo_command("2026.4.8", Options(), as_json=False) == 0
+    shown = capsys.readouterr().out
+    theirs, ours = shown.split("$ lockjaw agent")
+    assert '$ openclaw agent --agent main --message "long task"\n  90.0 s [diagnostic]' in theirs
+    assert "exit status 1 after 135 s: no answer (3 session-locked errors)" in theirs
+    assert " 245.0 s Done.\nexit status 5 after 245 s: answered, in a copy of the conversation" in ours
+    assert "<state>/" in shown
+    assert "/a/run" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("who", "outcome"),
+    [(None, OURS), ("takeover", THEIRS), ("takeover", LOCKED)],
+)
+def test_demonstration_that_comes_out_otherwise_says_so_in_its_status(
+    outcomes: dict[str | None, Outcome], who: str | None, outcome: Outcome
+) -> None:
+    outcomes[who] = outcome
+    assert demo_command("2026.4.8", Options(), as_json=False) == 1
+
+
+def test_version_must_be_one(outcomes: dict[str | None, Outcome]) -> None:
+    with pytest.raises(Exception, match="a version such as"):
+        demo_command("newest", Options(), as_json=False)
+
+
+def test_json_is_only_json(outcomes: dict[str | None, Outcome], capsys: pytest.CaptureFixture[str]) -> None:
+    demo_command("2026.4.8", Options(), as_json=True)
+    out, err = capsys.readouterr()
+    assert out.startswith("{\n")
+    assert out.count('"policy"') == 2
+    assert "$ openclaw agent" in err
