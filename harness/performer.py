@@ -34,8 +34,8 @@ from lockjaw.locking import HeldLock, SessionLock, inspect_lock
 from lockjaw.locking import operations as ops
 from lockjaw.locking.operations import Contents, ProcessState, Steps
 from lockjaw.locking.owner_record import NOBODY, parse
-from lockjaw.runner.embedded import session_store
 from lockjaw.runner.machine import Machine
+from lockjaw.runner.stores import session_store
 from lockjaw.seeds import uuid4
 from lockjaw.sessions import SessionPaths, SessionStore, Transcript, main_session_key, transcript_of_entry
 from lockjaw.sessions.report import read_entries

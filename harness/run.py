@@ -201,6 +201,8 @@ async def run_async(
         raise SettingsError("engine", "", f"sim: {why}", engine)
     scale = loaded.time_scale if time_scale is None else time_scale
     facts: dict[str, Any] = {}
+    if target is not None and (why := loaded.only_ours):
+        raise SettingsError("target", "", f"{BUILTIN}: {why}", target.name)
     if target is not None:
         notes = tuple(target.notes(loaded, time_scale))
         scale, facts = 1.0, {"target": target.name, "notes": list(notes)} | target.facts

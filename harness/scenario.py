@@ -189,10 +189,15 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         """Why real processes cannot play it; empty: they can."""
         if "real" not in self.engines:
             return self.engines_why
-        simulated = self.staged or self.client_token is not None
-        if simulated or any(f.before is not None or f.for_s is not None for f in self.faults):
-            return "a cast, an initial session and faults at operations exist in the simulation alone so far"
         return ""
+
+    @property
+    def only_ours(self) -> str:
+        """Why programs that are not Lockjaw's cannot play it; empty: they can."""
+        if self.staged:
+            return "the actors and the session that this scenario sets up are Lockjaw's own"
+        struck = next((str(f) for f in self.faults if f.before is not None or f.action == "block"), "")
+        return f"only Lockjaw's own programs can be struck from within ({struck})" if struck else ""
 
     @property
     def staged(self) -> bool:

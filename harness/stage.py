@@ -12,8 +12,8 @@ from lockjaw.clock import Clock
 from lockjaw.harness.cast import Initial, LockFile
 from lockjaw.harness.performer import AGENT, KEY
 from lockjaw.locking.owner_record import OwnerRecord, body
-from lockjaw.runner.embedded import session_store
 from lockjaw.runner.machine import Machine
+from lockjaw.runner.stores import session_store
 from lockjaw.sessions import SessionPaths, Transcript
 
 NOBODYS_PID = 4_194_303  # the highest that Linux gives; taken only on a machine with millions of processes

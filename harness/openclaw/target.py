@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from lockjaw.clock import Clock
-from lockjaw.errors import HarnessError
+from lockjaw.errors import HarnessError, SettingsError
 from lockjaw.harness.openclaw import launch
 from lockjaw.harness.openclaw.cache import Installed, keep_json
 from lockjaw.harness.openclaw.namespace import Doors
@@ -95,6 +95,9 @@ class OpenClaw:
             self.doors, [*self.installed.command, "agent", "--agent", "main", "--message", launched.scenario.message],
             lines=_lines(launched.logs, CLIENT), ready_fd=fds.ready, go_fd=fds.go,
         )  # fmt: skip
+
+    def actor(self, name: str, launched: Launch, fds: Descriptors) -> Sequence[str]:
+        raise SettingsError("target", "", "builtin: the actors of a scenario are Lockjaw's own", self.name)
 
     def _inside(self, command: Sequence[str]) -> list[str]:
         return launch.arguments(self.doors, command) if self.doors else list(command)

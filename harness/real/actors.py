@@ -37,7 +37,7 @@ PRIORITY = -5  # nominal milliseconds are few real microseconds: under load an a
 REAP_LIMIT_REAL_S = 10.0  # a killed process that is still there then sits in the kernel (a dead network disk)
 _POLL_REAL_S = 0.002
 
-Role = Literal["gateway", "client", "models"]
+Role = Literal["gateway", "client", "models", "scripted"]
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,14 @@ class Actor:
             pass
         os.close(self._go_fd)
         self._go_fd = -1
+
+    @property
+    def stopped(self) -> bool:
+        """It is paused, and the pause has taken effect."""
+        try:
+            return psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
+        except psutil.Error:
+            return False  # it has ended
 
     def signal(self, number: signal.Signals) -> bool:
         """Send a signal to the process itself (not its children); False if it has ended already."""

@@ -5,10 +5,11 @@ Theory of operation
     faults that are due, see whether the phase is over. No task races another, so a run is over exactly when the
     loop says so. A tick is a few real milliseconds, and that is how late the nemesis may come.
 
-    Phases: models up -> gateway up -> client up (imported, waiting) -> **go**, which is nominal second 0 of the
-    history -> the client has told its result, or has died -> the gateway's own work settles -> SIGTERM, and SIGKILL
-    if that is not enough -> the client's process must be gone too -> what is left is recorded. (The result ends the
-    client's part, not its exit: an interpreter needs 0.1 real seconds to end, which the clock shows as several.)
+    Phases: models up -> gateway up -> client and cast up (imported, waiting) -> the stage is set -> **go**, which is
+    nominal second 0 of the history -> the client has told its result, or has died; the awaited of the cast have ended
+    -> the gateway's own work settles -> SIGTERM, and SIGKILL if that is not enough -> the client's process must be gone
+    too -> what is left is recorded. (The result ends the client's part, not its exit: an interpreter needs 0.1 real
+    seconds to end, which the clock shows as several.)
 
     An actor that is not ready in time, a gateway that dies unasked before go, a client that never ends: these are
     failures of the harness or of the machine (``HarnessError``), not verdicts.
@@ -28,15 +29,20 @@ import msgspec
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import HarnessError
-from lockjaw.harness.nemesis import Fault, Schedule
-from lockjaw.harness.real.actors import Actor, Actors, Descriptors, environment, tail_of
+from lockjaw.harness.cast import Caller
+from lockjaw.harness.nemesis import Cue, Fault, Schedule, scheduled
+from lockjaw.harness.real.actors import Actor, Actors, Descriptors, Role, environment, tail_of
 from lockjaw.harness.real.aftermath import record_aftermath, record_next_turn
+from lockjaw.harness.real.ambush import BLOCK, UNBLOCK
 from lockjaw.harness.real.rig import CONFIG, Launch, Programs, Target, Witness, prepare, workspace_of, write_config
 from lockjaw.harness.real.tail import EventTail
 from lockjaw.harness.scenario import Scenario
+from lockjaw.harness.stage import stage
 from lockjaw.harness.store import RunDirectory
 from lockjaw.history import FileRecorder, Record, merge, read_records
+from lockjaw.locking.identity import process_state
 from lockjaw.process import ACTOR_KEY, EVENTS_KEY
+from lockjaw.runner.machine import THIS_MACHINE
 from lockjaw.seeds import Seeds
 from lockjaw.settings import PACING_KEY
 
@@ -93,7 +99,7 @@ async def run_real(
     clock = ScaledClock.start(time_scale)
     recorder = FileRecorder(run.events / f"{HARNESS}.jsonl", clock, HARNESS)
     try:
-        script = prepare(run, scenario)
+        script = prepare(run, scenario, policy)
         launch = Launch(scenario, policy, seed, script, run.logs)
         shared = environment(
             os.environ,
@@ -123,7 +129,7 @@ async def run_real(
     finally:
         recorder.close()
     history = collect(run.events, live.go_s)
-    return Lived(history, live.client_ended_s, live.schedule.never_due())
+    return Lived(history, live.client_ended_s, live.never_due())
 
 
 def collect(events: Path, go_s: float) -> list[Record]:
@@ -162,7 +168,12 @@ class _Live:
         self._restarts: list[tuple[Actor, float]] = []  # with the real time at which patience ends
         self._coming: list[Actor] = []  # restarted, not ready yet
         self._exits: set[int] = set()
-        self.schedule = Schedule(scenario.faults, Seeds(launch.seed).child("nemesis").stream("jitter"))
+        nemesis = Seeds(launch.seed).child("nemesis")
+        self.schedule = Schedule(scheduled(scenario.faults), nemesis.stream("jitter"))
+        self._cast = scenario.cast
+        self._cues = Schedule([Cue.of(name, actor) for name, actor in self._cast.items()], nemesis.stream("cues"))
+        self._held_up: list[tuple[Actor, float, float | None]] = []  # paused at an operation: for how long, until when
+        self._blocked: set[str] = set()
         self.go_s = clock.monotonic()
         self.client_ended_s = 0.0
         self._told = False
@@ -171,18 +182,27 @@ class _Live:
     # ----------------------------------------------------------------- phases
 
     async def play(self) -> None:
+        scripted = [self._start(name) for name, actor in self._cast.items() if not isinstance(actor, Caller)]
         await self._up("models")
         configure = self._target.configure if self._target else write_config
         configure(self._run, self._scenario, self._ports["models"])
         await self._up("gateway")
+        asking = [self._start(name) for name in self._cast if name not in self._running]
         client = await self._up("client")
+        for actor in (*scripted, *asking):
+            await self._until_up(actor)
+        if self._scenario.staged:
+            await self._set_stage()
         self._go(client)
         limit_real_s = self._clock.real_s(self._scenario.run_limit_s) + self._limits.run
         await self._until(lambda: self._told or not client.alive, limit_real_s, "the client did not end")
         if not self._told:
             self.client_ended_s = round(self._clock.monotonic() - self.go_s, 3)
+        await self._until(self._cast_ended, limit_real_s, "the cast did not end")
         await self._settle()
         self._nemesis_acts = False  # what it still has in mind can prove nothing any more
+        for name in self._cast:
+            await self._stop(self._running[name])
         await self._stop(self._running["gateway"])
         if not await self._ends(client, self._limits.stop):
             await self._end_by_force(client)
@@ -201,6 +221,26 @@ class _Live:
         self._nemesis_acts = True
         client.go()
 
+    def never_due(self) -> tuple[Fault, ...]:
+        """The scenario's faults that this run never reached; what heals one is none of them."""
+        return tuple(fault for fault in self.schedule.never_due() if fault in self._scenario.faults)
+
+    async def _set_stage(self) -> None:
+        """The session as the client finds it."""
+
+        def identity(name: str) -> tuple[int, int | None]:
+            pid = self._running[name].pid
+            return pid, process_state(pid).starttime
+
+        path = await stage(
+            self._scenario.initial, state_dir=self._run.state, clock=self._clock,
+            ids=Seeds(self._launch.seed).child(HARNESS).stream("stage"), machine=THIS_MACHINE, identity=identity,
+        )  # fmt: skip
+        self._recorder.record("stage", path=str(path), entries=2 * self._scenario.initial.turns)
+
+    def _cast_ended(self) -> bool:
+        return not any(self._running[name].alive for name, actor in self._cast.items() if actor.awaited)
+
     async def _settle(self) -> None:
         """Let the gateway finish what it is doing, as far as the scenario wants to see it."""
         gateway = self._running["gateway"]
@@ -209,10 +249,11 @@ class _Live:
             await self._pause()
 
     async def _stop(self, actor: Actor) -> None:
-        """End an actor in good order; a paused one is resumed first. One that will not end is killed."""
-        if actor.paused:
-            self._recorder.record("nemesis", action="resume", target=actor.name, pid=actor.pid)
-            actor.signal(signal.SIGCONT)
+        """End an actor in good order; a paused or blocked one is resumed first. One that will not end is killed."""
+        if not actor.alive:
+            return
+        if actor.paused or actor.name in self._blocked:
+            self._resume(actor)
         actor.signal(signal.SIGTERM)
         if not await self._ends(actor, self._stop_limit_real_s):
             await self._end_by_force(actor)
@@ -229,30 +270,44 @@ class _Live:
     # ----------------------------------------------------------------- actors
 
     async def _up(self, name: str) -> Actor:
-        actor = self._start(name)
-        await self._until(lambda: self._is_up(actor), self._limits.ready, f"the {name} did not become ready")
+        return await self._until_up(self._start(name))
+
+    async def _until_up(self, actor: Actor) -> Actor:
+        await self._until(lambda: self._is_up(actor), self._limits.ready, f"the {actor.name} did not become ready")
         return actor
 
     def _start(self, name: str) -> Actor:
         launch = replace(self._launch, port=self._ports.get(name, 0))
 
         def command(fds: Descriptors) -> list[str]:
+            if name in self._cast:
+                return list(self._programs.actor(name, launch, fds))
             return list(getattr(self._programs, name)(launch, fds))
 
         env = {EVENTS_KEY: str(self._run.events / f"{name}.jsonl"), ACTOR_KEY: name}
-        if name == "client":
+        role = self._role(name)
+        if role == "client":
             # The port, not the address: the client's error texts shall say "Source: local loopback".
             env["OPENCLAW_GATEWAY_PORT"] = str(self._ports["gateway"])
+        if name in self._cast:  # a program of its own: another client's ids would make it ask for that one's run
+            env[SEED_KEY] = str(Seeds(self._launch.seed).child(name).stream("seed").getrandbits(48))
+        if name == "client" and self._scenario.client_token is not None:
+            env["OPENCLAW_GATEWAY_TOKEN"] = self._scenario.client_token
         try:
-            actor = self._actors.start(name, name, command, env, waits_for_go=name == "client")  # type: ignore[arg-type]
+            actor = self._actors.start(name, role, command, env, waits_for_go=role in ("client", "scripted"))
         except OSError as error:
             raise self._failure(f"the {name} cannot be started: {error}") from error
         self._running[name] = actor
         return actor
 
+    def _role(self, name: str) -> Role:
+        if name in self._cast:
+            return "client" if isinstance(self._cast[name], Caller) else "scripted"
+        return name  # type: ignore[return-value]
+
     def _is_up(self, actor: Actor) -> bool:
         if actor.ready is not None:
-            if actor.name not in self._ports and actor.role != "client":
+            if actor.name not in self._ports and actor.role not in ("client", "scripted"):
                 if not actor.ready.port:
                     raise self._failure(f"the {actor.name} is ready and names no port")
                 self._ports[actor.name] = actor.ready.port
@@ -291,11 +346,16 @@ class _Live:
             self._follow(moved)
             if self._nemesis_acts:
                 self.schedule.observe(moved)
+                self._cues.observe(moved)
             if self._progress is not None:
                 self._progress(moved)
         self._go_on_with_restarts()
+        self._release_held_up()
         if self._nemesis_acts:
-            for fault in self.schedule.take_due(self._clock.monotonic() - self.go_s):
+            now = self._clock.monotonic() - self.go_s
+            for cue in self._cues.take_due(now):
+                self._running[cue.name].go()
+            for fault in self.schedule.take_due(now):
                 self._perform(fault)
 
     def _follow(self, record: Record) -> None:
@@ -304,8 +364,11 @@ class _Live:
             self._open_runs.add(run_id)
         elif record.op == "gateway.final":
             self._open_runs.discard(run_id)
-        elif record.op == "client.result":
+        elif record.op == "client.result" and record.actor == "client":
             self._told, self.client_ended_s = True, round(record.t, 3)
+        elif record.op == "nemesis" and "at" in record.data and record.data["action"] == "pause":
+            # It has paused itself right before an operation (``ambush``), or is just about to.
+            self._held_up.append((self._running[str(record.data["target"])], float(record.data["for_s"]), None))
 
     def record_exits(self) -> None:
         """Record each end of a process, once."""
@@ -322,10 +385,19 @@ class _Live:
         nothing the actor still did stands behind it; what sets one in motion is recorded before it moves."""
         actor = self._running[fault.target]
         data = {"action": fault.action, "target": fault.target, "pid": actor.pid}
-        if fault.action in ("kill", "pause"):
+        if fault.action in ("kill", "pause", "block"):
             if actor.signal(_SIGNALS[fault.action]):
                 self._recorder.record("nemesis", **data)
+                if fault.action == "block":
+                    self._blocked.add(actor.name)
+                if (heal := fault.heals) is not None:
+                    assert fault.for_s is not None
+                    at_s = self._clock.monotonic() - self.go_s + fault.for_s
+                    self.schedule.add(msgspec.structs.replace(heal, at_s=at_s))
                 return
+        elif fault.action == "resume" and actor.alive:
+            self._resume(actor)
+            return
         elif fault.action == "restart" or actor.process.poll() is None:
             self._recorder.record("nemesis", **data)
             if fault.action == "restart":  # one that has ended already is simply started again
@@ -334,6 +406,24 @@ class _Live:
             actor.signal(_SIGNALS[fault.action])
             return
         self._recorder.record("nemesis", "fail", **data, error="it had ended already")
+
+    def _release_held_up(self) -> None:
+        """Resume who has been paused for as long as its fault says, counted from when it really stood still."""
+        now, held_up = self._clock.monotonic(), []
+        for actor, for_s, until in self._held_up:
+            if until is None and actor.stopped:
+                actor.paused, until = True, now + for_s
+            if until is not None and now >= until:
+                self._resume(actor)
+            elif actor.alive:
+                held_up.append((actor, for_s, until))
+        self._held_up = held_up
+
+    def _resume(self, actor: Actor) -> None:
+        self._recorder.record("nemesis", action="resume", target=actor.name, pid=actor.pid)
+        blocked = actor.name in self._blocked
+        self._blocked.discard(actor.name)
+        actor.signal(UNBLOCK if blocked else signal.SIGCONT)
 
     def _go_on_with_restarts(self) -> None:
         for actor, until in list(self._restarts):
@@ -369,6 +459,6 @@ _SIGNALS = {
     "kill": signal.SIGKILL,
     "terminate": signal.SIGTERM,
     "pause": signal.SIGSTOP,
-    "resume": signal.SIGCONT,
+    "block": BLOCK,
     "restart": signal.SIGTERM,
 }

@@ -12,13 +12,17 @@ from typing import Any, Protocol
 import msgspec
 
 from lockjaw.clock import Clock
+from lockjaw.harness.cast import Caller, Scripted
+from lockjaw.harness.nemesis import ambushes
 from lockjaw.harness.real.actors import Descriptors
+from lockjaw.harness.real.scripted import Plan
 from lockjaw.harness.scenario import Scenario
 from lockjaw.harness.store import RunDirectory
 from lockjaw.history import Record
 
 CONFIG = "openclaw.json"
 SCRIPT = "models.yaml"
+PLANS = "plans"
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,21 @@ class Launch:
     logs: Path
     port: int = 0
 
+    def plan(self, name: str) -> str:
+        """The file that says to an actor's process what it is to do."""
+        return str(self.script.with_name(PLANS) / f"{name}.json")
+
 
 class Programs(Protocol):
-    """The three programs of a run. Anything that answers the handshake and writes records will do."""
+    """The programs of a run. Anything that answers the handshake and writes records will do.
+
+    ``actor``: one of the cast, by name.
+    """
 
     def models(self, launch: Launch, fds: Descriptors) -> Sequence[str]: ...
     def gateway(self, launch: Launch, fds: Descriptors) -> Sequence[str]: ...
     def client(self, launch: Launch, fds: Descriptors) -> Sequence[str]: ...
+    def actor(self, name: str, launch: Launch, fds: Descriptors) -> Sequence[str]: ...
 
 
 class Witness(Protocol):
@@ -75,7 +87,7 @@ class NamedTarget(Target, Protocol):
 
 @dataclass(frozen=True)
 class Builtin:
-    """Lockjaw's own gateway and client, and its fake model server."""
+    """Lockjaw's own gateway and client, its fake model server, and scripted actors."""
 
     # -P: the working directory is the run's, and must not be searched for modules.
     python: tuple[str, ...] = (sys.executable, "-P", "-m", "lockjaw")
@@ -89,19 +101,57 @@ class Builtin:
         # No drain: how long the gateway may go on is the scenario's to say (settle_s), and it is over by then. The real
         # ones of these versions do not drain on SIGTERM either.
         options = ["--port", str(launch.port), "--policy", launch.policy, "--drain", "0"]
-        return [*self.python, "gateway", "run", *options, "--ready-fd", str(fds.ready)]
+        return [*self._ambushed("gateway", launch), "gateway", "run", *options, "--ready-fd", str(fds.ready)]
 
     def client(self, launch: Launch, fds: Descriptors) -> list[str]:
-        options = ["--agent", "main", "--message", launch.scenario.message, "--policy", launch.policy, "--json"]
-        return [*self.python, "agent", *options, "--ready-fd", str(fds.ready), "--go-fd", str(fds.go)]
+        return [*self._ambushed("client", launch), *_asking(launch.scenario.message, launch, fds)]
+
+    def actor(self, name: str, launch: Launch, fds: Descriptors) -> list[str]:
+        actor = launch.scenario.cast[name]
+        if isinstance(actor, Caller):
+            local = ["--local"] if actor.local else []
+            return [*self._ambushed(name, launch), *_asking(actor.message, launch, fds), *local]
+        return [*_module("scripted"), launch.plan(name), str(fds.ready), str(fds.go)]
+
+    def _ambushed(self, name: str, launch: Launch) -> tuple[str, ...]:
+        """The command line of a runtime process; if the scenario strikes it from within, by way of ``ambush``."""
+        if not _struck_within(launch.scenario, name):
+            return self.python
+        return (*_module("ambush"), launch.plan(name))
 
 
-def prepare(run: RunDirectory, scenario: Scenario) -> Path:
-    """Write the model server's script and make the workspace. Returns the script's path."""
+def _module(name: str) -> tuple[str, ...]:
+    return (sys.executable, "-P", "-m", f"lockjaw.harness.real.{name}")
+
+
+def _asking(message: str, launch: Launch, fds: Descriptors) -> list[str]:
+    options = ["--agent", "main", "--message", message, "--policy", launch.policy, "--json"]
+    return ["agent", *options, "--ready-fd", str(fds.ready), "--go-fd", str(fds.go)]
+
+
+def _struck_within(scenario: Scenario, name: str) -> bool:
+    return any(f.target == name and (f.before is not None or f.action == "block") for f in scenario.faults)
+
+
+def prepare(run: RunDirectory, scenario: Scenario, policy: str) -> Path:
+    """Write the models' script and the actors' plans, and make the workspace. Returns the script's path."""
     workspace_of(run).mkdir()
     script = run.path / SCRIPT
-    script.write_bytes(msgspec.json.format(msgspec.json.encode(scenario.script()), indent=2) + b"\n")  # JSON is YAML
+    _write_json(script, scenario.script())  # JSON is YAML
+    plans = run.path / PLANS
+    plans.mkdir()
+    for name in scenario.names:
+        faults = ambushes(scenario.faults, name)
+        actor = scenario.cast.get(name)
+        if isinstance(actor, Scripted):
+            _write_json(plans / f"{name}.json", Plan(name, policy, str(run.state), actor, faults))
+        elif _struck_within(scenario, name):
+            _write_json(plans / f"{name}.json", faults)
     return script
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
 
 
 def workspace_of(run: RunDirectory) -> Path:

@@ -13,7 +13,7 @@ import pytest
 
 from lockjaw.documents import Document
 from lockjaw.harness.real.actors import Descriptors
-from lockjaw.harness.real.rig import Launch
+from lockjaw.harness.real.rig import Builtin, Launch
 from lockjaw.harness.scenario import Scenario, scenario_from
 
 STAND_IN = Path(__file__).with_name("standin.py")
@@ -34,7 +34,7 @@ SMALL: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class StandIns:
-    """``Programs`` made of stand-ins; each attribute names a behaviour of ``standin.py``."""
+    """``Programs`` made of stand-ins; each attribute names a behaviour of ``standin.py``. The cast is Lockjaw's own."""
 
     models_do: str = "serves"
     gateway_does: str = "serves"
@@ -48,6 +48,9 @@ class StandIns:
 
     def client(self, launch: Launch, fds: Descriptors) -> Sequence[str]:
         return self._command("client", fds, self.client_does)
+
+    def actor(self, name: str, launch: Launch, fds: Descriptors) -> Sequence[str]:
+        return Builtin().actor(name, launch, fds)
 
     @staticmethod
     def _command(role: str, fds: Descriptors, behaviour: str) -> list[str]:

@@ -37,7 +37,7 @@ class Stage:
             folder.mkdir(parents=True)
         self.doors, self.openclaw = doors, installed
         self.target = OpenClaw(installed, doors)
-        script = prepare(self.run, scenario)
+        script = prepare(self.run, scenario, "takeover")
         self.target.configure(self.run, scenario, MODELS)
         (path / "tmp").mkdir()
         self.env = environment(

@@ -30,15 +30,14 @@ from lockjaw.runner.fallback import CONTINUE_PROMPT, Cooldowns, FallbackChain, o
 from lockjaw.runner.machine import THIS_MACHINE, Machine
 from lockjaw.runner.models import ModelClient
 from lockjaw.runner.result import result, result_of, timed_out_result
+from lockjaw.runner.stores import session_store
 from lockjaw.runner.tools import Tool
 from lockjaw.runner.turn import TIMEOUT_TEXT, Message, ToolCall, Turn, options_for
 from lockjaw.sessions import SessionPaths, SessionStore, Transcript, TurnState, transcript_of_entry
-from lockjaw.sessions.revision_store import RevisionStore
 from lockjaw.settings import ModelRef, Settings
 
 T = TypeVar("T")
 
-STORE_MAX_HOLD_S = 15.0
 HOLD_GRACE_S = 120.0  # over the run limit and the compaction limit, as upstream computes maxHoldMs
 COMPACTION_LIMIT_S = 900.0
 COMPACTION_SUMMARY = "Earlier messages were left out: together they no longer fit the model."
@@ -466,24 +465,3 @@ def _last_model(transcript: Transcript) -> str | None:
             data = entry.raw.get("data") or {}
             return f"{data.get('provider')}/{data.get('modelId')}"
     return None
-
-
-def session_store(
-    paths: SessionPaths,
-    agent_id: str,
-    *,
-    behaviour: Behaviour,
-    clock: Clock,
-    ids: random.Random | None = None,
-    machine: Machine = THIS_MACHINE,
-) -> SessionStore:
-    """``sessions.json`` of an agent, under the session lock's own algorithm."""
-
-    def lock(path: Path) -> SessionLock:
-        return SessionLock(
-            path, timeout=behaviour.store_wait_s, algorithm=behaviour.lock_algorithm, clock=clock,
-            max_hold_s=STORE_MAX_HOLD_S, owner="store", host=machine.locks,
-        )  # fmt: skip
-
-    kind = RevisionStore if behaviour.store == "revision" else SessionStore
-    return kind(paths.store(agent_id), clock=clock, lock=lock, ids=ids, files=machine.files)

@@ -18,9 +18,10 @@ from lockjaw.history import Recorder
 from lockjaw.locking import release_all_held
 from lockjaw.process import announce_ready, ids_from_environment, on_stop_signals, recorder_from_environment
 from lockjaw.runner.attempt import TurnPlan
-from lockjaw.runner.embedded import EmbeddedRunner, session_store
+from lockjaw.runner.embedded import EmbeddedRunner
 from lockjaw.runner.machine import THIS_MACHINE, Machine
 from lockjaw.runner.models import ModelClient
+from lockjaw.runner.stores import session_store
 from lockjaw.runner.tools import Tool, built_in_tools
 from lockjaw.sessions import (
     SessionPaths,

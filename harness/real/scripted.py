@@ -1,0 +1,74 @@
+"""A scripted actor as a process: ``python -P -m lockjaw.harness.real.scripted PLAN READY_FD GO_FD``.
+
+Everything is loaded before it says that it is ready; it begins at its go. SIGTERM gives back what it holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+
+from lockjaw.behaviours import BEHAVIOURS
+from lockjaw.clock import ScaledClock
+from lockjaw.harness.cast import Scripted
+from lockjaw.harness.nemesis import Fault
+from lockjaw.harness.performer import Performer
+from lockjaw.harness.real.ambush import install
+from lockjaw.process import (
+    announce_ready,
+    ids_from_environment,
+    on_stop_signals,
+    recorder_from_environment,
+    wait_for_go,
+    watch_lifeline,
+)
+from lockjaw.runner.machine import THIS_MACHINE
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What the process is told. ``faults``: those at its own operations."""
+
+    name: str
+    policy: str
+    state_dir: str
+    actor: Scripted
+    faults: tuple[Fault, ...] = ()
+
+
+def main() -> int:
+    plan_file, ready_fd, go_fd = sys.argv[1:]
+    plan = msgspec.json.decode(Path(plan_file).read_bytes(), type=Plan)
+    install(plan.faults)
+    watch_lifeline(os.environ)  # a thread: it must find the signals blocked that ``install`` blocks
+    clock = ScaledClock.from_environment()
+    performer = Performer(
+        plan.name, plan.actor, state_dir=Path(plan.state_dir), behaviour=BEHAVIOURS[plan.policy], clock=clock,
+        recorder=recorder_from_environment(os.environ, clock), machine=THIS_MACHINE,
+        ids=ids_from_environment(os.environ, plan.name), touch=os.utime,
+    )  # fmt: skip
+
+    async def perform() -> int:
+        task = asyncio.ensure_future(performer.run())
+        stopped: list[int] = []
+
+        def stop(number: int) -> None:
+            stopped.append(number)
+            task.cancel()
+
+        on_stop_signals(asyncio.get_running_loop(), stop)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            return 128 + stopped[0]
+
+    announce_ready(int(ready_fd))
+    wait_for_go(int(go_fd))
+    return asyncio.run(perform())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
