@@ -12,7 +12,7 @@ from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.clock import Clock
 from lockjaw.history import Recorder
 from lockjaw.locking import SessionLock
-from lockjaw.runner.embedded import session_store
+from lockjaw.runner.stores import session_store
 from lockjaw.sessions import SessionPaths, transcript_of_entry
 
 _STORE = BEHAVIOURS["takeover"]  # whose way of writing sessions.json is used
