@@ -131,9 +131,9 @@ async def test_a_blocked_actor_does_nothing_until_the_block_ends(play: Any) -> N
 
 
 async def test_a_block_without_an_end_is_healed_when_all_is_over(play: Any, no_orphans: Orphans) -> None:
-    block = {"action": "block", "target": "clock", "at_s": 1, "for_s": 5000}
+    block = {"action": "block", "target": "clock", "when": {"op": "lock", "phase": "ok"}, "for_s": 5000}
 
-    history = await play({"clock": scripted({"do": "sleep", "for_s": 5000}, awaited=False)}, block)
+    history = await play({"clock": scripted(TAKE, {"do": "sleep", "for_s": 5000}, awaited=False)}, block)
 
     assert of(history, "nemesis", action="resume")
     assert of(history, "actor.exit", actor="clock")[0].data["code"] == 143
