@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 
@@ -25,8 +25,6 @@ from lockjaw.errors import HarnessError, LocalError, SettingsError
 from lockjaw.harness.checkers import run_checks
 from lockjaw.harness.checkers.spans import numbered
 from lockjaw.harness.outcome import Outcome, outcome_of
-from lockjaw.harness.real.engine import LIMITS, Limits, Lived, run_real
-from lockjaw.harness.real.rig import Builtin, NamedTarget, Programs
 from lockjaw.harness.scenario import Scenario, load_scenario
 from lockjaw.harness.sim.engine import SimLived, run_sim
 from lockjaw.harness.sim.tape import Choices, RandomChoices, write_tape
@@ -35,6 +33,10 @@ from lockjaw.harness.store import HISTORY, SCENARIO, TAPE, VERDICT, RunDirectory
 from lockjaw.history import Record, event_hash, write_history
 from lockjaw.seeds import Seeds
 from lockjaw.verdict import CheckResult, Verdict, combine
+
+if TYPE_CHECKING:
+    from lockjaw.harness.real.engine import Limits, Lived
+    from lockjaw.harness.real.rig import NamedTarget, Programs
 
 ENGINES = ("real", "sim")
 DEFAULT_POLICY = "takeover"
@@ -148,7 +150,7 @@ def run_policies(
     progress: Progress | None = None,
     choices: Choices | None = None,
     target: NamedTarget | None = None,
-    limits: Limits = LIMITS,
+    limits: Limits | None = None,
 ) -> list[Run]:
     """Run a scenario under several policies at the same time (the runs mostly wait), each in its own folder.
 
@@ -182,7 +184,7 @@ async def run_async(
     out: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     programs: Programs | None = None,
-    limits: Limits = LIMITS,
+    limits: Limits | None = None,
     choices: Choices | None = None,
     target: NamedTarget | None = None,
 ) -> Run:
@@ -226,9 +228,13 @@ async def run_async(
             for name, lines in lived.logs.items():
                 (run.logs / f"{name}.log").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         else:
+            # Here, because a simulated run does not need what starts processes.
+            from lockjaw.harness.real.engine import LIMITS, run_real
+            from lockjaw.harness.real.rig import Builtin
+
             lived = await run_real(
                 loaded, policy=policy, seed=seed, time_scale=scale, run=run, programs=programs or Builtin(),
-                limits=limits, progress=told, target=target,
+                limits=limits or LIMITS, progress=told, target=target,
             )  # fmt: skip
         judged = judge(
             loaded, lived.history, never_due=[str(fault) for fault in lived.never_due], policy=policy, engine=engine,

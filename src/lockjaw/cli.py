@@ -8,6 +8,7 @@ Exit status of ``lockjaw agent``: 0 answered, 1 no answer, 2 usage, 5 answered b
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -59,6 +60,10 @@ Password = Annotated[str | None, typer.Option(help="Gateway password (better: OP
 
 def main() -> None:
     """Run the command line; every expected error becomes one clear message and its exit status."""
+    # Start-up makes objects and no garbage, and looking for some costs a tenth of it. httpx loads its own command
+    # line with what draws progress bars, if that is installed; nobody here asks for it.
+    gc.set_threshold(50_000)
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     from lockjaw.process import watch_lifeline
 
     watch_lifeline(os.environ)
@@ -278,7 +283,7 @@ def explore_scenario(
 
     Exit status: 0 HELD, 1 VIOLATED, 2 usage, 3 UNKNOWN, 4 the harness failed, 130 interrupted without a finding.
     """
-    from lockjaw.commands import ExploreOptions, explore_command
+    from lockjaw.explore_commands import ExploreOptions, explore_command
 
     options = ExploreOptions(policy, strategy, seeds, seed, workers, twice, out, as_json)
     sys.exit(explore_command(scenario, options))
