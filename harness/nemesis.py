@@ -19,15 +19,19 @@ from lockjaw.history import Record
 
 #: kill: SIGKILL. terminate: SIGTERM. pause, resume: SIGSTOP, SIGCONT. restart: end it in good order if it still
 #: runs, then start it again on the same port. fail: an operation of its fails. block: its event loop is busy.
-#: part, heal, cut: its connections to ``peer`` hold everything back, go on, are reset. jump: its wall clock is set.
-Action = Literal["kill", "pause", "resume", "terminate", "restart", "fail", "block", "part", "heal", "cut", "jump"]
+#: tear: killed in the middle of a write, half of whose bytes are there. part, heal, cut: its connections to ``peer``
+#: hold everything back, go on, are reset. jump: its wall clock is set. lag: it sees files as they were.
+Action = Literal[
+    "kill", "pause", "resume", "terminate", "restart", "fail", "tear", "block", "part", "heal", "cut", "jump", "lag"
+]
 Errno = Literal["EIO", "ENOSPC", "EPERM", "EACCES", "EAGAIN", "EINTR", "EBUSY"]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 PROCESS_ACTIONS = ("kill", "pause", "resume", "terminate", "restart", "block")
 LINK_ACTIONS = ("part", "heal", "cut")
-OPERATION_ACTIONS = ("kill", "pause", "fail")  # what can happen right before an operation
-SIMULATED_ACTIONS = ("part", "heal", "cut", "jump")  # that processes of one machine cannot show
+OPERATION_ACTIONS = ("kill", "pause", "fail", "tear")  # what can happen right before (or in) an operation
+SIMULATED_ACTIONS = ("part", "heal", "cut", "jump", "lag")  # that processes of one machine cannot show
+WRITES = ("Append", "Write", "WriteInPlace")  # the operations that can be torn
 
 
 class Point(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,8 +50,9 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One act: at a time (``at_s``), some time after a record (``when``, its ``nth`` match, ``after_s``), or right
     before an operation (``before``).
 
-    ``jitter_s`` adds a random delay of up to that much, drawn from the run's seed. ``for_s``: a pause (or a block, or a
-    partition) ends by itself after so long.
+    ``jitter_s`` adds a random delay of up to that much, drawn from the run's seed. ``for_s``: a pause (a block, a
+    partition, a lag) ends by itself after so long. ``by_s``: how far a wall clock jumps (below 0: back), or how old
+    what a process sees of other processes' files may be (0: it sees everything at once).
     """
 
     action: Action
@@ -75,8 +80,10 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise FieldError("for_s", "how long the pause at an operation lasts")
         wants = {
             "fail": ("errno", "before"),
+            "tear": ("before",),
             "block": ("for_s",),
             "jump": ("by_s",),
+            "lag": ("by_s",),
             **dict.fromkeys(LINK_ACTIONS, ("peer",)),
         }
         for name in wants.get(self.action, ()):
@@ -84,12 +91,18 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise FieldError(name, f"what {self.action} needs")
         for name, allowed in (
             ("errno", ("fail",)),
-            ("by_s", ("jump",)),
+            ("by_s", ("jump", "lag")),
             ("peer", LINK_ACTIONS),
-            ("for_s", ("pause", "block", "part")),
+            ("for_s", ("pause", "block", "part", "lag")),
         ):
             if getattr(self, name) is not None and self.action not in allowed:
                 raise FieldError(name, f"{name} only with {' or '.join(allowed)}", self.action)
+        if self.action == "lag" and (self.by_s or 0.0) < 0:
+            raise FieldError("by_s", "how old what it sees may be, 0 or more", self.by_s)
+        if self.action == "tear" and self.before is not None and self.before.operation not in WRITES:
+            raise FieldError(
+                "before.operation", f"a write, which can be torn: {', '.join(WRITES)}", self.before.operation
+            )
 
     def __str__(self) -> str:
         text = f"{self.action} {self.target}"
@@ -100,6 +113,8 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """What ends it after ``for_s``, as a fault at that many seconds; None: nothing does."""
         if self.for_s is None:
             return None
+        if self.action == "lag":
+            return Fault("lag", self.target, at_s=self.for_s, by_s=0.0)
         action: Action = "heal" if self.action == "part" else "resume"
         return Fault(action, self.target, at_s=self.for_s, peer=self.peer)
 

@@ -17,10 +17,10 @@ from msgspec import Meta
 from lockjaw.behaviours import BEHAVIOURS, POLICIES
 from lockjaw.documents import Document, FieldError, convert, load_document, read_document
 from lockjaw.errors import ScenarioError, SettingsError
-from lockjaw.harness.cast import Actor, Initial, each
+from lockjaw.harness.cast import Actor, Caller, Initial, each
 from lockjaw.harness.checkers import CHECKERS
 from lockjaw.harness.checkers.facts import ScenarioFacts
-from lockjaw.harness.nemesis import SIMULATED_ACTIONS, Fault, Seconds
+from lockjaw.harness.nemesis import LINK_ACTIONS, SIMULATED_ACTIONS, Fault, Seconds
 from lockjaw.harness.pattern import Sometimes
 from lockjaw.settings import ModelRef, Pacing
 
@@ -154,6 +154,10 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             for key, name in (("target", fault.target), ("peer", fault.peer)):
                 if name is not None and name not in self.names:
                     raise FieldError(("faults", n, key), f"an actor: {', '.join(self.names)}", name)
+            if fault.action in LINK_ACTIONS and not self._linked(fault.target, fault.peer or ""):
+                raise FieldError(
+                    ("faults", n, "peer"), "a gateway and one of its clients (they share a link)", fault.peer
+                )
         for pause in (fault for fault in self.faults if fault.action == "pause" and fault.target == "client"):
             if pause.for_s is None and not any(f.action == "resume" and f.target == "client" for f in self.faults):
                 raise FieldError("faults", "a resume of the client after its pause, or the run cannot end", str(pause))
@@ -163,6 +167,11 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             raise FieldError("engines", f"[sim], because only the simulation has {simulated[0]}", list(self.engines))
         if len(self.engines) < len(ENGINES) and not self.engines_why:
             raise FieldError("engines_why", "a sentence that says what keeps it from the other engine")
+
+    def _linked(self, *ends: str) -> bool:
+        """Whether two actors have a connection that can be parted or cut."""
+        clients = {"client", *(name for name, actor in self.cast.items() if isinstance(actor, Caller))}
+        return "gateway" in ends and any(end in clients for end in ends)
 
     @property
     def cast(self) -> dict[str, Actor]:

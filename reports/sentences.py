@@ -199,12 +199,20 @@ def _exit(record: Record, d: _Data) -> str:
     return f"process {d('pid', '')} {how}".replace("  ", " ")
 
 
-_NEMESIS = {"kill": "kills", "pause": "freezes", "resume": "wakes", "terminate": "asks", "restart": "restarts"}
+_NEMESIS = {
+    "kill": "kills", "pause": "freezes", "resume": "wakes", "terminate": "asks", "restart": "restarts",
+    "block": "keeps busy", "fail": "fails an operation of", "jump": "sets the clock of", "lag": "ages what is seen by",
+    "part": "parts from the {peer}", "heal": "joins with the {peer} again", "cut": "cuts off the {peer}",
+}  # fmt: skip
 
 
 def _nemesis(record: Record, d: _Data) -> str:
     end = " to end (SIGTERM)" if d("action") == "terminate" else ""
-    return f"FAULT: {_NEMESIS.get(d('action'), d('action'))} the {d('target')}{end}"
+    does = _NEMESIS.get(d("action"), d("action"))
+    if "{peer}" in does:
+        verb, _, rest = does.partition(" ")
+        return f"FAULT: {verb} the {d('target')} {rest.format(peer=d('peer'))}"
+    return f"FAULT: {does} the {d('target')}{end}"
 
 
 def _turn(record: Record, d: _Data) -> str:

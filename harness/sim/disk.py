@@ -7,6 +7,7 @@ time, rounded down to the file system's granularity.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -44,6 +45,12 @@ class OpenFile:
         return len(self.inode.data)
 
 
+def _copy(inode: Inode) -> Inode:
+    copied = Inode(inode.number, inode.written_ns)
+    copied.data += inode.data
+    return copied
+
+
 def _error(number: int, path: str) -> OSError:
     return OSError(number, os.strerror(number), path)
 
@@ -54,7 +61,8 @@ class Disk:
     Args:
         now: virtual seconds.
 
-    ``changed`` is called after each change that a waiter could wait for.
+    ``changed`` is called after each change that a waiter could wait for. ``past``, if it is kept: by path, what there
+    was before each change, and when that was (a ``View`` reads it).
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
@@ -63,12 +71,20 @@ class Disk:
         self.folders: set[str] = set()
         self.open_files: dict[int, OpenFile] = {}
         self.changed: Callable[[], None] = lambda: None
-        self._inodes = self._descriptors = 0
+        self.past: dict[str, list[tuple[float, Inode | None]]] | None = None
+        self._inodes, self._descriptors = itertools.count(1), itertools.count(1)
         self._free: list[int] = []
 
     def _now_ns(self) -> int:
         now_ns = int(self._now() * 1e9)
         return now_ns - now_ns % MTIME_GRANULARITY_NS
+
+    def _keep(self, *paths: str) -> None:
+        """What there is under these names, before it changes."""
+        if self.past is not None:
+            for path in paths:
+                inode = self.names.get(path)
+                self.past.setdefault(path, []).append((self._now(), None if inode is None else _copy(inode)))
 
     # ------------------------------------------------------------------ names
 
@@ -81,21 +97,20 @@ class Disk:
                 raise _error(errno.ENOENT, path)
             if path.rpartition("/")[0] not in self.folders:
                 raise _error(errno.ENOENT, path)
+            self._keep(path)
             inode = self.names[path] = Inode(self._new_number(), self._now_ns())
             inode.held = 1
             self.changed()
         elif flags & os.O_EXCL and flags & os.O_CREAT:
             raise _error(errno.EEXIST, path)
-        self._descriptors += 1
         inode.held += 1
-        file = OpenFile(self._descriptors, path, inode, owner, append=bool(flags & os.O_APPEND))
+        file = OpenFile(next(self._descriptors), path, inode, owner, append=bool(flags & os.O_APPEND))
         self.open_files[file.fd] = file
         return file
 
     def open_unnamed(self, path: str, owner: object) -> OpenFile:
         """A file without a name (a pipe, a bell): ``path`` is only what it is called."""
-        self._descriptors += 1
-        file = OpenFile(self._descriptors, path, Inode(self._new_number(), 0), owner, append=False)
+        file = OpenFile(next(self._descriptors), path, Inode(self._new_number(), 0), owner, append=False)
         file.inode.held = 1
         self.open_files[file.fd] = file
         return file
@@ -113,8 +128,7 @@ class Disk:
         """Inode numbers are reused at once, as ext4 does: who compares them must keep the file open."""
         if self._free:
             return self._free.pop()
-        self._inodes += 1
-        return self._inodes
+        return next(self._inodes)
 
     def _let_go(self, inode: Inode) -> None:
         inode.held -= 1
@@ -132,21 +146,24 @@ class Disk:
             path = path.rpartition("/")[0]
 
     def unlink(self, path: str) -> None:
-        inode = self.names.pop(path, None)
-        if inode is None:
-            raise _error(errno.ENOENT, path)
+        inode = self._true(path)
+        self._keep(path)
+        del self.names[path]
         self._let_go(inode)
         self.changed()
 
     def link(self, source: str, target: str) -> None:
         if target in self.names:
             raise _error(errno.EEXIST, target)
-        inode = self.names[target] = self.inode(source)
+        inode = self._true(source)
+        self._keep(target)
+        self.names[target] = inode
         inode.held += 1
         self.changed()
 
     def replace(self, source: str, target: str) -> None:
-        inode = self.inode(source)
+        inode = self._true(source)
+        self._keep(source, target)
         del self.names[source]
         replaced = self.names.get(target)
         self.names[target] = inode
@@ -155,10 +172,17 @@ class Disk:
         self.changed()
 
     def inode(self, path: str) -> Inode:
+        """What has this name, as whoever asks sees it."""
+        return self._true(path)
+
+    def _true(self, path: str) -> Inode:
         inode = self.names.get(path)
         if inode is None:
             raise _error(errno.ENOENT, path)
         return inode
+
+    def exists(self, path: str) -> bool:
+        return path in self.names or path in self.folders
 
     def listing(self, folder: str, suffix: str = "") -> list[str]:
         """Paths right inside a folder, sorted."""
@@ -177,6 +201,8 @@ class Disk:
 
     def write(self, file: OpenFile, data: Any, offset: int | None = None) -> None:
         """Append, or write at an offset; a gap is filled with NULs."""
+        if self.past is not None:
+            self._keep(*(path for path, inode in self.names.items() if inode is file.inode))
         content = file.inode.data
         if offset is None or file.append:
             content += data
@@ -187,6 +213,8 @@ class Disk:
         self._touch(file.inode)
 
     def cut(self, file: OpenFile, length: int) -> None:
+        if self.past is not None:
+            self._keep(*(path for path, inode in self.names.items() if inode is file.inode))
         content = file.inode.data
         if len(content) < length:
             content += bytes(length - len(content))
@@ -200,6 +228,7 @@ class Disk:
     def touch(self, path: str) -> None:
         """New times and nothing else; one granule later at least, so that it can be seen."""
         inode = self.inode(path)
+        self._keep(path)
         inode.written_ns = max(self._now_ns(), inode.written_ns + MTIME_GRANULARITY_NS)
         self.changed()
 

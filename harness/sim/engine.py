@@ -429,6 +429,9 @@ class _Live:
             case "jump":
                 happened = process.alive
                 process.skew_s += fault.by_s or 0.0
+            case "lag":
+                happened = process.alive
+                process.lag_s = fault.by_s or 0.0
             case "resume":
                 happened = world.resume(process)
             case "terminate":
@@ -455,7 +458,7 @@ class _Live:
             case "part":
                 network.part(fault.target, peer)
             case "heal":
-                network.heal()
+                network.heal(fault.target, peer)
             case _:
                 network.cut(fault.target, peer)
         self._recorder.record("nemesis", "info", action=fault.action, target=fault.target, peer=peer)

@@ -84,8 +84,7 @@ class SimFiles:
         return _Info(self._disk.file(fd))
 
     def exists(self, path: Path) -> bool:
-        name = os.fspath(path)
-        return name in self._disk.names or name in self._disk.folders
+        return self._disk.exists(os.fspath(path))
 
     def read(self, path: Path) -> bytes:
         name = os.fspath(path)

@@ -23,6 +23,7 @@ from lockjaw.harness.sim.files import SimFiles
 from lockjaw.harness.sim.locks import SimHost, Waiters
 from lockjaw.harness.sim.network import Network
 from lockjaw.harness.sim.tools import sim_tools
+from lockjaw.harness.sim.view import View
 from lockjaw.harness.sim.world import Process, SimClock, SimRecorder, World
 from lockjaw.runner.agent import AgentOutcome, AgentRequest, TurnClient
 from lockjaw.runner.machine import Machine
@@ -80,6 +81,8 @@ class Rig:
         self.waiters = Waiters()
         self.disk = Disk(lambda: world.now)
         self.disk.changed = self.waiters.changed
+        if any(fault.action == "lag" for fault in scenario.faults):
+            self.disk.past = {}
         self.disk.make_folder(str(STATE / "workspace"))
         self.network = Network(world)
         self.documents, self.tokens = MemoryDocuments(), MemoryTokens()
@@ -96,7 +99,9 @@ class Rig:
         return process
 
     def machine(self, process: Process) -> Machine:
-        return Machine(SimFiles(process, self.disk), SimHost(process, self.disk, self.waiters))
+        late = any(fault.action == "lag" and fault.target == process.name for fault in self.scenario.faults)
+        disk = View(self.disk, process) if late else self.disk
+        return Machine(SimFiles(process, disk), SimHost(process, disk, self.waiters))
 
     def ids(self, name: str) -> random.Random:
         """A stream for this start of an actor."""

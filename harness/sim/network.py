@@ -164,11 +164,12 @@ class Network:
         """Frames between two actors are held back."""
         self._parted.add(frozenset((one, other)))
 
-    def heal(self) -> None:
-        """Everything that was held back goes out, in order."""
-        self._parted.clear()
+    def heal(self, one: str, other: str) -> None:
+        """What was held back between two actors goes out, in order."""
+        self._parted.discard(frozenset((one, other)))
         for end in self._ends:
-            end.release()
+            if {end.process.name, end.other.process.name} == {one, other}:
+                end.release()
 
     def cut(self, one: str, other: str) -> None:
         """Reset every connection between two actors: both see 1006."""

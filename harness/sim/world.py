@@ -36,7 +36,7 @@ from typing import Any
 from lockjaw.errors import HarnessError, ReplayDiverged
 from lockjaw.harness.nemesis import Ambush
 from lockjaw.harness.sim.loop import SimHandle, SimLoop
-from lockjaw.harness.sim.tape import CRASH_BEFORE, DELAYS_S, FAULTS, FIRST_FAULT, Choices, SparseChoices
+from lockjaw.harness.sim.tape import CRASH_BEFORE, DELAYS_S, FAULTS, FIRST_FAULT, TEAR, Choices, SparseChoices
 from lockjaw.history import Phase, Record
 
 EPOCH_MS = 1_767_225_600_000  # 2026-01-01: the wall clock at second 0
@@ -53,14 +53,18 @@ class Killed(BaseException):
 
 
 class Process:
-    """One simulated process. ``zombie``: dead and not reaped yet. ``skew_s``: its clock is that far ahead."""
+    """One simulated process.
+
+    ``zombie``: dead and not reaped yet. ``skew_s``: its wall clock is that far ahead. ``lag_s``: what it sees of files
+    that others change may be that old.
+    """
 
     def __init__(self, world: World, name: str, role: str, pid: int, namespace: int) -> None:
         self.world, self.name, self.role, self.pid, self.namespace = world, name, role, pid, namespace
         self.starttime = int(world.now * TICKS_PER_S) + pid
         self.alive, self.zombie, self.paused, self.busy = True, False, False, False
         self.code: int | None = None
-        self.skew_s = 0.0
+        self.skew_s = self.lag_s = 0.0
         self.queued = False
         self.loop = SimLoop(self)  # type: ignore[abstract]  # what it has not is added below its class, as escapes
         self.at_death: list[Callable[[], None]] = []
@@ -253,8 +257,8 @@ class World:
         except ReplayDiverged as error:
             self.broken = self.broken or error
             raise
-        if process.ambushes:
-            self._ambushed(process, operation, path)
+        if process.ambushes and self._ambushed(process, operation, path):
+            return TEAR
         if value == 0:
             return 0
         if value < CRASH_BEFORE:
@@ -267,14 +271,16 @@ class World:
             raise OSError(number, os.strerror(number), path)
         return value
 
-    def _ambushed(self, process: Process, operation: str, path: str) -> None:
-        """The scenario's own faults at this operation."""
+    def _ambushed(self, process: Process, operation: str, path: str) -> bool:
+        """The scenario's own faults at this operation. True: it is to be torn."""
         for ambush in process.ambushes:
             if not ambush.strikes(operation, path):
                 continue
             fault, where = ambush.fault, f"before {operation} {self.short(path)}"
             if fault.action == "kill":
                 self.die(process, where)
+            if fault.action == "tear":
+                return True
             data = {"action": fault.action, "target": process.name, "pid": process.pid, "at": where}
             if fault.action == "pause":
                 assert fault.for_s is not None
@@ -285,6 +291,7 @@ class World:
                 self.record("harness", "nemesis", "info", {**data, "errno": fault.errno})
                 number = getattr(errno, fault.errno)
                 raise OSError(number, os.strerror(number), path)
+        return False
 
     def die(self, process: Process, where: str) -> None:
         """The process kills itself at this operation: record it as the nemesis' act, because it is. Raises Killed."""

@@ -21,6 +21,7 @@ from lockjaw.harness.sim.escapes import SimulationEscape
 from lockjaw.harness.sim.files import SimFiles
 from lockjaw.harness.sim.network import End, Network
 from lockjaw.harness.sim.tape import CRASH_AFTER, CRASH_BEFORE, FIRST_FAULT, TEAR, Place, SparseChoices
+from lockjaw.harness.sim.view import View
 from lockjaw.harness.sim.world import Process, SimClock, SimRecorder, World
 
 
@@ -284,6 +285,51 @@ def test_an_inode_number_is_used_again_once_nobody_holds_the_file() -> None:
     assert disk.open("/d/c", os.O_RDWR | os.O_CREAT, None).inode.number == number
 
 
+# --------------------------------------------------------------------------- delayed visibility
+
+
+def _look(files: SimFiles) -> str:
+    return files.read("/d/f").decode() if files.exists("/d/f") else "absent"
+
+
+def test_what_others_change_is_seen_late_and_what_it_does_itself_at_once() -> None:
+    stage = Stage()
+    stage.disk.past = {}
+
+    async def late(process: Process) -> None:
+        process.lag_s = 5.0
+        files = SimFiles(process, View(stage.disk, process))
+        for at in (0.5, 5.9, 6.1, 10.9, 11.1):
+            await SimClock(process).sleep(at - stage.world.now)
+            stage.note(_look(files))
+        with pytest.raises(FileExistsError):
+            files.open("/d/g", os.O_WRONLY | os.O_CREAT | os.O_EXCL)  # what the server decides is never old
+        stage.note(files.exists("/d/g"))
+        fd = files.open("/d/f", os.O_WRONLY | os.O_APPEND)
+        files.write(fd, b"+mine")
+        stage.note(_look(files))
+        process.lag_s = 0.0
+        stage.note(files.exists("/d/g"))
+
+    async def other(process: Process) -> None:
+        files = SimFiles(process, stage.disk)
+        await SimClock(process).sleep(1.0)
+        files.write(files.open("/d/f", os.O_WRONLY | os.O_CREAT), b"one")
+        await SimClock(process).sleep(5.0)
+        files.replace("/d/f", "/d/other")
+        files.write(files.open("/d/f", os.O_WRONLY | os.O_CREAT), b"two")
+        await SimClock(process).sleep(1.0)
+        files.open("/d/g", os.O_WRONLY | os.O_CREAT)
+
+    stage.start("late", late)
+    stage.start("other", other)
+    stage.run()
+    assert stage.seen == [
+        (0.5, "absent"), (5.9, "absent"), (6.1, "one"), (10.9, "one"), (11.1, "two"),
+        (11.1, False), (11.1, "two+mine"), (11.1, True),
+    ]  # fmt: skip
+
+
 # --------------------------------------------------------------------------- links
 
 
@@ -344,7 +390,8 @@ def test_a_partition_holds_frames_back_until_it_is_healed() -> None:
 
     network, _, _ = linked(stage, talk)
     stage.world.at(1.0, network.part, "client", "server")
-    stage.world.at(30.0, network.heal)
+    stage.world.at(15.0, network.heal, "server", "somebody else")
+    stage.world.at(30.0, network.heal, "client", "server")
     stage.run()
     assert stage.seen == [(30.0004, "echo held")]
 

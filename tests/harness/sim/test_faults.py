@@ -1,0 +1,142 @@
+"""Faults that only the simulation has, switched on from a scenario: each has its effect, and heals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from lockjaw.documents import FieldError
+from lockjaw.harness import load_scenario
+from lockjaw.harness.nemesis import Fault, Point
+from lockjaw.harness.run import judgement_of
+from lockjaw.harness.scenario import Scenario
+from lockjaw.harness.sim.engine import SimLived, run_sim
+from lockjaw.harness.sim.tape import SparseChoices
+from lockjaw.history import Record
+
+SIMULATED = {"engines": ("sim",), "engines_why": "its faults exist in the simulation alone"}
+
+
+def scenario(name: str, *faults: Fault, **changes: Any) -> Scenario:
+    return replace(load_scenario(name), faults=faults, **{**SIMULATED, **changes})
+
+
+def play(loaded: Scenario, policy: str = "takeover", seed: int = 1) -> tuple[SimLived, str]:
+    lived = run_sim(loaded, policy=policy, seed=seed, choices=SparseChoices({}))
+    assert lived.never_due == ()
+    assert lived.complaints == ()
+    judged = judgement_of(loaded, lived.history)
+    return lived, str(judged.verdict)
+
+
+def all_of(lived: SimLived, op: str, **data: Any) -> list[Record]:
+    return [r for r in lived.history if r.op == op and all(r.data.get(k) == v for k, v in data.items())]
+
+
+def steps(lived: SimLived) -> list[str]:
+    """What the takeover did, in order."""
+    return [r.data["step"] for r in lived.history if r.op == "fallback"]
+
+
+# --------------------------------------------------------------------------- links
+
+
+def test_a_partition_that_heals_only_delays_the_answer() -> None:
+    loaded = scenario("gateway_timeout", Fault("part", "client", at_s=10.0, peer="gateway", for_s=20.0))
+    lived, verdict = play(loaded)
+    assert verdict == "HELD"
+    assert [r.data["action"] for r in all_of(lived, "nemesis")] == ["part", "heal"]
+    assert all_of(lived, "client.result")[0].data["answered"] is True
+
+
+def test_behind_a_partition_that_stays_the_takeover_fences_a_gateway_that_cannot_hear_it() -> None:
+    lived, verdict = play(scenario("gateway_timeout", Fault("part", "client", at_s=10.0, peer="gateway")))
+    assert verdict == "HELD"
+    assert steps(lived) == ["ask", "stop", "wait", "fence", "continue"]
+    assert steps(play(scenario("gateway_timeout"))[0]) == ["ask", "stop", "wait", "continue"]
+
+
+def test_a_cut_connection_is_found_again() -> None:
+    lived, verdict = play(scenario("gateway_timeout", Fault("cut", "client", at_s=10.0, peer="gateway"), sometimes=()))
+    assert verdict == "HELD"
+    lost = [r for r in lived.history if r.op == "client.call" and r.phase == "fail"]
+    assert lost[0].t < 11.0
+
+
+@pytest.mark.parametrize("peer", ["models", "client"])
+def test_a_link_that_does_not_exist_is_refused(peer: str) -> None:
+    with pytest.raises(FieldError, match="share a link"):
+        scenario("gateway_timeout", Fault("part", "client", at_s=10.0, peer=peer))
+
+
+# --------------------------------------------------------------------------- clocks
+
+
+@pytest.mark.parametrize(
+    ("by_s", "taken"),
+    [
+        (-60.0, ["ask", "stop", "wait", "continue"]),
+        (60.0, ["ask", "stop", "wait", "continue"]),
+        # More than the 120 s that a device's signature is good for: the gateway refuses the client that comes back to
+        # ask, and the takeover fences what it cannot reach.
+        (-3600.0, ["ask", "wait", "fence", "continue"]),
+        (86_400.0, ["ask", "wait", "fence", "continue"]),
+    ],
+)
+@pytest.mark.parametrize("target", ["gateway", "client"])
+def test_a_wall_clock_that_jumps_does_not_break_the_takeover(target: str, by_s: float, taken: list[str]) -> None:
+    lived, verdict = play(scenario("gateway_timeout", Fault("jump", target, at_s=30.0, by_s=by_s)))
+    assert verdict == "HELD"
+    assert steps(lived) == taken
+
+
+def test_a_lock_that_believes_in_age_is_robbed_by_a_clock_that_is_ahead() -> None:
+    """The clock reaches the algorithms: upstream's coarse lock takes a live holder's lock for stale."""
+    assert play(scenario("gateway_timeout"), "reuse-session")[0].history  # waits and fails, as reported
+    ahead = scenario("gateway_timeout", Fault("jump", "client", at_s=30.0, by_s=86_400.0))
+    lived, _ = play(ahead, "reuse-session")
+    robbed = [r for r in lived.history if r.op == "lock" and r.phase == "ok" and r.actor == "client"]
+    whole, _ = play(scenario("gateway_timeout"), "reuse-session")
+    assert len(robbed) > len([r for r in whole.history if r.op == "lock" and r.phase == "ok" and r.actor == "client"])
+
+
+# --------------------------------------------------------------------------- files
+
+
+def test_a_torn_write_leaves_half_a_line_and_the_takeover_mends_it() -> None:
+    torn = Fault("tear", "gateway", before=Point("Append", "*.jsonl", nth=3))
+    lived, verdict = play(scenario("gateway_timeout", torn, sometimes=()))
+    killed = all_of(lived, "nemesis", action="kill")
+    assert ["in the middle of Append" in r.data["at"] for r in killed] == [True]
+    assert verdict == "HELD"
+
+
+def test_only_a_write_can_be_torn() -> None:
+    with pytest.raises(FieldError, match="a write, which can be torn"):
+        Fault("tear", "gateway", before=Point("Unlink"))
+
+
+@pytest.mark.parametrize("target", ["gateway", "client"])
+def test_files_that_are_seen_late_do_not_break_the_takeover(target: str) -> None:
+    late = Fault("lag", target, at_s=0.0, by_s=3.0, for_s=300.0)
+    lived, verdict = play(scenario("gateway_timeout", late))
+    assert verdict == "HELD"
+    assert next(r.data["action"] for r in all_of(lived, "nemesis")) == "lag"
+    if target == "client":  # it comes second, and meets files that the gateway has just changed
+        assert lived.tape != play(scenario("gateway_timeout"))[0].tape
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ({"action": "lag", "at_s": 1.0}, "what lag needs"),
+        ({"action": "lag", "at_s": 1.0, "by_s": -1.0}, "0 or more"),
+        ({"action": "tear", "at_s": 1.0}, "what tear needs"),
+        ({"action": "jump", "at_s": 1.0, "by_s": 1.0, "for_s": 1.0}, "for_s only with"),
+    ],
+)
+def test_half_a_fault_is_refused(fault: dict[str, Any], message: str) -> None:
+    with pytest.raises(FieldError, match=message):
+        Fault(target="gateway", **fault)
