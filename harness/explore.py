@@ -2,6 +2,8 @@
 
 Strategies
     ``random``  one run per seed; every operation may be delayed a little, every message takes its own time.
+    ``priority``  one run per seed; few operations are frozen, and of several actors the one with the highest priority
+                acts (probabilistic concurrency testing).
     ``delays``  from the undisturbed run: one operation frozen, every operation in turn, then every two, every three.
     ``crash``   each actor killed before, in the middle of and after each of its operations.
     ``fault``   each operation failing once with EIO, ENOSPC, EPERM, EAGAIN.
@@ -44,6 +46,7 @@ from lockjaw.harness.sim.tape import (
     Choice,
     Choices,
     Place,
+    PriorityChoices,
     RandomChoices,
     SparseChoices,
 )
@@ -51,7 +54,7 @@ from lockjaw.history import event_hash
 from lockjaw.seeds import Seeds
 from lockjaw.verdict import Verdict
 
-STRATEGIES = ("random", "delays", "crash", "fault")
+STRATEGIES = ("random", "priority", "delays", "crash", "fault")
 FREEZES = (5, 7, 8)  # of DELAYS_S: 0.5, 12 and 45 s
 MAX_FINDINGS = 3  # that are shrunk; further ones are counted
 BATCH = 25
@@ -124,7 +127,7 @@ class Exploration:
     def verdict(self) -> Verdict:
         if self.violations or self.different:
             return Verdict.VIOLATED
-        # A systematic strategy disturbs a run everywhere, so some never reach the danger; it looks for violations.
+        # The other strategies disturb a run everywhere, so some never reach the danger; they look for violations.
         undecided = self.unknown if self.strategy == "random" else not self.runs
         return Verdict.UNKNOWN if undecided or not self.runs else Verdict.HELD
 
@@ -178,7 +181,7 @@ def explore(
         raise SettingsError("policy", "", f"one of {', '.join(BEHAVIOURS)}", policy)
     jobs, planned, points = _jobs(scenario, policy, strategy, seeds, first_seed)
     found = Exploration(scenario.name, policy, strategy, planned, points)
-    work = _Work(scenario, policy, chances, twice)
+    work = _Work(scenario, policy, chances, twice, points if strategy == "priority" else 0)
     began = time.perf_counter()
     interesting: dict[tuple[str, ...], Result] = {}
     try:
@@ -212,9 +215,12 @@ def _jobs(
     scenario: Scenario, policy: str, strategy: str, seeds: int, first_seed: int
 ) -> tuple[Iterator[Job], int | None, int]:
     """The runs to make, how many, and how many operations they vary."""
+    drawn = (Job(seed) for seed in range(first_seed, first_seed + seeds))
     if strategy == "random":
-        return (Job(seed) for seed in range(first_seed, first_seed + seeds)), seeds, 0
+        return drawn, seeds, 0
     places = operations(scenario, policy, first_seed)
+    if strategy == "priority":
+        return drawn, seeds, len(places)
     if strategy == "crash":
         ways = [
             (place, how)
@@ -254,16 +260,21 @@ def _writes(place: Place) -> bool:
 
 @dataclass(frozen=True)
 class _Work:
-    """What every run of an exploration has in common; travels to the workers."""
+    """What every run of an exploration has in common; travels to the workers.
+
+    ``length``: of strategy ``priority``, how many operations a run has; 0: it is another one.
+    """
 
     scenario: Scenario
     policy: str
     chances: Chances
     twice: bool = False
+    length: int = 0
 
     def choices(self, job: Job) -> Choices:
         if job.deviations is None:
-            return RandomChoices(Seeds(job.seed), self.chances)
+            seeds = Seeds(job.seed)
+            return PriorityChoices(seeds, self.length) if self.length else RandomChoices(seeds, self.chances)
         return SparseChoices(dict(job.deviations))
 
     def run(self, job: Job) -> Result:

@@ -4,8 +4,8 @@ A choice has a label (what is decided), a bound (how many answers there are) and
 changes nothing: no delay, no fault, the shortest way. So a run is its seed plus the choices that are not 0, and
 shrinking is making choices 0.
 
-Three sources: ``RandomChoices`` draws (schedule and faults from streams of their own, so that faults do not reshuffle
-the schedule), ``StrictReplay`` repeats a tape and fails at the first difference, ``SparseChoices`` answers 0 except
+Four sources: ``RandomChoices`` draws (schedule and faults from streams of their own, so that faults do not reshuffle
+the schedule), ``PriorityChoices`` makes few changes that reach far, ``StrictReplay`` repeats a tape and fails at the first difference, ``SparseChoices`` answers 0 except
 where it was told otherwise. The last one names a choice by its label and how often that label came before, so that
 leaving one out does not move the others.
 """
@@ -32,6 +32,7 @@ CRASH_BEFORE, CRASH_AFTER, TEAR = len(DELAYS_S), len(DELAYS_S) + 1, len(DELAYS_S
 FAULTS = ("EIO", "ENOSPC", "EPERM", "EAGAIN")
 FIRST_FAULT = TEAR + 1
 POINT_BOUND = FIRST_FAULT + len(FAULTS)
+NEXT = "next: "  # the label of a choice among actors that could go on; their names follow, with "|" between
 
 
 def says(value: int) -> str:
@@ -130,6 +131,45 @@ class RandomChoices:
     def pick(self, label: str, bound: int) -> int:
         # Not randrange: how it draws is not promised between versions of Python; the bits are.
         value = (self._bits(16) * bound) >> 16
+        self.tape.append(_new(Choice, (label, bound, value)))
+        return value
+
+    def finish(self) -> None:
+        return None
+
+
+class PriorityChoices:
+    """Few, far-reaching changes in place of many small ones: probabilistic concurrency testing (Burckhardt et al., 2010).
+
+    Each actor has a priority of its own, drawn once: of several that could go on, the highest does. At ``changes``
+    operations, drawn among the first ``length``, whoever is about to act is frozen instead. A bug that needs d such
+    changes in the right places is hit with a chance of at least one in actors x length ** d.
+    """
+
+    def __init__(self, seeds: Seeds, length: int, changes: int = 3) -> None:
+        self.tape: list[Choice] = []
+        self._bits = seeds.stream("schedule").getrandbits
+        self._changes = {(self._bits(24) * length) >> 24 for _ in range(changes)}
+        self._points = 0
+        self._priority: dict[str, int] = {}
+
+    def point(self, label: str) -> int:
+        value = 0
+        if self._points in self._changes:
+            value = SHORT + ((self._bits(16) * (len(DELAYS_S) - SHORT)) >> 16)
+        self._points += 1
+        self.tape.append(_new(Choice, (label, POINT_BOUND, value)))
+        return value
+
+    def pick(self, label: str, bound: int) -> int:
+        if label.startswith(NEXT):
+            actors = label.removeprefix(NEXT).split("|")
+            for actor in actors:
+                if actor not in self._priority:
+                    self._priority[actor] = self._bits(24)
+            value = max(range(bound), key=lambda n: self._priority[actors[n]])
+        else:
+            value = (self._bits(16) * bound) >> 16
         self.tape.append(_new(Choice, (label, bound, value)))
         return value
 

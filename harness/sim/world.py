@@ -36,7 +36,7 @@ from typing import Any
 from lockjaw.errors import HarnessError, ReplayDiverged
 from lockjaw.harness.nemesis import Ambush
 from lockjaw.harness.sim.loop import SimHandle, SimLoop
-from lockjaw.harness.sim.tape import CRASH_BEFORE, DELAYS_S, FAULTS, FIRST_FAULT, TEAR, Choices, SparseChoices
+from lockjaw.harness.sim.tape import CRASH_BEFORE, DELAYS_S, FAULTS, FIRST_FAULT, NEXT, TEAR, Choices, SparseChoices
 from lockjaw.history import Phase, Record
 
 EPOCH_MS = 1_767_225_600_000  # 2026-01-01: the wall clock at second 0
@@ -410,7 +410,7 @@ class World:
     def _whose_turn(self) -> Process | None:
         able = [process for process in self._runnable if not process.busy]
         if len(able) > 1:
-            return able[self.pick("next: " + "|".join(process.name for process in able), len(able))]
+            return able[self.pick(NEXT + "|".join(process.name for process in able), len(able))]
         return able[0] if able else None
 
     # ------------------------------------------------------------------ what is written down

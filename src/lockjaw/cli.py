@@ -272,7 +272,10 @@ def explore_scenario(
     policy: Annotated[str, typer.Option(help="reuse-session, fresh-session, no-fallback or takeover.")] = "takeover",
     strategy: Annotated[
         str,
-        typer.Option(help="random, delays (freeze operations), crash (kill at each operation), fault (fail each)."),
+        typer.Option(
+            help="random, priority (few far-reaching freezes), delays (freeze each operation), crash (kill at each), "
+            "fault (fail each)."
+        ),
     ] = "random",
     seed: Annotated[int, typer.Option(min=0, help="First seed.")] = 1,
     twice: Annotated[bool, typer.Option("--twice", help="Run each seed twice and compare the event hashes.")] = False,

@@ -184,6 +184,12 @@ def test_exploration_in_workers_finds_what_one_process_finds() -> None:
     )  # fmt: skip
 
 
+def test_exploration_by_priorities_holds_and_repeats() -> None:
+    found = explore(load_scenario("gateway_timeout"), strategy="priority", seeds=10, twice=True, save=False)
+    assert (found.verdict, found.runs, found.different) == ("HELD", 10, 0)
+    assert found.points > 100
+
+
 def test_interrupted_exploration_keeps_what_was_found() -> None:
     def stop(found: Any) -> None:
         if found.runs == 5:

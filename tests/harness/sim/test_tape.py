@@ -19,6 +19,7 @@ from lockjaw.harness.sim.tape import (
     Chances,
     Choice,
     Place,
+    PriorityChoices,
     RandomChoices,
     SparseChoices,
     StrictReplay,
@@ -143,3 +144,22 @@ def test_shrinking_keeps_to_its_limit() -> None:
 
     assert shrink(tape_of({f"p: Op {n}": 5 for n in range(50)}), fails, limit=10) is not None
     assert len(runs) == 10
+
+
+def test_priorities_decide_who_goes_on_and_few_operations_are_frozen() -> None:
+    choices = PriorityChoices(Seeds(3), 100, changes=3)
+    for _ in range(100):
+        choices.point("p: Read f")
+    frozen = [choice.value for choice in choices.tape if choice.value]
+    assert 1 <= len(frozen) <= 3
+    assert all(SHORT <= value < CRASH_BEFORE for value in frozen)
+    first = choices.pick("next: a|b|c", 3)
+    assert {choices.pick("next: a|b|c", 3) for _ in range(20)} == {first}  # a priority, and no new draw
+    winner = "abc"[first]
+    assert choices.pick(f"next: {winner}|d", 2) in (0, 1)
+    others = [name for name in "abc" if name != winner]
+    assert choices.pick("next: " + "|".join([*others, winner]), 3) == 2
+
+
+def test_priorities_are_another_order_with_another_seed() -> None:
+    assert len({PriorityChoices(Seeds(seed), 10).pick("next: a|b|c|d", 4) for seed in range(40)}) == 4
