@@ -5,9 +5,9 @@ changes nothing: no delay, no fault, the shortest way. So a run is its seed plus
 shrinking is making choices 0.
 
 Four sources: ``RandomChoices`` draws (schedule and faults from streams of their own, so that faults do not reshuffle
-the schedule), ``PriorityChoices`` makes few changes that reach far, ``StrictReplay`` repeats a tape and fails at the first difference, ``SparseChoices`` answers 0 except
-where it was told otherwise. The last one names a choice by its label and how often that label came before, so that
-leaving one out does not move the others.
+the schedule), ``PriorityChoices`` makes few changes that reach far, ``StrictReplay`` repeats a tape and fails at the
+first difference, ``SparseChoices`` answers 0 except where it was told otherwise. The last one names a choice by its
+label and how often that label came before, so that leaving one out does not move the others.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class RandomChoices:
 
 
 class PriorityChoices:
-    """Few, far-reaching changes in place of many small ones: probabilistic concurrency testing (Burckhardt et al., 2010).
+    """Few changes that reach far, in place of many small ones: probabilistic concurrency testing (Burckhardt, 2010).
 
     Each actor has a priority of its own, drawn once: of several that could go on, the highest does. At ``changes``
     operations, drawn among the first ``length``, whoever is about to act is frozen instead. A bug that needs d such

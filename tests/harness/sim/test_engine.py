@@ -184,10 +184,17 @@ def test_exploration_in_workers_finds_what_one_process_finds() -> None:
     )  # fmt: skip
 
 
-def test_exploration_by_priorities_holds_and_repeats() -> None:
-    found = explore(load_scenario("gateway_timeout"), strategy="priority", seeds=10, twice=True, save=False)
-    assert (found.verdict, found.runs, found.different) == ("HELD", 10, 0)
+def test_exploration_by_priorities_repeats_and_breaks_only_what_a_frozen_owner_may_break() -> None:
+    """Frozen for longer than the taker waits, inside its own write section, an owner cannot be fenced: the taker forks,
+    and says so."""
+    found = explore(load_scenario("gateway_timeout"), strategy="priority", seeds=12, twice=True, save=False)
+    assert (found.runs, found.different) == (12, 0)
     assert found.points > 100
+    assert found.violations
+    for finding in found.findings:
+        assert set(finding.violated) <= {"executed_once", "same_conversation"}
+        assert len(finding.steps) == 1
+        assert "frozen" in finding.steps[0]
 
 
 def test_interrupted_exploration_keeps_what_was_found() -> None:
