@@ -15,7 +15,7 @@ import httpx
 
 from lockjaw.fakes.model_script import ScriptProgress, load_model_script
 from lockjaw.fakes.model_service import ModelService, Order
-from lockjaw.fakes.reply_plan import Action, Break, Chunk, Open, Silence, Whole, cut_body
+from lockjaw.fakes.reply_plan import Action, Break, Chunk, Open, Silence, Whole, cut_body, delivered
 from lockjaw.history import Recorder
 
 
@@ -79,9 +79,13 @@ class MemoryModels:
 
     # ------------------------------------------------------------------ requests
 
-    def begin(self, client: str, method: str, path: str, body: bytes) -> _Exchange:
+    def begin(self, client: str, request: httpx.Request) -> _Exchange:
         """Serve one request that arrives now."""
-        order = self.service.receive(method, path, body, self.timeline.now())
+        target = request.url.raw_path.decode("ascii")
+        headers = request.headers
+        order = self.service.receive(
+            request.method, target, request.content, self.timeline.now(), lambda name: headers.get(name, "")
+        )
         exchange = _Exchange(self, client, order)
         if order.request is not None:
             chat = order.request
@@ -133,7 +137,7 @@ class _Exchange:
     def start(self) -> None:
         """Begin to perform: at once, or when the model has a place free."""
         self._began = self._timeline.now()
-        self._actions = self._models.service.plan(self.order)
+        self._actions = delivered(self._models.service.plan(self.order))
         self._next()
 
     def _next(self) -> None:
@@ -297,7 +301,7 @@ class Transport(httpx.AsyncBaseTransport):
         await asyncio.sleep(self._models.timeline.latency(self._client))
         if not self._models.up:
             raise httpx.ConnectError("All connection attempts failed")
-        exchange = self._models.begin(self._client, request.method, request.url.path, request.content)
+        exchange = self._models.begin(self._client, request)
         try:
             await exchange.wait(lambda: exchange.status is not None or exchange.finished is not None)
         except asyncio.CancelledError:

@@ -156,7 +156,7 @@ class ModelServer:
     def serve(self, connection: HttpConnection, request: HttpRequest) -> None:
         """Answer one request."""
         now = self.clock.monotonic()
-        order = self.service.receive(request.method, request.path, request.body, now, request.header)
+        order = self.service.receive(request.method, request.target, request.body, now, request.header)
         exchange = Exchange(self, connection, order, now)
         if order.what == "chat":
             if self._on_body is not None:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lockjaw.fakes.model_script import ANY_MODEL, Capacity, ModelScript, NoStepFits, Quota, ScriptProgress, Step
-from lockjaw.fakes.reply_plan import EPOCH, Action, Circumstances, Whole, error_reply, json_reply, plan
-from lockjaw.fakes.wire import route
-from lockjaw.fakes.wire.surface import ApiError, ChatRequest, ErrorKind, Headers, RequestRefused, Surface
+from lockjaw.fakes.reply_plan import Action, Circumstances, Whole, error_reply, json_reply, plan
+from lockjaw.fakes.wire import OPENAI_CHAT, route
+from lockjaw.fakes.wire.surface import EPOCH, ApiError, ChatRequest, ErrorKind, Headers, RequestRefused, Surface
 from lockjaw.seeds import Seeds
 
 _SHOWN = 200  # characters of a path in an error
@@ -111,22 +111,23 @@ class ModelService:
         return self._progress.script
 
     def receive(
-        self, method: str, path: str, body: bytes, now: float, header: Callable[[str], str] = no_header
+        self, method: str, target: str, body: bytes, now: float, header: Callable[[str], str] = no_header
     ) -> Order:
         """Decide what a request gets.
 
         Args:
-            path: without the query.
+            target: path and query.
             now: nominal instant, for the quotas.
             header: value of a header by its lower-case name, empty if absent.
         """
         self._count += 1
         request_id = f"req-{self._count}"
+        path = target.partition("?")[0]
         found = route(method, path, header)
         surface = found.surface
         order = Order(request_id, surface, found.what, surface.reply_headers(request_id))
         if found.what == "chat":
-            self._receive_chat(order, path, body, now, header)
+            self._receive_chat(order, target, body, now, header)
         elif found.what == "models":
             names = sorted(name for name in self.script.models if name != ANY_MODEL)
             order.answer = json_reply(surface.models(names, EPOCH))
@@ -136,15 +137,15 @@ class ModelService:
                 order,
                 "not_found",
                 f"Invalid URL ({method} {path[:_SHOWN]})",
-                type="invalid_request_error" if surface.name == "openai-chat" else None,
-                code="unknown_url" if surface.name == "openai-chat" else None,
+                type="invalid_request_error" if surface is OPENAI_CHAT else None,
+                code="unknown_url" if surface is OPENAI_CHAT else None,
             )
         return order
 
-    def _receive_chat(self, order: Order, path: str, body: bytes, now: float, header: Callable[[str], str]) -> None:
+    def _receive_chat(self, order: Order, target: str, body: bytes, now: float, header: Callable[[str], str]) -> None:
         surface = order.surface
         try:
-            request = order.request = surface.parse(path, body)
+            request = order.request = surface.parse(target, body)
         except RequestRefused as refused:
             order.model, order.problem = refused.model, refused.error.message
             order.answer = error_reply(surface, refused.error, order.request_id)

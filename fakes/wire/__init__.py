@@ -6,11 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from lockjaw.fakes.wire.anthropic_messages import AnthropicMessages
+from lockjaw.fakes.wire.gemini import Gemini
+from lockjaw.fakes.wire.ollama import Ollama
 from lockjaw.fakes.wire.openai_chat import OpenAIChat
+from lockjaw.fakes.wire.openai_responses import OpenAIResponses
 from lockjaw.fakes.wire.surface import Surface
 
-OPENAI_CHAT = OpenAIChat()
-SURFACES: dict[str, Surface] = {surface.name: surface for surface in (OPENAI_CHAT,)}
+OPENAI_CHAT, OPENAI_RESPONSES = OpenAIChat(), OpenAIResponses()
+ANTHROPIC, GEMINI, OLLAMA = AnthropicMessages(), Gemini(), Ollama()
+SURFACES: dict[str, Surface] = {
+    surface.name: surface for surface in (OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC, GEMINI, OLLAMA)
+}
+_GEMINI_METHODS = (":generateContent", ":streamGenerateContent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +30,33 @@ class Route:
 
 
 def route(method: str, path: str, header: Callable[[str], str]) -> Route:
-    """Whose request this is, by its path; ``header`` gives a header by its lower-case name."""
+    """Whose request this is, by its path; ``header`` gives a header by its lower-case name.
+
+    Any prefix is allowed, as proxies and gateways put one before the vendors' paths.
+    """
     path = path.rstrip("/")
-    if method == "POST" and path.endswith("/chat/completions"):
-        return Route(OPENAI_CHAT, "chat")
-    if method == "GET" and path.endswith("/models"):
-        return Route(OPENAI_CHAT, "models")
-    return Route(OPENAI_CHAT, "unknown")
+    if method == "POST":
+        if path.endswith("/chat/completions"):
+            return Route(OPENAI_CHAT, "chat")
+        if path.endswith("/messages"):
+            return Route(ANTHROPIC, "chat")
+        if path.endswith("/responses"):
+            return Route(OPENAI_RESPONSES, "chat")
+        if path.endswith(_GEMINI_METHODS):
+            return Route(GEMINI, "chat")
+        if path.endswith("/api/chat"):
+            return Route(OLLAMA, "chat")
+    likely = _likely(path, header)
+    listing = "/api/tags" if likely is OLLAMA else "/models"
+    return Route(likely, "models" if method == "GET" and path.endswith(listing) else "unknown")
+
+
+def _likely(path: str, header: Callable[[str], str]) -> Surface:
+    """``/v1/models`` is one path of two vendors: Anthropic's clients name the version that they speak."""
+    if header("anthropic-version"):
+        return ANTHROPIC
+    if "/v1beta/" in path or header("x-goog-api-key"):
+        return GEMINI
+    if "/api/" in path:
+        return OLLAMA
+    return OPENAI_CHAT

@@ -20,8 +20,10 @@ from lockjaw.fakes.wire.surface import (
     Tokens,
     decoded,
     encode,
+    filled,
     fragments,
     noun,
+    rough_tokens,
     seconds_text,
     text_of,
 )
@@ -84,7 +86,7 @@ class OpenAIErrors:
         return ERRORS[kind][0]
 
     def error_message(self, kind: ErrorKind, request: ChatRequest | None) -> str:
-        return _filled(ERRORS[kind][3], request)
+        return filled(ERRORS[kind][3], request)
 
     def error_body(self, error: ApiError, request_id: str) -> bytes:
         return encode({"error": error_object(error)})
@@ -110,12 +112,6 @@ class OpenAIErrors:
         return encode({"object": "list", "data": data})
 
 
-def _filled(text: str, request: ChatRequest | None) -> str:
-    """A message with what it says of the request. No format strings: a model's name may hold braces."""
-    model, tokens = (request.model, request.prompt_tokens) if request is not None else ("", 0)
-    return text.replace("{tokens}", str(tokens)).replace("{model}", model)
-
-
 def error_object(error: ApiError) -> dict[str, Any]:
     _, type_, code, _ = ERRORS[error.meaning]
     if error.type is not None:
@@ -129,7 +125,7 @@ class OpenAIChat(OpenAIErrors):
 
     name = "openai-chat"
 
-    def parse(self, path: str, body: bytes) -> ChatRequest:
+    def parse(self, target: str, body: bytes) -> ChatRequest:
         return parse_request(body)
 
     def whole(self, reply: Reply) -> bytes:
@@ -252,75 +248,73 @@ def parse_request(body: bytes) -> ChatRequest:
     value = json_object(body)
     model = value.get("model")
     if not isinstance(model, str) or not model:
-        raise _refused("you must provide a model parameter")
+        raise refused("you must provide a model parameter")
     try:
         messages = _check_messages(value)
         stream, include_usage = _check_streaming(value)
         _check_options(value)
-    except RequestRefused as refused:
-        raise RequestRefused(refused.error, model) from None
+    except RequestRefused as no:
+        raise RequestRefused(no.error, model) from None
     text = ""
     for message in reversed(messages):
         if message["role"] == "user":
             text = text_of(message.get("content"))
             break
     keys = tuple(sorted(value))
-    return ChatRequest(model, stream, include_usage, len(messages), keys, prompt_tokens(messages), text)
-
-
-def prompt_tokens(messages: Sequence[dict[str, Any]]) -> int:
-    """A rough count: four characters of JSON each."""
-    size = 0
-    for message in messages:
-        content = message.get("content")
-        # Text is counted without rendering it: this runs for every request.
-        size += len(content) + 2 if isinstance(content, str) and content.isascii() else len(encode(content))
-    return 1 + size // 4
+    return ChatRequest(
+        model,
+        stream,
+        include_usage,
+        len(messages),
+        keys,
+        rough_tokens(message.get("content") for message in messages),
+        text,
+    )
 
 
 def json_object(body: bytes) -> dict[str, Any]:
     try:
         value = decoded(body)
     except ValueError:
-        raise _refused(
+        raise refused(
             "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP "
             "library correctly. The API expects a JSON payload, but what was sent was not valid JSON.)"
         ) from None
     if not isinstance(value, dict):
-        raise _refused("Invalid request body: expected a JSON object.")
+        raise refused("Invalid request body: expected a JSON object.")
     return value
 
 
-def _refused(message: str, param: str | None = None, code: str | None = None) -> RequestRefused:
+def refused(message: str, param: str | None = None, code: str | None = None) -> RequestRefused:
     return RequestRefused(ApiError(400, message, "invalid_request_error", code, param))
 
 
-def _missing(param: str) -> RequestRefused:
-    return _refused(f"Missing required parameter: '{param}'.", param, "missing_required_parameter")
+def missing(param: str) -> RequestRefused:
+    return refused(f"Missing required parameter: '{param}'.", param, "missing_required_parameter")
 
 
-def _wrong_type(param: str, expected: str, got: object) -> RequestRefused:
-    return _refused(
+def wrong_type(param: str, expected: str, got: object) -> RequestRefused:
+    return refused(
         f"Invalid type for '{param}': expected {expected}, but got {noun(got)} instead.", param, "invalid_type"
     )
 
 
 def _check_messages(value: dict[str, Any]) -> list[dict[str, Any]]:
     if "messages" not in value:
-        raise _missing("messages")
+        raise missing("messages")
     messages = value["messages"]
     if not isinstance(messages, list):
-        raise _wrong_type("messages", "an array of objects", messages)
+        raise wrong_type("messages", "an array of objects", messages)
     if not messages:
         text = (
             "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead."
         )
-        raise _refused(text, "messages", "empty_array")
+        raise refused(text, "messages", "empty_array")
     awaited: list[str] = []  # tool call ids of the last assistant message that have no result yet
     for index, message in enumerate(messages):
         at = f"messages[{index}]"
         if not isinstance(message, dict):
-            raise _wrong_type(at, "an object", message)
+            raise wrong_type(at, "an object", message)
         awaited = _check_message(at, message, awaited)
     _all_answered(awaited, f"messages[{len(messages) - 1}].role")
     return messages
@@ -328,25 +322,25 @@ def _check_messages(value: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _check_message(at: str, message: dict[str, Any], awaited: list[str]) -> list[str]:
     if "role" not in message:
-        raise _missing(f"{at}.role")
+        raise missing(f"{at}.role")
     role, content, calls = message["role"], message.get("content"), message.get("tool_calls")
     if role not in _ROLES:
         text = f"Invalid value: '{role}'. Supported values are: {_SHOWN_ROLES}."
-        raise _refused(text, f"{at}.role", "invalid_value")
+        raise refused(text, f"{at}.role", "invalid_value")
     if content is None and not (role == "assistant" and (calls or message.get("function_call"))):
-        raise _wrong_type(f"{at}.content", "one of a string or array of objects", content)
+        raise wrong_type(f"{at}.content", "one of a string or array of objects", content)
     if content is not None and not isinstance(content, (str, list)):
-        raise _wrong_type(f"{at}.content", "one of a string or array of objects", content)
+        raise wrong_type(f"{at}.content", "one of a string or array of objects", content)
     if role == "tool":
         call_id = message.get("tool_call_id")
         if not isinstance(call_id, str):
-            raise _missing(f"{at}.tool_call_id")
+            raise missing(f"{at}.tool_call_id")
         if call_id not in awaited:
             text = (
                 "Invalid parameter: messages with role 'tool' must be a response to a preceeding message "
                 "with 'tool_calls'."
             )
-            raise _refused(text, f"{at}.role")
+            raise refused(text, f"{at}.role")
         return [known for known in awaited if known != call_id]
     _all_answered(awaited, f"{at}.role")
     return _call_ids(at, calls) if role == "assistant" and calls is not None else []
@@ -358,24 +352,24 @@ def _all_answered(awaited: list[str], param: str) -> None:
             "An assistant message with 'tool_calls' must be followed by tool messages responding to each "
             f"'tool_call_id'. The following tool_call_ids did not have response messages: {', '.join(awaited)}"
         )
-        raise _refused(text, param)
+        raise refused(text, param)
 
 
 def _call_ids(at: str, calls: object) -> list[str]:
     if not isinstance(calls, list):
-        raise _wrong_type(f"{at}.tool_calls", "an array of objects", calls)
+        raise wrong_type(f"{at}.tool_calls", "an array of objects", calls)
     ids = []
     for index, call in enumerate(calls):
         where = f"{at}.tool_calls[{index}]"
         if not isinstance(call, dict):
-            raise _wrong_type(where, "an object", call)
+            raise wrong_type(where, "an object", call)
         function = call.get("function")
         if not isinstance(call.get("id"), str):
-            raise _missing(f"{where}.id")
+            raise missing(f"{where}.id")
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise _missing(f"{where}.function.name")
+            raise missing(f"{where}.function.name")
         if not isinstance(function.get("arguments"), str):
-            raise _wrong_type(f"{where}.function.arguments", "a string", function.get("arguments"))
+            raise wrong_type(f"{where}.function.arguments", "a string", function.get("arguments"))
         ids.append(call["id"])
     return ids
 
@@ -383,13 +377,13 @@ def _call_ids(at: str, calls: object) -> list[str]:
 def _check_streaming(value: dict[str, Any]) -> tuple[bool, bool]:
     stream, options = value.get("stream"), value.get("stream_options")
     if stream is not None and not isinstance(stream, bool):
-        raise _wrong_type("stream", "a boolean", stream)
+        raise wrong_type("stream", "a boolean", stream)
     if options is None:
         return bool(stream), False
     if not isinstance(options, dict):
-        raise _wrong_type("stream_options", "an object", options)
+        raise wrong_type("stream_options", "an object", options)
     if not stream:
-        raise _refused("The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options")
+        raise refused("The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options")
     return True, options.get("include_usage") is True
 
 
@@ -399,22 +393,22 @@ def _check_options(value: dict[str, Any]) -> None:
         if number is None:
             continue
         if not isinstance(number, int) or isinstance(number, bool):
-            raise _wrong_type(key, "an integer", number)
+            raise wrong_type(key, "an integer", number)
         if number < 1:
             text = f"Invalid '{key}': integer below minimum value. Expected a value >= 1, but got {number} instead."
-            raise _refused(text, key, "integer_below_min_value")
+            raise refused(text, key, "integer_below_min_value")
     if value.get("n", 1) not in (None, 1):
-        raise _refused("This fake answers with one choice: 'n' must be 1.", "n", "unsupported_value")
+        raise refused("This fake answers with one choice: 'n' must be 1.", "n", "unsupported_value")
     tools = value.get("tools")
     if tools is None:
         return
     if not isinstance(tools, list):
-        raise _wrong_type("tools", "an array of objects", tools)
+        raise wrong_type("tools", "an array of objects", tools)
     for index, tool in enumerate(tools):
         if not isinstance(tool, dict):
-            raise _wrong_type(f"tools[{index}]", "an object", tool)
+            raise wrong_type(f"tools[{index}]", "an object", tool)
         if "type" not in tool:
-            raise _missing(f"tools[{index}].type")
+            raise missing(f"tools[{index}].type")
         function = tool.get("function")
         if tool["type"] == "function" and not (isinstance(function, dict) and isinstance(function.get("name"), str)):
-            raise _missing(f"tools[{index}].function.name")
+            raise missing(f"tools[{index}].function.name")

@@ -8,7 +8,7 @@ are the vendors', as their SDKs and users know them; what a vendor would silentl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn, Protocol
 
@@ -50,6 +50,10 @@ KIND_OF_STATUS: dict[int, ErrorKind] = {
 }
 
 Headers = tuple[tuple[str, str], ...]
+
+#: The fakes' today, in Unix seconds (2026-01-01). ``created`` of a reply counts up from it by one per reply, so that
+#: the same script gives the same bytes.
+EPOCH = 1_767_225_600
 FRAGMENT = 24  # characters of tool-call arguments per delta: small, so that clients must concatenate
 
 encode = msgspec.json.Encoder().encode
@@ -165,8 +169,8 @@ class Surface(Protocol):
         """Content type of a streamed reply."""
         ...
 
-    def parse(self, path: str, body: bytes) -> ChatRequest:
-        """Check the body of a request. Raises RequestRefused with the vendor's status and words."""
+    def parse(self, target: str, body: bytes) -> ChatRequest:
+        """Check a request; ``target`` is path and query. Raises RequestRefused with the vendor's status and words."""
         ...
 
     def error_status(self, kind: ErrorKind) -> int: ...
@@ -200,6 +204,15 @@ def text_of(content: Any) -> str:
     return "".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
 
 
+def rough_tokens(contents: Iterable[Any]) -> int:
+    """A prompt's tokens, roughly: four characters of JSON each."""
+    size = 0
+    for content in contents:
+        # Text is counted without rendering it: this runs for every request.
+        size += len(content) + 2 if isinstance(content, str) and content.isascii() else len(encode(content))
+    return 1 + size // 4
+
+
 def noun(value: object) -> str:
     """A JSON value's kind, as OpenAI's error texts call it."""
     match value:
@@ -230,6 +243,12 @@ def arguments_object(text: str) -> Any:
     except ValueError:
         value = None
     return value if isinstance(value, dict) else {"_raw": text}
+
+
+def filled(text: str, request: ChatRequest | None) -> str:
+    """A message with what it says of the request. No format strings: a model's name may hold braces."""
+    model, tokens = (request.model, request.prompt_tokens) if request is not None else ("", 0)
+    return text.replace("{tokens}", str(tokens)).replace("{model}", model)
 
 
 def seconds_text(seconds: float) -> str:

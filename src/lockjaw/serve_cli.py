@@ -78,7 +78,11 @@ def serve_model(
     allow_remote: AllowRemote = False,
     ready_fd: ReadyFd = None,
 ) -> None:
-    """Serve slow and faulty models (OpenAI chat completions) until SIGTERM or Ctrl-C."""
+    """Serve slow and faulty models until SIGTERM or Ctrl-C.
+
+    Clients of OpenAI (chat completions and Responses: base address .../v1), Anthropic, Gemini and Ollama (base address
+    without a path) find what they look for.
+    """
     from lockjaw.fakes.model_server import serve_model as serve
 
     Start("model server", host, port, journal, seed, allow_remote, ready_fd).run(serve, script, records=True)

@@ -152,3 +152,69 @@ async def test_cancelling_the_client_ends_the_request_on_the_server(client: Any)
     assert (await rig.entries.wait("client-gone"))["request_id"] == "req-1"
     with pytest.raises(asyncio.CancelledError):
         await call
+
+
+# --------------------------------------------------------------------------- Responses
+
+
+async def test_a_response_parses_with_reasoning_calls_and_usage(client: Any) -> None:
+    calls = [{"name": "exec", "arguments": {"command": "ls"}}, {"name": "read", "arguments": {"path": "/é"}}]
+    usage = {"prompt": 9, "completion": 8, "cached": 2, "reasoning": 1}
+    step = {"reasoning": "Look first.", "text": "Let me see.", "tool_calls": calls, "usage": usage}
+    sdk, _ = await client({"m": [step]})
+    whole = await sdk.responses.create(model="m", input="hi")
+    async with sdk.responses.stream(model="m", input="hi") as stream:
+        types = [event.type async for event in stream]
+        streamed = await stream.get_final_response()
+    for reply in (whole, streamed):
+        assert reply.output_text == "Let me see."
+        assert [item.type for item in reply.output] == ["reasoning", "message", "function_call", "function_call"]
+        assert reply.output[0].summary[0].text == "Look first."
+        assert [item.arguments for item in reply.output[2:]] == ['{"command":"ls"}', '{"path":"/é"}']
+        assert len({item.call_id for item in reply.output[2:]}) == 2
+        assert (reply.usage.input_tokens, reply.usage.total_tokens) == (9, 17)
+        assert (reply.usage.input_tokens_details.cached_tokens, reply.status) == (2, "completed")
+    assert types[:2] == ["response.created", "response.in_progress"]
+    assert types[-1] == "response.completed"
+    assert types.count("response.output_item.added") == types.count("response.output_item.done") == 4
+
+
+async def test_a_cut_short_response_says_why(client: Any) -> None:
+    sdk, _ = await client({"m": [{"text": "x", "finish": "length"}]})
+    reply = await sdk.responses.create(model="m", input="hi")
+    assert (reply.status, reply.incomplete_details.reason) == ("incomplete", "max_output_tokens")
+    stream = await sdk.responses.create(model="m", input="hi", stream=True)
+    assert [event async for event in stream][-1].type == "response.incomplete"
+
+
+async def test_a_tool_result_needs_its_call_and_a_call_its_result(client: Any) -> None:
+    sdk, _ = await client({"m": [{"text": "Done."}]})
+    call = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}
+    result = {"type": "function_call_output", "call_id": "c1", "output": "ok"}
+    reply = await sdk.responses.create(model="m", input=[{"role": "user", "content": "hi"}, call, result])
+    assert reply.output_text == "Done."
+    for items, message in (([result], "No tool call found for function call output"), ([call], "No tool output found")):
+        with pytest.raises(openai.BadRequestError, match=message):
+            await sdk.responses.create(model="m", input=items)
+    with pytest.raises(openai.BadRequestError, match="must be provided"):
+        await sdk.responses.create(model="m")
+
+
+async def test_an_error_in_mid_stream_raises_or_is_an_event(client: Any) -> None:
+    error = {"kind": "server_error", "after_tokens": 1, "message": "It broke."}
+    sdk, _ = await client({"m": [{"text": "a b", "error": error}]})
+    stream = await sdk.chat.completions.create(**ASK, stream=True)
+    assert (await anext(stream)).choices[0].delta.content == "a"
+    with pytest.raises(openai.APIError, match=r"It broke\."):
+        await anext(stream)
+    events = [event async for event in await sdk.responses.create(model="m", input="hi", stream=True)]
+    assert (events[-1].type, events[-1].message, events[-1].code) == ("error", "It broke.", "server_error")
+
+
+async def test_reasoning_content_stands_beside_the_text(client: Any) -> None:
+    sdk, _ = await client({"m": [{"reasoning": "Think.", "text": "Say."}]})
+    whole = (await sdk.chat.completions.create(**ASK)).choices[0].message
+    assert (whole.reasoning_content, whole.content) == ("Think.", "Say.")
+    chunks = [chunk async for chunk in await sdk.chat.completions.create(**ASK, stream=True)]
+    thoughts = [getattr(chunk.choices[0].delta, "reasoning_content", None) or "" for chunk in chunks]
+    assert "".join(thoughts) == "Think."

@@ -1,7 +1,8 @@
 """The ``fake_model`` fixture: a scripted model server for one test, loud about everything that the script does not say.
 
 Reached over a real socket (``base_url``), as an httpx transport (``transport``) or through respx routes
-(``respx_routes``); all three perform the same script and share its counters. It speaks OpenAI chat completions only.
+(``respx_routes``); all three perform the same script and share its counters. It speaks as OpenAI,
+Anthropic, Gemini or Ollama, by the path that is asked for.
 """
 
 from __future__ import annotations
@@ -98,6 +99,11 @@ class FakeModel:
             self._background.call(server.start())
             self._server = server
         return self._server.base_url
+
+    @property
+    def origin(self) -> str:
+        """Such as ``http://127.0.0.1:41234``: what clients of Anthropic, Gemini and Ollama take."""
+        return self.base_url.removesuffix("/v1")
 
     def transport(self) -> ScriptTransport:
         """An httpx transport, for clients in this process that should open no socket (sync or async)."""

@@ -18,7 +18,7 @@ from lockjaw.clock import Clock
 from lockjaw.errors import LocalError
 from lockjaw.fakes.model_script import ScriptProgress
 from lockjaw.fakes.model_service import ModelService
-from lockjaw.fakes.reply_plan import Action, Break, Chunk, Open, Silence, Whole, cut_body
+from lockjaw.fakes.reply_plan import Action, Break, Chunk, Open, Silence, Whole, cut_body, delivered
 
 
 class ScriptTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
@@ -47,15 +47,17 @@ class ScriptTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         return self.handle_async_request(request)
 
     def _begin(self, request: httpx.Request, body: bytes) -> _Exchange:
-        path, now = request.url.path, self._clock.monotonic()
-        order = self._service.receive(request.method, path, body, now, lambda name: str(request.headers.get(name, "")))
+        target, now = request.url.raw_path.decode("ascii"), self._clock.monotonic()
+        order = self._service.receive(
+            request.method, target, body, now, lambda name: str(request.headers.get(name, ""))
+        )
         if order.what == "chat":
             self._on_body(body)
         if order.problem:
             self.problems.append(f"{order.request_id}: {order.problem}")
         if order.step is not None:
             self._service.enter(order, lambda: None)  # nobody waits for a turn here: capacity is the server's
-        return _Exchange(request, self._service.plan(order), self._clock, order.request_id)
+        return _Exchange(request, delivered(self._service.plan(order)), self._clock, order.request_id)
 
 
 class _Exchange:

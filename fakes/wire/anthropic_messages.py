@@ -1,0 +1,334 @@
+"""Anthropic Messages on the wire.
+
+A stream is made of content blocks that open and close: thinking, text, one per tool call. The pairing of ``tool_use``
+and ``tool_result`` is checked as the vendor does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lockjaw.clock import iso
+from lockjaw.fakes.wire.surface import (
+    EPOCH,
+    ApiError,
+    Call,
+    ChatRequest,
+    ErrorKind,
+    Headers,
+    Reply,
+    RequestRefused,
+    Tokens,
+    arguments_object,
+    decoded,
+    encode,
+    filled,
+    fragments,
+    rough_tokens,
+    seconds_text,
+    text_of,
+)
+
+#: kind -> status, type, message
+ERRORS: dict[ErrorKind, tuple[int, str, str]] = {
+    "bad_request": (400, "invalid_request_error", "Invalid request."),
+    "auth": (401, "authentication_error", "invalid x-api-key"),
+    "billing": (402, "billing_error", "Your credit balance is too low to access the Anthropic API."),
+    "permission": (403, "permission_error", "Your API key does not have permission to use the specified resource."),
+    "model_not_found": (404, "not_found_error", "model: {model}"),
+    "not_found": (404, "not_found_error", "Not found."),
+    "too_large": (413, "request_too_large", "Request exceeds the maximum size"),
+    "context_length": (400, "invalid_request_error", "prompt is too long: {tokens} tokens > 200000 maximum"),
+    "rate_limit": (429, "rate_limit_error", "This request would exceed your organization's rate limit."),
+    "quota": (429, "rate_limit_error", "You have reached your specified API usage limits."),
+    "server_error": (500, "api_error", "Internal server error"),
+    "bad_gateway": (502, "api_error", "Bad gateway"),
+    "unavailable": (503, "api_error", "Service unavailable"),
+    "timeout": (504, "timeout_error", "Request timed out"),
+    "overloaded": (529, "overloaded_error", "Overloaded"),
+}
+_STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
+_SIGNATURE = "bG9ja2phdw=="  # of a thinking block: opaque to clients, who have to hand it back
+
+
+class AnthropicMessages:
+    """``POST .../v1/messages``."""
+
+    name = "anthropic-messages"
+    stream_type = "text/event-stream; charset=utf-8"
+
+    def parse(self, target: str, body: bytes) -> ChatRequest:
+        return parse_request(body)
+
+    def error_status(self, kind: ErrorKind) -> int:
+        return ERRORS[kind][0]
+
+    def error_message(self, kind: ErrorKind, request: ChatRequest | None) -> str:
+        return filled(ERRORS[kind][2], request)
+
+    def error_body(self, error: ApiError, request_id: str) -> bytes:
+        return encode({"type": "error", "error": error_object(error), "request_id": request_id or None})
+
+    def error_headers(self, error: ApiError) -> Headers:
+        wait_s = error.retry_after_s
+        return () if wait_s is None else (("retry-after", seconds_text(wait_s)),)
+
+    def reply_headers(self, request_id: str) -> Headers:
+        return (("request-id", request_id),)
+
+    def quota_headers(self, limit: int, remaining: int, reset_s: float) -> Headers:
+        return (
+            ("anthropic-ratelimit-requests-limit", str(limit)),
+            ("anthropic-ratelimit-requests-remaining", str(remaining)),
+            ("anthropic-ratelimit-requests-reset", iso(round((EPOCH + reset_s) * 1000))),
+        )
+
+    def models(self, names: Sequence[str], created: int) -> bytes:
+        made = iso(created * 1000)
+        data = [{"type": "model", "id": name, "display_name": name, "created_at": made} for name in names]
+        first, last = (names[0], names[-1]) if names else (None, None)
+        return encode({"data": data, "has_more": False, "first_id": first, "last_id": last})
+
+    def whole(self, reply: Reply) -> bytes:
+        content: list[dict[str, Any]] = []
+        if reply.reasoning:
+            content.append({"type": "thinking", "thinking": reply.reasoning, "signature": _SIGNATURE})
+        if reply.text:
+            content.append({"type": "text", "text": reply.text})
+        for call in reply.calls:
+            content.append(_tool_use(call) | {"input": arguments_object(call.arguments)})
+        return encode(_message(reply, content, _STOP_REASONS[reply.reason], usage_object(reply.usage)))
+
+    def stream(self, reply: Reply) -> MessageStream:
+        return MessageStream(reply)
+
+
+def error_object(error: ApiError) -> dict[str, Any]:
+    return {"type": error.type or ERRORS[error.meaning][1], "message": error.message}
+
+
+def usage_object(usage: Tokens) -> dict[str, Any]:
+    """The vendor does not count what the cache held among the input tokens."""
+    return {
+        "input_tokens": max(0, usage.prompt - usage.cached),
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": usage.cached,
+        "output_tokens": usage.completion,
+        "service_tier": "standard",
+    }
+
+
+def _message(reply: Reply, content: list[dict[str, Any]], reason: str | None, usage: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": f"msg_{reply.key}",
+        "type": "message",
+        "role": "assistant",
+        "model": reply.request.model,
+        "content": content,
+        "stop_reason": reason,
+        "stop_sequence": None,
+        "usage": usage,
+    }
+
+
+def _tool_use(call: Call) -> dict[str, Any]:
+    return {"type": "tool_use", "id": call.id or f"toolu_{call.key}", "name": call.name, "input": {}}
+
+
+def event(name: str, **fields: Any) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), encode({"type": name, **fields}))
+
+
+class MessageStream:
+    """Events of one reply. A block stays open until something else comes."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self._index = -1
+        self._open = ""  # kind of the open block
+        self._before = b""  # of a text delta: the hot path of a stream
+        self._fresh = True
+
+    def reasoning(self, text: str) -> bytes:
+        opened = self._block("thinking", {"type": "thinking", "thinking": "", "signature": ""})
+        return opened + self._delta(type="thinking_delta", thinking=text)
+
+    def token(self, text: str) -> bytes:
+        if self._open == "text":
+            return self._before + encode(text) + b"}}\n\n"
+        opened = self._block("text", {"type": "text", "text": ""})
+        start = f'{{"type":"content_block_delta","index":{self._index},"delta":{{"type":"text_delta","text":'
+        self._before = b"event: content_block_delta\ndata: " + start.encode()
+        return opened + self._before + encode(text) + b"}}\n\n"
+
+    def tool_call(self, index: int, call: Call) -> bytes:
+        opened = self._block(f"tool_use {index}", _tool_use(call))
+        deltas = [self._delta(type="input_json_delta", partial_json=part) for part in ("", *fragments(call.arguments))]
+        return opened + b"".join(deltas)
+
+    def finish(self) -> bytes:
+        reason = _STOP_REASONS[self._reply.reason]
+        delta = {"stop_reason": reason, "stop_sequence": None}
+        usage = usage_object(self._reply.usage)
+        del usage["service_tier"]
+        return self._begun() + self._closed() + event("message_delta", delta=delta, usage=usage)
+
+    def done(self) -> bytes:
+        return event("message_stop")
+
+    def error(self, error: ApiError) -> bytes:
+        return b"event: error\ndata: " + encode({"type": "error", "error": error_object(error)}) + b"\n\n"
+
+    def _block(self, kind: str, block: dict[str, Any]) -> bytes:
+        """Make this the open block."""
+        if self._open == kind:
+            return b""
+        before = self._begun() + self._closed()
+        self._index, self._open = self._index + 1, kind
+        first = event("ping") if self._index == 0 else b""
+        return before + event("content_block_start", index=self._index, content_block=block) + first
+
+    def _begun(self) -> bytes:
+        if not self._fresh:
+            return b""
+        self._fresh = False
+        usage = usage_object(self._reply.usage) | {"output_tokens": 1}
+        return event("message_start", message=_message(self._reply, [], None, usage))
+
+    def _closed(self) -> bytes:
+        if not self._open:
+            return b""
+        signed = self._delta(type="signature_delta", signature=_SIGNATURE) if self._open == "thinking" else b""
+        self._open = ""
+        return signed + event("content_block_stop", index=self._index)
+
+    def _delta(self, **delta: Any) -> bytes:
+        return event("content_block_delta", index=self._index, delta=delta)
+
+
+# --------------------------------------------------------------------------- requests
+
+
+def parse_request(body: bytes) -> ChatRequest:
+    """Check the body of ``POST .../v1/messages``. Raises RequestRefused with the vendor's words."""
+    try:
+        value = decoded(body)
+    except ValueError:
+        raise _refused("The request body is not valid JSON: invalid JSON") from None
+    if not isinstance(value, dict):
+        raise _refused("Input should be a valid dictionary")
+    model = value.get("model")
+    if "model" not in value:
+        raise _refused("model: Field required")
+    if not isinstance(model, str) or not model:
+        raise _refused("model: Input should be a valid string")
+    try:
+        messages = _check_messages(value)
+        _check_options(value)
+    except RequestRefused as refused:
+        raise RequestRefused(refused.error, model) from None
+    text = next((_words(message["content"]) for message in reversed(messages) if message["role"] == "user"), "")
+    return ChatRequest(
+        model,
+        value.get("stream") is True,
+        True,
+        len(messages),
+        tuple(sorted(value)),
+        rough_tokens(message.get("content") for message in messages),
+        text,
+    )
+
+
+def _words(content: Any) -> str:
+    """The text of a message; that of tool results does not count."""
+    return text_of(content)
+
+
+def _refused(message: str) -> RequestRefused:
+    return RequestRefused(ApiError(400, message, "invalid_request_error"))
+
+
+def _check_messages(value: dict[str, Any]) -> list[dict[str, Any]]:
+    if "messages" not in value:
+        raise _refused("messages: Field required")
+    messages = value["messages"]
+    if not isinstance(messages, list):
+        raise _refused("messages: Input should be a valid list")
+    if not messages:
+        raise _refused("messages: at least one message is required")
+    asked: list[str] = []  # tool_use ids of the message before
+    for index, message in enumerate(messages):
+        at = f"messages.{index}"
+        if not isinstance(message, dict):
+            raise _refused(f"{at}: Input should be a valid dictionary")
+        asked = _check_message(at, message, asked)
+        if index == 0 and message["role"] != "user":
+            raise _refused('messages: first message must use the "user" role')
+    return messages
+
+
+def _check_message(at: str, message: dict[str, Any], asked: list[str]) -> list[str]:
+    for key in ("role", "content"):
+        if key not in message:
+            raise _refused(f"{at}.{key}: Field required")
+    role, content = message["role"], message["content"]
+    if role not in ("user", "assistant"):
+        raise _refused(f"{at}.role: Input should be 'user' or 'assistant'")
+    if not isinstance(content, (str, list)):
+        raise _refused(f"{at}.content: Input should be a valid list")
+    blocks = content if isinstance(content, list) else []
+    answered, calls = [], []
+    for index, block in enumerate(blocks):
+        where = f"{at}.content.{index}"
+        if not isinstance(block, dict) or not isinstance(block.get("type"), str):
+            raise _refused(f"{where}: Input should be a valid dictionary with a type")
+        match block["type"]:
+            case "tool_result":
+                answered.append(_field(where, block, "tool_use_id"))
+                if answered[-1] not in asked:
+                    raise _refused(
+                        f"{where}: unexpected `tool_use_id` found in `tool_result` blocks: {answered[-1]}. Each "
+                        "`tool_result` block must have a corresponding `tool_use` block in the previous message."
+                    )
+            case "tool_use":
+                calls.append(_field(where, block, "id"))
+                _field(where, block, "name")
+                if not isinstance(block.get("input"), dict):
+                    raise _refused(f"{where}.tool_use.input: Input should be a valid dictionary")
+            case "text" if not block.get("text"):
+                raise _refused(f"{at}: text content blocks must be non-empty")
+    missing = [call for call in asked if call not in answered]
+    if missing:
+        raise _refused(
+            f"{at}: `tool_use` ids were found without `tool_result` blocks immediately after: {', '.join(missing)}. "
+            "Each `tool_use` block must have a corresponding `tool_result` block in the next message."
+        )
+    return calls if role == "assistant" else []
+
+
+def _field(where: str, block: dict[str, Any], key: str) -> str:
+    value = block.get(key)
+    if not isinstance(value, str):
+        raise _refused(f"{where}.{block['type']}.{key}: Field required")
+    return value
+
+
+def _check_options(value: dict[str, Any]) -> None:
+    limit = value.get("max_tokens")
+    if "max_tokens" not in value:
+        raise _refused("max_tokens: Field required")
+    if not isinstance(limit, int) or isinstance(limit, bool):
+        raise _refused("max_tokens: Input should be a valid integer")
+    if limit < 1:
+        raise _refused("max_tokens: Input should be greater than or equal to 1")
+    if not isinstance(value.get("stream", False), bool):
+        raise _refused("stream: Input should be a valid boolean")
+    tools = value.get("tools", [])
+    if not isinstance(tools, list):
+        raise _refused("tools: Input should be a valid list")
+    for index, tool in enumerate(tools):
+        if not isinstance(tool, dict) or not isinstance(tool.get("name"), str):
+            raise _refused(f"tools.{index}.custom.name: Field required")
+        if tool.get("type", "custom") == "custom" and "input_schema" not in tool:
+            raise _refused(f"tools.{index}.custom.input_schema: Field required")

@@ -1,0 +1,190 @@
+"""Ollama's own chat API on the wire: JSON lines, and streaming unless told otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lockjaw.clock import iso
+from lockjaw.fakes.wire.surface import (
+    ApiError,
+    Call,
+    ChatRequest,
+    ErrorKind,
+    Headers,
+    Reply,
+    RequestRefused,
+    arguments_object,
+    decoded,
+    encode,
+    filled,
+    rough_tokens,
+    seconds_text,
+    text_of,
+)
+
+#: kind -> status, message
+ERRORS: dict[ErrorKind, tuple[int, str]] = {
+    "bad_request": (400, "invalid request"),
+    "auth": (401, "unauthorized"),
+    "billing": (402, "payment required"),
+    "permission": (403, "forbidden"),
+    "model_not_found": (404, "model '{model}' not found"),
+    "not_found": (404, "404 page not found"),
+    "too_large": (413, "request too large"),
+    "context_length": (400, "the input length exceeds the context length"),
+    "rate_limit": (429, "too many requests"),
+    "quota": (429, "you have reached your usage limit"),
+    "server_error": (500, "llama runner process has terminated: exit status 2"),
+    "bad_gateway": (502, "bad gateway"),
+    "unavailable": (503, "server unavailable"),
+    "timeout": (504, "timed out waiting for llama runner to start"),
+    "overloaded": (503, "server busy, please try again.  maximum pending requests exceeded"),
+}
+_ROLES = ("system", "user", "assistant", "tool")
+_DONE = {"stop": "stop", "length": "length", "tool_calls": "stop", "content_filter": "stop"}
+_NS_PER_TOKEN = 1_000_000  # the durations that a reply claims are invented: a reply's bytes do not depend on time
+
+
+class Ollama:
+    """``POST /api/chat``."""
+
+    name = "ollama-chat"
+    stream_type = "application/x-ndjson"
+
+    def parse(self, target: str, body: bytes) -> ChatRequest:
+        return parse_request(body)
+
+    def error_status(self, kind: ErrorKind) -> int:
+        return ERRORS[kind][0]
+
+    def error_message(self, kind: ErrorKind, request: ChatRequest | None) -> str:
+        return filled(ERRORS[kind][1], request)
+
+    def error_body(self, error: ApiError, request_id: str) -> bytes:
+        return encode({"error": error.message})
+
+    def error_headers(self, error: ApiError) -> Headers:
+        wait_s = error.retry_after_s
+        return () if wait_s is None else (("retry-after", seconds_text(wait_s)),)
+
+    def reply_headers(self, request_id: str) -> Headers:
+        return ()
+
+    def quota_headers(self, limit: int, remaining: int, reset_s: float) -> Headers:
+        return ()
+
+    def models(self, names: Sequence[str], created: int) -> bytes:
+        made = iso(created * 1000)
+        details = {"parent_model": "", "format": "gguf", "family": "lockjaw", "parameter_size": "0B"}
+        listed = [
+            {"name": name, "model": name, "modified_at": made, "size": 0, "digest": "0" * 64, "details": details}
+            for name in names
+        ]
+        return encode({"models": listed})
+
+    def whole(self, reply: Reply) -> bytes:
+        message: dict[str, Any] = {"role": "assistant", "content": reply.text}
+        if reply.reasoning:
+            message["thinking"] = reply.reasoning
+        if reply.calls:
+            message["tool_calls"] = [call_object(index, call) for index, call in enumerate(reply.calls)]
+        return encode(_head(reply) | {"message": message} | last_fields(reply))
+
+    def stream(self, reply: Reply) -> OllamaStream:
+        return OllamaStream(reply)
+
+
+def _head(reply: Reply) -> dict[str, Any]:
+    return {"model": reply.request.model, "created_at": iso(reply.created * 1000)}
+
+
+def call_object(index: int, call: Call) -> dict[str, Any]:
+    function = {"index": index, "name": call.name, "arguments": arguments_object(call.arguments)}
+    return {"id": call.id or f"call_{call.key}", "function": function}
+
+
+def last_fields(reply: Reply) -> dict[str, Any]:
+    usage = reply.usage
+    reading, writing = usage.prompt * _NS_PER_TOKEN, usage.completion * _NS_PER_TOKEN
+    return {
+        "done": True,
+        "done_reason": _DONE[reply.reason],
+        "total_duration": reading + writing,
+        "load_duration": 0,
+        "prompt_eval_count": usage.prompt,
+        "prompt_eval_duration": reading,
+        "eval_count": usage.completion,
+        "eval_duration": writing,
+    }
+
+
+class OllamaStream:
+    """One line per token; the last one has the reason and the counts. There is no end mark but ``"done":true``."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self._head = encode(_head(reply))[:-1] + b',"message":{"role":"assistant","content":'
+
+    def reasoning(self, text: str) -> bytes:
+        return self._line({"role": "assistant", "content": "", "thinking": text})
+
+    def token(self, text: str) -> bytes:
+        return self._head + encode(text) + b'},"done":false}\n'
+
+    def tool_call(self, index: int, call: Call) -> bytes:
+        return self._line({"role": "assistant", "content": "", "tool_calls": [call_object(index, call)]})
+
+    def finish(self) -> bytes:
+        return b""
+
+    def done(self) -> bytes:
+        last = {"message": {"role": "assistant", "content": ""}} | last_fields(self._reply)
+        return encode(_head(self._reply) | last) + b"\n"
+
+    def error(self, error: ApiError) -> bytes:
+        return encode({"error": error.message}) + b"\n"
+
+    def _line(self, message: dict[str, Any]) -> bytes:
+        return encode(_head(self._reply) | {"message": message, "done": False}) + b"\n"
+
+
+# --------------------------------------------------------------------------- requests
+
+
+def parse_request(body: bytes) -> ChatRequest:
+    """Check the body of ``POST /api/chat``. Raises RequestRefused with the server's words."""
+    try:
+        value = decoded(body)
+    except ValueError:
+        raise _refused("invalid character in the JSON body") from None
+    if not isinstance(value, dict):
+        raise _refused("json: cannot unmarshal value into Go value of type api.ChatRequest")
+    model, stream, messages = value.get("model"), value.get("stream"), value.get("messages", [])
+    if not isinstance(model, str) or not model:
+        raise _refused("model is required")
+    if stream is not None and not isinstance(stream, bool):
+        raise _refused("json: cannot unmarshal value into Go struct field ChatRequest.stream of type bool", model)
+    if not isinstance(messages, list):
+        raise _refused("json: cannot unmarshal value into Go struct field ChatRequest.messages", model)
+    if not messages:
+        raise _refused("this fake loads no models on request: messages must not be empty", model)
+    for message in messages:
+        if not isinstance(message, dict) or not isinstance(message.get("content", ""), str):
+            raise _refused("json: cannot unmarshal value into Go struct field ChatRequest.messages", model)
+        if message.get("role") not in _ROLES:
+            raise _refused(f"invalid role: {message.get('role')}", model)
+    user = (text_of(message.get("content", "")) for message in reversed(messages) if message["role"] == "user")
+    return ChatRequest(
+        model,
+        stream is not False,
+        True,
+        len(messages),
+        tuple(sorted(value)),
+        rough_tokens(message.get("content") for message in messages),
+        next(user, ""),
+    )
+
+
+def _refused(message: str, model: str = "") -> RequestRefused:
+    return RequestRefused(ApiError(400, message), model)
