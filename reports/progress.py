@@ -1,10 +1,11 @@
-"""Who is where while runs go on: one line per run on a terminal, drawn again with each record. Knows no terminal."""
+"""Who is where while runs go on: one line per run on a terminal, drawn again as records come. Knows no terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -13,7 +14,7 @@ from lockjaw.history import Record
 
 @dataclass
 class _Line:
-    nominal_s: float = 0.0
+    nominal_s: float | None = None  # None: the client has not begun, and nominal time begins with it
     holders: dict[str, str] = field(default_factory=dict)  # lock -> actor
     ended: str = ""
 
@@ -25,13 +26,22 @@ class LiveProgress:
     """
 
     def __init__(self) -> None:
+        self._title = ""
         self._lines: dict[str, _Line] = {}
+
+    def begin(self, title: str, policies: Sequence[str]) -> None:
+        """The next runs, which go on side by side."""
+        self._title = title
+        self._lines = {policy: _Line() for policy in policies}
 
     def record(self, policy: str, record: Record) -> None:
         line = self._lines.setdefault(policy, _Line())
         if line.ended and record.op == "run.start":
-            line = self._lines[policy] = _Line()  # the next scenario or seed under this policy
-        line.nominal_s = max(line.nominal_s, record.t)
+            line = self._lines[policy] = _Line()  # the same again on the other engine
+        if line.nominal_s is not None:
+            line.nominal_s = max(line.nominal_s, record.t)
+        elif record.op.startswith("client."):
+            line.nominal_s = record.t
         lock = str(record.data.get("path") or "").removesuffix(".lock")
         if record.op == "run.end":
             line.ended = "over"
@@ -48,12 +58,15 @@ class LiveProgress:
         """Policy, nominal time, and who holds a session lock (or how the run ended)."""
         for policy, line in list(self._lines.items()):  # copies: rich draws in a thread of its own
             held = "+".join(dict.fromkeys(list(line.holders.values())))
-            yield policy, f"{line.nominal_s:6.1f} s", line.ended or (f"lock: {held}" if held else "lock: free")
+            if line.nominal_s is None:
+                yield policy, "", line.ended or "starting ..."
+            else:
+                yield policy, f"{line.nominal_s:6.1f} s", line.ended or (f"lock: {held}" if held else "lock: free")
 
-    def __rich__(self) -> Table | Text:
+    def __rich__(self) -> Group | Text:
         if not self._lines:
             return Text("starting ...")
         grid = Table.grid(padding=(0, 2))
         for policy, at, state in self.lines():
             grid.add_row(policy, Text(at, justify="right"), state)
-        return grid
+        return Group(*([Text(self._title)] if self._title else []), grid)

@@ -27,7 +27,7 @@ MARKS: dict[Verdict, tuple[str, str]] = {
 #: ops that never get into a person's timeline unless a checker points at them.
 _QUIET = frozenset({
     "run.start", "run.end", "actor.ready", "provider.request", "client.stderr", "lane.wait", "ledger",
-    "transcript.final",
+    "transcript.final", "session.final", "stage",
 })  # fmt: skip
 #: op -> how much a reader of a dozen lines needs it; what is not named: 1.
 _WEIGHT = {

@@ -390,7 +390,8 @@ def test_there_are_no_colours_where_nobody_wants_them(env: dict[str, str], tmp_p
         (HarnessError("it broke", "/run/dir"), 4, "lockjaw failed: it broke (kept: /run/dir)\n"),
         (ConnectionLost(1006), 1, "Error: gateway closed (1006 abnormal closure (no close frame)): no close reason\n"),
         (ModelFailure("no more tokens"), 1, "FailoverError: no more tokens\n"),
-        (KeyboardInterrupt(), 130, ""),
+        (KeyboardInterrupt(), 130, "Interrupted.\n"),
+        (KeyboardInterrupt("Interrupted during x."), 130, "Interrupted during x.\n"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
 )

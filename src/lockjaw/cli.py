@@ -83,9 +83,25 @@ def main() -> None:
     except SystemExit as ended:
         if isinstance(ended.__context__, BrokenPipeError):  # click has caught it, and its 1 would mean VIOLATED
             _reader_left()
+        if (interrupted := _interruption(ended)) is not None:  # typer has caught it, and kept the status
+            _say_interrupted(interrupted)
         raise
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupted:
+        _say_interrupted(interrupted)
         sys.exit(128 + signal.SIGINT)
+
+
+def _interruption(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The Ctrl-C that led to this end."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _say_interrupted(error: KeyboardInterrupt) -> None:
+    """One last line, over the terminal's ^C and whatever line of progress stands there."""
+    clear = "\r\033[K" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else ""
+    print(f"{clear}{str(error) or 'Interrupted.'}", file=sys.stderr)
 
 
 def _reader_left() -> NoReturn:

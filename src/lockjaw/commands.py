@@ -26,6 +26,7 @@ from lockjaw.harness.sim.tape import Choices, StrictReplay, read_tape
 from lockjaw.harness.store import HISTORY, SCENARIO, TAPE, VERDICT, RunDirectory
 from lockjaw.history import Record, read_records
 from lockjaw.reports import document, junit, markdown, text
+from lockjaw.run_status import run_status
 
 Progress = Callable[[str, Record], None]
 
@@ -73,13 +74,15 @@ def run_command(names: Sequence[str], options: RunOptions) -> int:
     known = None if options.baseline is None else read_baseline(options.baseline)
     runs: list[Run] = []
     compared: list[Agreement] = []
-    with _status_line(options.as_json) as progress:
+    with run_status(len(scenarios) * options.seeds, quiet=options.as_json) as status:
         for scenario in scenarios:
+            chosen = policies_of(scenario, options.policy)
             for seed in range(options.seed, options.seed + options.seeds):
+                status.begin(f"{scenario.name}, seed {seed}", chosen)
                 each = [
                     run_policies(
-                        scenario, policies_of(scenario, options.policy), engine=engine, seed=seed,
-                        time_scale=options.time_scale, out=options.out, progress=progress,
+                        scenario, chosen, engine=engine, seed=seed, time_scale=options.time_scale, out=options.out,
+                        progress=status.record,
                     )
                     for engine in engines
                 ]  # fmt: skip
@@ -163,11 +166,12 @@ def _replay(of: Replayed, *, as_json: bool) -> int:
         from lockjaw.openclaw_commands import replay_against
 
         return replay_against(of.scenario, manifest, of.then, of.path, as_json=as_json, out=of.out)
-    with _status_line(as_json) as progress:
+    with run_status(quiet=as_json) as status:
+        status.begin(f"{of.scenario.name}, seed {manifest['seed']}, again", [manifest["policy"]])
         try:
             again = run_policies(
                 of.scenario, [manifest["policy"]], engine=manifest["engine"], seed=manifest["seed"],
-                time_scale=manifest["time_scale"], out=of.out, progress=progress, choices=of.choices,
+                time_scale=manifest["time_scale"], out=of.out, progress=status.record, choices=of.choices,
             )[0]  # fmt: skip
         except ReplayDiverged as error:
             raise HarnessError("; ".join(filter(None, (str(error), of.why))), str(of.path)) from error
@@ -270,20 +274,3 @@ def read_run(run_dir: Path) -> KeptRun:
         return KeptRun(verdict, read_records(run_dir / HISTORY))
     except (OSError, msgspec.DecodeError) as error:
         raise SettingsError(str(run_dir), "", f"the folder of a finished run ({error})") from error
-
-
-@contextmanager
-def _status_line(quiet: bool) -> Iterator[Progress | None]:
-    """On a terminal: a line per policy on stderr, nominal time and who holds the lock, while runs go on."""
-    if quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield None
-        return
-    from rich.console import Console
-    from rich.live import Live
-
-    from lockjaw.reports.progress import LiveProgress
-
-    progress = LiveProgress()
-    # Redrawn by rich's own thread eight times a second, not with each record: a simulated run has thousands at once.
-    with Live(progress, console=Console(stderr=True), refresh_per_second=8, transient=True):
-        yield progress.record

@@ -15,6 +15,7 @@ LOCK = "/s/agents/main/sessions/a.jsonl.lock"
 
 def shown(*records: tuple[float, str, str, str, dict[str, Any]]) -> list[tuple[str, str, str]]:
     progress = LiveProgress()
+    progress.record("takeover", Record(0.0, "client", "client.call", "invoke", {}))
     for t, actor, op, phase, data in records:
         progress.record("takeover", Record(t, actor, op, phase, data))  # type: ignore[arg-type]
     return list(progress.lines())
@@ -44,20 +45,38 @@ def test_a_finished_run_says_what_the_user_got_and_the_next_run_starts_afresh() 
     result = (90.0, "client", "client.result", "info", {"answered": False})
     assert shown(result) == [("takeover", "  90.0 s", "NO answer")]
     again = (0.5, "harness", "run.start", "info", {})
-    assert shown(result, again) == [("takeover", "   0.5 s", "lock: free")]
+    assert shown(result, again) == [("takeover", "", "starting ...")]
+    asked = (0.0, "client", "client.call", "invoke", {})
+    assert shown(result, again, asked, (1.5, "gateway", "turn", "invoke", {})) == [
+        ("takeover", "   1.5 s", "lock: free")
+    ]
+
+
+def test_time_begins_with_the_client_however_long_setting_up_took() -> None:
+    progress = LiveProgress()
+    progress.begin("gateway_timeout, seed 1", ["takeover"])
+    progress.record("takeover", Record(41.7, "harness", "actor.ready", "info", {}))
+    assert list(progress.lines()) == [("takeover", "", "starting ...")]
+    progress.record("takeover", Record(0.0, "client", "client.call", "invoke", {}))
+    progress.record("takeover", Record(5.6, "gateway", "lock", "ok", {"path": LOCK}))
+    assert list(progress.lines()) == [("takeover", "   5.6 s", "lock: gateway")]
 
 
 def test_each_policy_has_its_line() -> None:
     progress = LiveProgress()
     out = Console(file=StringIO(), width=80)
     out.print(progress)
-    for policy in ("reuse-session", "takeover"):
+    progress.begin("gateway_timeout, seed 1 (2 of 3)", ["reuse-session", "takeover", "no-fallback"])
+    for policy in ("takeover", "reuse-session"):
+        progress.record(policy, Record(0.0, "client", "client.call", "invoke", {}))
         progress.record(policy, Record(1.0, "gateway", "lock", "ok", {"path": LOCK}))
     out.print(progress)
 
     printed = out.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert [line.split() for line in printed] == [
         ["starting", "..."],
+        ["gateway_timeout,", "seed", "1", "(2", "of", "3)"],
         ["reuse-session", "1.0", "s", "lock:", "gateway"],
         ["takeover", "1.0", "s", "lock:", "gateway"],
+        ["no-fallback", "starting", "..."],
     ]
