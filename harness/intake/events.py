@@ -19,6 +19,7 @@ from lockjaw.harness.normalise import normalised
 
 _MAX_DEPTH = 4
 _MAX_CONTAINED = 200  # messages in one record
+_MAX_PROSE = 4_000  # characters of a record that are read as somebody's words: nobody's sentence is longer
 _REASON = re.compile(r"\((?P<reason>[a-z_]{3,24})\)(?=[.,;\"'`\s|\\]|$)")
 _MODEL = re.compile(r"(?P<model>[^\s|]{1,160}?):\s(?P<error>\S.*)$", re.DOTALL)
 _STEP_KEYS = re.compile(
@@ -219,9 +220,8 @@ def _bodies(record: Record) -> Iterator[Event]:
 
 
 def _said(record: Record) -> Iterator[Event]:
-    lower = record.text.lower()
     for row in PROSE:
-        match = row.pattern.search(record.text) if row.needle in lower else None
+        match = row.pattern.search(record.text, 0, _MAX_PROSE)
         if match is not None:
             fields = {key.rstrip("2"): value for key, value in match.groupdict().items() if value}
             yield _event(row, match[0], record, (), fields)

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 CHUNK_BYTES = 1 << 16
+#: A text without an end (a device, a pipe that goes on) is read so far: half a minute's work.
+MAX_BYTES = 256 << 20
 #: A longer line is dealt with in pieces of this size: a message across two pieces may be lost.
 MAX_LINE_CHARS = 1 << 16
 _BOMS = (
@@ -34,6 +36,7 @@ class Reading:
     lines: int = 0
     long_lines: int = 0
     binary: bool = False
+    endless: bool = False
 
     def notes(self) -> list[str]:
         """What was not read as it stands, in words."""
@@ -42,6 +45,8 @@ class Reading:
             said.append(f"read as {self.encoding}")
         if self.binary:
             said.append("this looks like a binary file; only what is text in it was read")
+        if self.endless:
+            said.append(f"only the first {MAX_BYTES >> 20} MB were read")
         if self.long_lines:
             said.append(f"{self.long_lines} lines of more than {MAX_LINE_CHARS} characters were cut into pieces")
         return said
@@ -66,6 +71,9 @@ def lines_of(chunks: Iterable[bytes], reading: Reading) -> Iterator[str]:
     decoder: codecs.IncrementalDecoder | None = None
     rest, cut = "", False
     for chunk in _sized(chunks):
+        if reading.size_bytes >= MAX_BYTES:
+            reading.endless = True
+            break
         reading.size_bytes += len(chunk)
         if decoder is None:
             reading.encoding = encoding_of(chunk[:4096])

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from lockjaw import __version__, pages
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.errors import HarnessError, SettingsError
-from lockjaw.harness.intake import Report, read_file, read_report
+from lockjaw.harness.intake import Report, read_report
 from lockjaw.harness.intake.report import CLASSES
 from lockjaw.harness.intake.search import Found, compared, search
+from lockjaw.harness.intake.source import CHUNK_BYTES
 from lockjaw.harness.run import Run, run_policies
 from lockjaw.reports import document
 from lockjaw.verdict import Verdict
@@ -50,7 +52,7 @@ def reproduce_command(source: str, options: ReproduceOptions) -> int:
         raise SettingsError("--policy", "", f"one of {', '.join(BEHAVIOURS)}", options.policy)
     if options.scenario is not None and not options.scenario.absolute().parent.is_dir():
         raise SettingsError(str(options.scenario), "", "a file in a folder that exists")
-    report = _read(source)
+    report = _read(source, quiet=options.as_json)
     with _search_line(options.as_json) as progress:
         found = search(report, seeds=options.seeds, seconds=options.seconds, policy=options.policy, progress=progress)
     file = _write_scenario(found, options.scenario)
@@ -64,15 +66,29 @@ def reproduce_command(source: str, options: ReproduceOptions) -> int:
     return 130 if found.interrupted else Verdict.UNKNOWN.exit_status
 
 
-def _read(source: str) -> Report:
-    if source == STDIN:
-        return read_report(sys.stdin.buffer)
+def _read(source: str, *, quiet: bool) -> Report:
+    if source == STDIN and sys.stdin is None:
+        raise SettingsError("stdin", "", "a pasted report; it is closed")
     try:
-        return read_file(source)
+        if source == STDIN:
+            return read_report(_told_pieces(sys.stdin.buffer, quiet))
+        with Path(source).open("rb") as stream:
+            return read_report(_told_pieces(stream, quiet))
     except OSError as error:
         raise SettingsError(
             source, "", "a readable file with a pasted report, or - for stdin", error.strerror
         ) from error
+
+
+def _told_pieces(stream: BinaryIO, quiet: bool) -> Iterator[bytes]:
+    """The stream in pieces; on a long one, a line every few seconds says how far it is."""
+    size, told = 0, time.monotonic()
+    while piece := stream.read(CHUNK_BYTES):
+        size += len(piece)
+        if not quiet and time.monotonic() - told >= _TOLD_EVERY_S:
+            told = time.monotonic()
+            print(f"read {size >> 20} MB", file=sys.stderr)
+        yield piece
 
 
 def _write_scenario(found: Found, wanted: Path | None) -> Path | None:
