@@ -19,6 +19,7 @@ from lockjaw.harness.normalise import normalised
 
 _MAX_DEPTH = 4
 _MAX_CONTAINED = 200  # messages in one record
+_MAX_CHAIN = 50  # models in one summary
 _MAX_PROSE = 4_000  # characters of a record that are read as somebody's words: nobody's sentence is longer
 _REASON = re.compile(r"\((?P<reason>[a-z_]{3,24})\)(?=[.,;\"'`\s|\\]|$)")
 _MODEL = re.compile(r"(?P<model>[^\s|]{1,160}?):\s(?P<error>\S.*)$", re.DOTALL)
@@ -83,7 +84,7 @@ def _read(text: str, record: Record, within: tuple[str, ...], about: dict[str, s
 
 def _event(row: Row, text: str, record: Record, within: tuple[str, ...], data: dict[str, str], **more: Any) -> Event:
     return Event(
-        kind=row.kind, era=row.era, line=record.line, last_line=max(record.line, record.last_line), text=shown(text),
+        kind=row.kind, era=row.era, line=record.line, last_line=max(record.line, record.last_line), text=text[:400],
         data=data, within=within, t_ms=None if record.at is None else record.at.ms,
         dated=record.at is not None and record.at.dated, session_lock=row.session_lock, not_lock=row.not_lock, **more,
     )  # fmt: skip
@@ -144,7 +145,7 @@ def _contained(
         fields = _step_fields(inside)
         return _event(row, match[0], record, within, data | fields), fields.get("detail", ""), taken
     if row.inner is not None and inside:
-        data = data | {"inner": shown(inside, 200)}
+        data = data | {"inner": inside[:400]}
     return _event(row, match[0], record, within, data), inside, taken
 
 
@@ -155,7 +156,7 @@ def candidates_of(text: str, count: int) -> tuple[tuple[Candidate, ...], int]:
     """
     parts: list[Candidate] = []
     at = 0
-    while at < len(text) and len(parts) < max(count, 1):
+    while at < len(text) and len(parts) < min(max(count, 1), _MAX_CHAIN):
         bar = text.find("|", at)
         end = len(text) if bar < 0 or len(parts) == count - 1 else bar
         part = text[at:end]
@@ -236,7 +237,7 @@ def canonical(event: Event, row: Row, usual: dict[str, str]) -> str | None:
     ``usual``: values for what a line leaves out ("session file locked ... (timeout)"), from the rest of the text.
     """
     if row.canonical is None:
-        return normalised_text(event.data["inner"]) if row.inner and event.data.get("inner") else None
+        return normalised_text(shown(event.data["inner"])) if row.inner and event.data.get("inner") else None
     fields = dict.fromkeys(re.findall(r"\{(\w+)\}", row.canonical), "?")
     fields |= {key: value for key, value in usual.items() if key in fields}
     fields |= {key: value for key, value in event.data.items() if key in fields}

@@ -11,7 +11,7 @@ import msgspec
 from lockjaw.clock import iso, parse_iso
 from lockjaw.harness.intake.events import canonical, normalised_text
 from lockjaw.harness.intake.patterns import CONTAINERS, ROWS, Row
-from lockjaw.harness.intake.private import file_shown
+from lockjaw.harness.intake.private import file_shown, shown
 from lockjaw.harness.intake.report import Candidate, Event, LockSeen
 from lockjaw.harness.intake.timestamps import DAY_MS
 
@@ -203,7 +203,7 @@ def error_line(text: str, usual: dict[str, str]) -> tuple[str, bool]:
                 data["wait_ms"] = wait[1]
             event = Event(kind=row.kind, era=row.era, line=0, text="", data=data)
             return canonical(event, row, usual) or normalised_text(text), row.kind in _LOCK_KINDS
-    return normalised_text(text), False
+    return normalised_text(shown(text)), False
 
 
 def _chain(events: list[Event], usual: dict[str, str], made: Incident) -> tuple[Candidate, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import yaml
@@ -60,8 +61,8 @@ def nearest(report: Report) -> list[Near]:
         kinds.add("takeover")
     pointed = {name: place for place, (telling, name) in enumerate(POINTERS) if kinds.intersection(telling)}
     found: list[tuple[tuple[int, ...], str, Near]] = []
-    for name in builtin_names():
-        scenario = load_scenario(name)
+    for scenario in _catalogue():
+        name = scenario.name
         shared = [letter for letter in scenario.classes if letter in wanted]
         named = sorted(set(report.reports) & set(scenario.reports))
         if not shared and not named:
@@ -73,6 +74,11 @@ def nearest(report: Report) -> list[Near]:
         )  # fmt: skip
         found.append((rank, name, Near(scenario, why)))
     return [near for _, _, near in sorted(found, key=lambda row: row[:2])]
+
+
+@cache
+def _catalogue() -> tuple[Scenario, ...]:
+    return tuple(map(load_scenario, builtin_names()))
 
 
 def near_compositions(report: Report) -> Iterator[Composition]:

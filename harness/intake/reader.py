@@ -23,6 +23,7 @@ MAX_EVENTS = 2_000
 #: but locks says in its first megabytes what it says in the others.
 MAX_CLOSE_CHARS = 4 << 20
 _LINE_COST = 100  # characters that a line costs beside its own
+MAX_CONTEXT_CHARS = 8_000  # of a record that are searched for versions, platforms and keys
 MAX_EXAMPLES = 5
 _VERSION = re.compile(
     r"(?<![\w./-])v?(20[2-9]\d\.(?:1[0-2]|[1-9])\.(?:[12]\d|3[01]|[1-9]|\d{2})(?:-(?:beta|rc|alpha)?\.?\d{1,3})?)(?![\w/])"
@@ -134,8 +135,8 @@ class _Gathered:
         if len(self.examples) >= MAX_EXAMPLES:
             return
         for line in block:
-            if line.number in known:
-                continue
+            if line.number in known or (len(line.text) > 40 and " " not in line.text.strip()):
+                continue  # no words: a key, a blob
             if _TELLING.search(line.text[:400]):
                 if len(self.examples) < MAX_EXAMPLES:
                     self.examples.append(shown(line.text.strip(), 100))
@@ -152,7 +153,7 @@ class _Gathered:
         return found
 
     def _context(self, record: Record) -> None:
-        text = record.text
+        text = record.text[:MAX_CONTEXT_CHARS]
         self.ours = self.ours or _OURS.search(text) is not None
         for match in _VERSION.finditer(text):
             if len(self.versions) < 8:
@@ -298,5 +299,5 @@ def _look_alikes(incident: Incident) -> tuple[str, ...]:
             "unauthorized",
             "model_timeout",
         ):
-            told[event.error or event.text] = None
+            told[event.error or shown(event.text)] = None
     return tuple(told)

@@ -99,7 +99,7 @@ def blocks(lines: Iterable[str]) -> Iterator[list[Line]]:
 
 def _is_blank(line: str) -> bool:
     """A quoted empty line, or the line of a code fence: both end what stood before."""
-    if len(line) > 60:
+    if len(line) > 60 or line[0] not in "> \t│┃`~":
         return False
     stripped = line.strip("> \t│┃")
     return not stripped or _FENCE.match(stripped) is not None

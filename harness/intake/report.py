@@ -36,7 +36,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One recognised message.
 
-    ``kind``, ``era``: of the row that matched. ``within``: the kinds of the messages that carried it, outermost
+    ``kind``, ``era``: of the row that matched. ``text``, ``data``: as they stand in the paste, never shown as they are.
+    ``within``: the kinds of the messages that carried it, outermost
     first. ``t_ms``: see ``timestamps.Instant``. ``twin``: the same error was logged in a second lane. ``error``: the
     line as it is compared with a replay; None where it is no error.
     """

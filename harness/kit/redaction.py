@@ -225,23 +225,9 @@ class Redactor:
         return _MARK.sub(resolve, text)
 
     def _harmless(self, kind: str, part: str) -> bool:
-        """What looks private and is not."""
-        if part in self.pseudonyms.issued or (len(part) <= 3 and _OPEN in part) or not part.strip():
+        if part in self.pseudonyms.issued or (len(part) <= 3 and _OPEN in part):
             return True
-        word = part.casefold()
-        if kind in ("user", "host", "name", "id") and (word in self._public or word.endswith((".example", ".invalid"))):
-            return True
-        if kind == "secret":
-            return _NO_SECRET.fullmatch(part) is not None
-        if kind in ("ip", "host") and _is_address(part):
-            address = ipaddress.ip_address(part)
-            return address.is_loopback or address.is_unspecified
-        if kind == "ip":
-            return True  # no address: a time, a version
-        if kind == "phone":
-            digits = sum(char.isdigit() for char in part)
-            return not 7 <= digits <= 17 or re.match(r"\d{4}-\d\d-\d\d", part) is not None
-        return False
+        return harmless(kind, part) or (kind in _NAMES and part.casefold() in self._public)
 
     # ------------------------------------------------------------------ proof
 
@@ -264,6 +250,52 @@ class Redactor:
 
 
 _NUMBERED = {"id", "phone", "secret", "user"}
+_NAMES = ("user", "host", "name", "id")
+
+
+def harmless(kind: str, part: str) -> bool:
+    """What looks private to a rule and is not."""
+    word = part.casefold()
+    if not word.strip():
+        return True
+    if kind in _NAMES and (word in PUBLIC_WORDS or word.endswith((".example", ".invalid"))):
+        return True
+    if kind == "secret":
+        return _NO_SECRET.fullmatch(part) is not None
+    if kind in ("ip", "host") and _is_address(part):
+        address = ipaddress.ip_address(part)
+        return address.is_loopback or address.is_unspecified
+    if kind == "ip":
+        return True  # no address: a time, a version
+    if kind == "phone":
+        digits = sum(char.isdigit() for char in part)
+        return not 7 <= digits <= 17 or re.match(r"\d{4}-\d\d-\d\d", part) is not None
+    return False
+
+
+def hidden(text: str) -> str:
+    """The text with the kind of it in the place of whatever is private: ``<secret>``, ``<user>``.
+
+    For a line that is shown on its own. It does not look for what other texts told (``Redactor`` does).
+    """
+    for decoded in _readings(text):
+        if _without_private(decoded) != decoded:
+            text = decoded
+    return _without_private(text)
+
+
+def _without_private(text: str) -> str:
+    def replaced(found: re.Match[str]) -> str:
+        whole, shift = found[0], found.start()
+        for name, part in sorted(found.groupdict().items(), key=lambda item: -found.start(item[0])):
+            kind = name.rstrip("0123456789")
+            if part is not None and not harmless(kind, part):
+                whole = f"{whole[: found.start(name) - shift]}<{kind}>{whole[found.end(name) - shift :]}"
+        return whole
+
+    for rule in RULES:
+        text = rule.pattern.sub(replaced, text)
+    return text
 
 
 def _kind(key: str) -> str | None:

@@ -29,7 +29,7 @@ def _rule(name: str, why: str, pattern: str, flags: int = 0) -> Rule:
 
 _I = re.IGNORECASE
 _Q = r"""\\*["']?"""  # a quote, escaped or not, or none
-_IS = rf"{_Q}\s*[:=]\s*{_Q}"
+_IS = rf"{_Q}\s*[:=：]\s*{_Q}"
 _SLASH = r"(?:\\*/)"
 _BACK = r"(?:\\+|/+)"
 _PART = r"""[^\\/\s"'`:;,|<>()\[\]{}*?]"""  # of a path
@@ -52,6 +52,7 @@ RULES: tuple[Rule, ...] = (
         "webhook", "paths of webhooks and bot addresses",
         r"(?:hooks\.slack\.com/services|/api/webhooks|/bot(?=\d+:)|webhook\.office\.com)/?(?P<secret>[^\s\"'<>]+)", _I,
     ),
+    _rule("digest", "digest credentials", r"\bDigest\s+(?P<secret>\w+=\S[^\r\n]*)", _I),
     _rule(
         "authorization", "authorization headers",
         rf"\b(?:proxy-)?authorization{_IS}(?:(?:basic|bearer|token|digest|negotiate|apikey)\s+)?(?P<secret>[^\s\"'\\,;]+)", _I,
@@ -60,7 +61,7 @@ RULES: tuple[Rule, ...] = (
     _rule("cookie", "cookies", rf"\b(?:set-)?cookie{_IS}(?P<secret>[^\r\n\"']+)", _I),
     _rule(
         "named-secret", "values that are called a token, key, secret or password",
-        r"(?<![A-Za-z])(?:[\w-]*[_-])?(?:token|secret|passw(?:or)?d|passphrase|pwd|api[_-]?key|access[_-]?key(?:[_-]?id)?|"
+        r"(?<![A-Za-z])(?:[\w-]*[_-])?(?:token|secret|pass(?:w(?:or)?[dt]|wort|code)?|passphrase|pwd|contraseña|密码|api[_-]?key|access[_-]?key(?:[_-]?id)?|"
         r"private[_-]?key|client[_-]?secret|signature|credentials?|x-[\w-]*(?:key|token)|sig|otp|pin)"
         rf"{_IS}(?P<secret>[^\s\"'\\,;&}})\]]{{3,}})", _I,
     ),
@@ -69,6 +70,18 @@ RULES: tuple[Rule, ...] = (
         r"(?<![A-Za-z])[a-z]+[A-Za-z]*(?:Token|Secret|Password|ApiKey|AccessKey|PrivateKey|Signature)"
         rf"{_IS}(?P<secret>[^\s\"'\\,;&}})\]]{{3,}})",
     ),
+    _rule(
+        "flag-secret", "secrets behind a flag of a command line",
+        r"--?[\w-]*(?:token|secret|password|passwd|pass|api-?key)\s+(?P<secret>[^\s\"'\\,;|&]{3,})", _I,
+    ),
+    _rule(
+        "told-secret", "secrets that somebody tells in a sentence",
+        r"\b(?:password|passwort|passphrase|pass ?code|pin|otp|code|api key|token|secret)\s+(?:is|was|ist|lautet)\s*:?\s+[\"'`]?"
+        r"(?P<secret>(?=\S*\d)[^\s\"'`,;]{4,})", _I,
+    ),
+    _rule("netrc", "passwords in .netrc", r"\blogin\s+(?P<user>\S+)\s+password\s+(?P<secret>\S+)", _I),
+    _rule("user-password", "USER:PASSWORD behind -u", r"(?:^|\s)(?:-u|--user)[ =](?P<user>[^\s:]+):(?P<secret>[^\s\"']+)"),
+    _rule("query", "keys in the query of an address", r"[?&](?:key|auth|sig|code|state|sid)=(?P<secret>[^&\s\"'<>]{4,})", _I),
     _rule("jwt", "JSON web tokens", r"(?P<secret>\beyJ[\w-]{5,}\.[\w-]+(?:\.[\w-]*)?)"),
     _rule("telegram", "Telegram bot tokens", r"(?<!\d)(?P<secret>\d{6,12}:[A-Za-z0-9_-]{30,})"),
     _rule("discord", "Discord bot tokens", r"\b(?P<secret>[\w-]{23,28}\.[\w-]{6,7}\.[\w-]{27,})"),
@@ -83,6 +96,13 @@ RULES: tuple[Rule, ...] = (
         "jid", "WhatsApp addresses",
         r"(?<!\w)(?P<number>\d{5,}(?:[-:]\d+)?)@(?:s\.whatsapp\.net|g\.us|c\.us|lid|newsletter|broadcast)\b",
     ),
+    _rule("matrix", "Matrix addresses", r"(?<![\w@])@(?P<user>[\w.=/+-]+):(?P<host>[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)"),
+    _rule(
+        "peer", "whom a session key names",
+        r"\bagent:[\w.-]+:[\w-]+:(?:direct|dm|group|channel|thread|room|topic|peer|user):(?P<id>[^\s:\"'\\,;)\]}]{3,})",
+    ),
+    _rule("chat-id", "ids of chat services by their makers' prefixes", r"(?<!\w)(?P<id>(?:ou|oc|on|om)_[0-9a-f]{12,}|wxid_\w{6,})"),
+    _rule("sender", "names in the head of a mail", r"\b(?:From|To|Cc|Reply-To):\s*\"?(?P<user>[^\W\d_][^<>\"\n@]{1,60}?)\"?\s*<"),
     _rule("email", "e-mail addresses", r"(?P<email>[\w.!#$%&'*+/=?^`{|}~-]*[\w+]@(?:[^\W_](?:[\w-]*[^\W_])?\.)+[^\W\d_]{2,})"),
     _rule("posix-user", "user names in POSIX paths", rf"{_SLASH}(?:home|Users){_SLASH}(?P<user>{_USER})"),
     _rule(
@@ -128,7 +148,7 @@ RULES: tuple[Rule, ...] = (
         r"(?<![\w.:-])(?P<phone>\(?0\d{1,5}\)?[ /\u00a0-]{1,3}\d[\d -]{3,12}\d|(?:1[ .-])?\(?\d{3}\)?[ .-]{1,2}\d{3}[ .-]\d{4})(?![\w:-])",
     ),
     _rule("grouped-digits", "card and social security numbers", r"(?<![\w.-])(?P<number>\d{4}(?:[ -]\d{4}){3}|\d{4}[ -]\d{6}[ -]\d{5}|\d{3}-\d{2}-\d{4})(?![\w-])"),
-    _rule("digits", "long numbers: phone numbers without a sign, chat ids, accounts", r"(?<![\w.])(?P<number>\d{9,})(?!\w|\.\d)"),
+    _rule("digits", "long numbers: phone numbers without a sign, chat ids, accounts", r"(?<![A-Za-z0-9_.])(?P<number>\d{9,})(?![A-Za-z0-9_]|\.\d)"),
     _rule(
         "opaque", "whatever looks like a key",
         r"(?<![\w+=-])(?P<secret>(?!\d{4}-\d\d-\d\dT)(?=[\w+=-]*[a-z])(?=[\w+=-]*[A-Z])(?=[\w+=-]*\d)[A-Za-z0-9_+=-]{20,})(?!\w)",

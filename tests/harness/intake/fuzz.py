@@ -14,12 +14,21 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 from lockjaw.documents import load_document
-from lockjaw.harness.intake import read_report
-from lockjaw.harness.intake.compose import compose
 from lockjaw.harness.scenario import scenario_from
+
+try:
+    import atheris  # type: ignore[import-not-found,unused-ignore]
+except ImportError:
+    atheris = None
+# Only what reads the text is watched: to instrument everything that is imported takes minutes.
+with atheris.instrument_imports(include=["lockjaw.harness.intake"]) if atheris else nullcontext():
+    from lockjaw.harness.intake import read_report
+    from lockjaw.harness.intake.compose import compose
+    from lockjaw.harness.intake.nearest import near_compositions
 
 REPORTS = Path(__file__).parent / "reports"
 MB = 1 << 20
@@ -29,10 +38,10 @@ def one(data: bytes) -> None:
     """Whatever the bytes are: an answer, its JSON, and a scenario that can be read if one is composed."""
     report = read_report(data)
     report.document()
-    composed = compose(report)
-    if composed is not None:
-        text = composed.render(next(iter(composed.choices())))
-        scenario_from(load_document(text, "fuzzed.yaml"), name=composed.name)
+    for composition in (compose(report), next(near_compositions(report), None)):
+        if composition is not None:
+            text = composition.render(next(composition.choices()))
+            scenario_from(load_document(text, "fuzzed.yaml"), name=composition.name)
 
 
 def mutate(data: bytes, stream: random.Random) -> bytes:
@@ -85,6 +94,18 @@ def _repeated(piece: bytes, size: int) -> Iterator[bytes]:
         yield chunk
 
 
+def _different(size: int) -> Iterator[bytes]:
+    made = 0
+    while made < size:
+        piece = "".join(
+            f"2026-05-24T10:10:19.763+00:00 [diagnostic] lane task error: lane=a{made + n} durationMs={made + n} "
+            f'error="SessionWriteLockTimeoutError: session file locked (timeout {made + n}ms): pid={made + n} x"\n'
+            for n in range(1000)
+        ).encode()
+        made += len(piece)
+        yield piece
+
+
 LARGE: dict[str, Callable[[int], Iterator[bytes]]] = {
     "a log without locks": lambda size: _repeated(
         b"2026-05-24T10:10:19.763+00:00 [http] GET /index.html 200 in 12ms\n", size),
@@ -92,10 +113,14 @@ LARGE: dict[str, Callable[[int], Iterator[bytes]]] = {
         b"2026-05-24T10:10:19.763+00:00 [diagnostic] lane task error: lane=main durationMs=60010 "
         b'error="SessionWriteLockTimeoutError: session file locked (timeout 60000ms): pid=7 alive=true ageMs=61000 '
         b'/data/.openclaw/agents/main/sessions/0b0b0b0b-0000-4000-8000-000000000001.jsonl.lock"\n', size),
+    "different lock errors": _different,
     "one line": lambda size: _repeated(b"session file locked (timeout 10000ms): pid=1 ", size),
     "binary": lambda size: (os.urandom(MB) for _ in range(size // MB)),
     "brackets": lambda size: _repeated(b'{"a":[{"pid":', size),
     "bars": lambda size: _repeated(b"All models failed (999): a/b: | | | (timeout (timeout ", size),
+    "pids": lambda size: _repeated(b"pid process ", size),
+    "summaries": lambda size: _repeated(b"All models failed (9): ", size),
+    "NULs": lambda size: _repeated(bytes(MB), size),
     "wrapped words": lambda size: _repeated(b"session\nfile\nlocked\n(timeout\n", size),
 }  # fmt: skip
 
@@ -119,12 +144,9 @@ def main(arguments: list[str]) -> None:
     if "--measure" in arguments:
         measure(int(next((a for a in arguments if a.isdigit()), "100")) * MB)
         return
-    try:
-        import atheris  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
+    if atheris is None:
         print(f"no atheris; {randomly(60.0)} random mutations without a crash")
         return
-    atheris.instrument_all()
     atheris.Setup([sys.argv[0], *arguments, str(REPORTS)], one)
     atheris.Fuzz()
 

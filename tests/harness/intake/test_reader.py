@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lockjaw.harness.intake import read_file, read_report
+from lockjaw.harness.intake.compose import compose
 from lockjaw.harness.intake.private import shown
 from lockjaw.harness.intake.records import join
 
+from ..kit.plants import Plant, plants
 from .disguises import DISGUISES
 from .excerpts import EXCERPTS, LOOK_ALIKES, Excerpt
 
@@ -156,3 +158,18 @@ def test_any_bytes_get_an_answer(noise: bytes, name: str, place: int) -> None:
 @pytest.mark.parametrize("path", ["/home/jane/notes.txt", "C:\\Users\\jane\\notes.txt", "/mnt/c/Users/jane/notes.txt"])
 def test_home_folders_are_not_shown(path: str) -> None:
     assert "jane" not in shown(f"error in {path}")
+
+
+@pytest.mark.parametrize("plant", plants(), ids=lambda plant: plant.name)
+def test_no_planted_secret_is_told(plant: Plant) -> None:
+    """Neither as a line that is not understood, nor as a model's error, nor in the scenario that is made of it."""
+    said = plant.text.replace("\n", " ")
+    report = read_report(
+        f"lock error: session failed {plant.text}\n\nAll models failed (2): acme/one: {said} (auth) | "
+        "acme/two: session file locked (timeout 10000ms): pid=7 /x/s.jsonl.lock (timeout)\n\n"
+        f"Agent failed before reply: {said}\n"
+    )
+    composed = compose(report)
+    assert composed is not None
+    told = json.dumps(report.document(), ensure_ascii=False) + composed.render(next(composed.choices()))
+    assert not [secret for secret in plant.secrets if secret in told]

@@ -20,8 +20,11 @@ from lockjaw.harness.kit.making import MadeKit, make_kit
 from lockjaw.harness.kit.reading import read_kit
 from lockjaw.harness.kit.redaction import Redactor
 from lockjaw.harness.kit.rules import RULES
-from lockjaw.harness.run import run_scenario
-from lockjaw.harness.scenario import Scenario, load_scenario
+from lockjaw.harness.run import run_policies, run_scenario
+from lockjaw.harness.scenario import Scenario, builtin_names, load_scenario
+from lockjaw.harness.sim.engine import run_sim
+from lockjaw.harness.sim.tape import StrictReplay
+from lockjaw.history import event_hash
 from lockjaw.reports import html
 
 from .plants import plants
@@ -365,3 +368,21 @@ def test_a_folder_without_a_finished_run_is_a_usage_error(tmp_path: Path) -> Non
 
 def test_plants_are_plants() -> None:
     assert len({plant.name for plant in PLANTS}) >= 30
+
+
+@pytest.mark.parametrize("name", builtin_names())
+def test_a_kit_of_every_scenario_replays_with_its_hash(name: str, tmp_path: Path) -> None:
+    """Scripted actors, faults and planted states, too; and the kit shows how the baseline and ours fare."""
+    scenario = load_scenario(name)
+    [run] = run_policies(scenario, [scenario.baseline], engine="sim", seed=3, out=tmp_path / "runs")
+
+    kit = read_kit(make_kit(run.run_dir, tmp_path / "kit.zip", render=html.render_run).path)
+    lived = run_sim(kit.scenario, policy=kit.manifest.policy, seed=kit.manifest.seed, choices=StrictReplay(kit.tape))
+
+    assert event_hash(lived.history) == kit.manifest.event_hash == run.event_hash
+    with zipfile.ZipFile(kit.path) as archive:
+        verdicts = json.loads(archive.read("verdicts.json"))
+    assert [verdicts[which]["policy"] for which in ("baseline", "candidate")] == [scenario.baseline, "takeover"]
+    assert [verdicts[which]["verdict"] for which in ("run", "baseline", "candidate")] == [
+        str(run.verdict), str(run.verdict), "HELD",
+    ]  # fmt: skip

@@ -65,6 +65,8 @@ def test_a_name_that_is_known_from_its_place_is_replaced_where_it_stands_alone()
         "gateway timeout after 90000ms; Gateway target: ws://127.0.0.1:18789, ::1, localhost",
         "2026-11-24T00:15:26.821065+00:00 openclaw@2026.5.7 sessions.json report.html main.py v1.2.3",
         "first_token_s: 2.0, max tokens 4096, 00:15:26, 2026-04-08, gateway closed (1006 abnormal closure)",
+        "unauthorized: gateway token mismatch (set gateway.remote.token to match gateway.auth.token)",
+        "agent:main:main agent:main:explicit:gateway-fallback-7, the exit code is 1, --token-count 4096",
         "FallbackSummaryError: All models failed (3): qiniu/glm-4.5: LLM request timed out. (timeout)",
     ],
 )
