@@ -1,4 +1,4 @@
-"""Writes docs/reference/ from the registries of the code, so that the reference cannot go stale.
+"""Writes docs/reference/ and scenarios/README.md from the registries of the code, so that they cannot go stale.
 
     python docs/generate.py            write the pages
     python docs/generate.py --check    say which pages are not current; exit status 1 if any
@@ -30,6 +30,7 @@ from lockjaw.locking import LOCK_ALGORITHMS
 from lockjaw.locking.algorithms import coarse, guarded
 from lockjaw.locking.cleaning import EXIT_REFUSED
 from lockjaw.runner import agent
+from lockjaw.scenarios import catalogue
 from lockjaw.verdict import Verdict
 
 FOLDER = Path(__file__).resolve().parent / "reference"
@@ -38,8 +39,8 @@ GENERATED = "<!-- Written by docs/generate.py; edit the code that it reads. -->"
 
 def main(arguments: Sequence[str]) -> int:
     stale = []
-    for name, render in PAGES.items():
-        path, text = FOLDER / f"{name}.md", page(render)
+    for path, render in [*((FOLDER / f"{name}.md", render) for name, render in PAGES.items()), CATALOGUE]:
+        text = page(render)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(path.name)
             if "--check" not in arguments:
@@ -529,6 +530,13 @@ PAGES: dict[str, Callable[[], Iterable[str]]] = {
     "history": history,
     "locks-and-policies": lock_algorithms,
 }
+
+CATALOGUE = (FOLDER.parent.parent / "scenarios" / "README.md", lambda: catalogue.page(catalogued()))
+
+
+def catalogued() -> list[scenario.Scenario]:
+    return [load_scenario(name) for name in scenarios.names()]
+
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

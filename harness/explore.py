@@ -21,6 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -160,6 +161,8 @@ def explore(
     out: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     save: bool = True,
+    pool: ProcessPoolExecutor | None = None,
+    most_findings: int = MAX_FINDINGS,
 ) -> Exploration:
     """Explore. Ctrl-C ends it early, and what was found is returned.
 
@@ -170,6 +173,8 @@ def explore(
         twice: run each seed twice and compare the event hashes.
         keep_going: False ends at the first violation.
         save: keep the shrunk runs as run folders.
+        pool: that many workers, started already: for who explores one scenario after the other.
+        most_findings: how many violations are shrunk; the others are counted.
 
     Raises:
         SettingsError: unknown policy or strategy.
@@ -185,7 +190,7 @@ def explore(
     began = time.perf_counter()
     interesting: dict[tuple[str, ...], Result] = {}
     try:
-        for result in _results(work, jobs, workers):
+        for result in _results(work, jobs, workers, pool):
             found.runs += 1
             found.verdicts[result.verdict] += 1
             found.simulated_s += result.simulated_s
@@ -194,7 +199,7 @@ def explore(
                 found.unknown[result.unknown] += 1
             if result.violated:
                 found.violations += 1
-                if len(interesting) < MAX_FINDINGS:
+                if len(interesting) < most_findings:
                     interesting.setdefault(result.violated, result)
             found.wall_s = time.perf_counter() - began
             if progress is not None:
@@ -299,13 +304,15 @@ def _batch(work: _Work, jobs: Sequence[Job]) -> list[Result]:
     return [work.run(job) for job in jobs]
 
 
-def _results(work: _Work, jobs: Iterator[Job], workers: int) -> Iterator[Result]:
+def _results(
+    work: _Work, jobs: Iterator[Job], workers: int, shared: ProcessPoolExecutor | None = None
+) -> Iterator[Result]:
     if workers <= 1:
         for job in jobs:
             yield work.run(job)
         return
     batches = iter(lambda: list(itertools.islice(jobs, BATCH)), [])
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with nullcontext(shared) if shared else ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         waiting: set[Future[list[Result]]] = set()
         try:
             for batch in itertools.islice(batches, 2 * workers):
@@ -318,7 +325,8 @@ def _results(work: _Work, jobs: Iterator[Job], workers: int) -> Iterator[Result]
                         waiting.add(pool.submit(_batch, work, batch))
                     yield from future.result()
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            for future in waiting:
+                future.cancel()
 
 
 # --------------------------------------------------------------------------- what they found

@@ -171,7 +171,7 @@ def run_policies(
             ]  # fmt: skip
         return [task.result() for task in tasks]
 
-    return _run_to_the_end(work())
+    return run_to_the_end(work())
 
 
 async def run_async(
@@ -319,7 +319,7 @@ def _shown(path: Path) -> str:
 # --------------------------------------------------------------------------- interruption
 
 
-def _run_to_the_end(work: Coroutine[Any, Any, list[T]]) -> list[T]:
+def run_to_the_end(work: Coroutine[Any, Any, list[T]]) -> list[T]:
     """Run to the end, or until SIGINT or SIGTERM; in both cases no process of ours is left when this returns."""
     try:
         asyncio.get_running_loop()

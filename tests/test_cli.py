@@ -19,6 +19,7 @@ import typer.main
 
 from lockjaw import __version__, cli
 from lockjaw.errors import ConnectionLost, HarnessError, LocalError, ModelFailure
+from lockjaw.harness import load_scenario
 from lockjaw.scenarios import names
 
 from .live import LOCKJAW, live
@@ -152,8 +153,30 @@ def test_list_names_every_scenario_with_its_story(lockjaw: Command) -> None:
     ended = lockjaw("list")
 
     assert ended.status == 0
-    assert [line.split()[0] for line in ended.out.splitlines() if line and not line.startswith(" ")] == names()
-    assert "openclaw/openclaw#62981" in ended.out
+    lines = ended.out.splitlines()
+    assert [line[0] for line in lines if line and not line.startswith(" ")] == list("ABCDEFGHIJKLMN")
+    named = [line.split()[0] for line in lines if line.startswith("   ") and line[3] != " " and ":" not in line]
+    assert sorted(name for name in named if name in names()) == names()
+    assert "C  A lock is left by a dead process (17 reports, 2 pull requests, 1 page)" in lines
+    assert max(map(len, lines)) <= 80
+
+
+def test_list_of_one_scenario_tells_it_in_full(lockjaw: Command) -> None:
+    ended = lockjaw("list", "gateway_timeout")
+
+    assert ended.status == 0
+    text = " ".join(ended.out.split())
+    assert " ".join(load_scenario("gateway_timeout").story.split()) in text
+    assert "openclaw/openclaw#62981" in text
+    assert "It breaks: never_session_locked, lock_is_not_a_model_failure, answered" in text
+    assert max(map(len, ended.out.splitlines())) <= 80
+
+
+def test_list_refuses_a_name_that_nobody_has(lockjaw: Command) -> None:
+    ended = lockjaw("list", "gateway_timeot")
+
+    assert (ended.status, ended.out) == (2, "")
+    assert "gateway_timeout" in ended.err
 
 
 def test_list_json_is_one_document(lockjaw: Command) -> None:
@@ -161,7 +184,13 @@ def test_list_json_is_one_document(lockjaw: Command) -> None:
 
     assert (document["lockjaw"], document["command"]) == (__version__, "list")
     assert [scenario["name"] for scenario in document["scenarios"]] == names()
-    assert {key for scenario in document["scenarios"] for key in scenario} == {"name", "story", "reports", "class"}
+    assert {key for scenario in document["scenarios"] for key in scenario} == {
+        "name", "story", "reports", "class", "row", "versions", "baseline", "breaks", "checks", "engines", "not_real",
+    }  # fmt: skip
+    classes = document["classes"]
+    assert [one["class"] for one in classes] == list("ABCDEFGHIJKLMN")
+    assert sorted(name for one in classes for name in one["scenarios"]) == names()
+    assert sum(one["reports"] for one in classes) == 170
 
 
 # --------------------------------------------------------------------------- run: what is refused

@@ -130,29 +130,40 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 
 @app.command("list")
-def list_scenarios(as_json: JsonFlag = False) -> None:
-    """List the scenarios that come with Lockjaw."""
+def list_scenarios(
+    name: Annotated[list[str] | None, typer.Argument(help="Only these, each in full.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """List the scenarios that come with Lockjaw, by class of incident."""
     from lockjaw import scenarios
     from lockjaw.harness import load_scenario
+    from lockjaw.scenarios import catalogue
 
-    rows = [load_scenario(name) for name in scenarios.names()]
+    found = [load_scenario(one) for one in name or scenarios.names()]
     if as_json:
-        _print_json(
-            {
-                "lockjaw": __version__,
-                "command": "list",
-                "scenarios": [
-                    {"name": s.name, "story": s.story, "reports": list(s.reports), "class": list(s.classes)}
-                    for s in rows
-                ],
-            }
-        )
-        return
-    for scenario in rows:
-        print(f"{scenario.name}  (class {', '.join(scenario.classes)}; {', '.join(scenario.reports)})")
-        for line in scenario.story.strip().splitlines():
-            print(f"    {line}")
-        print()
+        _print_json({"lockjaw": __version__, "command": "list", **catalogue.document(found)})
+    elif name:
+        print("\n".join(line for scenario in found for line in catalogue.told(scenario)).rstrip())
+    else:
+        print("\n".join(catalogue.listing(found)).rstrip())
+
+
+@app.command("catalogue", short_help="Play every scenario: is its file true?")
+def play_catalogue(
+    scenario: Annotated[list[str] | None, typer.Argument(help="Only these names from `lockjaw list`.")] = None,
+    engine: Annotated[str, typer.Option(help="sim, real, or both.")] = "both",
+    seed: Annotated[int, typer.Option(min=0, help="Root of all randomness of each run.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs of real processes at the same time.")] = 4,
+    out: Annotated[Path | None, typer.Option(help="Where run folders go (default: .lockjaw/runs).")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Play the catalogue: each baseline must break the laws that its file names, takeover none.
+
+    Exit status: 0 all is as the files say, 1 something is not, 2 usage, 4 the harness failed.
+    """
+    from lockjaw.catalogue_commands import CatalogueOptions, catalogue_command
+
+    sys.exit(catalogue_command(scenario or (), CatalogueOptions(engine, seed, jobs, out, as_json)))
 
 
 @app.command(short_help="Run scenarios; the verdict is HELD, VIOLATED or UNKNOWN.")
@@ -282,10 +293,19 @@ def reproduce(
 
 @app.command("explore", short_help="Search many schedules for a broken law.")
 def explore_scenario(
-    scenario: Annotated[str, typer.Argument(help="A name from `lockjaw list`, or the path of a YAML file.")],
+    scenario: Annotated[
+        str | None, typer.Argument(help="A name from `lockjaw list`, or the path of a YAML file.")
+    ] = None,
+    all_of_them: Annotated[
+        bool,
+        typer.Option("--all", help="Every scenario: its baseline must break its laws in each seed, takeover none."),
+    ] = False,
     seeds: Annotated[int, typer.Option(min=0, help="Runs at most; 0: every place of a systematic strategy.")] = 1000,
     workers: Annotated[int, typer.Option(min=1, help="Processes that search at the same time.")] = 1,
-    policy: Annotated[str, typer.Option(help="reuse-session, fresh-session, no-fallback or takeover.")] = "takeover",
+    policy: Annotated[
+        str | None,
+        typer.Option(help="takeover (default), baseline, or another; with --all by default baseline and takeover."),
+    ] = None,
     strategy: Annotated[
         str,
         typer.Option(
@@ -302,9 +322,17 @@ def explore_scenario(
 
     Exit status: 0 HELD, 1 VIOLATED, 2 usage, 3 UNKNOWN, 4 the harness failed, 130 interrupted without a finding.
     """
+    if all_of_them == (scenario is not None):
+        raise SettingsError("explore", "", "a scenario, or --all", scenario)
+    if scenario is None:
+        from lockjaw.catalogue_commands import ExploreAllOptions, explore_all_command
+
+        if strategy != "random" or twice or not seeds:
+            raise SettingsError("explore --all", "", "strategy random, a number of seeds, and no --twice", strategy)
+        sys.exit(explore_all_command(ExploreAllOptions(policy, seeds, seed, workers, out, as_json)))
     from lockjaw.explore_commands import ExploreOptions, explore_command
 
-    options = ExploreOptions(policy, strategy, seeds, seed, workers, twice, out, as_json)
+    options = ExploreOptions(policy or "takeover", strategy, seeds, seed, workers, twice, out, as_json)
     sys.exit(explore_command(scenario, options))
 
 

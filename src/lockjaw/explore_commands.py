@@ -35,9 +35,10 @@ class ExploreOptions:
 def explore_command(name: str, options: ExploreOptions) -> int:
     """Explore a scenario in virtual time, report, and return the exit status."""
     scenario = load_scenario(name)
+    policy = scenario.baseline if options.policy == "baseline" else options.policy
     with _exploration_line(options.as_json) as progress:
         found = explore(
-            scenario, policy=options.policy, strategy=options.strategy, seeds=options.seeds,
+            scenario, policy=policy, strategy=options.strategy, seeds=options.seeds,
             first_seed=options.first_seed, workers=options.workers, twice=options.twice, out=options.out,
             progress=progress,
         )  # fmt: skip

@@ -38,7 +38,7 @@ def main(out: str, client: str, fault: str) -> None:
         programs = conftest.StandIns(client_does=client, gateway_does="leaves_children")
         return [await run_module.run_async(scenario, out=out, programs=programs, progress=progress)]
 
-    run_module._run_to_the_end(work())
+    run_module.run_to_the_end(work())
 
 
 if __name__ == "__main__":

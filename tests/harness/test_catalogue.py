@@ -1,0 +1,155 @@
+"""Playing the catalogue: what counts as told, what is said when it is not, and the two commands."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from lockjaw import catalogue_commands
+from lockjaw.catalogue_commands import (
+    CatalogueOptions,
+    ExploreAllOptions,
+    catalogue_command,
+    explore_all_command,
+)
+from lockjaw.errors import HarnessError, SettingsError
+from lockjaw.harness import catalogue, load_scenario
+from lockjaw.harness.catalogue import Play, play_all, plays_of
+from lockjaw.runner.policy import POLICY_FUNCTIONS, reuse_session
+from lockjaw.scenarios import names
+
+SOME = ["busy_database", "wrong_token"]
+
+
+def play(name: str, policy: str, out: Path, **changes: Any) -> catalogue.Played:
+    scenario = msgspec.structs.replace(load_scenario(name), **changes)
+    (played,) = play_all([Play(scenario, policy, "sim")], out=out)
+    return played
+
+
+def test_each_engine_that_can_plays_baseline_and_takeover() -> None:
+    plays = list(plays_of([load_scenario("gateway_timeout"), load_scenario("cleaner_in_other_namespace")]))
+
+    assert list(map(str, plays)) == [
+        "gateway_timeout (reuse-session, sim)",
+        "gateway_timeout (takeover, sim)",
+        "cleaner_in_other_namespace (fresh-session, sim)",
+        "cleaner_in_other_namespace (takeover, sim)",
+        "gateway_timeout (reuse-session, real)",
+        "gateway_timeout (takeover, real)",
+    ]
+
+
+def test_a_baseline_that_keeps_a_law_which_it_is_said_to_break_is_told(tmp_path: Path) -> None:
+    expect = {"busy-store": ("answered", "transcript_whole"), "takeover": ()}
+
+    played = play("busy_database", "busy-store", tmp_path, expect=expect)
+
+    assert not played.as_told
+    assert "VIOLATED, and transcript_whole not violated; lockjaw replay" in played.complaint()
+
+
+def test_a_runtime_that_breaks_a_law_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(POLICY_FUNCTIONS, "takeover", reuse_session)
+
+    played = play("gateway_timeout", "takeover", tmp_path)
+
+    assert (played.as_told, played.broken) == (False, ("executed_once",))
+    assert "executed_once" in played.complaint()
+
+
+def test_a_run_that_never_reached_the_danger_is_not_as_told(tmp_path: Path) -> None:
+    """Without the model's slowness nothing goes wrong: the run proves nothing."""
+    quick = {name: [{"text": "at once"}] for name in ("deepseek-v3", "kimi-k2", "glm-4.5")}
+
+    played = play("gateway_timeout", "takeover", tmp_path, models=quick)
+
+    assert (played.verdict, played.as_told) == ("UNKNOWN", False)
+    assert "never: " in played.complaint()
+
+
+def test_a_harness_that_fails_in_one_run_goes_on_with_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_async = catalogue.run_async
+
+    async def failing(scenario: Any, **how: Any) -> Any:
+        if how["policy"] == "takeover":
+            raise HarnessError("it broke", "/run/dir")
+        return await run_async(scenario, **how)
+
+    monkeypatch.setattr(catalogue, "run_async", failing)
+
+    status = catalogue_command(["busy_database"], CatalogueOptions("sim", 1, 1, tmp_path, as_json=True))
+
+    assert status == 4
+
+
+def test_the_catalogue_command_shows_a_table_and_ends_with_how_many_are_as_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = catalogue_command(SOME, CatalogueOptions("sim", 1, 1, tmp_path, as_json=False))
+
+    out = capsys.readouterr().out.splitlines()
+    assert status == 0
+    assert out[2].split() == ["busy_database", "busy-store", "VIOLATED", "-", "HELD", "-"]
+    assert out[-1].startswith("4 of 4 runs as told, in ")
+    assert max(map(len, out)) <= 80
+
+
+def test_the_catalogue_as_json_is_one_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status = catalogue_command(SOME, CatalogueOptions("sim", 1, 1, tmp_path, as_json=True))
+
+    told = capsys.readouterr()
+    document = json.loads(told.out)
+    assert (status, told.err, document["as_told"], len(document["runs"])) == (0, "", True, 4)
+    assert all(run["as_told"] for run in document["runs"])
+
+
+def test_an_engine_that_cannot_play_what_is_named_is_refused() -> None:
+    with pytest.raises(SettingsError, match="pid namespace"):
+        catalogue_command(["cleaner_in_other_namespace"], CatalogueOptions("real", 1, 1, None, as_json=True))
+    with pytest.raises(SettingsError, match="one of real, sim, both"):
+        catalogue_command([], CatalogueOptions("both-of-them", 1, 1, None, as_json=True))
+
+
+def test_ctrl_c_ends_the_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(played: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    plays = list(plays_of([load_scenario(name) for name in SOME], ("sim",)))
+    with pytest.raises(KeyboardInterrupt):
+        play_all(plays, out=tmp_path, done=interrupt)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_explore_all_explores_every_scenario_under_its_baseline_and_ours(
+    workers: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = explore_all_command(ExploreAllOptions(None, 2, 1, workers, tmp_path, as_json=False))
+
+    out = capsys.readouterr().out.splitlines()
+    assert status == 0, out
+    assert sorted({line.split()[1] for line in out[:-1]}) == names()
+    assert [line[0] for line in out[:-1]] == ["+"] * 2 * len(names())
+    assert out[-1].startswith(f"{2 * len(names())} of {2 * len(names())} as told: {4 * len(names())} runs, ")
+
+
+def test_explore_all_finds_a_bug_and_says_how_to_replay_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(POLICY_FUNCTIONS, "takeover", reuse_session)
+    monkeypatch.setattr(catalogue_commands, "names", lambda: ["busy_database", "gateway_timeout"])
+
+    status = explore_all_command(ExploreAllOptions("takeover", 2, 1, 1, tmp_path, as_json=False))
+
+    out = capsys.readouterr().out.splitlines()
+    assert status == 1
+    assert out[0].startswith("+ busy_database")
+    assert out[1].startswith("X gateway_timeout")
+    assert "executed_once: lockjaw replay" in out[2]
