@@ -14,23 +14,38 @@ from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar
 import msgspec
 
 from lockjaw.documents import FieldError
+from lockjaw.harness.links import PARTITION, check_toxic, toxic_of
 from lockjaw.harness.pattern import Pattern
 from lockjaw.history import Record
 
 #: kill: SIGKILL. terminate: SIGTERM. pause, resume: SIGSTOP, SIGCONT. restart: end it in good order if it still
 #: runs, then start it again on the same port. fail: an operation of its fails. block: its event loop is busy.
-#: tear: killed in the middle of a write, half of whose bytes are there. part, heal, cut: its connections to ``peer``
-#: hold everything back, go on, are reset. jump: its wall clock is set. lag: it sees files as they were.
+#: tear: killed in the middle of a write, half of whose bytes are there. jump: its wall clock is set. lag: it sees files
+#: as they were. Of a link: toxic: a fault on its byte stream. part: everything is held back. heal: the toxic of this
+#: name is gone, or all are. cut: what is open now is reset.
 Action = Literal[
-    "kill", "pause", "resume", "terminate", "restart", "fail", "tear", "block", "part", "heal", "cut", "jump", "lag"
+    "kill",
+    "pause",
+    "resume",
+    "terminate",
+    "restart",
+    "fail",
+    "tear",
+    "block",
+    "toxic",
+    "part",
+    "heal",
+    "cut",
+    "jump",
+    "lag",
 ]
 Errno = Literal["EIO", "ENOSPC", "EPERM", "EACCES", "EAGAIN", "EINTR", "EBUSY"]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 PROCESS_ACTIONS = ("kill", "pause", "resume", "terminate", "restart", "block")
-LINK_ACTIONS = ("part", "heal", "cut")
+LINK_ACTIONS = ("toxic", "part", "heal", "cut")
 OPERATION_ACTIONS = ("kill", "pause", "fail", "tear")  # what can happen right before (or in) an operation
-SIMULATED_ACTIONS = ("part", "heal", "cut", "jump", "lag")  # that processes of one machine cannot show
+SIMULATED_ACTIONS = ("jump", "lag")  # that processes of one machine cannot show
 WRITES = ("Append", "Write", "WriteInPlace")  # the operations that can be torn
 
 
@@ -51,8 +66,10 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     before an operation (``before``).
 
     ``jitter_s`` adds a random delay of up to that much, drawn from the run's seed. ``for_s``: a pause (a block, a
-    partition, a lag) ends by itself after so long. ``by_s``: how far a wall clock jumps (below 0: back), or how old
-    what a process sees of other processes' files may be (0: it sees everything at once).
+    partition, a toxic, a lag) ends by itself after so long. ``by_s``: how far a wall clock jumps (below 0: back), or
+    how old what a process sees of other processes' files may be (0: it sees everything at once). ``target``: an actor,
+    or a link for ``toxic``, ``part``, ``heal`` and ``cut``. ``toxic``: its data, as ``{type: latency, latency_s: 0.2}``;
+    for ``heal`` its name.
     """
 
     action: Action
@@ -65,7 +82,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     before: Point | None = None
     for_s: Seconds | None = None
     errno: Errno | None = None
-    peer: str | None = None
+    toxic: dict[str, Any] | str | None = None
     by_s: float | None = None
 
     def __post_init__(self) -> None:
@@ -84,7 +101,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "block": ("for_s",),
             "jump": ("by_s",),
             "lag": ("by_s",),
-            **dict.fromkeys(LINK_ACTIONS, ("peer",)),
+            "toxic": ("toxic",),
         }
         for name in wants.get(self.action, ()):
             if getattr(self, name) is None:
@@ -92,8 +109,8 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for name, allowed in (
             ("errno", ("fail",)),
             ("by_s", ("jump", "lag")),
-            ("peer", LINK_ACTIONS),
-            ("for_s", ("pause", "block", "part", "lag")),
+            ("toxic", ("toxic", "heal")),
+            ("for_s", ("pause", "block", "part", "toxic", "lag")),
         ):
             if getattr(self, name) is not None and self.action not in allowed:
                 raise FieldError(name, f"{name} only with {' or '.join(allowed)}", self.action)
@@ -103,9 +120,14 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise FieldError(
                 "before.operation", f"a write, which can be torn: {', '.join(WRITES)}", self.before.operation
             )
+        if isinstance(self.toxic, dict) != (self.action == "toxic") and self.toxic is not None:
+            raise FieldError("toxic", "its keys for toxic, its name for heal", self.toxic)
+        if isinstance(self.toxic, dict):
+            check_toxic(self.toxic, ("toxic",))
 
     def __str__(self) -> str:
-        text = f"{self.action} {self.target}"
+        what = f" {self.toxic_name}" if self.toxic is not None else ""
+        text = f"{self.action}{what} {self.target}"
         return text if self.before is None else f"{text} before {self.before.operation} {self.before.path}"
 
     @property
@@ -115,8 +137,16 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return None
         if self.action == "lag":
             return Fault("lag", self.target, at_s=self.for_s, by_s=0.0)
-        action: Action = "heal" if self.action == "part" else "resume"
-        return Fault(action, self.target, at_s=self.for_s, peer=self.peer)
+        if self.action in LINK_ACTIONS:
+            return Fault("heal", self.target, at_s=self.for_s, toxic=self.toxic_name)
+        return Fault("resume", self.target, at_s=self.for_s)
+
+    @property
+    def toxic_name(self) -> str | None:
+        """What it is healed by; None: not one toxic."""
+        if self.action == "part":
+            return PARTITION
+        return toxic_of(self.toxic).label if isinstance(self.toxic, dict) else self.toxic
 
 
 def scheduled(faults: Sequence[Fault]) -> list[Fault]:

@@ -20,6 +20,7 @@ from lockjaw.errors import ScenarioError, SettingsError
 from lockjaw.harness.cast import Actor, Caller, Initial, each
 from lockjaw.harness.checkers import CHECKERS
 from lockjaw.harness.checkers.facts import ScenarioFacts
+from lockjaw.harness.links import Link, toxic_of
 from lockjaw.harness.nemesis import LINK_ACTIONS, SIMULATED_ACTIONS, Fault, Seconds
 from lockjaw.harness.pattern import Sometimes
 from lockjaw.settings import ModelRef, Pacing
@@ -95,6 +96,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     engines: Annotated[tuple[Literal["sim", "real"], ...], Meta(min_length=1)] = ("sim", "real")
     engines_why: str = ""  # what keeps it from the other engine
     actors: dict[str, Actor] = {}  # who else wants the session; names of their own
+    links: dict[str, Link] = {}  # where bytes can be held back, lost or cut on their way; names of their own
     initial: Initial = Initial()  # the session as the client finds it
     client_token: str | None = None  # a token of the client's own, in place of the gateway's: a wrong one
     timeout_s: Seconds = 60.0  # agents.defaults.timeoutSeconds; the client gives up 30 s later
@@ -137,6 +139,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                 if name not in self.checks:
                     raise FieldError("expect", f"laws that the scenario checks: {', '.join(self.checks)}", name)
         self._check_cast()
+        self._check_links()
         self._check_faults()
 
     def _check_cast(self) -> None:
@@ -149,15 +152,37 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         if owner not in ("dead", "nobody", "garbage", *self.names):
             raise FieldError("initial.lock.owner", f"dead, nobody, garbage or an actor: {', '.join(self.names)}", owner)
 
+    def _check_links(self) -> None:
+        places: dict[tuple[str, str], str] = {}
+        for name, link in self.links.items():
+            if not name.replace("-", "_").isidentifier() or name in (*self.names, "harness"):
+                raise FieldError("links", "a name of its own, of letters, digits, _ and -", name)
+            dialler, dialled = link.between
+            asking = ("client", *(n for n, actor in self.cast.items() if isinstance(actor, Caller)))
+            if dialler not in (*asking, *(("gateway",) if dialled == "models" else ())):
+                expected = f"who dials: {', '.join(asking)}" + (" or gateway" if dialled == "models" else "")
+                raise FieldError(("links", name, "between"), expected, dialler)
+            if places.setdefault(link.between, name) != name:
+                raise FieldError(("links", name, "between"), f"a place where no other link is ({places[link.between]})")
+            acts = [fault.toxic for fault in self.faults if fault.target == name and isinstance(fault.toxic, dict)]
+            for toxic in (toxic_of(data) for data in (*link.toxics, *acts)):
+                if link.to_gateway and toxic.trigger and (toxic.trigger_stream or toxic.stream) == "upstream":
+                    raise FieldError(
+                        ("links", name), "a trigger on what comes downstream: what a WebSocket client sends is masked"
+                    )
+
+    def link_of(self, dialler: str, dialled: str) -> str | None:
+        """The name of the link between two actors, if there is one."""
+        return next((name for name, link in self.links.items() if link.between == (dialler, dialled)), None)
+
     def _check_faults(self) -> None:
         for n, fault in enumerate(self.faults):
-            for key, name in (("target", fault.target), ("peer", fault.peer)):
-                if name is not None and name not in self.names:
-                    raise FieldError(("faults", n, key), f"an actor: {', '.join(self.names)}", name)
-            if fault.action in LINK_ACTIONS and not self._linked(fault.target, fault.peer or ""):
-                raise FieldError(
-                    ("faults", n, "peer"), "a gateway and one of its clients (they share a link)", fault.peer
-                )
+            if fault.action in LINK_ACTIONS:
+                if fault.target not in self.links:
+                    known = ", ".join(self.links) or "none; name one under `links`"
+                    raise FieldError(("faults", n, "target"), f"a link: {known}", fault.target)
+            elif fault.target not in self.names:
+                raise FieldError(("faults", n, "target"), f"an actor: {', '.join(self.names)}", fault.target)
         for pause in (fault for fault in self.faults if fault.action == "pause" and fault.target == "client"):
             if pause.for_s is None and not any(f.action == "resume" and f.target == "client" for f in self.faults):
                 raise FieldError("faults", "a resume of the client after its pause, or the run cannot end", str(pause))
@@ -167,11 +192,6 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             raise FieldError("engines", f"[sim], because only the simulation has {simulated[0]}", list(self.engines))
         if len(self.engines) < len(ENGINES) and not self.engines_why:
             raise FieldError("engines_why", "a sentence that says what keeps it from the other engine")
-
-    def _linked(self, *ends: str) -> bool:
-        """Whether two actors have a connection that can be parted or cut."""
-        clients = {"client", *(name for name, actor in self.cast.items() if isinstance(actor, Caller))}
-        return "gateway" in ends and any(end in clients for end in ends)
 
     @property
     def cast(self) -> dict[str, Actor]:

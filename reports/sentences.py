@@ -202,17 +202,18 @@ def _exit(record: Record, d: _Data) -> str:
 _NEMESIS = {
     "kill": "kills", "pause": "freezes", "resume": "wakes", "terminate": "asks", "restart": "restarts",
     "block": "keeps busy", "fail": "fails an operation of", "jump": "sets the clock of", "lag": "ages what is seen by",
-    "part": "parts from the {peer}", "heal": "joins with the {peer} again", "cut": "cuts off the {peer}",
+}  # fmt: skip
+_LINKS = {
+    "toxic": "puts the toxic {toxic} on the link {target}", "part": "lets nothing pass the link {target}",
+    "heal": "heals {toxic} of the link {target}", "cut": "resets every connection over the link {target}",
 }  # fmt: skip
 
 
 def _nemesis(record: Record, d: _Data) -> str:
+    if d("action") in _LINKS:
+        return "FAULT: " + _LINKS[d("action")].format(toxic=d("toxic", "everything"), target=d("target"))
     end = " to end (SIGTERM)" if d("action") == "terminate" else ""
-    does = _NEMESIS.get(d("action"), d("action"))
-    if "{peer}" in does:
-        verb, _, rest = does.partition(" ")
-        return f"FAULT: {verb} the {d('target')} {rest.format(peer=d('peer'))}"
-    return f"FAULT: {does} the {d('target')}{end}"
+    return f"FAULT: {_NEMESIS.get(d('action'), d('action'))} the {d('target')}{end}"
 
 
 def _turn(record: Record, d: _Data) -> str:

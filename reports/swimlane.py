@@ -408,8 +408,8 @@ def _fault(at: int, record: Record, lanes: dict[str, int]) -> Fault | None:
     words = {
         "kill": "killed", "pause": "frozen", "terminate": "told to end", "resume": "woken", "restart": "restarted",
         "block": "stuck in a busy loop", "fail": f"{operation} fails ({data.get('errno')})",
-        "part": f"cut off from {data.get('peer')}", "heal": f"reaches {data.get('peer')} again",
-        "cut": f"connection to {data.get('peer')} reset", "jump": f"clock jumps by {data.get('by_s')} s",
+        "toxic": str(data.get("toxic")), "part": "holds everything back", "heal": f"healed {data.get('toxic') or ''}",
+        "cut": "reset", "jump": f"clock jumps by {data.get('by_s')} s",
     }  # fmt: skip
     return Fault(at, lanes[target], words.get(action, action), action in ("resume", "restart", "heal"))
 

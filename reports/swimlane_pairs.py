@@ -25,7 +25,7 @@ _IDENTITY: dict[str, tuple[str, ...]] = {
 
 
 #: Faults that last -> what they share with their healing.
-_LASTS = {"pause": "paused", "block": "paused", "part": "parted"}
+_LASTS = {"pause": "paused", "block": "paused", "part": "parted", "toxic": "parted"}
 _HEALS = {"resume": "paused", "restart": "paused", "kill": "paused", "heal": "parted"}
 
 

@@ -30,10 +30,12 @@ from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import HarnessError
 from lockjaw.harness.cast import Caller
-from lockjaw.harness.nemesis import Cue, Fault, Schedule, scheduled
+from lockjaw.harness.links import perform
+from lockjaw.harness.nemesis import LINK_ACTIONS, Cue, Fault, Schedule, scheduled
 from lockjaw.harness.real.actors import Actor, Actors, Descriptors, Role, environment, tail_of
 from lockjaw.harness.real.aftermath import record_aftermath, record_next_turn
 from lockjaw.harness.real.ambush import BLOCK, UNBLOCK
+from lockjaw.harness.real.relays import Relays
 from lockjaw.harness.real.rig import CONFIG, Launch, Programs, Target, Witness, prepare, workspace_of, write_config
 from lockjaw.harness.real.tail import EventTail
 from lockjaw.harness.scenario import Scenario
@@ -119,6 +121,7 @@ async def run_real(
                 live.finish()
             finally:
                 live.close()
+                await live.relays.stop()
         live.record_exits()
         for pid, name in actors.strays:
             recorder.record("leftover", kind="process", path=name, pid=pid, alive=True)
@@ -164,6 +167,7 @@ class _Live:
         self._tail = EventTail(run.events)
         self._ports: dict[str, int] = {}
         self._running: dict[str, Actor] = {}
+        self.relays = Relays(scenario, run, clock, launch.seed)
         self._open_runs: set[str] = set()
         self._restarts: list[tuple[Actor, float]] = []  # with the real time at which patience ends
         self._coming: list[Actor] = []  # restarted, not ready yet
@@ -186,7 +190,9 @@ class _Live:
         await self._up("models")
         configure = self._target.configure if self._target else write_config
         configure(self._run, self._scenario, self._ports["models"])
+        await self.relays.lead_to("models", self._ports["models"])
         await self._up("gateway")
+        await self.relays.lead_to("gateway", self._ports["gateway"])
         asking = [self._start(name) for name in self._cast if name not in self._running]
         client = await self._up("client")
         for actor in (*scripted, *asking):
@@ -288,7 +294,9 @@ class _Live:
         role = self._role(name)
         if role == "client":
             # The port, not the address: the client's error texts shall say "Source: local loopback".
-            env["OPENCLAW_GATEWAY_PORT"] = str(self._ports["gateway"])
+            env["OPENCLAW_GATEWAY_PORT"] = str(self.relays.port(name, "gateway", self._ports["gateway"]))
+        if role in ("gateway", "client"):
+            env |= self.relays.environment(name, self._ports["models"])
         if name in self._cast:  # a program of its own: another client's ids would make it ask for that one's run
             env[SEED_KEY] = str(Seeds(self._launch.seed).child(name).stream("seed").getrandbits(48))
         if name == "client" and self._scenario.client_token is not None:
@@ -383,6 +391,12 @@ class _Live:
     def _perform(self, fault: Fault) -> None:
         """Act, and record it on the right side of its effects: what stops an actor is recorded after the act, so that
         nothing the actor still did stands behind it; what sets one in motion is recorded before it moves."""
+        if fault.action in LINK_ACTIONS:
+            perform(self.relays.by_name, fault, self._recorder)
+            if (heal := fault.heals) is not None and fault.for_s is not None:
+                at_s = self._clock.monotonic() - self.go_s + fault.for_s
+                self.schedule.add(msgspec.structs.replace(heal, at_s=at_s))
+            return
         actor = self._running[fault.target]
         data = {"action": fault.action, "target": fault.target, "pid": actor.pid}
         if fault.action in ("kill", "pause", "block"):

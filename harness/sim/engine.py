@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.errors import HarnessError
 from lockjaw.harness.cast import Caller
+from lockjaw.harness.links import perform
 from lockjaw.harness.nemesis import LINK_ACTIONS, Cue, Fault, Schedule, scheduled
 from lockjaw.harness.real.aftermath import (
     record_keys,
@@ -168,7 +169,7 @@ class _Live:
         self.world, self.scenario, self.policy, self.seed = world, scenario, policy, seed
         self._progress = progress
         seeds = Seeds(seed).child("data")
-        self.rig = Rig(world, scenario, policy, seeds)
+        self.rig = Rig(world, scenario, policy, seeds, seed)
         nemesis = Seeds(seed).child("nemesis")
         self.schedule = Schedule(scheduled(scenario.faults), nemesis.stream("jitter"))
         self._cast = scenario.cast
@@ -418,7 +419,7 @@ class _Live:
     def _perform(self, fault: Fault) -> None:
         world = self.world
         if fault.action in LINK_ACTIONS:
-            self._act_on_link(fault)
+            perform(self.rig.wires, fault, self._recorder)
             return
         process = self._models_process if fault.target == "models" else self._processes[fault.target]
         match fault.action:
@@ -451,17 +452,6 @@ class _Live:
             if act is not None:
                 getattr(self._models, act)()
         self._nemesis(fault.action, process, happened)
-
-    def _act_on_link(self, fault: Fault) -> None:
-        network, peer = self.rig.network, fault.peer or ""
-        match fault.action:
-            case "part":
-                network.part(fault.target, peer)
-            case "heal":
-                network.heal(fault.target, peer)
-            case _:
-                network.cut(fault.target, peer)
-        self._recorder.record("nemesis", "info", action=fault.action, target=fault.target, peer=peer)
 
     def _nemesis(self, action: str, process: Process, happened: bool) -> None:
         why = {} if happened else {"error": "it had ended already"}

@@ -24,6 +24,7 @@ from lockjaw.harness.sim.locks import SimHost, Waiters
 from lockjaw.harness.sim.network import Network
 from lockjaw.harness.sim.tools import sim_tools
 from lockjaw.harness.sim.view import View
+from lockjaw.harness.sim.wires import Wire, WiredTransport
 from lockjaw.harness.sim.world import Process, SimClock, SimRecorder, World
 from lockjaw.runner.agent import AgentOutcome, AgentRequest, TurnClient
 from lockjaw.runner.machine import Machine
@@ -75,7 +76,7 @@ class MemoryTokens:
 class Rig:
     """Builds the actors of a run. What outlives a process (disk, pairings, tokens, the device key) is here."""
 
-    def __init__(self, world: World, scenario: Scenario, policy: str, seeds: Seeds) -> None:
+    def __init__(self, world: World, scenario: Scenario, policy: str, seeds: Seeds, seed: int = 0) -> None:
         self.world, self.scenario, self.policy, self.seeds = world, scenario, policy, seeds
         self.settings = settings_of(scenario)
         self.waiters = Waiters()
@@ -85,6 +86,11 @@ class Rig:
             self.disk.past = {}
         self.disk.make_folder(str(STATE / "workspace"))
         self.network = Network(world)
+        self.wires: dict[str, Wire] = {}
+        for name, link in scenario.links.items():
+            wire = self.wires[name] = Wire(world, name, seed, link.toxics)
+            if link.to_gateway:
+                self.network.lay(wire, *link.between)
         self.documents, self.tokens = MemoryDocuments(), MemoryTokens()
         self.identity = DeviceIdentity.generate(seeds.stream("device"))
         self.logs: dict[str, list[str]] = {}
@@ -108,6 +114,11 @@ class Rig:
         count = self._starts[name] = self._starts.get(name, 0) + 1
         return self.seeds.stream(f"ids/{name}/{count}")
 
+    def _transport(self, models: Any, process: Process) -> Any:
+        """How a process reaches the models: over a wire, if the scenario has one there."""
+        inner, link = models.transport(process.name), self.scenario.link_of(process.name, "models")
+        return inner if link is None else WiredTransport(inner, self.wires[link])
+
     def log(self, name: str) -> Callable[[str], None]:
         return self.logs.setdefault(name, []).append
 
@@ -118,7 +129,7 @@ class Rig:
         try:
             clock = SimClock(process)
             process.at_death.append(lambda: models.drop_client(process.name))
-            client = ModelClient(self.settings.providers, clock=clock, transport=models.transport(process.name))
+            client = ModelClient(self.settings.providers, clock=clock, transport=self._transport(models, process))
             server: GatewayServer = build_gateway(
                 self.settings, behaviour=BEHAVIOURS[self.policy], clock=clock, recorder=SimRecorder(process),
                 models=client, log=self.log("gateway"), ids=self.ids("gateway"),
@@ -152,7 +163,7 @@ class Rig:
         try:
             clock, ids = SimClock(process), self.ids(name)
             process.at_death.append(lambda: models.drop_client(process.name))
-            model_client = ModelClient(self.settings.providers, clock=clock, transport=models.transport(process.name))
+            model_client = ModelClient(self.settings.providers, clock=clock, transport=self._transport(models, process))
             settings = self.settings
             if caller is None and self.scenario.client_token is not None:
                 settings = replace(settings, gateway=replace(settings.gateway, token=self.scenario.client_token))

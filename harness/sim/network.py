@@ -1,9 +1,9 @@
-"""Gateway links in memory: text frames, close codes, delay, partition.
+"""Gateway connections in memory: text frames, close codes, delay, and the wires of the scenario (``wires``).
 
 Both shells are here: ``Transport`` for the client (``dial``) and ``Link`` for the server. Frames of one direction keep
 their order. A process that dies takes its ends down, and the peers see 1006; a paused one goes on receiving into its
-socket's buffer and reads when it is resumed. A partition holds frames back until it is healed; it loses none, as TCP
-does not.
+socket's buffer and reads when it is resumed. Over a wire, frames are bytes with their length in front: a toxic may hold
+them back or cut them in two, and a frame arrives when its last byte does.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from lockjaw.errors import ConnectionLost
 from lockjaw.gateway.auth import Peer
+from lockjaw.harness.sim.wires import DOWNSTREAM, UPSTREAM, Crossing, Wire
 from lockjaw.harness.sim.world import Process, World
 
 Accept = Callable[[Any], Any]  # serves one ``Link``; a coroutine function
@@ -30,7 +33,9 @@ class End:
         self._waiter: asyncio.Future[None] | None = None
         self._closed: tuple[int, str] | None = None  # as the peer closed, or we did
         self._last_arrival = 0.0
-        self._held: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self._crossing: Crossing | None = None
+        self._direction = ""
+        self._unread = b""  # the beginning of a frame
 
     # ------------------------------------------------------------------ what both shells use
 
@@ -58,9 +63,8 @@ class End:
         self._closed = (code, reason)
         self._wake()
         self._carry(self.other._closed_by_peer, code, reason)
-        answers = (
-            self.other.process.alive and not self.other.process.paused and not self._network.parted(self, self.other)
-        )
+        answers = self.other.process.alive and not self.other.process.paused
+        answers = answers and (self._crossing is None or self._crossing.clear)
         await asyncio.sleep(min(limit_s, 0.001) if answers else limit_s)
         return code, reason
 
@@ -71,28 +75,43 @@ class End:
         return Peer("127.0.0.1", True, False, None)
 
     def buffered_bytes(self) -> int:
-        return sum(len(args[0]) for _, args in self._held if isinstance(args[0], str))
+        return self._crossing.held_bytes if self._crossing is not None else 0
 
     def authenticated(self) -> None:
         return None
 
     # ------------------------------------------------------------------ the wire
 
+    def over(self, crossing: Crossing, direction: str) -> None:
+        """This end sends over a wire."""
+        self._crossing, self._direction = crossing, direction
+        crossing.sinks[direction] = self.other._came
+
     def _carry(self, arrive: Callable[..., None], *args: Any) -> None:
-        if self._held or self._network.parted(self, self.other):
-            self._held.append((arrive, args))
+        if self._crossing is None:
+            self._travel(arrive, *args)
+        else:
+            body = msgspec.json.encode(args)  # a frame, or a close with its code and reason
+            self._crossing.put(self._direction, len(body).to_bytes(4, "big") + body)
+
+    def _came(self, item: Any) -> None:
+        """What has come over the wire from the other end."""
+        if not isinstance(item, bytes):
+            self.other._travel(self._closed_by_peer, 1006, "")
             return
+        self._unread += item
+        while len(self._unread) >= 4 and len(self._unread) >= (end := 4 + int.from_bytes(self._unread[:4], "big")):
+            args = msgspec.json.decode(self._unread[4:end])
+            self._unread = self._unread[end:]
+            self.other._travel(self._arrive if len(args) == 1 else self._closed_by_peer, *args)
+
+    def _travel(self, arrive: Callable[..., None], *args: Any) -> None:
         world = self._world
         # Never earlier than what was sent before: one direction keeps its order.
         self._last_arrival = max(
             self._last_arrival, world.now + world.latency(self.process.name, self.other.process.name)
         )
         world.at(self._last_arrival, arrive, *args)
-
-    def release(self) -> None:
-        held, self._held = self._held, []
-        for arrive, args in held:
-            self._carry(arrive, *args)
 
     def _arrive(self, text: str) -> None:
         if self._closed is None and self.process.alive:
@@ -117,13 +136,16 @@ class End:
 
 
 class Network:
-    """Ports, connections, partitions."""
+    """Ports, connections, wires."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self._listeners: dict[int, tuple[Process, Accept]] = {}
-        self._ends: list[End] = []
-        self._parted: set[frozenset[str]] = set()
+        self._wires: dict[tuple[str, str], Wire] = {}
+
+    def lay(self, wire: Wire, dialler: str, dialled: str) -> None:
+        """From now on, connections between two actors go over this wire."""
+        self._wires[dialler, dialled] = wire
 
     def listen(self, process: Process, port: int, accept: Accept) -> None:
         self._listeners[port] = (process, accept)
@@ -146,34 +168,16 @@ class Network:
         ours, theirs = End(self, process), End(self, server)
         ours.other, theirs.other = theirs, ours
         for end in (ours, theirs):
-            self._ends.append(end)
             end.process.at_death.append(end.died)
+        wire = self._wires.get((process.name, server.name))
+        if wire is not None:
+            crossing = wire.open()
+            ours.over(crossing, UPSTREAM)
+            theirs.over(crossing, DOWNSTREAM)
+            crossing.pump()  # a toxic may end it before anything was said
         world.at(world.now + world.latency(process.name, server.name), self._accept, server, accept, theirs)
         return ours
 
     def _accept(self, server: Process, accept: Accept, link: End) -> None:
         if server.alive:
             server.loop.call_soon(lambda: server.spawn(accept(link), "link"))
-
-    # ------------------------------------------------------------------ faults
-
-    def parted(self, one: End, other: End) -> bool:
-        return bool(self._parted) and frozenset((one.process.name, other.process.name)) in self._parted
-
-    def part(self, one: str, other: str) -> None:
-        """Frames between two actors are held back."""
-        self._parted.add(frozenset((one, other)))
-
-    def heal(self, one: str, other: str) -> None:
-        """What was held back between two actors goes out, in order."""
-        self._parted.discard(frozenset((one, other)))
-        for end in self._ends:
-            if {end.process.name, end.other.process.name} == {one, other}:
-                end.release()
-
-    def cut(self, one: str, other: str) -> None:
-        """Reset every connection between two actors: both see 1006."""
-        for end in self._ends:
-            if {end.process.name, end.other.process.name} == {one, other}:
-                end.died()
-                end._wake()

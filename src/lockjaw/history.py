@@ -30,7 +30,7 @@ OPERATIONS: dict[str, str] = {
     "run.end": "harness: reason",
     "actor.ready": "an actor answered the handshake: pid, role",
     "actor.exit": "an actor ended: role, pid, code (negative: killed by that signal)",
-    "nemesis": "the nemesis acted: action, target, pid (of a link: peer; at an operation: at; that lasts: for_s)",
+    "nemesis": "the nemesis acted: action, target, pid (of a link: toxic; at an operation: at; that lasts: for_s)",
     "client.call": "the client's gateway call: method, run_id, session_key; ok: status; fail: error, kind "
     "(timeout, closed, rejected), timeout_ms, code",
     "client.stderr": "a line the client printed: line",

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from lockjaw.errors import ConnectionLost, HarnessError
+from lockjaw.harness.links import act
 from lockjaw.harness.sim.disk import Disk
 from lockjaw.harness.sim.engine import enclosed
 from lockjaw.harness.sim.escapes import SimulationEscape
@@ -22,6 +23,7 @@ from lockjaw.harness.sim.files import SimFiles
 from lockjaw.harness.sim.network import End, Network
 from lockjaw.harness.sim.tape import CRASH_AFTER, CRASH_BEFORE, FIRST_FAULT, TEAR, Place, SparseChoices
 from lockjaw.harness.sim.view import View
+from lockjaw.harness.sim.wires import Wire
 from lockjaw.harness.sim.world import Process, SimClock, SimRecorder, World
 
 
@@ -339,8 +341,10 @@ async def _echo(link: object) -> None:
         await link.send(f"echo {await link.receive()}")  # type: ignore[str-bytes-safe]
 
 
-def linked(stage: Stage, talk: Callable[[End], object]) -> tuple[Network, Process, Process]:
+def linked(stage: Stage, talk: Callable[[End], object], wire: Wire | None = None) -> tuple[Network, Process, Process]:
     network = Network(stage.world)
+    if wire is not None:
+        network.lay(wire, "client", "server")
     server = stage.world.start("server", "server")
     network.listen(server, 1, _echo)
 
@@ -388,10 +392,12 @@ def test_a_partition_holds_frames_back_until_it_is_healed() -> None:
         await link.send("held")
         stage.note(await link.receive())
 
-    network, _, _ = linked(stage, talk)
-    stage.world.at(1.0, network.part, "client", "server")
-    stage.world.at(15.0, network.heal, "server", "somebody else")
-    stage.world.at(30.0, network.heal, "client", "server")
+    wire, other = Wire(stage.world, "wire", 1), Wire(stage.world, "other", 1)
+    linked(stage, talk, wire)
+    for one in (wire, other):
+        stage.world.at(1.0, act, one, "part", None)
+    stage.world.at(15.0, act, other, "heal", "part")
+    stage.world.at(30.0, act, wire, "heal", "part")
     stage.run()
     assert stage.seen == [(30.0004, "echo held")]
 
