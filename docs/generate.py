@@ -22,7 +22,7 @@ import typer
 from lockjaw import cli, process, pytest_plugin, scenarios, settings
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.fakes import gateway_script, gateway_scripts, model_script, toxics
-from lockjaw.harness import load_scenario, nemesis, pattern, scenario
+from lockjaw.harness import links, load_scenario, nemesis, pattern, scenario
 from lockjaw.harness.checkers import CHECKERS, law_of
 from lockjaw.history import OPERATIONS
 from lockjaw.kit_commands import EXIT_MADE
@@ -123,6 +123,10 @@ def kind(spec: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
     limit = f" {' and '.join(limits)}" if limits else ""
     match spec.get("type"):
         case "array":
+            if "prefixItems" in spec:
+                return (
+                    f"list of {len(spec['prefixItems'])}: {', '.join(kind(one, parts) for one in spec['prefixItems'])}"
+                )
             return f"list of {kind(spec['items'], parts)}" if "items" in spec else "list"
         case "object":
             inner = spec.get("additionalProperties")
@@ -197,9 +201,8 @@ def scenario_file() -> Iterator[str]:
     yield "# The scenario file"
     yield "One YAML file is one scenario. Durations (`_s`) are nominal seconds. A mistake names file, line and key."
     yield from structs(
-        scenario.Scenario, scenario.Effects, scenario.Bounds, nemesis.Fault, nemesis.Point, pattern.Sometimes,
-        pattern.Pattern,
-        settings.Pacing,
+        scenario.Scenario, scenario.Effects, scenario.Bounds, links.Link, nemesis.Fault, nemesis.Point,
+        pattern.Sometimes, pattern.Pattern, settings.Pacing,
     )  # fmt: skip
 
 

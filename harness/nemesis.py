@@ -68,8 +68,8 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``jitter_s`` adds a random delay of up to that much, drawn from the run's seed. ``for_s``: a pause (a block, a
     partition, a toxic, a lag) ends by itself after so long. ``by_s``: how far a wall clock jumps (below 0: back), or
     how old what a process sees of other processes' files may be (0: it sees everything at once). ``target``: an actor,
-    or a link for ``toxic``, ``part``, ``heal`` and ``cut``. ``toxic``: its data, as ``{type: latency, latency_s: 0.2}``;
-    for ``heal`` its name.
+    or a link for ``toxic``, ``part``, ``heal`` and ``cut``. ``toxic``: its keys, as ``{type: latency, latency_s: 1}``,
+    or its name for ``heal``.
     """
 
     action: Action

@@ -295,7 +295,9 @@ def _labels(kind: BarKind, begin: Record, before: Sequence[Hold]) -> tuple[str, 
             if data.get("action") == "block":
                 return ("stuck in a busy loop: serves nobody", "stuck in a busy loop", "stuck")
             if data.get("action") == "part":
-                return (f"cut off from {data.get('peer')}", "cut off")
+                return ("lets nothing pass", "parted")
+            if data.get("action") == "toxic":
+                return (f"toxic {data.get('toxic')}", "toxic")
             return ("frozen by a fault", "frozen")
         case "task":
             return (sentence(begin), begin.op)

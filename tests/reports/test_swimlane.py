@@ -214,19 +214,19 @@ def test_faults_that_last_end_when_they_say_so_or_are_healed() -> None:
     story = Story().add(0.0, "client", "client.call", "invoke", method="agent")
     story.add(1.0, "harness", "nemesis", "info", action="pause", target="cron", for_s=12.0)
     story.add(2.0, "harness", "nemesis", "info", action="block", target="gateway")
-    story.add(3.0, "harness", "nemesis", "info", action="part", target="client", peer="gateway")
+    story.add(3.0, "harness", "nemesis", "info", action="part", target="uplink", toxic="part")
     story.add(5.0, "harness", "nemesis", "info", action="resume", target="gateway")
-    story.add(6.0, "harness", "nemesis", "info", action="heal", target="client", peer="gateway")
+    story.add(6.0, "harness", "nemesis", "info", action="heal", target="uplink", toxic="part")
     story.add(12.9, "cron", "append", "ok", path=PATH)
     story.add(13.1, "cron", "append", "ok", path=PATH)
     lane = swimlane(story.history())
     assert [(lane.lanes[b.lane].actor, b.labels[0], b.start, b.end) for b in bars(lane, "paused")] == [
         ("cron", "frozen by a fault", 1, 7), ("gateway", "stuck in a busy loop: serves nobody", 2, 4),
-        ("client", "cut off from gateway", 3, 5),
+        ("uplink", "lets nothing pass", 3, 5),
     ]  # fmt: skip
     assert [(fault.text, fault.heals) for fault in lane.faults] == [
-        ("frozen", False), ("stuck in a busy loop", False), ("cut off from gateway", False), ("woken", True),
-        ("reaches gateway again", True),
+        ("frozen", False), ("stuck in a busy loop", False), ("holds everything back", False), ("woken", True),
+        ("healed part", True),
     ]  # fmt: skip
 
 
