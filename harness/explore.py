@@ -46,6 +46,7 @@ from lockjaw.harness.sim.tape import (
     Chances,
     Choice,
     Choices,
+    Deviations,
     Place,
     PriorityChoices,
     RandomChoices,
@@ -58,7 +59,7 @@ from lockjaw.verdict import Verdict
 STRATEGIES = ("random", "priority", "delays", "crash", "fault")
 FREEZES = (5, 7, 8)  # of DELAYS_S: 0.5, 12 and 45 s
 MAX_FINDINGS = 3  # that are shrunk; further ones are counted
-BATCH = 25
+BATCH = 5  # runs that travel to a worker together
 
 Deviation = tuple[tuple[Place, int], ...]
 
@@ -119,6 +120,12 @@ class Exploration:
     simulated_s: float = 0.0
     wall_s: float = 0.0
     interrupted: bool = False
+    shrinking: str = ""  # what is being shrunk, in words; empty: nothing yet
+
+    @property
+    def left_s(self) -> float | None:
+        """Real seconds to the end at this speed; None: nobody can tell."""
+        return (self.planned - self.runs) / self.per_second if self.planned and self.runs and self.wall_s else None
 
     @property
     def per_second(self) -> float:
@@ -209,7 +216,14 @@ def explore(
     except KeyboardInterrupt:
         found.interrupted = True
     for result in interesting.values():
-        found.findings.append(_minimal(work, result, out=out if save else None, save=save))
+        found.shrinking = f"{', '.join(result.violated)} (seed {result.job.seed})"
+        if progress is not None:
+            progress(found)
+        try:
+            found.findings.append(_minimal(work, result, out=out if save else None, save=save))
+        except KeyboardInterrupt:  # once more: as it was found, then
+            found.interrupted = True
+            found.findings.append(_kept(work, result, None, 0, out=out if save else None, save=save))
     return found
 
 
@@ -340,18 +354,26 @@ def _minimal(work: _Work, result: Result, *, out: str | os.PathLike[str] | None,
         return law in work.run(Job(seed, tuple(deviations.items()))).violated
 
     shrunk = shrink(list(result.tape), fails)
+    tries = shrunk.tries if shrunk else 0
+    return _kept(work, result, shrunk.deviations if shrunk else None, tries, out=out, save=save)
+
+
+def _kept(
+    work: _Work, result: Result, deviations: Deviations | None, tries: int, *, out: str | os.PathLike[str] | None,
+    save: bool,
+) -> Finding:  # fmt: skip
+    """A finding with its run folder. ``deviations``: the fewest choices; None: all that the run made."""
     run_dir = None
-    deviations = shrunk.deviations if shrunk else dict(result.job.deviations or ())
     if save:
         kept = asyncio.run(
             run_async(
-                work.scenario, policy=work.policy, engine="sim", seed=seed, out=out,
-                choices=SparseChoices(deviations) if shrunk else work.choices(result.job),
+                work.scenario, policy=work.policy, engine="sim", seed=result.job.seed, out=out,
+                choices=work.choices(result.job) if deviations is None else SparseChoices(deviations),
             )
         )  # fmt: skip
         run_dir = kept.run_dir
-    words = in_words(deviations) if shrunk else ["(the failure needs more choices than one seed's; see the tape)"]
-    return Finding(result.job, result.violated, tuple(words), shrunk.tries if shrunk else 0, run_dir)
+    words = ["(not shrunk; all its choices are on the tape)"] if deviations is None else in_words(deviations)
+    return Finding(result.job, result.violated, tuple(words), tries, run_dir)
 
 
 def _shown(path: Path | None) -> str:

@@ -57,7 +57,8 @@ def _explored(found: Exploration) -> Iterator[str]:
         f"  {found.runs} runs{points} in {found.wall_s:.1f} s ({found.per_second:.0f} runs/s, "
         f"{found.simulated_s / 3600:.1f} simulated hours{ended})"
     )
-    yield "  " + ", ".join(f"{verdict} {count}" for verdict, count in sorted(found.verdicts.items()))
+    if found.verdicts:
+        yield "  " + ", ".join(f"{verdict} {count}" for verdict, count in sorted(found.verdicts.items()))
     for why, count in found.unknown.most_common(8):
         yield f"  UNKNOWN {count}: {', '.join(why)}"
     if found.different:
@@ -70,6 +71,13 @@ def _explored(found: Exploration) -> Iterator[str]:
             yield f"  {finding.document()['replay']}"
 
 
+def _left(found: Exploration) -> str:
+    if found.left_s is None:
+        return ""
+    minutes, seconds = divmod(round(found.left_s), 60)
+    return f", {minutes}:{seconds:02} left"
+
+
 @contextmanager
 def _exploration_line(quiet: bool) -> Iterator[Callable[[Exploration], None] | None]:
     """Progress on stderr: a bar on a terminal, a line every few seconds elsewhere."""
@@ -80,11 +88,14 @@ def _exploration_line(quiet: bool) -> Iterator[Callable[[Exploration], None] | N
         told = [0.0]
 
         def line(found: Exploration) -> None:
-            if found.wall_s - told[0] >= 5.0:
+            if found.shrinking:
+                print(f"shrinking {found.shrinking}", file=sys.stderr)
+            elif found.wall_s - told[0] >= 5.0:
                 told[0] = found.wall_s
                 of = f"/{found.planned}" if found.planned else ""
                 print(
-                    f"{found.runs}{of} runs, {found.per_second:.0f}/s, {found.violations} violations", file=sys.stderr
+                    f"{found.runs}{of} runs, {found.per_second:.0f}/s, {found.violations} violations{_left(found)}",
+                    file=sys.stderr,
                 )
 
         yield line
@@ -93,17 +104,20 @@ def _exploration_line(quiet: bool) -> Iterator[Callable[[Exploration], None] | N
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
-        TextColumn("{task.fields[speed]:.0f}/s  {task.fields[violations]} violations"), TimeRemainingColumn(),
-    )  # fmt: skip
+        TextColumn("{task.description}"),
+        BarColumn(20),
+        TextColumn("{task.fields[told]}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("exploring", total=None, speed=0.0, violations=0)
+        task = bar.add_task("exploring", total=None, told="starting")
 
         def update(found: Exploration) -> None:
-            if found.runs % 10 == 0 or found.runs == found.planned:
-                bar.update(
-                    task, total=found.planned, completed=found.runs, speed=found.per_second,
-                    violations=found.violations,
-                )  # fmt: skip
+            if found.shrinking:
+                bar.update(task, description="shrinking", total=None, told=found.shrinking)
+            elif found.runs < 10 or found.runs % 10 == 0 or found.runs == found.planned:
+                of = f"/{found.planned}" if found.planned else ""
+                told = f"{found.runs}{of}  {found.per_second:.0f}/s  {found.violations} violations"
+                bar.update(task, total=found.planned, completed=found.runs, told=told)
 
         yield update

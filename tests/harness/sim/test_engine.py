@@ -209,10 +209,30 @@ def test_interrupted_exploration_keeps_what_was_found() -> None:
 
     found = explore(load_scenario("gateway_timeout"), seeds=50, save=False, progress=stop)
     assert (found.runs, found.interrupted, found.verdict) == (5, True, "HELD")
+    assert found.left_s == pytest.approx(45 / found.per_second)
+
+
+def test_interrupted_once_more_while_it_shrinks_it_keeps_the_run_as_it_was_found(tmp_path: Path) -> None:
+    def stop(found: Any) -> None:
+        if found.runs == 3 and not found.shrinking:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lockjaw.harness.explore.shrink", lambda tape, fails: stop_shrinking())
+        found = explore(load_scenario("gateway_timeout"), policy="reuse-session", seeds=50, out=tmp_path, progress=stop)
+    assert (found.runs, found.violations, found.interrupted, found.verdict) == (3, 3, True, "VIOLATED")
+    (finding,) = found.findings
+    assert finding.steps == ("(not shrunk; all its choices are on the tape)",)
+    assert finding.run_dir is not None
+    assert replay_command(finding.run_dir, as_json=True) == 1
+
+
+def stop_shrinking() -> None:
+    raise KeyboardInterrupt
 
 
 def test_unknown_strategy_is_refused() -> None:
-    with pytest.raises(SettingsError, match="one of random, delays, crash, fault"):
+    with pytest.raises(SettingsError, match="one of random, priority, delays, crash, fault"):
         explore(load_scenario("gateway_timeout"), strategy="luck")
 
 
