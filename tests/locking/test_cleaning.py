@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +142,69 @@ def test_a_pid_that_lives_in_a_container_of_this_machine_is_not_dead(
 
     assert (one.action, path.exists()) == ("refused", True)
     assert f"process {os.getpid()} of this machine" in one.why
+
+
+def _unshared(*arguments: str) -> list[str]:
+    return ["unshare", "--user", "--map-root-user", "--pid", "--fork", *arguments]
+
+
+def _can_unshare() -> bool:
+    unshare = shutil.which("unshare")
+    return (
+        unshare is not None and subprocess.run(_unshared("--mount-proc", "true"), capture_output=True).returncode == 0
+    )
+
+
+real_namespaces = pytest.mark.skipif(not _can_unshare(), reason="no pid namespaces for us here")
+_HOLDER = """
+import json, os, sys, time
+body = {"pid": os.getpid(), "createdAt": "2026-05-14T07:35:46.405Z"}
+if len(sys.argv) > 2:
+    with open("/proc/self/stat") as stat:
+        body["starttime"] = int(stat.read().rpartition(")")[2].split()[19])
+with open(sys.argv[1], "w") as file:
+    json.dump(body, file)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def _held_by(command: list[str], path: Path, *more: str) -> Iterator[None]:
+    """A foreign lock file of a live process that this command starts."""
+    started = [*command, sys.executable, "-c", _HOLDER, str(path), *more]
+    holder = subprocess.Popen(started, stdin=-1, stdout=-1, text=True)
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    try:
+        assert holder.stdout.readline() == "held\n"
+        yield
+    finally:
+        holder.stdin.close()
+        holder.stdout.close()
+        holder.wait(10)
+
+
+@real_namespaces
+def test_the_lock_of_a_live_process_in_a_container_is_refused(folder: Path) -> None:
+    path = folder / "s.jsonl.lock"
+    with _held_by(_unshared("--mount-proc"), path, "starttime"):  # its pid, 1, is somebody else's here
+        one = only(folder)
+        assert (one.action, path.exists()) == ("refused", True)
+        assert "in its own pid namespace" in one.why
+
+
+@real_namespaces
+@pytest.mark.parametrize("mount", [["--mount-proc"], []], ids=["own proc", "proc of the host"])
+def test_from_within_a_container_the_lock_of_a_live_process_outside_is_refused(mount: list[str], folder: Path) -> None:
+    path = folder / "s.jsonl.lock"
+    with _held_by([], path):
+        # The pid means nobody in there, or the cleaner itself.
+        inside = _unshared(*mount, sys.executable, "-m", "lockjaw", "locks", "clean", str(folder), "--json")
+        done = subprocess.run(inside, capture_output=True, text=True, timeout=60)
+
+    assert path.exists(), done.stdout
+    assert (done.returncode, json.loads(done.stdout)["locks"][0]["action"]) == (1, "refused")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")

@@ -12,6 +12,7 @@ which are part of the lock: a guard that is removed while somebody has it open m
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 
 from lockjaw.clock import Clock
 from lockjaw.errors import LockStateError, SessionLocked
+from lockjaw.locking.identity import this_process
 from lockjaw.locking.listing import SUFFIX, LockRow, indented, list_locks, why
 from lockjaw.locking.session_lock import SessionLock
 
@@ -26,6 +28,7 @@ from lockjaw.locking.session_lock import SessionLock
 PROOFS = frozenset({"owner-byte-free", "dead-pid", "zombie", "recycled-pid", "orphan-self-pid"})
 
 EXIT_REFUSED = 1
+_FIRST_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO of Linux
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,8 @@ def clean_lock(row: LockRow, *, dry_run: bool = False, clock: Clock | None = Non
         return Cleaned(row.path, "kept", why(view), view.pid)
     if view.alive is None or view.dead_reason not in PROOFS:
         return Cleaned(row.path, "refused", why(view), view.pid)
-    if not view.ours and (twin := _in_another_namespace(view.pid, view.starttime)) is not None:
-        said = f"process {twin} of this machine has pid {view.pid} in its container: it may be the owner"
-        return Cleaned(row.path, "refused", said, view.pid)
+    if not view.ours and (doubt := _doubt(row)) is not None:
+        return Cleaned(row.path, "refused", doubt, view.pid)
     proof = why(view).split(";", maxsplit=1)[0]
     if dry_run:
         return Cleaned(row.path, "would remove", proof, view.pid)
@@ -87,21 +89,52 @@ def _take_over_and_give_back(row: LockRow, proof: str, clock: Clock | None) -> C
     return Cleaned(row.path, "removed", proof, row.view.pid)
 
 
-def _in_another_namespace(pid: int | None, starttime: int | None) -> int | None:
-    """A process of this machine that has this pid inside a pid namespace below ours, by our number for it.
+def _doubt(row: LockRow) -> str | None:
+    """Why the owner of a foreign file may live in another pid namespace after all; None if it does not.
 
-    OpenClaw's lock files do not name their namespace. A file that a container wrote into a shared folder names a pid
-    that does not exist here, or is somebody else: its owner is not dead for that.
+    OpenClaw's files do not name their namespace. One that a container wrote into a shared folder names a pid that does
+    not exist here, or is somebody else; and so does one of the host's for whoever looks at it from within a container.
     """
+    pid, view = row.view.pid, row.view
     try:
         entries = [name for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
         return None
     for entry in entries:
-        numbers = _numbers(entry)
-        if pid in numbers[1:] and (starttime is None or _started(entry) == starttime):
-            return int(entry)
+        if pid in _elsewhere(entry) and (view.starttime is None or _started(entry) == view.starttime):
+            return f"process {entry} of this machine has pid {pid} in its own pid namespace: it may be the owner"
+    began_s = _namespace_began_s()
+    try:
+        written_s = row.path.stat().st_ctime
+    except OSError:
+        return None  # it has just gone
+    if began_s is not None and written_s < began_s:
+        return (
+            "it is older than this container (pid namespace) and does not say where its owner lives: perhaps outside. "
+            "Look from there, or remove it by hand if nobody outside uses this folder"
+        )
     return None
+
+
+def _elsewhere(entry: str) -> list[int]:
+    """The pids of a process in namespaces that are not ours."""
+    numbers = _numbers(entry)
+    try:
+        ours = os.readlink("/proc/self") == str(os.getpid())
+    except OSError:
+        ours = True
+    return numbers[1:] if ours else numbers  # else /proc is that of a namespace around ours
+
+
+def _namespace_began_s() -> float | None:
+    """When our pid namespace was made, in Unix time; None in the machine's first one: outside of it there is nobody."""
+    if this_process().pid_namespace in (None, _FIRST_NAMESPACE):
+        return None
+    ticks = _started("1")
+    if ticks is None:
+        return None
+    booted_s = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return booted_s + (ticks + 1) / os.sysconf("SC_CLK_TCK")
 
 
 def _numbers(entry: str) -> list[int]:
