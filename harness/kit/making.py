@@ -111,7 +111,7 @@ def make_kit(
     verdicts = _verdicts(scenario, document, source, redactor)
     redactions = _redactions(redactor, source)
     files = {
-        "scenario.json": _json(msgspec.to_builtins(scenario)),
+        "scenario.json": _json(_stated(scenario)),
         "history.jsonl": _lines(history),
         "verdicts.json": _json(verdicts),
         "report.html": render(Copy(document, history)).encode(),
@@ -246,6 +246,16 @@ def _spoken(value: Any, key: str = "") -> Iterable[str]:
             yield from _spoken(item, key)
     elif isinstance(value, str) and key in SCENARIO_TEXTS and any(char.isalnum() for char in value):
         yield value
+
+
+def _stated(scenario: Scenario) -> dict[str, Any]:
+    """The scenario without what it leaves at its default: an older Lockjaw need not know what it does not use."""
+    plain: dict[str, Any] = msgspec.to_builtins(scenario)
+    for field in msgspec.structs.fields(Scenario):
+        default = field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default
+        if getattr(scenario, field.name) == default:
+            del plain[field.encode_name]
+    return plain
 
 
 def _copied_history(history: Sequence[Record], source: _Source, redactor: Redactor) -> list[Record]:

@@ -78,7 +78,7 @@ def read_kit(path: Path) -> Kit:
     for name, data in files.items():
         if name not in UNSIGNED and manifest.files.get(name) != hashlib.sha256(data).hexdigest():
             raise BadKit(path, f"{name} in it is not what kit.json promises")
-    scenario = _scenario(path, files["scenario.json"])
+    scenario = _scenario(path, files["scenario.json"], manifest)
     if scenario.name != manifest.scenario:
         raise BadKit(path, "kit.json and scenario.json name one scenario")
     tape = _each(path, "tape.jsonl", files.get("tape.jsonl", b""), Choice, MAX_TAPE)
@@ -107,7 +107,7 @@ def _manifest(path: Path, data: bytes) -> KitManifest:
     return manifest
 
 
-def _scenario(path: Path, data: bytes) -> Scenario:
+def _scenario(path: Path, data: bytes, manifest: KitManifest) -> Scenario:
     plain = _decoded(path, "scenario.json", data)
     for count, (key, value) in enumerate(_values(plain), start=1):
         if count > MAX_VALUES:
@@ -118,7 +118,10 @@ def _scenario(path: Path, data: bytes) -> Scenario:
     try:
         return msgspec.convert(plain, Scenario)
     except (msgspec.ValidationError, FieldError, ScenarioError, SettingsError) as error:
-        raise BadKit(path, f"scenario.json in it is wrong: {error}") from error
+        made_by = (
+            f" (lockjaw {manifest.lockjaw} made it, this is {__version__})" if manifest.lockjaw != __version__ else ""
+        )
+        raise BadKit(path, f"scenario.json in it is wrong: {error}{made_by}") from error
 
 
 def _values(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

@@ -377,6 +377,7 @@ def test_a_kit_of_every_scenario_replays_with_its_hash(name: str, tmp_path: Path
     [run] = run_policies(scenario, [scenario.baseline], engine="sim", seed=3, out=tmp_path / "runs")
 
     kit = read_kit(make_kit(run.run_dir, tmp_path / "kit.zip", render=html.render_run).path)
+    assert kit.scenario == scenario
     lived = run_sim(kit.scenario, policy=kit.manifest.policy, seed=kit.manifest.seed, choices=StrictReplay(kit.tape))
 
     assert event_hash(lived.history) == kit.manifest.event_hash == run.event_hash
