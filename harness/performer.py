@@ -198,8 +198,12 @@ class Performer:
         if self._behaviour.cleaners_trust_pids:
             removed = host.run(sweep_by_pid(lock_path), self._clock)
         else:
-            view = inspect_lock(path, clock=self._clock, host=host)
-            removed = view.exists and view.alive is False
+            try:
+                view = inspect_lock(path, clock=self._clock, host=host)
+            except OSError:
+                removed = False  # what cannot be read proves nothing
+            else:
+                removed = view.exists and view.alive is False
             if removed:  # whoever takes it over and gives it back has removed it, and cannot race
                 lock = SessionLock(path, timeout=0, clock=self._clock, host=host, owner=self._name)
                 try:

@@ -206,6 +206,9 @@ class _Live:
             self.client_ended_s = round(self._clock.monotonic() - self.go_s, 3)
         await self._until(self._cast_ended, limit_real_s, "the cast did not end")
         await self._settle()
+        await self._until(
+            lambda: not (self._restarts or self._coming), self._limits.ready, "who was restarted did not become ready"
+        )
         self._nemesis_acts = False  # what it still has in mind can prove nothing any more
         for name in self._cast:
             await self._stop(self._running[name])
