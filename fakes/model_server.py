@@ -14,9 +14,11 @@ Theory of operation
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.fakes.http_connection import (
@@ -141,10 +143,12 @@ class ModelServer:
             strict: also list the expectations of the script that were not met, and the steps that were used less often
                 than it says.
         """
-        return [*self._problems, *(self._unmet() if strict else ())]
+        left = dict.fromkeys((*self._progress.unmet(), *self._progress.unused())) if strict else ()
+        return [*self._problems, *left]
 
-    def _unmet(self) -> list[str]:
-        return list(dict.fromkeys((*self._progress.unmet(), *self._progress.unused())))
+    def unmet(self) -> list[str]:
+        """The expectations of the script that have not come true, one sentence each."""
+        return self._progress.unmet()
 
     # ------------------------------------------------------------------ the handler of the connections
 
@@ -449,14 +453,30 @@ async def serve_model(
     recorder: Recorder | None = None,
     seed: int = 0,
     allow_remote: bool = False,
-) -> None:
-    """Serve a script file until SIGTERM or SIGINT; then return.
+    say_problem: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
+) -> list[str]:
+    """Serve a script file until SIGTERM or SIGINT; then return what ``verify`` has to say.
 
     Args:
         ready: told ``(pid, port)`` once the server listens and signals end it in order.
+        say_problem: told of each problem when it comes, and at the end of what is still missing.
 
     Raises:
         ScenarioError: the script is malformed. LocalError: the address cannot be bound.
     """
-    server = ModelServer(load_model_script(script), clock=clock, recorder=recorder, journal=journal, seed=seed)
+
+    def listen(entry: dict[str, Any]) -> None:
+        if entry["ev"] == "error" and "after_s" not in entry:  # with it: how an exchange ended
+            say_problem(f"model server: {entry['error']}")
+
+    server = ModelServer(
+        load_model_script(script), clock=clock, recorder=recorder, journal=journal, seed=seed, on_entry=listen
+    )
     await serve_until_signal(server, host, port, allow_remote=allow_remote, ready=ready)
+    problems, strictly = server.verify(), server.verify(strict=True)
+    for unmet in server.unmet():
+        say_problem(f"model server: {unmet}")
+    for unused in strictly[len(problems) :]:
+        if unused not in server.unmet():
+            say_problem(f"model server: not used: {unused}")
+    return [*problems, *server.unmet()]

@@ -22,8 +22,6 @@ from lockjaw.seeds import Seeds
 JSON = "application/json"
 _ALPHABET = (string.ascii_letters + string.digits).encode()
 _AS_LETTERS = bytes(_ALPHABET[byte % len(_ALPHABET)] for byte in range(256))
-_BROKEN_EVENT = b'data: {"broken": \n\n'
-_BROKEN_LINE = b'{"broken": \n'
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +285,7 @@ def _streamed(
                 yield Chunk(due(index - 1) if index else at_s, b"", index, last=True)
                 return
             if broken.how == "broken_event":
-                yield Chunk(at_s, _BROKEN_EVENT if "event" in surface.stream_type else _BROKEN_LINE, index)
+                yield Chunk(at_s, surface.broken_event, index)
         if index < first_piece:
             data = wire.reasoning(thoughts[index])
         elif index < first_call:

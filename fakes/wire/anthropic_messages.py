@@ -57,6 +57,7 @@ class AnthropicMessages:
 
     name = "anthropic-messages"
     stream_type = "text/event-stream; charset=utf-8"
+    broken_event = b'event: content_block_delta\ndata: {"broken": \n\n'
 
     def parse(self, target: str, body: bytes) -> ChatRequest:
         return parse_request(body)

@@ -72,6 +72,7 @@ class Gemini:
 
     name = "gemini"
     stream_type = "text/event-stream"
+    broken_event = b'data: {"broken": \r\n\r\n'
 
     def parse(self, target: str, body: bytes) -> ChatRequest:
         return parse_request(target, body)

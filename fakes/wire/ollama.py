@@ -51,6 +51,7 @@ class Ollama:
 
     name = "ollama-chat"
     stream_type = "application/x-ndjson"
+    broken_event = b'{"broken": \n'
 
     def parse(self, target: str, body: bytes) -> ChatRequest:
         return parse_request(body)

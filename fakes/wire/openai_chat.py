@@ -81,6 +81,7 @@ class OpenAIErrors:
     """The error form that chat completions and Responses share."""
 
     stream_type = "text/event-stream"
+    broken_event = b'data: {"broken": \n\n'
 
     def error_status(self, kind: ErrorKind) -> int:
         return ERRORS[kind][0]

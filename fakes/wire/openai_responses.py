@@ -35,6 +35,7 @@ class OpenAIResponses(OpenAIErrors):
     """``POST .../responses``."""
 
     name = "openai-responses"
+    broken_event = b'event: response.output_text.delta\ndata: {"broken": \n\n'
 
     def parse(self, target: str, body: bytes) -> ChatRequest:
         return parse_request(body)

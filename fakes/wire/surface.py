@@ -169,6 +169,11 @@ class Surface(Protocol):
         """Content type of a streamed reply."""
         ...
 
+    @property
+    def broken_event(self) -> bytes:
+        """An event of a stream whose data is no JSON."""
+        ...
+
     def parse(self, target: str, body: bytes) -> ChatRequest:
         """Check a request; ``target`` is path and query. Raises RequestRefused with the vendor's status and words."""
         ...

@@ -82,10 +82,14 @@ def serve_model(
 
     Clients of OpenAI (chat completions and Responses: base address .../v1), Anthropic, Gemini and Ollama (base address
     without a path) find what they look for.
+
+    Requests that the script does not expect are told at once. The exit status is 1 if there were any, or if what the
+    script expects of its clients did not come true.
     """
     from lockjaw.fakes.model_server import serve_model as serve
 
-    Start("model server", host, port, journal, seed, allow_remote, ready_fd).run(serve, script, records=True)
+    if Start("model server", host, port, journal, seed, allow_remote, ready_fd).run(serve, script, records=True):
+        raise typer.Exit(1)
 
 
 @serve_app.command("gateway")

@@ -39,11 +39,12 @@ class Entries:
 
 class Rig:
     def __init__(self, models: Mapping[str, Any], scale: float, options: dict[str, Any]) -> None:
+        parts = {key: options.pop(key) for key in ("quotas", "capacity", "expect") if key in options}
         self.clock = ScaledClock.start(scale)
         self.recorder = MemoryRecorder(self.clock, "models")
         self.entries = Entries()
         self.server = ModelServer(
-            load_model_script({"models": dict(models)}),
+            load_model_script({"models": dict(models), **parts}),
             clock=self.clock,
             recorder=self.recorder,
             on_entry=self.entries,

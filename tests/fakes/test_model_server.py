@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -464,3 +466,29 @@ async def test_a_broken_script_file_is_refused_before_anything_listens(tmp_path:
     script.write_text("models:\n  m:\n    - {txt: hi}", encoding="utf-8")
     with pytest.raises(ScenarioError, match=r"s\.yaml:3: at models\.m\[0\]\.txt expected one of"):
         await serve_model(script)
+
+
+# --------------------------------------------------------------------------- the command
+
+
+@pytest.mark.parametrize(("asked", "status"), [(1, 0), (0, 1)])
+def test_the_command_exits_with_1_when_what_the_script_expects_did_not_come(
+    tmp_path: Path, asked: int, status: int
+) -> None:
+    script = tmp_path / "s.yaml"
+    script.write_text("models: {m: [{text: hi}]}\nexpect: {requests: 1}\n", encoding="utf-8")
+    command = [sys.executable, "-m", "lockjaw", "serve", "model", "--script", str(script)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            told = process.stderr.readline()
+            port = int(told.split("127.0.0.1:")[1].split()[0])
+            for _ in range(asked):
+                body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+                httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=body, timeout=20).raise_for_status()
+            process.send_signal(signal.SIGTERM)
+            _, rest = process.communicate(timeout=PATIENCE_S)
+        finally:
+            process.kill()
+    assert process.returncode == status
+    assert ("expect.requests: 0 requests were answered, not 1" in rest) is (status == 1)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import warnings
 from typing import Any
 
 import pytest
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # it would ask the network on import
 
 with warnings.catch_warnings():  # what these packages do on import is not ours to mend
     warnings.simplefilter("ignore")
