@@ -70,7 +70,11 @@ class Start:
 
 @serve_app.command("model")
 def serve_model(
-    script: Script,
+    script: Annotated[Path, typer.Option(help="YAML script: what it does. With --record: the file to write.")],
+    record: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Pass requests on to this service, and record a script that replays it."),
+    ] = None,
     port: Port = 0,
     host: Host = "127.0.0.1",
     journal: JournalFile = None,
@@ -85,10 +89,17 @@ def serve_model(
 
     Requests that the script does not expect are told at once. The exit status is 1 if there were any, or if what the
     script expects of its clients did not come true.
+
+    With --record https://api.example.com it answers with what that service answers, and writes the replies and
+    their instants to --script, without keys and without what was asked. Served without --record, they come again.
     """
     from lockjaw.fakes.model_server import serve_model as serve
+    from lockjaw.fakes.recording import record_models
 
-    if Start("model server", host, port, journal, seed, allow_remote, ready_fd).run(serve, script, records=True):
+    start = Start("model server", host, port, journal, seed, allow_remote, ready_fd)
+    if record is not None:
+        start.run(record_models, record, script)
+    elif start.run(serve, script, records=True):
         raise typer.Exit(1)
 
 
