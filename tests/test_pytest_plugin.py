@@ -53,6 +53,21 @@ def test_importing_the_plugin_imports_nothing_but_itself() -> None:
     assert out.stdout.strip() == "['lockjaw', 'lockjaw.pytest_plugin']"
 
 
+def test_importing_the_plugin_costs_less_than_five_milliseconds() -> None:
+    """CPU time, the least of five: what else the machine does is not the plugin's."""
+    probe = (
+        "import sys, time, pytest, argparse, pathlib, typing, collections.abc\n"
+        "begun = time.process_time()\n"
+        "import lockjaw.pytest_plugin\n"
+        "print(time.process_time() - begun)"
+    )
+    taken = [
+        float(subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout)
+        for _ in range(5)
+    ]
+    assert min(taken) < 0.005, taken
+
+
 def test_a_project_that_does_not_use_lockjaw_loads_none_of_it(project: pytest.Pytester) -> None:
     body = """
 import sys

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import httpx
 import openai
 import psutil
@@ -28,6 +29,7 @@ from lockjaw.testing.fake_model import FakeModel
 pytest_plugins = ["pytester"]
 
 ASK: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+ASK_CLAUDE: dict[str, Any] = {**ASK, "max_tokens": 100}
 INI = "[pytest]\nfilterwarnings = error\naddopts = -p no:cacheprovider -p no:asyncio\n"
 
 
@@ -102,6 +104,49 @@ def test_the_sdks_own_fork_of_httpx_gets_its_own_kind_of_answer(fake_model: Any)
         assert client.chat.completions.create(**ASK).choices[0].message.content == "a b"
         with pytest.raises(openai.APIConnectionError):  # it knows httpx2's errors only
             list(client.chat.completions.create(**ASK, stream=True))
+
+
+@pytest.mark.parametrize("address", ["origin", "base_url"])
+def test_the_anthropic_sdk_takes_the_fake_for_the_real_thing(fake_model: Any, address: str) -> None:
+    fake_model.script({"m": [{"text": "Hello there."}, {"text": "one two"}, {"error": {"status": 529}}]})
+    with anthropic.Anthropic(base_url=getattr(fake_model, address), api_key="k", max_retries=0) as client:
+        assert client.messages.create(**ASK_CLAUDE).content[0].text == "Hello there."
+        with client.messages.stream(**ASK_CLAUDE) as stream:
+            assert "".join(stream.text_stream) == "one two"
+        with pytest.raises(anthropic.InternalServerError):
+            client.messages.create(**ASK_CLAUDE)
+    assert [(seen.model, seen.stream) for seen in fake_model.requests] == [("m", False), ("m", True), ("m", False)]
+    assert fake_model.requests[0].body == ASK_CLAUDE
+
+
+async def test_the_async_sdks_share_one_script_and_open_no_socket(fake_model: Any) -> None:
+    fake_model.script({"m": [{"text": "first"}, {"text": "second"}]})
+    httpx2 = pytest.importorskip("httpx2", reason="these SDKs use httpx itself")
+    async with (
+        httpx2.AsyncClient(transport=fake_model.transport()) as one,
+        httpx2.AsyncClient(transport=fake_model.transport()) as two,
+    ):
+        claude = anthropic.AsyncAnthropic(base_url="http://fake", api_key="k", max_retries=0, http_client=one)
+        gpt = openai.AsyncOpenAI(base_url="http://fake/v1", api_key="k", max_retries=0, http_client=two)
+        assert (await claude.messages.create(**ASK_CLAUDE)).content[0].text == "first"
+        assert (await gpt.chat.completions.create(**ASK)).choices[0].message.content == "second"
+
+
+@pytest.mark.parametrize(
+    ("base", "path", "text"),
+    [
+        ("https://api.openai.com/v1", "/chat/completions", lambda reply: reply["choices"][0]["message"]["content"]),
+        ("https://api.anthropic.com", "/v1/messages", lambda reply: reply["content"][0]["text"]),
+    ],
+)
+def test_respx_routes_answer_as_the_vendor_whose_path_is_asked_for(
+    fake_model: Any, base: str, path: str, text: Any
+) -> None:
+    fake_model.script({"m": {"text": "Hello."}})
+    with respx.mock() as router:  # strict: every route must be called
+        fake_model.respx_routes(router, base)
+        reply = httpx.post(base + path, json=ASK_CLAUDE)
+        assert text(reply.json()) == "Hello."
 
 
 @pytest.mark.parametrize(
@@ -183,12 +228,28 @@ def test_a_script_comes_from_a_file_too_and_its_mistakes_name_the_key(fake_model
         ("[httpx.post(URL, json=ASK) for _ in 'aa']; httpx.get(URL + '/x')", "unexpected request: GET /v1/chat/compl"),
         ("[httpx.post(URL, json=ASK) for _ in 'aa']; httpx.post(URL, json={'model': 'm'})", "'messages'"),
         ("[IN.post('http://f/v1/chat/completions', json=ASK) for _ in 'aa']; IN.get('http://f/x')", "GET /x"),
+        ("claude(URL, 'm')", "fake_model: models.m[0] was used 1 of 2 times"),
+        ("claude(URL, 'm'); claude(URL, 'm'); claude(URL, 'other')", "model 'other' is not in the script (it has: m)"),
+        ("routed('m'); routed('m'); routed('m', '/v1/complete')", "unexpected request: POST /v1/complete"),
+        ("routed('m'); routed('m'); routed('other')", "model 'other' is not in the script (it has: m)"),
     ],
 )
 def test_what_the_script_does_not_say_fails_the_test(pytester: pytest.Pytester, use: str, said: str) -> None:
     body = f"""
+import anthropic, respx
+def claude(url, model):
+    client = anthropic.Anthropic(base_url=url.removesuffix("/v1/chat/completions"), api_key="k", max_retries=0)
+    with client:
+        try:
+            client.messages.create(**ASK | {{"model": model, "max_tokens": 9}})
+        except anthropic.APIStatusError:
+            pass
 def test_it(fake_model):
     fake_model.script({{"m": [{{"text": "x", "times": 2}}]}})
+    def routed(model, path="/v1/messages"):
+        with respx.mock() as router:
+            fake_model.respx_routes(router, "https://api.anthropic.com")
+            httpx.post("https://api.anthropic.com" + path, json=ASK | {{"model": model, "max_tokens": 9}})
     URL = fake_model.base_url + "/chat/completions"
     with httpx.Client(transport=fake_model.transport()) as IN:
         {use or "pass"}

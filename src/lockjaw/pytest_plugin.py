@@ -122,7 +122,7 @@ def lockjaw_run(request: pytest.FixtureRequest, lockjaw_seed: int) -> ScenarioRu
 
 @pytest.fixture
 def fake_model(request: pytest.FixtureRequest, lockjaw_time_scale: float) -> Iterator[FakeModel]:
-    """A scripted model server (OpenAI chat completions) for this test alone."""
+    """A scripted model server for this test alone; speaks as OpenAI, Anthropic, Gemini or Ollama."""
     from lockjaw.clock import ScaledClock
     from lockjaw.testing.fake_model import FakeModel
 

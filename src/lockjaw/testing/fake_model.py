@@ -114,16 +114,16 @@ class FakeModel:
         return transport
 
     def respx_routes(self, router: Any, base_url: str = "https://api.openai.com/v1") -> list[Any]:
-        """Route ``POST BASE/chat/completions`` and ``GET BASE/models`` of a respx router to this script.
+        """Route everything below an address to this script, whichever vendor's it is.
+
+        A request that no vendor answers is an unexpected one, and fails the test.
 
         Args:
             router: the ``respx_mock`` fixture, or any ``respx.MockRouter``.
+            base_url: such as ``https://api.anthropic.com``.
         """
-        transport, base = self.transport(), base_url.rstrip("/")
-        return [
-            router.post(f"{base}/chat/completions").mock(side_effect=transport.answer),
-            router.get(f"{base}/models").mock(side_effect=transport.answer),
-        ]
+        below = f"{base_url.rstrip('/')}/"
+        return [router.route(url__startswith=below).mock(side_effect=self.transport().answer)]
 
     @property
     def requests(self) -> tuple[ModelRequest, ...]:
