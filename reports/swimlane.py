@@ -90,7 +90,10 @@ class Ownerless:
 
 @dataclass(frozen=True)
 class Flag:
-    """A moment that a reader looks for. ``level``: 3 and 2 are always marked, labels of higher ones go first."""
+    """A moment that a reader looks for. ``level``: 2 and more are always marked, labels of higher ones go first.
+
+    4 is what came out of it all, 3 a lock that was not to be had.
+    """
 
     at: int
     text: str
@@ -348,7 +351,7 @@ def _flag(at: int, record: Record, owned: Ownership) -> Flag | None:
         case "client.result":
             source = "from the fallback" if data.get("transport") == "embedded" else "from the gateway"
             says = f"ANSWER {source}" if data.get("answered") else f"NO ANSWER (exit {data.get('exit_code')})"
-            return Flag(at, says, 3)
+            return Flag(at, says, 4)
         case "client.call" if phase == "fail":
             return Flag(at, _refusal(record), 2)
         case "lock" if phase == "fail":
@@ -381,10 +384,10 @@ def _flag(at: int, record: Record, owned: Ownership) -> Flag | None:
         case "tool" if phase == "invoke":
             return Flag(at, f"tool {data.get('name')}", 1)
         case "deliver" if phase in ("ok", "fail"):
-            return Flag(at, "result handed in" if phase == "ok" else "RESULT LOST", 1 if phase == "ok" else 3)
+            return Flag(at, "result handed in" if phase == "ok" else "RESULT LOST", 1 if phase == "ok" else 4)
         case "read" if phase == "ok":
             count = data.get("entries")
-            return Flag(at, f"sees {count} entries" if count else "SEES NOTHING", 1 if count else 3)
+            return Flag(at, f"sees {count} entries" if count else "SEES NOTHING", 1 if count else 4)
         case "clean":
             return Flag(at, "REMOVES the lock file" if data.get("removed") else "leaves the lock file", 2)
         case "rotate":

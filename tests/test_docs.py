@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -215,3 +216,14 @@ def test_the_output_in_the_tutorial_is_what_the_commands_print(printed: str, num
 
     assert len(shown) == 4
     assert masked(shown[number]) in printed
+
+
+@pytest.mark.parametrize("group", ["", "serve", "openclaw", "locks", "bench", "gateway"])
+def test_no_command_is_listed_with_half_a_sentence(group: str) -> None:
+    environment = {**os.environ, "COLUMNS": "80"}
+    command = [sys.executable, "-m", "lockjaw", *group.split(), "--help"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    listed = told.partition("Commands:\n")[2].splitlines()
+    assert listed
+    assert [line for line in listed if line.endswith("...")] == []
+    assert [line for line in told.splitlines() if len(line) > 80] == []

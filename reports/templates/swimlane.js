@@ -511,7 +511,9 @@
     }
     labels.sort((one, two) => two[3][1] - one[3][1] || one[1] - two[1]);
     for (const [lane, x, y, [text], at] of labels) { // the weighty ones first; a label that would cover another is left out
-      const says = S[text], room = says.length * 6.1 + 6, spans = taken.get(lane) || [];
+      const kind = /^(NO ANSWER|locked out|waited for ITSELF|timeout|connection lost|gateway refuses|write refused|lost its|next turn fails|RESULT LOST|SEES NOTHING|REMOVES)/.test(S[text]) ? "bad"
+        : /^ANSWER/.test(S[text]) ? "good" : "";
+      const says = S[text], room = says.length * (kind ? 6.7 : 6.1) + 6, spans = taken.get(lane) || [];
       const dy = Array.from({ length: chart.lines(lane) }, (_, n) => 22 + n * LINE);
       const right = dy.map((d) => [x - 2, "start", d]), left = dy.map((d) => [x + 2 - room, "end", d]);
       const sides = /^locked out/.test(says) ? [...left, ...right] // below the wait that it ends
@@ -520,8 +522,6 @@
       if (!place) continue;
       spans.push([place[0], place[0] + room, place[2]]);
       taken.set(lane, spans);
-      const kind = /^(NO ANSWER|locked out|waited for ITSELF|timeout|connection lost|gateway refuses|write refused|lost its|next turn fails|RESULT LOST|SEES NOTHING|REMOVES)/.test(says) ? "bad"
-        : /^ANSWER/.test(says) ? "good" : "";
       el("text", { x: place[1] === "start" ? x - 1 : x + 1, y: y - 3 + place[2], "text-anchor": place[1], class: `small on ${kind}` }, over, says);
     }
 

@@ -31,7 +31,10 @@ EXIT_HARNESS_FAILED = 4
 
 app = typer.Typer(
     name="lockjaw",
-    help="Replay the session-lock cascade of LLM agent runtimes, and answer through it.",
+    help=(
+        "Replay on this machine how an LLM agent's user gets no answer because a session is locked, and run agents "
+        "that answer all the same."
+    ),
     epilog="Begin with: lockjaw run gateway_timeout --policy all --engine sim",
     no_args_is_help=True,
     add_completion=False,
@@ -46,7 +49,9 @@ locks_app = typer.Typer(
 app.add_typer(gateway_app, name="gateway")
 app.add_typer(serve_app, name="serve")
 app.add_typer(locks_app, name="locks")
-bench_app = typer.Typer(help="Measure session locks.", no_args_is_help=True, rich_markup_mode=None)
+bench_app = typer.Typer(
+    help="Measure session locks: ours, OpenClaw's and lock libraries.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(bench_app, name="bench")
 app.add_typer(openclaw_app, name="openclaw")
 
@@ -170,7 +175,11 @@ def play_catalogue(
 def run(
     scenario: Annotated[list[str], typer.Argument(help="Names from `lockjaw list`, or paths of YAML files.")],
     policy: Annotated[
-        str | None, typer.Option(help="takeover (default), reuse-session, fresh-session, no-fallback, or all.")
+        str | None,
+        typer.Option(
+            help="What the client does when the gateway fails: takeover (default), reuse-session, fresh-session, "
+            "no-fallback, baseline (as in the scenario's own era), or all."
+        ),
     ] = None,
     engine: Annotated[
         str,
@@ -180,7 +189,10 @@ def run(
     seeds: Annotated[int, typer.Option(min=1, help="Run this many seeds, SEED, SEED+1, ...")] = 1,
     time_scale: Annotated[
         float | None,
-        typer.Option(help="Real seconds per nominal second, engine real; smaller is faster (default: the scenario's)."),
+        typer.Option(
+            help="Engine real: seconds that pass for each second that is written (default: the scenario's, mostly "
+            "0.04: a wait of 90 s takes 3.6 s)."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Where run folders go (default: .lockjaw/runs).")] = None,
     junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML to this file.")] = None,
@@ -200,7 +212,8 @@ def run(
 ) -> None:
     """Run scenarios (one incident each) and say HELD, VIOLATED or UNKNOWN.
 
-    VIOLATED: a law was broken. UNKNOWN: the run never got into the danger, so it proves nothing.
+    HELD: every law held, such as "the user gets an answer" or "the turn runs once". VIOLATED: one was broken. UNKNOWN:
+    the run never got into the danger, so it proves nothing.
 
     Exit status: 0 HELD, 1 VIOLATED, 2 usage, 3 UNKNOWN, 4 the harness failed.
     With --baseline only what is worse than it, or new, counts.
@@ -266,7 +279,7 @@ def make_kit(
     sys.exit(kit_command(run_dir, KitOptions(out, keep_text, force, as_json)))
 
 
-@app.command()
+@app.command(short_help="Make a pasted log or issue happen here.")
 def reproduce(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A pasted log or issue text; - reads stdin.")],
     seeds: Annotated[int, typer.Option(min=1, help="Simulated runs at most.")] = 200,
@@ -300,7 +313,9 @@ def explore_scenario(
         bool,
         typer.Option("--all", help="Every scenario: its baseline must break its laws in each seed, takeover none."),
     ] = False,
-    seeds: Annotated[int, typer.Option(min=0, help="Runs at most; 0: every place of a systematic strategy.")] = 1000,
+    seeds: Annotated[
+        int, typer.Option(min=0, help="Runs at most; 0: one for each place of delays, crash or fault.")
+    ] = 1000,
     workers: Annotated[int, typer.Option(min=1, help="Processes that search at the same time.")] = 1,
     policy: Annotated[
         str | None,
@@ -348,7 +363,7 @@ def report(
         list[Path] | None,
         typer.Option(
             metavar="RUN_DIR",
-            help="Say where that run parts from this one; with --html draw both. May be given 3 times.",
+            help="Say where that run parts from this one; with --html draw both. May be given 4 times.",
         ),
     ] = None,
     as_json: JsonFlag = False,
@@ -472,7 +487,7 @@ def locks_clean(
     sys.exit(exit_status(cleaned))
 
 
-@bench_app.command("locks")
+@bench_app.command("locks", short_help="All of them side by side: speed, and who starves.")
 def bench_locks(
     full: Annotated[bool, typer.Option("--full/--quick", help="Everything (most of an hour), or one minute.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for locks.json, locks.md and locks.svg.")] = None,

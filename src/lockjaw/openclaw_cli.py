@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 openclaw_app = typer.Typer(
-    help="The real OpenClaw: published versions as targets.", no_args_is_help=True, rich_markup_mode=None
+    help="Run incidents against the real OpenClaw, by version.", no_args_is_help=True, rich_markup_mode=None
 )
 
 CacheFolder = Annotated[Path | None, typer.Option(help="Where versions are installed (default: the user's cache).")]
@@ -21,7 +21,7 @@ Out = Annotated[Path | None, typer.Option(help="Where run folders go (default: .
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 
 
-@openclaw_app.command("install")
+@openclaw_app.command("install", short_help="Install versions (600 MB and a minute each).")
 def openclaw_install(
     versions: Annotated[list[str], typer.Argument(help="Such as 2026.4.8.")], cache: CacheFolder = None
 ) -> None:
@@ -31,7 +31,7 @@ def openclaw_install(
     sys.exit(install_command(versions, cache))
 
 
-@openclaw_app.command("demo")
+@openclaw_app.command("demo", short_help="The incident, with each of the two command lines.")
 def openclaw_demo(
     version: Annotated[str, typer.Option(help="A published version.")] = "2026.4.8",
     cache: CacheFolder = None,
@@ -52,7 +52,7 @@ def openclaw_demo(
     sys.exit(demo_command(version, options, as_json=as_json))
 
 
-@openclaw_app.command("matrix")
+@openclaw_app.command("matrix", short_help="Scenarios against versions, as a table.")
 def openclaw_matrix(
     versions: Annotated[str, typer.Option(help="Versions, separated by commas.")],
     scenario: Annotated[str, typer.Option(help="Scenarios, separated by commas.")] = "gateway_timeout",
@@ -73,7 +73,7 @@ def openclaw_matrix(
     sys.exit(matrix_command(versions, scenario, options, as_json=as_json))
 
 
-@openclaw_app.command("bisect")
+@openclaw_app.command("bisect", short_help="The first version with another verdict.")
 def openclaw_bisect(
     good: Annotated[str, typer.Option(help="A published version at one end.")],
     bad: Annotated[str, typer.Option(help="A published version at the other end.")],
@@ -96,7 +96,7 @@ def openclaw_bisect(
     sys.exit(bisect_command(scenario, good, bad, check, options, as_json=as_json))
 
 
-@openclaw_app.command("fidelity")
+@openclaw_app.command("fidelity", short_help="Versions beside the policies that model them.")
 def openclaw_fidelity(
     versions: Annotated[str, typer.Option(help="Versions, separated by commas.")] = "2026.4.8,2026.5.7,2026.9.6",
     scenario: Annotated[str, typer.Option(help="One scenario.")] = "gateway_timeout",

@@ -15,7 +15,7 @@ import typer
 
 T = TypeVar("T")
 
-serve_app = typer.Typer(help="A fake on its own.", no_args_is_help=True, rich_markup_mode=None)
+serve_app = typer.Typer(help="Run a fake on its own, for any client.", no_args_is_help=True, rich_markup_mode=None)
 
 Script = Annotated[Path, typer.Option(help="YAML script: what it does.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to bind; 0 picks one.")]
@@ -68,7 +68,7 @@ class Start:
         )  # fmt: skip
 
 
-@serve_app.command("model")
+@serve_app.command("model", short_help="Slow and faulty models.")
 def serve_model(
     script: Annotated[Path, typer.Option(help="YAML script: what it does. With --record: the file to write.")],
     record: Annotated[
@@ -103,7 +103,7 @@ def serve_model(
         raise typer.Exit(1)
 
 
-@serve_app.command("gateway")
+@serve_app.command("gateway", short_help="A scripted gateway: late, refusing, silent, closing.")
 def serve_gateway(
     name: Annotated[str | None, typer.Argument(help="A script that comes with Lockjaw; see --list.")] = None,
     script: Annotated[Path | None, typer.Option(help="YAML script of your own: what it does.")] = None,
@@ -160,7 +160,7 @@ def print_gateway_scripts() -> None:
             print(f"  {name}\n{text}")
 
 
-@serve_app.command("link")
+@serve_app.command("link", short_help="A TCP relay with faults on the way.")
 def serve_link(
     upstream: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where its connections lead.")],
     listen: Annotated[
@@ -201,7 +201,7 @@ def serve_link(
     start.run(serve, upstream, name=name, toxics=toxics, api=api, on_api=told)
 
 
-@serve_app.command("contender")
+@serve_app.command("contender", short_help="Processes that hold, leak, die and lie about a lock.")
 def serve_contender(
     session_file: Annotated[Path, typer.Argument(help="The session (a .jsonl file) whose lock they want.")],
     count: Annotated[int, typer.Option(min=1, max=256, help="How many processes at once.")] = 1,

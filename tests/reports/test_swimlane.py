@@ -245,7 +245,7 @@ def test_what_scripted_actors_do_is_said_at_its_moment() -> None:
     lane = swimlane(story.history())
     assert [bar.failed for bar in bars(lane, "task")] == [False, True]
     assert [(flag.text, flag.level) for flag in lane.flags] == [
-        ("result handed in", 1), ("RESULT LOST", 3), ("SEES NOTHING", 3), ("REMOVES the lock file", 2),
+        ("result handed in", 1), ("RESULT LOST", 4), ("SEES NOTHING", 4), ("REMOVES the lock file", 2),
         ("conversation moved to a new file", 2), ("gateway refuses: session locked", 2),
         ("gateway refuses: unauthorized", 2),
     ]  # fmt: skip
