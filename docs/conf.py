@@ -1,5 +1,11 @@
 """Sphinx. Builds offline: no remote theme file, no intersphinx. ``tox -e docs`` treats each warning as an error."""
 
+from pygments.lexers.special import TextLexer
+from sphinx.highlighting import lexers
+
+# Drawn where Markdown is read on the web; here its source is text, without a script from elsewhere.
+lexers["mermaid"] = TextLexer()
+
 project = "Lockjaw"
 author = "the Lockjaw maintainers"
 extensions = ["myst_parser"]

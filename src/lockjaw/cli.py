@@ -134,7 +134,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 # --------------------------------------------------------------------------- the harness
 
 
-@app.command("list")
+@app.command("list", short_help="List the scenarios that come with Lockjaw.")
 def list_scenarios(
     name: Annotated[list[str] | None, typer.Argument(help="Only these, each in full.")] = None,
     as_json: JsonFlag = False,
