@@ -19,8 +19,9 @@ from lockjaw.harness.intake import Report, read_report
 from lockjaw.harness.intake.report import CLASSES
 from lockjaw.harness.intake.search import Found, compared, search
 from lockjaw.harness.intake.source import CHUNK_BYTES
+from lockjaw.harness.kit.making import make_kit
 from lockjaw.harness.run import Run, run_policies
-from lockjaw.reports import document
+from lockjaw.reports import document, html
 from lockjaw.verdict import Verdict
 
 STDIN = "-"
@@ -57,10 +58,11 @@ def reproduce_command(source: str, options: ReproduceOptions) -> int:
         found = search(report, seeds=options.seeds, seconds=options.seconds, policy=options.policy, progress=progress)
     file = _write_scenario(found, options.scenario)
     runs, notes = _keep(found, report, options)
+    kit = _kit(runs, file, notes)
     if options.as_json:
-        sys.stdout.write(document.to_json(_document(report, found, file, runs, notes)))
+        sys.stdout.write(document.to_json(_document(report, found, file, runs, notes, kit)))
     else:
-        print("\n".join(_told(source, report, found, file, runs, notes)))
+        print("\n".join(_told(source, report, found, file, runs, notes, kit)))
     if found.reproduced:
         return 0
     return 130 if found.interrupted else Verdict.UNKNOWN.exit_status
@@ -129,6 +131,18 @@ def _keep(found: Found, report: Report, options: ReproduceOptions) -> tuple[list
     return runs, notes
 
 
+def _kit(runs: list[Run], file: Path | None, notes: list[str]) -> Path | None:
+    """The best run as one file to attach to the report, beside the scenario."""
+    if not runs or file is None:
+        return None
+    path = file.with_suffix(".zip")
+    try:
+        return make_kit(runs[0].run_dir, path, render=html.render_run, force=True).path
+    except (HarnessError, SettingsError) as error:
+        notes.append(f"no kit: {error}")
+        return None
+
+
 def _logs(run_dir: Path) -> dict[str, list[str]]:
     logs = sorted((run_dir / "logs").glob("*.log"))
     return {log.stem: log.read_text(encoding="utf-8", errors="replace").splitlines() for log in logs}
@@ -137,7 +151,9 @@ def _logs(run_dir: Path) -> dict[str, list[str]]:
 # --------------------------------------------------------------------------- JSON
 
 
-def _document(report: Report, found: Found, file: Path | None, runs: list[Run], notes: list[str]) -> dict[str, Any]:
+def _document(
+    report: Report, found: Found, file: Path | None, runs: list[Run], notes: list[str], kit: Path | None
+) -> dict[str, Any]:
     best = found.best
     mismatch = best.likeness.mismatch if best else None
     return {
@@ -168,7 +184,7 @@ def _document(report: Report, found: Found, file: Path | None, runs: list[Run], 
         "reproduced": found.reproduced,
         "runs": [run.document() for run in runs],
         "notes": notes,
-        "kit": None,
+        "kit": None if kit is None else str(kit),
     }
 
 
@@ -176,7 +192,7 @@ def _document(report: Report, found: Found, file: Path | None, runs: list[Run], 
 
 
 def _told(
-    source: str, report: Report, found: Found, file: Path | None, runs: list[Run], notes: list[str]
+    source: str, report: Report, found: Found, file: Path | None, runs: list[Run], notes: list[str], kit: Path | None
 ) -> Iterator[str]:
     name = "stdin" if source == STDIN else Path(source).name
     lines = "1 line" if report.lines == 1 else f"{report.lines} lines"
@@ -184,7 +200,7 @@ def _told(
     yield ""
     yield from _understood(report)
     yield ""
-    yield from _replayed(report, found, file, runs, notes)
+    yield from _replayed(found, file, runs, notes, kit)
 
 
 def _understood(report: Report) -> Iterator[str]:
@@ -236,7 +252,7 @@ def _lock(lock: Any) -> str:
     return ", ".join(parts)
 
 
-def _replayed(report: Report, found: Found, file: Path | None, runs: list[Run], notes: list[str]) -> Iterator[str]:
+def _replayed(found: Found, file: Path | None, runs: list[Run], notes: list[str], kit: Path | None) -> Iterator[str]:
     best = found.best
     if best is None:
         yield from _row("replay", f"none: {found.why}")
@@ -261,6 +277,8 @@ def _replayed(report: Report, found: Found, file: Path | None, runs: list[Run], 
     for run in runs:
         broken = ", ".join(check.name for check in run.checks if check.verdict is Verdict.VIOLATED)
         yield from _row("verdict", f"{run.verdict} ({run.engine}, {run.policy}){': ' + broken if broken else ''}")
+    if kit is not None:
+        yield from _row("kit", f"{kit}: the run in one redacted file, to attach to the report")
     for note in notes:
         yield from _row("note", note)
     if not found.reproduced:

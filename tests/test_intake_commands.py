@@ -1,0 +1,118 @@
+"""``lockjaw reproduce`` as a command: what it prints, writes and returns."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lockjaw import intake_commands
+from lockjaw.harness.intake.search import Found, search
+from lockjaw.harness.kit.reading import read_kit
+from lockjaw.intake_commands import ReproduceOptions, reproduce_command
+
+REPORTS = Path(__file__).parent / "harness/intake/reports"
+SEED = REPORTS / "seed-mixed-chain.txt"
+#: Its lines are printed by nothing that we have, so a search for it goes on.
+ENDLESS = REPORTS / "cascade-of-one-incident.txt"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def options(**how: Any) -> ReproduceOptions:
+    usual = {"policy": None, "seeds": 20, "seconds": 60.0, "yes_real": False, "out": None, "scenario": None}
+    usual["as_json"] = False
+    return ReproduceOptions(**(usual | how))
+
+
+def lockjaw(*arguments: str, **how: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "lockjaw", *arguments], capture_output=True, text=True, timeout=60, **how
+    )
+
+
+def test_the_document_names_what_was_understood_and_a_kit_that_opens(capsys: pytest.CaptureFixture[str]) -> None:
+    assert reproduce_command(str(SEED), options(as_json=True)) == 0
+
+    told = json.loads(capsys.readouterr().out)
+    assert told["report"]["classes"] == ["A", "B"]
+    assert (told["reproduced"], told["search"]["best_similarity"], told["search"]["missing"]) == (True, 1.0, [])
+    assert Path(told["scenario_file"]).read_text(encoding="utf-8") == told["scenario"]
+    assert [run["verdict"] for run in told["runs"]] == ["VIOLATED"]
+    assert read_kit(Path(told["kit"])).manifest.verdict == "VIOLATED"
+
+
+def test_the_text_fits_80_columns_and_ends_with_the_replay(capsys: pytest.CaptureFixture[str]) -> None:
+    assert reproduce_command(str(SEED), options()) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[:-1])) <= 80
+    assert lines[-1].startswith("lockjaw replay ")
+    assert lines[0].startswith("REPORT seed-mixed-chain.txt   3 lines, 3 understood")
+
+
+def test_a_report_that_is_not_reproduced_says_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert reproduce_command(str(REPORTS / "stale-race.txt"), options()) == 3
+
+    told = capsys.readouterr().out
+    assert "not reproduced" in told
+    assert "file lock stale (nothing in this replay prints such a line)" in told
+    assert "lockjaw run stale_lock_replaced (class H)" in told
+
+
+def test_no_lock_incident_is_told_from_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert reproduce_command(str(REPORTS / "negative.txt"), options()) == 3
+    assert "no error of a session lock" in capsys.readouterr().out
+
+
+def test_an_interrupted_search_keeps_the_best_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(report: Any, **how: Any) -> Found:
+        def third(found: Found) -> None:
+            if found.trials == 3:
+                raise KeyboardInterrupt
+
+        return search(report, **(how | {"progress": third}))
+
+    monkeypatch.setattr(intake_commands, "search", interrupted)
+
+    assert reproduce_command(str(ENDLESS), options()) == 130
+
+    told = capsys.readouterr().out
+    assert "3 runs in" in told
+    assert "interrupted" in told
+    assert list(Path(".lockjaw/reproduced").glob("*.yaml"))
+    assert list(Path(".lockjaw/runs").glob("*/*/history.jsonl"))
+
+
+@pytest.mark.parametrize("source", [".", "nowhere.md"])
+def test_what_cannot_be_read_is_a_usage_error(source: str) -> None:
+    done = lockjaw("reproduce", source)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "expected a readable file with a pasted report, or - for stdin" in done.stderr
+
+
+def test_a_closed_stdin_is_a_usage_error() -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" -m lockjaw reproduce - <&-', sys.executable], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "stdin" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_text_without_an_end_is_read_so_far_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lockjaw.harness.intake.source.MAX_BYTES", 1 << 20)
+
+    report = intake_commands._read("/dev/zero", quiet=True)
+
+    assert any("only the first" in note for note in report.notes)
