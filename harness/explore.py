@@ -115,7 +115,8 @@ class Exploration:
     verdicts: Counter[str] = field(default_factory=Counter)
     unknown: Counter[tuple[str, ...]] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
-    violations: int = 0
+    violations: int = 0  # runs
+    broken: Counter[str] = field(default_factory=Counter)  # law -> runs that broke it
     different: int = 0  # runs that did not repeat (only looked for with ``twice``)
     simulated_s: float = 0.0
     wall_s: float = 0.0
@@ -144,7 +145,7 @@ class Exploration:
             "scenario": self.scenario, "policy": self.policy, "strategy": self.strategy, "points": self.points,
             "runs": self.runs, "verdict": str(self.verdict), "verdicts": dict(sorted(self.verdicts.items())),
             "unknown": [{"why": list(why), "runs": n} for why, n in sorted(self.unknown.items())],
-            "violations": self.violations, "not_repeated": self.different,
+            "violations": self.violations, "broken": dict(self.broken.most_common()), "not_repeated": self.different,
             "findings": [finding.document() for finding in self.findings],
             "runs_per_s": round(self.per_second, 1), "simulated_hours": round(self.simulated_s / 3600, 2),
             "wall_s": round(self.wall_s, 2), "interrupted": self.interrupted,
@@ -206,6 +207,7 @@ def explore(
                 found.unknown[result.unknown] += 1
             if result.violated:
                 found.violations += 1
+                found.broken.update(result.violated)
                 if len(interesting) < most_findings:
                     interesting.setdefault(result.violated, result)
             found.wall_s = time.perf_counter() - began

@@ -59,6 +59,8 @@ def _explored(found: Exploration) -> Iterator[str]:
     )
     if found.verdicts:
         yield "  " + ", ".join(f"{verdict} {count}" for verdict, count in sorted(found.verdicts.items()))
+    if found.broken:
+        yield "  broken: " + ", ".join(f"{law} {count}" for law, count in found.broken.most_common())
     for why, count in found.unknown.most_common(8):
         yield f"  UNKNOWN {count}: {', '.join(why)}"
     if found.different:

@@ -1,8 +1,8 @@
 """The simulation finds the bugs that this family of failures is made of, and says each in at most six steps.
 
 Each bug is a mutation of the runtime, switched on for as long as the search lasts. A search draws one seed after the
-other until the law is broken, then shrinks. ``LOCKJAW_TRIALS=20 pytest -s`` prints how many seeds it took, as the
-documentation shows it.
+other until the law is broken, then shrinks. ``LOCKJAW_TRIALS=20 pytest -n 0 -s`` prints how many seeds it took, with
+uniform delays and with priorities, as docs/concepts/simulation.md shows it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,22 @@ from lockjaw.errors import RunAborted
 from lockjaw.harness import load_scenario
 from lockjaw.harness.run import judge
 from lockjaw.harness.shrink import in_words, shrink
-from lockjaw.harness.sim.contention import Contention, violated_by
+from lockjaw.harness.sim.contention import Contention, run_contention, violated_by
 from lockjaw.harness.sim.engine import run_sim
-from lockjaw.harness.sim.tape import EVERYDAY, ROUGH, Chances, Choices, RandomChoices, SparseChoices
+from lockjaw.harness.sim.tape import (
+    EVERYDAY,
+    POINT_BOUND,
+    ROUGH,
+    Chances,
+    Choices,
+    PriorityChoices,
+    RandomChoices,
+    SparseChoices,
+)
 from lockjaw.locking import catalog, session_lock
+from lockjaw.locking import operations as ops
 from lockjaw.locking.algorithms import coarse, guarded
+from lockjaw.locking.owner_record import parse
 from lockjaw.runner.embedded import EmbeddedRunner
 from lockjaw.runner.policy import POLICY_FUNCTIONS, reuse_session
 from lockjaw.seeds import Seeds
@@ -98,6 +109,43 @@ def settles_late() -> AbstractContextManager[None]:
     return patched((EmbeddedRunner, "run", late))
 
 
+# --------------------------------------------------------------------------- the same bugs in our own lock
+
+_ACQUIRE, _RELEASE = catalog.Guarded.acquire, catalog.Guarded.release
+
+
+def robs_by_age(self: Any, order: Any) -> Any:
+    """Whoever wants the lock removes a lock file that is older than 10 s, then asks."""
+    try:
+        status = yield ops.Stat(order.paths.lock)
+    except FileNotFoundError:
+        pass
+    else:
+        if status.age_s > 10.0:
+            yield ops.Unlink(order.paths.lock, missing_ok=True)
+    return (yield from _ACQUIRE(self, order))
+
+
+def inspects_then_unlinks(self: Any, order: Any) -> Any:
+    """Whoever sees a dead owner removes the lock file by path; by then it may be another's."""
+    try:
+        contents = yield ops.Read(order.paths.lock)
+    except OSError:
+        contents = None
+    owner = parse(contents.data) if contents else None
+    if owner is not None and owner.pid is not None:
+        process = yield ops.ProcessStatus(owner.pid)
+        if not process.exists or process.zombie:
+            yield ops.Unlink(order.paths.lock, missing_ok=True)
+    return (yield from _ACQUIRE(self, order))
+
+
+def releases_blindly(self: Any, grant: Any) -> Any:
+    """Whoever gives the lock back removes the lock file, whoever's it is."""
+    yield ops.Unlink(grant.order.paths.lock, missing_ok=True)
+    return (yield from _RELEASE(self, grant))
+
+
 @dataclass(frozen=True)
 class Bug:
     """``plant`` switches it on; ``law`` is what it breaks."""
@@ -141,7 +189,27 @@ BUGS = (
         "an abort that settles late and takes the lock again", "executed_once",
         settles_late, lambda: turn("gateway_timeout_fast_backup", 30.0), EVERYDAY,
     ),
+    Bug(
+        "our own lock robs a live holder for its age", "all_delivered",
+        lambda: patched((catalog.Guarded, "acquire", robs_by_age)), lambda: turn("busy_loop_holder"), EVERYDAY,
+    ),
 )  # fmt: skip
+
+
+def length_of(world: World) -> int:
+    """Operations of the undisturbed run."""
+    choices = SparseChoices({})
+    world(1, choices)
+    return sum(choice.bound == POINT_BOUND for choice in choices.tape)
+
+
+def by_priorities(bug: Bug, world: World, first_seed: int, length: int) -> int:
+    """Seeds needed, or ``MOST_SEEDS``."""
+    for n in range(MOST_SEEDS):
+        seed = first_seed + n
+        if bug.law in world(seed, PriorityChoices(Seeds(seed), length)):
+            return n + 1
+    return MOST_SEEDS
 
 
 def search(bug: Bug, world: World, first_seed: int) -> tuple[int, list[str], int]:
@@ -163,18 +231,45 @@ def search(bug: Bug, world: World, first_seed: int) -> tuple[int, list[str], int
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.says.replace(" ", "-"))
 def test_planted_bug_is_found_and_shrunk(bug: Bug) -> None:
     world = bug.world()
-    needed, steps = [], []
+    needed, steps, otherwise = [], [], []
     with bug.plant():
+        length = length_of(world)
         for trial in range(TRIALS):
             seeds, words, _ = search(bug, world, first_seed=1 + 10_000 * trial)
             needed.append(seeds)
             steps.append(words)
+            if TRIALS > 1:
+                otherwise.append(by_priorities(bug, world, 1 + 10_000 * trial, length))
     longest = max(steps, key=len)
+    other = f" {statistics.median(otherwise):g} | {max(otherwise)} |" if otherwise else ""
     print(
-        f"\n| {bug.says} | `{bug.law}` | {statistics.median(needed):g} | {max(needed)} | {len(longest)} |\n    "
+        f"\n| {bug.says} | `{bug.law}` | {statistics.median(needed):g} | {max(needed)} |{other} {len(longest)} |\n    "
         + "\n    ".join(longest)
     )
     assert len(longest) <= MOST_STEPS, longest
+
+
+@pytest.mark.parametrize(
+    ("setup", "name", "bug"),
+    [
+        (Contention(stale=True, contenders=3), "acquire", inspects_then_unlinks),
+        (Contention(contenders=3, rounds=3, think_s=1.0), "release", releases_blindly),
+        (Contention(contenders=1, rounds=4, taker_after_s=5.0), "release", releases_blindly),
+        (Contention(contenders=2, rounds=2, think_s=15.0), "acquire", robs_by_age),
+    ],
+    ids=["inspect then unlink", "blind release", "blind release after a fence", "robbed for its age"],
+)
+def test_our_lock_lets_nobody_write_beside_another_with_one_line_of_defence_gone(
+    setup: Contention, name: str, bug: Any
+) -> None:
+    """What is lost is the lock file; the owner's byte and the generation still say who may write."""
+    lost = 0
+    with patched((catalog.Guarded, name, bug)):
+        for seed in range(1, 81):
+            ran = run_contention(setup, seed=seed, choices=RandomChoices(Seeds(seed), ROUGH))
+            assert not {"one_writer", "transcript_whole"} & set(ran.violated), (seed, ran.violated)
+            lost += sum(record.op == "lock.lost" for record in ran.history)
+    assert lost >= 5  # it was not idle: lock files vanished under their owners
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.says.replace(" ", "-"))

@@ -157,14 +157,15 @@ class TurnClient:
     # ------------------------------------------------------------------ the whole turn
 
     async def run(self) -> AgentOutcome:
-        """Ask, fall back, and say how it ended. Never raises a LockjawError of the turn itself."""
+        """Ask, fall back, and say how it ended. Raises no LockjawError of the turn itself, and no error of the disk."""
         try:
-            self._conversation = self._resolve()
-            answer = await self._turn(self._conversation)
-        except LockjawError as error:
+            try:
+                self._conversation = self._resolve()
+                answer = await self._turn(self._conversation)
+            finally:
+                await self._drop_lock()
+        except (LockjawError, OSError) as error:
             return self._failed(error)
-        finally:
-            await self._drop_lock()
         return self._answered(answer)
 
     async def _turn(self, session: Session) -> Answer:
@@ -375,7 +376,10 @@ class TurnClient:
 
     async def _drop_lock(self) -> None:
         if self._lock is not None and self._held is not None:
-            await self._lock.release_async()
+            try:
+                await self._lock.release_async()
+            except OSError as error:  # the answer does not depend on it
+                self._say(f"the session could not be given back, and is free when this process has ended: {error}")
         self._held = None
 
     # ------------------------------------------------------------------ effects: running the turn here
@@ -459,7 +463,7 @@ class TurnClient:
             self.recorder.record("client.stderr", "info", line=line)
             self._print(line)
 
-    def _failed(self, error: LockjawError) -> AgentOutcome:
+    def _failed(self, error: LockjawError | OSError) -> AgentOutcome:
         text = printed(error, transport_name=self.behaviour.transport_error_name)
         self._say(text)
         exit_code = EXIT_USAGE if isinstance(error, LocalError) else EXIT_FAILED

@@ -173,6 +173,7 @@ def test_exploration_shrinks_a_failure_and_keeps_a_run_that_replays(
 ) -> None:
     found = explore(load_scenario("gateway_timeout"), policy="reuse-session", seeds=3, out=tmp_path)
     assert (found.verdict, found.violations) == ("VIOLATED", 3)
+    assert found.broken == dict.fromkeys(load_scenario("gateway_timeout").expect["reuse-session"], 3)
     (finding,) = found.findings
     assert finding.steps == ()  # the undisturbed run breaks the law
     assert finding.run_dir is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import Any
 
 import pytest
@@ -14,10 +16,11 @@ from lockjaw.harness.nemesis import Fault, Point
 from lockjaw.harness.run import judgement_of
 from lockjaw.harness.scenario import Scenario
 from lockjaw.harness.sim.engine import SimLived, run_sim
-from lockjaw.harness.sim.tape import SparseChoices
+from lockjaw.harness.sim.tape import FAULTS, FIRST_FAULT, Place, SparseChoices
 from lockjaw.history import Record
 
 UPLINK = {"uplink": Link(between=("client", "gateway"))}
+FAULTS_SAY = [os.strerror(getattr(errno, name)) for name in FAULTS]
 SIMULATED = {"engines": ("sim",), "engines_why": "its faults exist in the simulation alone"}
 
 
@@ -136,3 +139,23 @@ def test_files_that_are_seen_late_do_not_break_the_takeover(target: str) -> None
 def test_half_a_fault_is_refused(fault: dict[str, Any], message: str) -> None:
     with pytest.raises(FieldError, match=message):
         Fault(target="gateway", **fault)
+
+
+# --------------------------------------------------------------------------- a disk that fails
+
+
+@pytest.mark.parametrize("label", ["Read sessions.json", "Append #1.jsonl"])
+@pytest.mark.parametrize("fault", range(len(FAULTS)))
+def test_a_client_whose_disk_fails_says_so_in_its_result(label: str, fault: int) -> None:
+    loaded = load_scenario("gateway_timeout")
+    choices = SparseChoices({Place(f"client: {label}", 0): FIRST_FAULT + fault})
+    lived = run_sim(loaded, policy="takeover", seed=1, choices=choices)
+    assert choices.met, "the operation has another name by now"
+    assert lived.complaints == ()
+    judged = {check.name: str(check.verdict) for check in judgement_of(loaded, lived.history).checks}
+    broken = {name for name, verdict in judged.items() if verdict == "VIOLATED"}
+    assert broken <= {"answered"}, broken
+    (result,) = all_of(lived, "client.result")
+    assert result.data["answered"] == (result.data["exit_code"] == 0)
+    if not result.data["answered"]:
+        assert FAULTS_SAY[fault] in result.data["error"]
