@@ -160,13 +160,17 @@ def bisect(
             told(cells[version])
         return cells[version].verdict(check)
 
-    was, now = verdict(versions[0]), verdict(versions[-1])
-    for end in (versions[0], versions[-1]):
-        if cells[end].run is not None and cells[end].verdict(check) is Verdict.UNKNOWN:
-            raise HarnessError(f"openclaw@{end} gives no clear verdict of {check}: its run did not reach the danger")
-    if was is None or now is None:
-        failed = cells[versions[0]] if was is None else cells[versions[-1]]
-        raise HarnessError(f"openclaw@{failed.version} cannot be run: {failed.error}")
+    def end(version: Version) -> Verdict:
+        found = verdict(version)
+        if found is None:
+            raise HarnessError(f"openclaw@{version} cannot be run: {cells[version].error}")
+        if found is Verdict.UNKNOWN:
+            raise HarnessError(
+                f"openclaw@{version} gives no clear verdict of {check}: its run did not reach the danger"
+            )
+        return found
+
+    was, now = end(versions[0]), end(versions[-1])
     if was == now:
         raise HarnessError(f"{check} is {was} in {versions[0]} and in {versions[-1]}: there is nothing to search")
     low, high = 0, len(versions) - 1

@@ -2,7 +2,7 @@
 
 Linux only. A namespace lives as long as a process or an open descriptor refers to it: ``Namespace`` keeps the
 descriptors, processes join by path (``/proc/PID/fd/N``) before they execute a program. Root makes the network
-namespace directly; other users make a user namespace around it, where the machine allows that.
+namespace directly; others, and root without CAP_SYS_ADMIN, make a user namespace around it, where that is allowed.
 
 No external program is needed: the calls go to the kernel. Nothing here trusts that it worked; ``require_loopback_only``
 reads the interface table and the routes of whoever calls it.
@@ -56,9 +56,18 @@ class Namespace:
     """One namespace, until ``close``. Processes that joined stay in it."""
 
     def __init__(self, *, user: bool | None = None) -> None:
-        """``user``: with a user namespace around it (default: unless we are root). Raises NoNamespace."""
+        """``user``: with a user namespace around it (default: where it does not go without). Raises NoNamespace."""
         self._fds: list[int] = []
-        user = os.geteuid() != 0 if user is None else user
+        ways = [user] if user is not None else [True] if os.geteuid() != 0 else [False, True]
+        for way in ways:
+            try:
+                self._open(user=way)
+                return
+            except NoNamespace:  # root in a container may still have user namespaces
+                if way is ways[-1]:
+                    raise
+
+    def _open(self, *, user: bool) -> None:
         command = [sys.executable, "-P", "-m", __name__, "make", *(["--user"] if user else [])]
         try:
             with subprocess.Popen(

@@ -1,11 +1,11 @@
 """Packages that some versions install for their plugins while they run, brought beforehand so that they run offline.
 
-2026.4.24 to 2026.4.29 call npm when their gateway starts, and again in the middle of a turn. A namespace with nothing
-but loopback has no registry, so those turns fail in their set-up. Here the packages are installed once, outside, from
-the manifests of the plugins that are on by default, into a store beside the version; inside, the program finds a
-stand-in for npm next to its Node.js, which links the store where npm would have unpacked. Packages of plugins that
-nobody switched on (chat channels above all) are asked for too and never loaded: of these only an empty shell stands
-there. Nothing of the program itself is changed.
+2026.4.20 to 2026.4.29 call npm when their gateway starts, and again in the middle of a turn. A namespace with nothing
+but loopback has no registry, so those turns fail in their set-up. Here the packages are installed once, outside, as
+the plugins' manifests name them, into a store beside the version; inside, the program finds a stand-in for npm next to
+its Node.js, which links the store where npm would have unpacked. Packages of plugins that nobody switched on (chat
+channels above all) may be asked for too: of these only an empty shell stands there, and ``shells.txt`` names them.
+Nothing of the program itself is changed.
 
 Layout: ``<version>/plugin-packages/`` with ``node_modules``, ``bin/`` (Node.js, the stand-in) and ``stage/`` (the
 program's own ``OPENCLAW_PLUGIN_STAGE_DIR``).
@@ -23,7 +23,7 @@ from lockjaw.errors import HarnessError
 from lockjaw.harness.openclaw import npm
 
 FOLDER = "plugin-packages"
-_STAGES = b"stage bundled runtime deps"  # what such a version says when its npm fails
+_STAGES = b"install did not produce node_modules"  # what such a version says when its npm brings nothing
 _STAND_IN = Path(__file__).with_name("npm_stand_in.mjs")
 
 
@@ -34,10 +34,12 @@ def stages_packages(package: Path) -> bool:
 
 
 def wanted_packages(package: Path) -> dict[str, str]:
-    """Name -> range: of every bundled plugin that is on by default, and of the core where it names them."""
+    """Name -> range: of every bundled plugin that is on by default or brings model providers (a turn loads all of
+    those), and of the core where it names them."""
     found: dict[str, str] = {}
     for manifest in sorted((package / "dist" / "extensions").glob("*/package.json")):
-        if _json(manifest.with_name("openclaw.plugin.json")).get("enabledByDefault") is True:
+        plugin = _json(manifest.with_name("openclaw.plugin.json"))
+        if plugin.get("enabledByDefault") is True or plugin.get("providers"):
             found |= _dependencies(_json(manifest))
     core = _json(package / "package.json")
     mirrored = core.get("openclaw", {}).get("bundle", {}).get("mirroredRootRuntimeDependencies", [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -121,7 +122,7 @@ def bisect_command(scenario: str, good: str, bad: str, check: str, options: Opti
         }  # fmt: skip
         sys.stdout.write(document.to_json(shown))
     else:
-        print(table(found.cells, (check,)))
+        print(table(found.cells, check))
         print(found.sentence())
     return 0
 
@@ -198,22 +199,47 @@ def install_command(versions: Sequence[str], cache: Path | None) -> int:
     return 0
 
 
-def table(cells: Sequence[Cell], checks: Sequence[str] = ()) -> str:
-    """Verdicts as text: a row per run."""
-    shown = tuple(checks) or tuple(dict.fromkeys(c.name for cell in cells if cell.run for c in cell.run.checks))
-    head = ["version", "scenario", "verdict", *shown, "lock errors", "executions", "exit"]
-    rows = [head, *(_row(cell, shown) for cell in cells)]
-    widths = [max(len(row[n]) if n < len(row) else 0 for row in rows) for n in range(len(head))]
-    return "\n".join("  ".join(t.ljust(w) for t, w in zip(row, widths, strict=False)).rstrip() for row in rows)
+def table(cells: Sequence[Cell], check: str | None = None) -> str:
+    """Verdicts as text, at most 80 columns wide: versions down for one check; else laws down and versions across."""
+    if check is not None:
+        head = ["version", "verdict", check, "lock errors", "executions", "exit"]
+        return _aligned([head, *([cell.version, *_told_of(cell, (check,))] for cell in cells)])
+    parts = []
+    for scenario in dict.fromkeys(cell.scenario for cell in cells):
+        mine = [cell for cell in cells if cell.scenario == scenario]
+        beside = ACROSS
+        while beside > 1 and any(len(line) > WIDTH for line in _across(scenario, mine[:beside]).splitlines()):
+            beside -= 1
+        parts += [_across(scenario, mine[n : n + beside]) for n in range(0, len(mine), beside)]
+    return "\n\n".join(parts)
 
 
-def _row(cell: Cell, checks: Sequence[str]) -> list[str]:
+ACROSS, WIDTH = 5, 80  # versions beside each other, as far as they fit
+
+
+def _across(scenario: str, cells: Sequence[Cell]) -> str:
+    laws = tuple(dict.fromkeys(c.name for cell in cells if cell.run for c in cell.run.checks))
+    names = [scenario, "verdict", *laws, "lock errors", "executions", "exit"]
+    columns = [[cell.version, *_told_of(cell, laws)] for cell in cells]
+    columns = [column + [""] * (len(names) - len(column)) for column in columns]
+    why = [f"{cell.version} was not run: {cell.error.splitlines()[0]}" for cell in cells if cell.run is None]
+    told = [line for text in why for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")]
+    return "\n".join([_aligned([list(row) for row in zip(names, *columns, strict=True)]), *told])
+
+
+def _told_of(cell: Cell, checks: Sequence[str]) -> list[str]:
+    """The verdict, of each check, and three numbers."""
     if cell.run is None:
-        return [cell.version, cell.scenario, f"not run: {cell.error.splitlines()[0]}"]
+        return ["not run"]
     by_name = {check.name: str(check.verdict) for check in cell.run.checks}
     outcome = cell.run.outcome
     numbers = [str(outcome.session_locked_errors), str(outcome.turn_executions), str(outcome.exit_code)]
-    return [cell.version, cell.scenario, str(cell.run.verdict), *(by_name.get(name, "-") for name in checks), *numbers]
+    return [str(cell.run.verdict), *(by_name.get(name, "-") for name in checks), *numbers]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[n]) for row in rows if n < len(row)) for n in range(max(map(len, rows)))]
+    return "\n".join("  ".join(t.ljust(w) for t, w in zip(row, widths, strict=False)).rstrip() for row in rows)
 
 
 def _as_run(scenario: Scenario, options: Options) -> Scenario:

@@ -48,12 +48,13 @@ else:
     (folder / "openclaw.mjs").write_text("")
     if os.environ.get("NPM_STAGES"):
         dist = folder / "dist"
-        for plugin, on in (("memory-core", True), ("slack", False)):
+        plugins = {"memory-core": {"enabledByDefault": True}, "codex": {"providers": ["codex"]}, "slack": {}}
+        for plugin, manifest in plugins.items():
             made = dist / "extensions" / plugin
             made.mkdir(parents=True)
-            (made / "openclaw.plugin.json").write_text(json.dumps({"enabledByDefault": on}))
+            (made / "openclaw.plugin.json").write_text(json.dumps(manifest))
             (made / "package.json").write_text(json.dumps({"dependencies": {"for-" + plugin: "1.2.3"}}))
-        (dist / "loader.js").write_text("throw new Error('failed to stage bundled runtime deps')")
+        (dist / "loader.js").write_text("throw new Error('npm install did not produce node_modules')")
         (folder / "package.json").write_text(json.dumps({"dependencies": {"ws": "8.0.0", "left-out": "1.0.0"},
             "openclaw": {"bundle": {"mirroredRootRuntimeDependencies": ["ws"]}}}))
     (folder / "bin" / "node").write_text("#!/bin/sh\\necho v22\\n")
@@ -189,7 +190,11 @@ def test_packages_that_a_version_would_install_are_installed_beforehand(
     assert found.stage == store / "stage"
     assert found.node == store / "bin" / "node"  # beside which the program looks for npm
     wanted = json.loads((store / "package.json").read_text())["dependencies"]
-    assert wanted == {"for-memory-core": "1.2.3", "ws": "8.0.0"}  # what nobody switched on is not fetched
+    assert wanted == {
+        "for-memory-core": "1.2.3",
+        "for-codex": "1.2.3",
+        "ws": "8.0.0",
+    }  # what nobody switched on is not fetched
     assert {p.name for p in (store / "node_modules").iterdir()} == set(wanted)
     assert all(os.access(store / "bin" / name, os.X_OK) for name in ("npm", "pnpm", "node"))
     assert cache.get(Version("2026.4.8")) == found

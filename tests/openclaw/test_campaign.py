@@ -86,9 +86,25 @@ def test_table_goes_on_after_a_version_that_cannot_be_run(monkeypatch: pytest.Mo
     cells = matrix(VERSIONS[:3], [scenario], Options(), lambda _: None, told.append)
     assert [str(cell.verdict()) for cell in cells] == ["VIOLATED", "None", "HELD"]
     assert told == cells
-    rows = table(cells).splitlines()
-    assert "not run: it does not start" in rows[2]
-    assert rows[3].split()[:4] == ["2026.4.3", "gateway_timeout", "HELD", "HELD"]
+    rows = [row.split() for row in table(cells).splitlines()]
+    assert rows[0] == ["gateway_timeout", "2026.4.1", "2026.4.2", "2026.4.3"]
+    assert rows[1] == ["verdict", "VIOLATED", "not", "run", "HELD"]
+    assert rows[2] == [CHECK, "VIOLATED", "HELD"]
+    assert table(cells).endswith("2026.4.2 was not run: it does not start")
+    one = [row.split() for row in table(cells, CHECK).splitlines()]
+    assert one[1][:3] == ["2026.4.1", "VIOLATED", "VIOLATED"]
+    assert one[2] == ["2026.4.2", "not", "run"]
+
+
+def test_table_of_many_versions_stays_within_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(campaign, "run_version", Fake(3))
+    versions = [Version(f"2026.12.{day}-beta.1") for day in range(10, 16)]
+    quiet = lambda *_: None  # noqa: E731
+    scenarios = [load_scenario("gateway_timeout"), load_scenario("gateway_timeout_fast_backup")]
+    cells = matrix(versions, scenarios, Options(), quiet, quiet)
+    assert max(map(len, table(cells).splitlines())) <= 80
+    for version in versions:
+        assert table(cells).count(str(version)) == 2  # once for each scenario
 
 
 # --------------------------------------------------------------------------- fidelity

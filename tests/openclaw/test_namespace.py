@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -67,6 +68,18 @@ def test_namespace_of_users_who_are_not_root_is_the_same() -> None:
         assert namespace.doors.user
         done = inside(namespace, "import os; print(os.getuid(), open('/proc/self/net/dev').read().count(':'))")
     assert (done.returncode, done.stdout.split()) == (0, [str(os.getuid()), "1"]), done.stderr
+
+
+def test_root_that_may_not_make_one_directly_makes_a_user_namespace(tmp_path: Path) -> None:
+    setpriv = shutil.which("setpriv")
+    if os.geteuid() != 0 or setpriv is None:
+        pytest.skip("needs root, to take a capability away from it")
+    code = "from lockjaw.harness.openclaw.namespace import Namespace; print(bool(Namespace().doors.user))"
+    without = [setpriv, "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin", sys.executable, "-c", code]
+    done = subprocess.run(without, capture_output=True, text=True, timeout=60, check=False)
+    if "NoNamespace" in done.stderr:
+        pytest.skip("no user namespaces here")
+    assert done.stdout.split() == ["True"], done.stderr
 
 
 def test_machine_without_namespaces_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
