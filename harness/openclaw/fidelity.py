@@ -36,6 +36,8 @@ _EXPLAINED = {
     "gateway gives up a model: how long": "the gateway of 2026.5.7 ends a run that has no client any more about 175 s "
     "after it began, at its next sweep; the model does not",
     "client gives up a model -> client has the lock": _OWN_WORK,
+    "client asks the gateway -> client is answered": "the sum of the rows above",
+    "client asks the gateway -> the user has no answer": "the sum of the rows above",
     "client gives up -> the user has no answer": "the sum of the rows above",
     "client gives up -> the user has an answer": "the sum of the rows above",
     "accepted -> gateway has the lock": _OWN_WORK,

@@ -185,10 +185,14 @@ def _plain_environment() -> dict[str, str]:
     return {key: os.environ[key] for key in kept if key in os.environ}
 
 
+_HINTS = {
+    errno.EPERM: " (a container without CAP_SYS_ADMIN, or user namespaces are not allowed?)",
+    errno.ENOSPC: " (no more user namespaces: see /proc/sys/user/max_user_namespaces)",
+}
+
+
 if __name__ == "__main__":
     try:
         _make(user="--user" in sys.argv[1:])
     except (OSError, HarnessError, AttributeError) as failed:
-        number = getattr(failed, "errno", None)
-        hint = " (not permitted: a container without CAP_SYS_ADMIN?)" if number == errno.EPERM else ""
-        sys.exit(f"{failed}{hint}")
+        sys.exit(f"{failed}{_HINTS.get(getattr(failed, 'errno', 0), '')}")

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,15 @@ VIEW_LIMIT_REAL_S = 120.0
 INSTALL_LIMIT_REAL_S = 1800.0
 _HINTS = (
     ("ENOSPC", "the disk is full; free some space or point --cache at another disk"),
-    ("ENOTFOUND", "the registry cannot be reached; a network connection (or npm's own cache) is needed to install"),
-    ("EAI_AGAIN", "the registry cannot be reached; a network connection (or npm's own cache) is needed to install"),
+    ("ENOTFOUND", "the registry cannot be reached; a network connection is needed to install"),
+    ("EAI_AGAIN", "the registry cannot be reached; a network connection is needed to install"),
     ("ECONNREFUSED", "the registry refuses connections; see `npm config get registry`"),
     ("ETIMEDOUT", "the registry does not answer; see `npm config get registry`"),
     ("E404", "there is no such version"),
     ("ETARGET", "there is no such version"),
     ("EINTEGRITY", "what was downloaded is not what the registry names; nothing was installed"),
     ("EACCES", "the cache folder cannot be written"),
-    (r"node'?: (No such file|not found)", "npm needs Node.js, which is not in PATH; install Node.js 20 or newer"),
+    (r"node['’]?: (No such file|not found)", "npm needs Node.js, which is not in PATH; install Node.js 20 or newer"),
 )
 
 
@@ -88,8 +89,10 @@ def install_manifest(folder: Path, lock: int) -> None:
 
 
 def _view(what: str, *fields: str) -> Any:
-    patience = ["--fetch-retries=1", "--fetch-retry-mintimeout=2000"]  # npm's own would be silent for a minute
-    text = _npm(["view", what, *fields, "--json", "--loglevel=error", *patience], VIEW_LIMIT_REAL_S)
+    # With a cache of its own: npm's would still answer where there is no network, and what follows needs one.
+    with tempfile.TemporaryDirectory(prefix="lockjaw-npm-") as cache:
+        options = ["--json", "--loglevel=error", "--fetch-retries=1", "--fetch-retry-mintimeout=2000"]
+        text = _npm(["view", what, *fields, *options, f"--cache={cache}"], VIEW_LIMIT_REAL_S)
     if not text.strip():
         raise HarnessError(f"the registry knows no {what}: there is no such version")
     return json.loads(text)
@@ -121,5 +124,6 @@ def _npm(arguments: list[str], limit_real_s: float, cwd: Path | None = None, inh
 def failure_text(arguments: list[str], output: str) -> str:
     """One sentence about why npm failed, then the beginning of what it said."""
     hint = next((text for sign, text in _HINTS if re.search(sign, output)), "npm failed")
-    said = "\n".join(output.strip().splitlines()[:5])  # npm begins with the cause and ends with advice
+    lines = [line for line in output.strip().splitlines() if "complete log of this run" not in line]
+    said = "\n".join(lines[:5])  # npm begins with the cause and ends with advice
     return f"npm {arguments[0]} {arguments[-1] if arguments[0] == 'install' else arguments[1]}: {hint}\n{said}"

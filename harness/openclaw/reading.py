@@ -177,7 +177,8 @@ class Reading:
     def _line(self, line: Printed) -> list[Record]:
         found: list[Record] = []
         if line.actor == CLIENT and line.out:
-            self._stdout.append(line.text)
+            if not line.text.startswith("[plugins] "):  # 2026.4.26 tells on stdout which packages it installs
+                self._stdout.append(line.text)
             return found
         if line.actor == CLIENT:
             found.append(_record(line.t, CLIENT, "client.stderr", "info", line=line.text))

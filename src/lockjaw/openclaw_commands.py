@@ -140,7 +140,8 @@ def fidelity_command(
         if version is None:
             raise SettingsError("--kept", "", "runs against openclaw@VERSION", name)
         policy = traits_of(version).policy
-        model = run_policies(loaded, [policy], seed=options.seed, out=options.out)[0]
+        # Simulated: the model's durations are then its own, and not those of a busy machine times 25.
+        model = run_policies(loaded, [policy], engine="sim", seed=options.seed, out=options.out)[0]
         found.append(fidelity.compare(name, history, policy, model.history))
     if as_json:
         tables = [

@@ -209,36 +209,40 @@ def test_version_that_installs_nothing_has_no_store(cache: Cache) -> None:
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="no Node.js to run the stand-in with")
-def test_stand_in_for_npm_links_what_is_there_and_makes_shells_of_the_rest(tmp_path: Path) -> None:
-    store, asking = tmp_path / "store", tmp_path / "asking"
-    for name, version in (("ws", "8.0.0"), ("@scope/part", "1.0.0"), ("deep", "3.0.0")):
-        folder = store / "node_modules" / name
-        folder.mkdir(parents=True)
-        (folder / "package.json").write_text(json.dumps({"name": name, "version": version}))
-    (store / "package.json").write_text(json.dumps({"dependencies": {"ws": "8.0.0", "@scope/part": "^1.0.0"}}))
+def test_stand_in_for_npm_links_what_fits_and_makes_shells_of_the_rest(tmp_path: Path) -> None:
+    store, own, asking = tmp_path / "store", tmp_path / "node_modules", tmp_path / "asking"
+    semver = "exports.satisfies = (v, range) => range.replace(/[~^]/, '')[0] === v[0]"
+    there = ((store / "node_modules", "ws", "8.0.0"), (store / "node_modules", "@scope/part", "1.9.0"),
+             (store / "node_modules", "deep", "3.0.0"), (own, "semver", "7.0.0"), (own, "deep", "4.2.0"))  # fmt: skip
+    for folder, name, version in there:
+        (folder / name).mkdir(parents=True)
+        (folder / name / "package.json").write_text(json.dumps({"name": name, "version": version}))
+        (folder / name / "index.js").write_text(semver if name == "semver" else "")
     (store / "bin").mkdir()
     stand_in = shutil.copy(Path(plugins.__file__).with_name("npm_stand_in.mjs"), store / "bin")
     asking.mkdir()
     manifest = {"dependencies": {"ws": "8.0.0", "@scope/part": "^1.0.0", "chat": "~2.1.0", "deep": "^4.0.0"}}
     (asking / "package.json").write_text(json.dumps(manifest))
     for _ in range(2):  # asked again it does the same
-        subprocess.run(["node", str(stand_in), "install", "--ignore-scripts"], cwd=asking, check=True)
+        subprocess.run(["node", str(stand_in), "install", "--ignore-scripts", "ws@8.0.0"], cwd=asking, check=True)
         versions = {
             name: json.loads((asking / "node_modules" / name / "package.json").read_text())["version"]
             for name in manifest["dependencies"]
         }
-        assert versions == {"ws": "8.0.0", "@scope/part": "1.0.0", "chat": "2.1.0", "deep": "4.0.0"}
+        # deep: the store's version does not fit, the program's own does
+        assert versions == {"ws": "8.0.0", "@scope/part": "1.9.0", "chat": "2.1.0", "deep": "4.2.0"}
     assert (asking / "node_modules" / "ws").resolve() == (store / "node_modules" / "ws").resolve()
     loaded = subprocess.run(["node", "-e", "require('chat')"], cwd=asking, capture_output=True, text=True, check=False)
     assert "chat was not installed: only its name stands here" in loaded.stderr
-    assert set((store / "shells.txt").read_text().split()) == {"chat", "deep"}
+    assert set((store / "shells.txt").read_text().split()) == {"chat@~2.1.0"}
 
 
 @pytest.mark.parametrize(
     ("code", "hint"),
     [("ENOSPC", "the disk is full"), ("ENOTFOUND", "cannot be reached"), ("ETARGET", "there is no such version"),
      ("EINTEGRITY", "nothing was installed"), ("EWHATEVER", "npm failed"),
-     ("env: 'node': No such file or directory", "npm needs Node.js")],
+     ("env: 'node': No such file or directory", "npm needs Node.js"),
+     ("env: ‘node’: No such file or directory", "npm needs Node.js")],
 )  # fmt: skip
 def test_failures_of_npm_say_what_to_do(cache: Cache, monkeypatch: pytest.MonkeyPatch, code: str, hint: str) -> None:
     monkeypatch.setenv("NPM_FAILS", code)

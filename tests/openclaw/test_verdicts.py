@@ -81,7 +81,7 @@ def test_real_program_breaks_what_its_model_breaks(
     assert real.document()["target"] == f"openclaw@{version}"
     assert (sockets.interfaces, sockets.strangers) == ({"lo"}, set())
     assert sockets.looks > 10
-    model = run_policies(scenario, [traits_of(Version(version)).policy], out=tmp_path)[0]
+    model = run_policies(scenario, [traits_of(Version(version)).policy], engine="sim", out=tmp_path)[0]
     table = fidelity.compare(real.target, real.history, model.policy, model.history)
     assert not table.unexplained, table.markdown()
 
