@@ -18,12 +18,12 @@ MTIME_GRANULARITY_NS = 4_000_000  # a kernel tick, as ext4 has
 
 
 class Inode:
-    """A file. ``held``: how many names and open descriptions keep it in being."""
+    """A file. ``links``: its names; ``held``: how many names and open descriptions keep it in being."""
 
-    __slots__ = ("data", "held", "locks", "number", "written_ns")
+    __slots__ = ("data", "held", "links", "locks", "number", "written_ns")
 
     def __init__(self, number: int, now_ns: int) -> None:
-        self.number, self.written_ns, self.held = number, now_ns, 0
+        self.number, self.written_ns, self.held, self.links = number, now_ns, 0, 0
         self.data = bytearray()
         self.locks: list[tuple[int, int, bool, OpenFile]] = []  # offset, end, exclusive, owner
 
@@ -99,7 +99,7 @@ class Disk:
                 raise _error(errno.ENOENT, path)
             self._keep(path)
             inode = self.names[path] = Inode(self._new_number(), self._now_ns())
-            inode.held = 1
+            inode.held = inode.links = 1
             self.changed()
         elif flags & os.O_EXCL and flags & os.O_CREAT:
             raise _error(errno.EEXIST, path)
@@ -149,6 +149,7 @@ class Disk:
         inode = self._true(path)
         self._keep(path)
         del self.names[path]
+        inode.links -= 1
         self._let_go(inode)
         self.changed()
 
@@ -159,6 +160,7 @@ class Disk:
         self._keep(target)
         self.names[target] = inode
         inode.held += 1
+        inode.links += 1
         self.changed()
 
     def replace(self, source: str, target: str) -> None:
@@ -168,6 +170,7 @@ class Disk:
         replaced = self.names.get(target)
         self.names[target] = inode
         if replaced is not None:
+            replaced.links -= 1
             self._let_go(replaced)
         self.changed()
 
@@ -234,7 +237,7 @@ class Disk:
 
     def status(self, inode: Inode) -> FileStatus:
         age_s = max(0.0, self._now() - inode.written_ns / 1e9)
-        return FileStatus(1, inode.number, len(inode.data), inode.written_ns, age_s)
+        return FileStatus(1, inode.number, len(inode.data), inode.written_ns, age_s, "file", inode.links)
 
     # ------------------------------------------------------------------ range locks
 
@@ -249,6 +252,10 @@ class Disk:
                 return False
         file.inode.locks.append((offset, end, exclusive, file))
         return True
+
+    def unlock_all(self, file: OpenFile) -> None:
+        file.inode.locks = [lock for lock in file.inode.locks if lock[3] is not file]
+        self.changed()
 
     def unlock(self, file: OpenFile, offset: int, length: int) -> None:
         # Whole locks only: nobody here unlocks a part of what was locked.

@@ -53,7 +53,7 @@ class SimHost:
 
     def __init__(self, process: Process, disk: Disk, waiters: Waiters) -> None:
         self._process, self._world, self._disk, self._waiters = process, process.world, disk, waiters
-        self._holds = ProcessHolds(self.run, at_exit=False)
+        self._holds = ProcessHolds(self.run, simulated=True)
         self._identity = ProcessIdentity(process.pid, process.starttime, process.namespace)
         self._paths: dict[str, LockPaths] = {}
 
@@ -217,7 +217,12 @@ class SimHost:
         return self._open_file(op, os.O_RDWR if op.writable else os.O_RDONLY)
 
     def _open_guard(self, op: ops.OpenGuard) -> Handle:
-        return self._open_file(op, os.O_RDWR | os.O_CREAT)
+        handle = self._open_file(op, os.O_RDWR | os.O_CREAT)
+        if op.body_path:
+            body = self._disk.open(op.body_path, os.O_RDWR | os.O_CREAT, self._process)
+            handle.body = Handle(op.body_path, body.fd, (1, body.inode.number))
+        handle.rests = True
+        return handle
 
     def _close(self, op: ops.Close) -> None:
         handle = op.handle
@@ -225,6 +230,8 @@ class SimHost:
             value = self._point(op, handle.path)
             number, handle.number = handle.number, -1
             self._disk.close(number)
+            if handle.body is not None:
+                self._disk.close(handle.body.number)
             if value:
                 self._after(value, op, handle.path)
 
@@ -273,30 +280,25 @@ class SimHost:
         if value:
             self._after(value, op, op.target)
 
-    def _link_file(self, op: Any) -> FileStatus:
+    def _link_file(self, op: ops.LinkFile) -> None:
         value = self._point(op, op.target)
-        inode = self._disk.file(op.handle.number).inode
-        if self._disk.inode(op.handle.path) is not inode:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), op.handle.path)
         self._disk.link(op.handle.path, op.target)
         if value:
             self._after(value, op, op.target)
-        return self._disk.status(inode)
-
-    def _exists(self, op: Any) -> bool:
-        self._point(op, op.path)
-        return op.path in self._disk.names or op.path in self._disk.folders
 
     def _open_bell(self, op: Any) -> Handle:
         path = f"{op.path}.bell-{op.ticket}"
         return Handle(path, self._disk.open_unnamed(path, self._process).fd)
 
-    def _ring(self, op: Any) -> None:
+    def _ring(self, op: Any) -> bool:
         self._point(op, op.path)
         path = f"{op.path}.bell-{op.ticket}"
+        rung = False
         for file in list(self._disk.open_files.values()):
             if file.path == path:
                 self._disk.write(file, b"!", 0)
+                rung = True
+        return rung
 
     def _replace(self, op: ops.Replace) -> None:
         value = self._point(op, op.target)
@@ -319,6 +321,12 @@ class SimHost:
         if value:
             self._after(value, op, op.handle.path)
 
+    def _range_unlock_all(self, op: ops.RangeUnlockAll) -> None:
+        value = self._point(op, op.handle.path)
+        self._disk.unlock_all(self._disk.file(op.handle.number))
+        if value:
+            self._after(value, op, op.handle.path)
+
     def _range_test(self, op: ops.RangeTest) -> bool:
         self._point(op, op.handle.path)
         return self._disk.locked_elsewhere(self._disk.file(op.handle.number), op.offset, op.length)
@@ -334,6 +342,9 @@ class SimHost:
 
     def _wall_now(self, op: ops.WallNow) -> int:
         return self._world.wall_ms(self._process)
+
+    def _straight(self, op: ops.Straight) -> Any:
+        return op.run(ops.ByOperation(self.perform), *op.arguments)
 
     def _print_error(self, op: ops.PrintError) -> None:
         return None
@@ -351,7 +362,6 @@ _PERFORMERS: dict[str, Callable[[SimHost, Any], Any]] = {
     "ReadAt": SimHost._read_at,
     "WriteInPlace": SimHost._write_in_place,
     "Stat": SimHost._stat,
-    "Exists": SimHost._exists,
     "Identify": SimHost._identify,
     "Unlink": SimHost._unlink,
     "Link": SimHost._link,
@@ -359,6 +369,7 @@ _PERFORMERS: dict[str, Callable[[SimHost, Any], Any]] = {
     "Replace": SimHost._replace,
     "RangeLock": SimHost._range_lock,
     "RangeUnlock": SimHost._range_unlock,
+    "RangeUnlockAll": SimHost._range_unlock_all,
     "RangeTest": SimHost._range_test,
     "OpenBell": SimHost._open_bell,
     "Ring": SimHost._ring,
@@ -366,4 +377,5 @@ _PERFORMERS: dict[str, Callable[[SimHost, Any], Any]] = {
     "Now": SimHost._now,
     "WallNow": SimHost._wall_now,
     "PrintError": SimHost._print_error,
+    "Straight": SimHost._straight,
 }

@@ -33,21 +33,24 @@ def open_bell(path: str, ticket: int) -> int | None:
     return bell.detach()
 
 
-def ring(path: str, ticket: int) -> None:
-    """Ring, if there is such a bell. A bell that nobody has listened to for long is full, and that is enough."""
+def ring(path: str, ticket: int) -> bool:
+    """Ring, if there is such a bell. -> is there?"""
     global _sender  # noqa: PLW0603 -- one socket for all rings; made in the process that rings
     if not AVAILABLE:
-        return
+        return False
+    if _sender is None:
+        _sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        atexit.register(_forget_sender)
     try:
-        if _sender is None:
-            _sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-            atexit.register(_forget_sender)
         _sender.sendto(b"!", _address(path, ticket))
-        # The kernel takes a datagram for a hint that its sender is about to sleep, and lets the receiver wait on the
-        # sender's processor until it does.
-        os.sched_yield()
+    except BlockingIOError:
+        return True  # nobody has listened to it for long, and it has been rung already: that is enough
     except OSError:
-        pass  # it polls, it is gone, or it has been rung already
+        return False
+    # The kernel takes a datagram for a hint that its sender is about to sleep, and lets the receiver wait on the
+    # sender's processor until it does.
+    os.sched_yield()
+    return True
 
 
 def silence(descriptor: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from lockjaw.errors import LockStateError
 from lockjaw.locking.algorithms import coarse, guarded, plain, released_for_prompt
@@ -17,13 +17,17 @@ from lockjaw.locking.algorithms.findings import GuardedRequest
 from lockjaw.locking.algorithms.guarded import GuardedGrant, Released
 from lockjaw.locking.algorithms.plain import PlainGrant
 from lockjaw.locking.algorithms.released_for_prompt import Fingerprint
+from lockjaw.locking.guard_record import GuardRecord, label, signature
 from lockjaw.locking.identity import ProcessIdentity
 from lockjaw.locking.operations import Steps
+from lockjaw.locking.owner_record import OwnerRecord, body_parts
 from lockjaw.locking.paths import LockPaths
 
 
-class Order(NamedTuple):
-    """What an acquire needs to know. Durations in nominal seconds; ``registry`` belongs to the process."""
+@dataclass(slots=True, eq=False)
+class Order:
+    """What an acquire needs to know, the same each time. Durations in nominal seconds; ``registry`` belongs to the
+    process. ``prepared``: what the algorithm has made of it."""
 
     paths: LockPaths
     process: ProcessIdentity
@@ -34,13 +38,25 @@ class Order(NamedTuple):
     section_wait_s: float = 2.0
     owner: str = ""
     overtake_s: float = 0.25
+    prepared: Any = None
 
 
-Inner: TypeAlias = CoarseGrant | GuardedGrant | PlainGrant
+class Granted(Protocol):
+    """``generation`` is 0 for algorithms without; ``fenced`` the live generation that was overruled, or 0."""
+
+    @property
+    def generation(self) -> int: ...
+    @property
+    def reclaimed(self) -> str: ...
+    @property
+    def fenced(self) -> int: ...
+
+
+Inner: TypeAlias = CoarseGrant | PlainGrant
 
 
 class Grant(NamedTuple):
-    """``generation`` is 0 for algorithms without; ``fenced`` the live generation that was overruled, or 0."""
+    """Of an algorithm without generations."""
 
     order: Order
     inner: Inner
@@ -50,7 +66,11 @@ class Grant(NamedTuple):
 
 
 class LockAlgorithm(Protocol):
-    """``timeout_s`` is what a caller gets who names none; ``reentrant``: may a process take it twice?"""
+    """``timeout_s`` is what a caller gets who names none; ``reentrant``: may a process take it twice?
+
+    ``watchdog``: what becomes of a lock that is held for longer than its limit: ``thread``: its holder is stopped, by a
+    thread that nothing starves; ``sweep``: it is given away in the holder's event loop, every minute; None: nothing.
+    """
 
     @property
     def name(self) -> str: ...
@@ -59,12 +79,12 @@ class LockAlgorithm(Protocol):
     @property
     def can_reenter(self) -> bool: ...
     @property
-    def has_watchdog(self) -> bool: ...
-    def acquire(self, order: Order) -> Steps[Grant]: ...
-    def fence(self, order: Order) -> Steps[Grant]: ...
-    def release(self, grant: Grant) -> Steps[Released]: ...
-    def enter(self, grant: Grant) -> Steps[None]: ...
-    def leave(self, grant: Grant) -> Steps[None]: ...
+    def watchdog(self) -> str | None: ...
+    def acquire(self, order: Order) -> Steps[Any]: ...
+    def fence(self, order: Order) -> Steps[Any]: ...
+    def release(self, grant: Any) -> Steps[Released]: ...
+    def enter(self, grant: Any) -> Steps[None]: ...
+    def leave(self, grant: Any) -> Steps[None]: ...
 
 
 @dataclass(frozen=True)
@@ -73,7 +93,7 @@ class Coarse:
 
     rules: CoarseRules
 
-    has_watchdog = True
+    watchdog = "sweep"
     can_reenter = True
 
     @property
@@ -131,47 +151,42 @@ class Guarded:
     name: str = "guarded"
     timeout_s: float = guarded.TIMEOUT_S
 
-    has_watchdog = False
+    watchdog = "thread"
     can_reenter = False
 
-    def acquire(self, order: Order) -> Steps[Grant]:
-        return self._wrap(order, guarded.acquire(self._request(order)))
+    def acquire(self, order: Order) -> Steps[GuardedGrant]:
+        return guarded.acquire(order.prepared or self._prepare(order))
 
-    def fence(self, order: Order) -> Steps[Grant]:
-        return self._wrap(order, guarded.fence(self._request(order)))
+    def fence(self, order: Order) -> Steps[GuardedGrant]:
+        return guarded.fence(order.prepared or self._prepare(order))
 
-    def release(self, grant: Grant) -> Steps[Released]:
-        return guarded.release(self._inner(grant))
+    def release(self, grant: GuardedGrant) -> Steps[Released]:
+        return guarded.release(grant)
 
-    def enter(self, grant: Grant) -> Steps[None]:
-        return guarded.enter(self._inner(grant))
+    def enter(self, grant: GuardedGrant) -> Steps[None]:
+        return guarded.enter(grant)
 
-    def leave(self, grant: Grant) -> Steps[None]:
-        return guarded.leave(self._inner(grant))
-
-    @staticmethod
-    def _wrap(order: Order, steps: Steps[GuardedGrant]) -> Steps[Grant]:
-        inner = yield from steps
-        return Grant(order, inner, inner.generation, inner.reclaimed, inner.fenced)
+    def leave(self, grant: GuardedGrant) -> Steps[None]:
+        return guarded.leave(grant)
 
     @staticmethod
-    def _inner(grant: Grant) -> GuardedGrant:
-        assert isinstance(grant.inner, GuardedGrant)
-        return grant.inner
-
-    @staticmethod
-    def _request(order: Order) -> GuardedRequest:
-        return GuardedRequest(
-            order.paths.lock,
-            order.paths.guard,
-            order.process,
+    def _prepare(order: Order) -> GuardedRequest:
+        paths, me = order.paths, order.process
+        owner = OwnerRecord(me.pid, None, me.starttime, round(order.max_hold_s * 1000), me.pid_namespace)
+        named = GuardRecord(me.pid, me.starttime, me.pid_namespace, owner=label(order.owner))
+        order.prepared = request = GuardedRequest(
+            paths.lock,
+            paths.guard,
+            paths.body,
+            me,
+            body_parts(owner),
+            signature(named),
             order.timeout_s,
-            order.max_hold_s,
             order.section_wait_s,
-            order.owner,
+            order.overtake_s,
             order.registry.holds.__contains__,
-            overtake_s=order.overtake_s,
         )
+        return request
 
 
 @dataclass(frozen=True)
@@ -182,7 +197,7 @@ class Plain:
     take: Callable[[str, float], Steps[PlainGrant]]
     timeout_s: float = plain.TIMEOUT_S
 
-    has_watchdog = False
+    watchdog = None
     can_reenter = False
 
     def acquire(self, order: Order) -> Steps[Grant]:

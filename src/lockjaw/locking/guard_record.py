@@ -5,7 +5,7 @@ bytes 0 to 1023        two slots of one record each, written in turn, each with 
 bytes 1024 to 1087     the last ticket issued, twice
 bytes 2048 to 4095     a table of waiters: slot ``ticket % 128`` tells a waiter's pid
 range lock 0           the section
-range lock 2^32 + g    owner of generation g
+range lock 2^32 + e    the owner of epoch e
 range lock 2^62 + t    waiter with ticket t, later owner
 =====================  ==========================================================================
 
@@ -40,28 +40,24 @@ TICKET_BASE = 1 << 62
 
 
 class GuardRecord(NamedTuple):
-    """The last grant. Generation 0: none yet.
+    """Who was granted the lock last. All of it is for people, but for ``fingerprint`` and ``replaces``.
 
     Args:
-        generation: rises by at least one with every grant, for ever; the fencing token.
-        pid, starttime, pid_namespace: the owner's process.
+        pid, starttime, pid_namespace: the owner's process; pid 0: nobody yet.
         granted_ms: nominal Unix milliseconds.
-        fingerprint: of the lock file's content under this grant.
-        replaces: fingerprint of the content that this grant found and was to replace; its owner is dead or
-            fenced. Empty if there was none.
         owner: what the holder calls itself (a run id), as ``label`` writes it.
-        ticket: the last ticket that has had its turn: nobody waits with this one or a lower one.
+        fingerprint: of the lock file's content under this grant, where that file is not the body file: the file of
+            somebody foreign and dead, taken over in place.
+        replaces: fingerprint of the content that such a grant found and was to replace.
     """
 
-    generation: int = 0
     pid: int = 0
     starttime: int | None = None
     pid_namespace: int | None = None
     granted_ms: int = 0
+    owner: str = ""
     fingerprint: str = ""
     replaces: str = ""
-    owner: str = ""
-    ticket: int = 0
 
     def names(self, fingerprint: str) -> bool:
         """Was this content the lock file of the recorded owner, or of the one it took over from?"""
@@ -72,20 +68,37 @@ class GuardState(NamedTuple):
     """A guard as read at one instant.
 
     Args:
-        data: the bytes of both slots.
-        record: the newest.
-        slot: offset for the next one.
+        data: the bytes that were read, ``STATE_LENGTH`` at most.
+        generation: of the last grant; rises by at least one with every grant, for ever: the fencing token. 0: none yet.
+        epoch: which owner's byte that grant's owner has locked; rises when a live owner is overruled, and only then.
+        ticket: the last one that has had its turn: nobody waits with this one or a lower one.
         issued: the highest ticket ever issued.
+        slot: offset for the next record.
+        plain: nothing in it wants the section's care: that grant's lock file was the body file, and the ticket number
+            is whole (or was not caught in mid-write).
     """
 
-    data: bytes
-    record: GuardRecord
-    slot: int
-    issued: int
+    data: bytes = b""
+    generation: int = 0
+    epoch: int = 0
+    ticket: int = 0
+    issued: int = 0
+    slot: int = 0
+    plain: bool = True
 
-    def with_slot(self, text: bytes) -> bytes:
-        """``data`` after the next record was written."""
-        return self.data[: self.slot].ljust(self.slot, b"\0") + text + self.data[self.slot + SLOT_BYTES :]
+    @property
+    def record(self) -> GuardRecord:
+        """Read anew with each call: only who must wait, or is asked, wants to know it."""
+        if not self.generation:
+            return GuardRecord()
+        text = self.data[self.slot ^ SLOT_BYTES : (self.slot ^ SLOT_BYTES) + SLOT_BYTES]
+        return GuardRecord(**json.loads(text.split(b" ", 4)[4]))
+
+    def granted(self, slot: bytes, generation: int, epoch: int, ticket: int, plain: bool = True) -> GuardState:
+        """The state when ``slot`` has been written: what the next read will say if nobody else writes."""
+        at, data = self.slot, self.data
+        data = data[:at].ljust(at, b"\0") + slot + data[at + SLOT_BYTES :]
+        return GuardState(data, generation, epoch, ticket, self.issued, at ^ SLOT_BYTES, plain)
 
 
 class UnreadableGuard(ValueError):
@@ -98,60 +111,54 @@ def label(name: str) -> str:
     return "".join(char if char.isascii() and char.isprintable() else "?" for char in name[:OWNER_CHARS])
 
 
-def encode(record: GuardRecord) -> bytes:
-    """One slot."""
-    # By hand: json.dumps of nine fields takes longer than the system calls around it.
-    text = (
-        f'{{"generation":{record.generation},"pid":{record.pid},"starttime":{_number(record.starttime)},'
-        f'"pid_namespace":{_number(record.pid_namespace)},"granted_ms":{record.granted_ms},'
-        f'"fingerprint":"{record.fingerprint}","replaces":"{record.replaces}","owner":{_quoted(record.owner)},'
-        f'"ticket":{record.ticket}}}'
-    ).encode()
+def signature(owner: GuardRecord) -> tuple[bytes, bytes]:
+    """The part of a record that is the same for all grants of one request, around the instant of the grant."""
+    # By hand: json.dumps of seven fields takes longer than the system calls around it.
+    who = f'"pid":{owner.pid},"starttime":{_number(owner.starttime)},"pid_namespace":{_number(owner.pid_namespace)}'
+    return f'{{{who},"granted_ms":'.encode(), f',"owner":{json.dumps(owner.owner)}'.encode()
+
+
+def encode(
+    signature: tuple[bytes, bytes], granted_ms: int, generation: int, epoch: int, ticket: int, more: bytes = b""
+) -> bytes:
+    """One slot. ``more``: ``fingerprints``."""
+    before, after = signature
+    text = b"%d %d %d %b%d%b%b}" % (generation, epoch, ticket, before, granted_ms, after, more)
     line = b"%08x %b" % (zlib.crc32(text), text)
     assert len(line) < SLOT_BYTES, "a guard record outgrew its slot"
     return line.ljust(SLOT_BYTES - 1) + b"\n"
 
 
-def decode(data: bytes) -> tuple[GuardRecord, int]:
-    """The newest valid record of a guard's first ``LENGTH`` bytes, and the offset for the next one.
-
-    Raises:
-        UnreadableGuard: going on would let the generation fall back.
-    """
-    found = [(text, slot) for slot in range(SLOTS) if (text := _slot_text(data, slot))]
-    if found:
-        text, slot = max(found, key=lambda item: int(item[0][_GENERATION_AT : item[0].index(b",")]))
-        return GuardRecord(**json.loads(text)), (slot + 1) % SLOTS * SLOT_BYTES
-    if data[SLOT_BYTES:LENGTH].strip(b"\0"):
-        raise UnreadableGuard("no valid record in the guard file")
-    if data[:SLOT_BYTES].endswith(b"\n"):
-        raise UnreadableGuard("the guard file's only record is damaged")
-    # Nothing but, at most, a torn first slot: the very first writer died in mid-write.
-    return GuardRecord(), 0
+def fingerprints(fingerprint: str, replaces: str) -> bytes:
+    return b'%b%b","replaces":"%b"' % (_FINGERPRINT, fingerprint.encode(), replaces.encode())
 
 
-#: Guards that this process has read or written lately: the same bytes always mean the same.
-_known: dict[bytes, tuple[GuardRecord, int]] = {}
+_FINGERPRINT = b',"fingerprint":"'
 
 
 def state(data: bytes) -> GuardState:
-    """The meaning of a guard's first ``STATE_LENGTH`` bytes; raises as ``decode``."""
-    slots = data[:LENGTH]
-    known = _known.get(slots)
-    if known is None:
-        known = decode(slots)
-        _remember(slots, known)
-    record, slot = known
-    tickets = data[TICKETS_OFFSET:]
-    if not tickets:
-        return GuardState(slots, record, slot, record.ticket)
-    issued = _issued(tickets)
-    return GuardState(slots, record, slot, record.ticket + _TICKET_JUMP if issued is None else issued)
+    """The meaning of a guard's first ``STATE_LENGTH`` bytes.
 
-
-def written(data: bytes, record: GuardRecord, slot: int) -> None:
-    """Remember what this process has just written, so that it need not be decoded again."""
-    _remember(data, (record, (slot + SLOT_BYTES) % LENGTH))
+    Raises:
+        UnreadableGuard: neither slot holds a record; going on would let the generation fall back.
+    """
+    first, second = _numbers(data[:SLOT_BYTES]), _numbers(data[SLOT_BYTES:LENGTH])
+    if first is None and second is None:
+        if data[SLOT_BYTES:LENGTH].strip(b"\0"):
+            raise UnreadableGuard("no valid record in the guard file")
+        if data[:SLOT_BYTES].endswith(b"\n"):
+            raise UnreadableGuard("the guard file's only record is damaged")
+        # Nothing but, at most, a torn first slot: the very first writer died in mid-write.
+        generation = epoch = ticket = slot = 0
+    elif second is None or (first is not None and first > second):
+        assert first is not None
+        (generation, epoch, ticket), slot = first, SLOT_BYTES
+    else:
+        (generation, epoch, ticket), slot = second, 0
+    issued = _issued(data[TICKETS_OFFSET:])
+    plain = issued is not None and _FINGERPRINT not in data[slot ^ SLOT_BYTES :][:SLOT_BYTES]
+    whole = ticket + _TICKET_JUMP if issued is None else issued
+    return GuardState(data, generation, epoch, ticket, whole, slot, plain)
 
 
 def encode_tickets(issued: int) -> bytes:
@@ -174,17 +181,11 @@ def decode_waiter(ticket: int, data: bytes) -> int | None:
     return None
 
 
-def _remember(data: bytes, known: tuple[GuardRecord, int]) -> None:
-    if len(_known) >= 64:
-        _known.clear()
-    _known[data] = known
-
-
 def _issued(text: bytes) -> int | None:
     """None for a number that its writer did not finish."""
-    first, _, second = text.partition(b"\n")[0].partition(b" ")
     if not text.strip(b"\0"):
         return 0
+    first, _, second = text.partition(b"\n")[0].partition(b" ")
     return int(first) if first == second and first.isdigit() else None
 
 
@@ -192,18 +193,13 @@ def _number(value: int | None) -> str:
     return "null" if value is None else str(value)
 
 
-@lru_cache(maxsize=64)
-def _quoted(text: str) -> str:
-    return json.dumps(text)
-
-
-_GENERATION_AT = len('{"generation":')
-
-
-def _slot_text(data: bytes, slot: int) -> bytes:
-    """A record's JSON, empty if the slot holds none that is whole."""
-    checksum, _, text = data[slot * SLOT_BYTES : (slot + 1) * SLOT_BYTES].strip(b" \n\0").partition(b" ")
+def _numbers(slot: bytes) -> tuple[int, int, int] | None:
+    """Generation, epoch and ticket of a slot; None if it holds no record that is whole."""
+    checksum, _, text = slot.rstrip(b" \n\0").partition(b" ")
     try:
-        return text if int(checksum, 16) == zlib.crc32(text) else b""
+        if int(checksum, 16) != zlib.crc32(text):
+            return None
     except ValueError:
-        return b""
+        return None
+    generation, epoch, ticket, _ = text.split(b" ", 3)
+    return int(generation), int(epoch), int(ticket)

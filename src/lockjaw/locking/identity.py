@@ -42,15 +42,21 @@ def process_state(pid: int) -> ProcessState:
 
 def this_process() -> ProcessIdentity:
     """The calling process; read once in each: a forked child is somebody else."""
-    pid = os.getpid()
-    if pid not in _known:
-        _known.clear()
-        _known[pid] = _identify(pid)
-    return _known[pid]
+    global _me  # noqa: PLW0603
+    if _me is None:
+        _me = _identify(os.getpid())
+    return _me
 
 
-_known: dict[int, ProcessIdentity] = {}
-os.register_at_fork(after_in_child=_known.clear)  # a child in a new pid namespace may have its parent's number
+_me: ProcessIdentity | None = None
+
+
+def _forget_parent() -> None:
+    global _me  # noqa: PLW0603 -- a child in a new pid namespace may even have its parent's number
+    _me = None
+
+
+os.register_at_fork(after_in_child=_forget_parent)
 
 
 def _identify(pid: int) -> ProcessIdentity:

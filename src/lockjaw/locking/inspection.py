@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import LockStateError
-from lockjaw.locking.algorithms.findings import OWNER_BASE, look, read_guard
-from lockjaw.locking.guard_record import TICKET_BASE, GuardRecord, decode_waiter, waiter_offset
+from lockjaw.locking.algorithms.findings import look, read_state
+from lockjaw.locking.guard_record import OWNER_BASE, TICKET_BASE, GuardState, decode_waiter, waiter_offset
 from lockjaw.locking.host import THIS_HOST, Host
 from lockjaw.locking.identity import ProcessIdentity
 from lockjaw.locking.operations import (
@@ -74,22 +74,24 @@ def inspect_lock(
 
 def inspect(paths: LockPaths, me: ProcessIdentity) -> Steps[LockView]:
     """The algorithm of ``inspect_lock``."""
-    record, owner_lives, waiters = yield from _guard(paths.guard)
+    guard, owner_lives, waiters = yield from _guard(paths.guard)
     status = yield from look(paths.lock)
+    record = guard.record
     if status is None:
-        return LockView(False, generation=record.generation)
+        return LockView(False, generation=guard.generation)
     if status.kind != "file":
-        return LockView(True, dead_reason="not-a-file", generation=record.generation, age_s=status.age_s)
+        return LockView(True, dead_reason="not-a-file", generation=guard.generation, age_s=status.age_s)
     try:
         contents: Contents = yield Read(paths.lock)
     except FileNotFoundError:
-        return LockView(False, generation=record.generation)
+        return LockView(False, generation=guard.generation)
     except PermissionError:
-        return LockView(True, dead_reason="unreadable", generation=record.generation, age_s=status.age_s)
+        return LockView(True, dead_reason="unreadable", generation=guard.generation, age_s=status.age_s)
     owner = parse(contents.data)
     now_ms: int = yield WallNow()
     age_s = status.age_s if owner.created_at_ms is None else max(0.0, (now_ms - owner.created_at_ms) / 1000)
-    ours = record.names(fingerprint(contents.data))
+    body = yield from look(paths.body)
+    ours = status.same_file(body) or record.names(fingerprint(contents.data))
     alive: bool | None = None
     reason: str | None = "missing-pid"
     if ours:
@@ -107,7 +109,7 @@ def inspect(paths: LockPaths, me: ProcessIdentity) -> Steps[LockView]:
         alive,
         reason,
         ours,
-        record.generation,
+        guard.generation,
         record.owner if ours else "",
         age_s,
         None if owner.max_hold_ms is None else owner.max_hold_ms / 1000,
@@ -115,25 +117,25 @@ def inspect(paths: LockPaths, me: ProcessIdentity) -> Steps[LockView]:
     )
 
 
-def _guard(path: str) -> Steps[tuple[GuardRecord, bool, tuple[int, ...]]]:
-    """The guard's record, whether that owner lives, and who waits; an absent or damaged guard has none."""
+def _guard(path: str) -> Steps[tuple[GuardState, bool, tuple[int, ...]]]:
+    """What the guard says, whether that owner lives, and who waits; an absent or damaged guard says nothing."""
     try:
         guard = yield OpenExisting(path)
     except OSError:
-        return GuardRecord(), False, ()
+        return GuardState(), False, ()
     try:
-        record, _ = yield from read_guard(guard)
-        lives: bool = yield RangeTest(guard, OWNER_BASE + record.generation)
+        state = yield from read_state(guard)
+        lives: bool = yield RangeTest(guard, OWNER_BASE + state.epoch)
         tickets: list[int] = []
-        yield from _locked(guard, TICKET_BASE + record.ticket + 1, MAX_WAITING_TICKETS, tickets)
+        yield from _locked(guard, TICKET_BASE + state.ticket + 1, MAX_WAITING_TICKETS, tickets)
         waiters = []
         for ticket in (offset - TICKET_BASE for offset in tickets):
             data: bytes = yield ReadAt(guard, 16, waiter_offset(ticket))
             waiters.append(decode_waiter(ticket, data) or 0)
     except LockStateError:
-        record, lives, waiters = GuardRecord(), False, []
+        state, lives, waiters = GuardState(), False, []
     yield Close(guard)
-    return record, lives and record.generation > 0, tuple(waiters)
+    return state, lives and state.generation > 0, tuple(waiters)
 
 
 def _locked(guard: Handle, offset: int, length: int, found: list[int]) -> Steps[None]:

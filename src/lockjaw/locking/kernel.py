@@ -43,9 +43,15 @@ def _close_resting() -> None:
         handles = _resting.pop(path, [])
         while handles:
             try:
-                os.close(handles.pop().number)
+                _close_for_good(handles.pop())
             except IndexError:
                 break
+
+
+def _close_for_good(handle: Handle) -> None:
+    if handle.body is not None:
+        os.close(handle.body.number)
+    os.close(handle.number)
 
 
 def _forget_parent() -> None:
@@ -56,14 +62,14 @@ def _forget_parent() -> None:
     """
     for handle in _open_handles:
         try:
-            os.close(handle.number)
+            _close_for_good(handle)
         except OSError:
             pass  # the parent was in the middle of closing it
         handle.number = -1
     _open_handles.clear()
     for handles in _resting.values():
         for handle in handles:
-            os.close(handle.number)
+            _close_for_good(handle)
     _resting.clear()
 
 
@@ -109,10 +115,15 @@ class Kernel:
         reused = None not in (starttime, state.starttime) and starttime != state.starttime
         return not state.exists or state.zombie or reused
 
+    @property
+    def calls(self) -> ops.Calls:
+        """What a straight run is performed by: this kernel itself, unless somebody listens in on ``perform``."""
+        return self if type(self).perform is _PERFORM else ops.ByOperation(self.perform)
+
     def abandon(self) -> None:
         """Close whatever this run still has open: it failed or was interrupted."""
         for handle in self._opened:
-            self._close(ops.Close(handle))
+            self.close(handle)
 
     # -------------------------------------------------------------------- files
 
@@ -125,23 +136,29 @@ class Kernel:
     def _open_existing(self, op: ops.OpenExisting) -> Handle:
         return self._open(op.path, (os.O_RDWR if op.writable else os.O_RDONLY) | _NO_FOLLOW)
 
-    def _open_guard(self, op: ops.OpenGuard) -> Handle:
-        path = op.path
+    def open_guard(self, path: str, body_path: str) -> Handle:
         resting = _resting.get(path)
-        while resting:
+        if resting:
             try:
                 handle = resting.pop()
             except IndexError:
-                break  # another thread was faster
-            if not handle.locked or os.fstat(handle.number).st_nlink:  # LinkFile looks after the others
+                pass  # another thread was faster
+            else:
                 self._opened.append(handle)
                 _open_handles.add(handle)
                 return handle
-            os.close(handle.number)  # its file was deleted: it guards nothing any more
         handle = self._open(path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW)
         file_systems.refuse_odd(path, handle.number)
+        if body_path:
+            body = os.open(body_path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, _FILE_MODE)
+            handle.body = Handle(body_path, body)
+            status = os.fstat(body)
+            handle.body.identity = status.st_dev, status.st_ino
         handle.rests = True
         return handle
+
+    def _open_guard(self, op: ops.OpenGuard) -> Handle:
+        return self.open_guard(op.path, op.body_path)
 
     def _open(self, path: str, flags: int) -> Handle:
         handle = Handle(path, os.open(path, flags, _FILE_MODE))
@@ -149,28 +166,27 @@ class Kernel:
         _open_handles.add(handle)
         return handle
 
-    def _close(self, op: ops.Close) -> None:
-        handle = op.handle
+    def close(self, handle: Handle) -> None:
         if handle.number < 0:
             return
         _open_handles.discard(handle)
-        descriptor, handle.number = handle.number, -1
-        if handle.rests and self._rest(handle, descriptor):
-            return
+        # Whoever still has the handle has a closed one; its descriptors may go on in another.
+        again = Handle(handle.path, handle.number, handle.identity, handle.body)
+        handle.number, handle.body = -1, None
+        if handle.rests:
+            again.rests, again.epoch, again.known = True, handle.epoch, handle.known
+            resting = _resting.setdefault(again.path, [])
+            if len(resting) < _RESTING_EACH and self._ranges.unlock_all(again):
+                if len(_resting) > _RESTING_LIMIT:
+                    _close_resting()
+                    resting = _resting.setdefault(again.path, [])
+                resting.append(again)
+                return
         self._ranges.closed(handle)
-        os.close(descriptor)
+        _close_for_good(again)
 
-    def _rest(self, handle: Handle, descriptor: int) -> bool:
-        fresh = Handle(handle.path, descriptor)  # the old one stays closed for whoever still has it
-        fresh.rests, fresh.locked = True, handle.locked
-        resting = _resting.setdefault(handle.path, [])
-        if len(resting) >= _RESTING_EACH or (handle.locked and not self._ranges.reusable(fresh)):
-            return False
-        if len(_resting) > _RESTING_LIMIT:
-            _close_resting()
-            resting = _resting.setdefault(handle.path, [])
-        resting.append(fresh)
-        return True
+    def _close(self, op: ops.Close) -> None:
+        self.close(op.handle)
 
     def _read(self, op: ops.Read) -> Contents:
         descriptor = os.open(op.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not block us
@@ -179,18 +195,34 @@ class Kernel:
         finally:
             os.close(descriptor)
 
+    def read(self, handle: Handle, length: int) -> bytes:
+        return os.pread(handle.number, length, 0)
+
     def _read_at(self, op: ops.ReadAt) -> bytes:
         return os.pread(op.handle.number, op.length, op.offset)
 
+    def write(self, handle: Handle, data: bytes, offset: int) -> None:
+        if os.pwrite(handle.number, data, offset) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), handle.path)
+
     def _write_in_place(self, op: ops.WriteInPlace) -> None:
-        written = os.pwrite(op.handle.number, op.data, op.offset)
-        if written != len(op.data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), op.handle.path)
+        self.write(op.handle, op.data, op.offset)
         if op.truncate:
             os.ftruncate(op.handle.number, op.offset + len(op.data))
 
     def _stat(self, op: ops.Stat) -> FileStatus:
         return self._status(os.lstat(op.path))
+
+    def identity(self, path: str) -> ops.Identity | None:
+        try:
+            status = os.lstat(path)
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def names_and_size(self, handle: Handle) -> tuple[int, int]:
+        status = os.fstat(handle.number)
+        return status.st_nlink, status.st_size
 
     def _identify(self, op: ops.Identify) -> FileStatus:
         return self._status(os.fstat(op.handle.number))
@@ -201,7 +233,13 @@ class Kernel:
             kind = "directory" if stat.S_ISDIR(result.st_mode) else "other"
         # File times are real instants; their distance from now is a real duration, made nominal here.
         age_s = max(0.0, (time.time_ns() - result.st_mtime_ns) / 1e9) / self.clock.real_s(1.0)
-        return FileStatus(result.st_dev, result.st_ino, result.st_size, result.st_mtime_ns, age_s, kind)
+        return FileStatus(result.st_dev, result.st_ino, result.st_size, result.st_mtime_ns, age_s, kind, result.st_nlink)
+
+    def unlink(self, path: str) -> None:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
 
     def _unlink(self, op: ops.Unlink) -> None:
         try:
@@ -210,44 +248,47 @@ class Kernel:
             if not op.missing_ok:
                 raise
 
-    def _exists(self, op: ops.Exists) -> bool:
-        return os.access(op.path, os.F_OK)
-
     def _link(self, op: ops.Link) -> None:
         os.link(op.source, op.target)
 
-    def _link_file(self, op: ops.LinkFile) -> FileStatus:
-        handle, target = op.handle, op.target
+    def link(self, handle: Handle, target: str) -> None:
         try:
-            os.link(handle.path, target, follow_symlinks=False)
-        except FileNotFoundError:
-            handle.rests = False
-            raise
+            os.link(handle.path, target)
         except OSError as error:
             if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
                 raise LockStateError(
                     target, error.strerror, "this file system has no hard links; keep the state folder on one that has"
                 ) from error
             raise
-        status = os.fstat(handle.number)
-        if status.st_nlink < 2:
-            # The name was another file's: somebody deleted ours (or moved the folder) and made a new one.
-            handle.rests = False
-            os.unlink(target)
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), handle.path)
-        return self._status(status)
+
+    def _link_file(self, op: ops.LinkFile) -> None:
+        self.link(op.handle, op.target)
 
     def _replace(self, op: ops.Replace) -> None:
         os.replace(op.source, op.target)
 
     # -------------------------------------------------------------------- locks, processes, time
 
+    def lock(self, handle: Handle, offset: int) -> bool:
+        return self._ranges.lock(handle, offset, 1, True)
+
+    def unlock(self, handle: Handle, offset: int) -> None:
+        self._ranges.unlock(handle, offset, 1)
+
+    def unlock_all(self, handle: Handle) -> None:
+        self._ranges.unlock_all(handle)
+
+    def locked_elsewhere(self, handle: Handle, offset: int, length: int) -> bool:
+        return self._ranges.locked_elsewhere(handle, offset, length)
+
     def _range_lock(self, op: ops.RangeLock) -> bool:
-        op.handle.locked = True
         return self._ranges.lock(op.handle, op.offset, op.length, op.exclusive)
 
     def _range_unlock(self, op: ops.RangeUnlock) -> None:
         self._ranges.unlock(op.handle, op.offset, op.length)
+
+    def _range_unlock_all(self, op: ops.RangeUnlockAll) -> None:
+        self._ranges.unlock_all(op.handle)
 
     def _range_test(self, op: ops.RangeTest) -> bool:
         return self._ranges.locked_elsewhere(op.handle, op.offset, op.length)
@@ -261,8 +302,11 @@ class Kernel:
         _open_handles.add(handle)
         return handle
 
-    def _ring(self, op: ops.Ring) -> None:
-        bells.ring(op.path, op.ticket)
+    def ring(self, path: str, ticket: int) -> bool:
+        return bells.ring(path, ticket)
+
+    def _ring(self, op: ops.Ring) -> bool:
+        return bells.ring(op.path, op.ticket)
 
     def _process_status(self, op: ops.ProcessStatus) -> ops.ProcessState:
         return process_state(op.pid)
@@ -270,12 +314,20 @@ class Kernel:
     def _now(self, op: ops.Now) -> float:
         return self.clock.monotonic()
 
+    def wall_ms(self) -> int:
+        return self.clock.wall_ms()
+
     def _wall_now(self, op: ops.WallNow) -> int:
         return self.clock.wall_ms()
+
+    def _straight(self, op: ops.Straight) -> Any:
+        return op.run(self.calls, *op.arguments)
 
     def _print_error(self, op: ops.PrintError) -> None:
         print(op.line, file=sys.stderr, flush=True)
 
+
+_PERFORM = Kernel.perform
 
 _PERFORMERS: dict[type[Any], Callable[[Kernel, Any], Any]] = {
     ops.MakeDirectory: Kernel._make_directory,
@@ -289,12 +341,12 @@ _PERFORMERS: dict[type[Any], Callable[[Kernel, Any], Any]] = {
     ops.Stat: Kernel._stat,
     ops.Identify: Kernel._identify,
     ops.Unlink: Kernel._unlink,
-    ops.Exists: Kernel._exists,
     ops.Link: Kernel._link,
     ops.LinkFile: Kernel._link_file,
     ops.Replace: Kernel._replace,
     ops.RangeLock: Kernel._range_lock,
     ops.RangeUnlock: Kernel._range_unlock,
+    ops.RangeUnlockAll: Kernel._range_unlock_all,
     ops.RangeTest: Kernel._range_test,
     ops.OpenBell: Kernel._open_bell,
     ops.Ring: Kernel._ring,
@@ -302,4 +354,5 @@ _PERFORMERS: dict[type[Any], Callable[[Kernel, Any], Any]] = {
     ops.Now: Kernel._now,
     ops.WallNow: Kernel._wall_now,
     ops.PrintError: Kernel._print_error,
+    ops.Straight: Kernel._straight,
 }

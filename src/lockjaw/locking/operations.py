@@ -7,8 +7,10 @@ to another process, fail the operation or kill the process.
 
 Rules of the game
 
-* Operations are named tuples, not dataclasses: a lock that nobody contends for performs twenty of them in some
-  tens of microseconds, and a frozen dataclass costs as much to make as a system call.
+* What never waits may be written as a plain function of ``Calls`` and be yielded as one ``Straight``: a generator's
+  step costs as much as a system call, and an uncontended lock is nothing but ten system calls. On the machine the
+  function calls the kernel directly; the simulation and the tests that fail, stop or kill at every operation give it
+  ``ByOperation``, which performs each call as the operation that it is.
 * Durations and instants are nominal seconds; instants are on the clock that ``Now`` reads.
 * ``Sleep``, ``Settle``, ``WaitForSection`` and ``WaitForRelease`` are the only operations that take time.
 * When the driver is interrupted (a cancelled task, Ctrl-C) it throws the interruption in at the yield and
@@ -18,8 +20,8 @@ Rules of the game
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
+from collections.abc import Callable, Generator
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
@@ -27,16 +29,26 @@ T = TypeVar("T")
 Steps: TypeAlias = "Generator[Operation, Any, T]"
 
 
+Identity: TypeAlias = tuple[int, int]
+
+
 class Handle:
     """An open file. Belongs to the driver that opened it; algorithms only pass it back.
 
-    ``rests``: its driver may keep the descriptor for the next one who opens the file; ``locked``: a range lock was
-    asked for through it."""
+    Attributes:
+        rests: its driver may keep the descriptor for the next one who opens the file.
+        identity: device and inode; (0, 0) where nobody asked.
+        body: of a guard's handle: that of its body file.
+        epoch, known, claiming: the guarded algorithm's notes: which owner's byte is the current one, what the guard
+            said when it was read last, and that this handle may have locked the owner's byte.
+    """
 
-    __slots__ = ("locked", "number", "path", "rests")
+    __slots__ = ("body", "claiming", "epoch", "identity", "known", "number", "path", "rests")
 
-    def __init__(self, path: str, number: int) -> None:
-        self.path, self.number, self.rests, self.locked = path, number, False, False
+    def __init__(self, path: str, number: int, identity: Identity = (0, 0), body: Handle | None = None) -> None:
+        self.path, self.number, self.identity, self.body = path, number, identity, body
+        self.rests, self.claiming, self.epoch = False, False, 0
+        self.known: Any = None
 
     def __repr__(self) -> str:
         return f"Handle({self.path!r}, {self.number})"
@@ -46,7 +58,7 @@ class Handle:
 
 
 class FileStatus(NamedTuple):
-    """What a name or a handle points to. ``age_s``: nominal seconds since the last write."""
+    """What a name or a handle points to. ``age_s``: nominal seconds since the last write; ``links``: its names."""
 
     device: int
     inode: int
@@ -54,6 +66,11 @@ class FileStatus(NamedTuple):
     written_ns: int
     age_s: float
     kind: Literal["file", "directory", "other"] = "file"
+    links: int = 1
+
+    @property
+    def identity(self) -> Identity:
+        return self.device, self.inode
 
     def same_file(self, other: FileStatus | None) -> bool:
         """The same inode. Only conclusive while somebody keeps one of the two open: inodes are reused."""
@@ -111,9 +128,12 @@ class OpenExisting(NamedTuple):
 
 class OpenGuard(NamedTuple):
     """-> Handle of a guard file, open for reading and writing, created empty if absent. Never an open file
-    description that another handle uses, so that range locks exclude even two handles of one process."""
+    description that another handle uses, so that range locks exclude even two handles of one process.
+
+    ``body_path``: another file to open with it; it closes with it, too."""
 
     path: str
+    body_path: str = ""
 
 
 class Close(NamedTuple):
@@ -167,12 +187,6 @@ class Unlink(NamedTuple):
     missing_ok: bool = True
 
 
-class Exists(NamedTuple):
-    """-> bool: does the name lead to a file? A dangling symbolic link does not."""
-
-    path: str
-
-
 class Link(NamedTuple):
     """Give an existing file a second name; FileExistsError if the name is taken. Atomic."""
 
@@ -181,10 +195,9 @@ class Link(NamedTuple):
 
 
 class LinkFile(NamedTuple):
-    """Give an open file, which has the name of its handle, a second name. Atomic. -> its FileStatus.
+    """Give the file that has the name of this handle a second name. Atomic.
 
-    FileExistsError if the name is taken; FileNotFoundError if the handle's own name is gone or names another
-    file by now (then nothing was named)."""
+    FileExistsError if the name is taken; FileNotFoundError if the handle's own name is gone."""
 
     handle: Handle
     target: str
@@ -217,6 +230,12 @@ class RangeUnlock(NamedTuple):
     length: int = 1
 
 
+class RangeUnlockAll(NamedTuple):
+    """Drop every range lock taken through this handle, at one stroke."""
+
+    handle: Handle
+
+
 class RangeTest(NamedTuple):
     """-> bool: does another open file description hold a lock in these bytes?"""
 
@@ -238,7 +257,7 @@ class OpenBell(NamedTuple):
 
 
 class Ring(NamedTuple):
-    """Ring the bell of a ticket, if it has one. Never waits, never fails."""
+    """Ring the bell of a ticket. -> did it have one? Never waits, never fails."""
 
     path: str
     ticket: int
@@ -313,6 +332,94 @@ class WaitForRelease(NamedTuple):
     queued: bool = False
 
 
+# --------------------------------------------------------------------------- straight runs
+
+
+class Calls(Protocol):
+    """The operations that a straight run may perform, as calls. Each is the operation of its name."""
+
+    def open_guard(self, path: str, body_path: str) -> Handle: ...
+    def close(self, handle: Handle) -> None: ...
+    def lock(self, handle: Handle, offset: int) -> bool: ...
+    def unlock(self, handle: Handle, offset: int) -> None: ...
+    def unlock_all(self, handle: Handle) -> None: ...
+    def locked_elsewhere(self, handle: Handle, offset: int, length: int) -> bool: ...
+    def read(self, handle: Handle, length: int) -> bytes: ...
+    def write(self, handle: Handle, data: bytes, offset: int) -> None: ...
+    def names_and_size(self, handle: Handle) -> tuple[int, int]:
+        """How many names an open file has, and its size in bytes."""
+
+    def identity(self, path: str) -> Identity | None:
+        """What a name points to, symbolic links not followed; None if there is none."""
+
+    def link(self, handle: Handle, target: str) -> None: ...
+    def unlink(self, path: str) -> None: ...
+    def ring(self, path: str, ticket: int) -> bool: ...
+    def wall_ms(self) -> int: ...
+
+
+class Straight(NamedTuple):
+    """-> ``run(calls, *arguments)``: a run of operations none of which waits."""
+
+    run: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
+class ByOperation:
+    """Performs each call of a straight run as an operation of its own."""
+
+    def __init__(self, perform: Callable[[Operation], Any]) -> None:
+        self._perform = perform
+
+    def open_guard(self, path: str, body_path: str) -> Handle:
+        handle: Handle = self._perform(OpenGuard(path, body_path))
+        return handle
+
+    def close(self, handle: Handle) -> None:
+        self._perform(Close(handle))
+
+    def lock(self, handle: Handle, offset: int) -> bool:
+        return bool(self._perform(RangeLock(handle, offset)))
+
+    def unlock(self, handle: Handle, offset: int) -> None:
+        self._perform(RangeUnlock(handle, offset))
+
+    def unlock_all(self, handle: Handle) -> None:
+        self._perform(RangeUnlockAll(handle))
+
+    def locked_elsewhere(self, handle: Handle, offset: int, length: int) -> bool:
+        return bool(self._perform(RangeTest(handle, offset, length)))
+
+    def read(self, handle: Handle, length: int) -> bytes:
+        return bytes(self._perform(ReadAt(handle, length)))
+
+    def write(self, handle: Handle, data: bytes, offset: int) -> None:
+        self._perform(WriteInPlace(handle, data, offset))
+
+    def names_and_size(self, handle: Handle) -> tuple[int, int]:
+        status: FileStatus = self._perform(Identify(handle))
+        return status.links, status.size_bytes
+
+    def identity(self, path: str) -> Identity | None:
+        try:
+            status: FileStatus = self._perform(Stat(path))
+        except FileNotFoundError:
+            return None
+        return status.identity
+
+    def link(self, handle: Handle, target: str) -> None:
+        self._perform(LinkFile(handle, target))
+
+    def unlink(self, path: str) -> None:
+        self._perform(Unlink(path))
+
+    def ring(self, path: str, ticket: int) -> bool:
+        return bool(self._perform(Ring(path, ticket)))
+
+    def wall_ms(self) -> int:
+        return int(self._perform(WallNow()))
+
+
 Waiting: TypeAlias = Sleep | Settle | WaitForSection | WaitForRelease
 Operation: TypeAlias = (
     MakeDirectory
@@ -326,12 +433,12 @@ Operation: TypeAlias = (
     | Stat
     | Identify
     | Unlink
-    | Exists
     | Link
     | LinkFile
     | Replace
     | RangeLock
     | RangeUnlock
+    | RangeUnlockAll
     | RangeTest
     | OpenBell
     | Ring
@@ -339,5 +446,6 @@ Operation: TypeAlias = (
     | Now
     | WallNow
     | PrintError
+    | Straight
     | Waiting
 )

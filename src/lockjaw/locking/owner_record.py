@@ -63,16 +63,24 @@ def parse(data: bytes) -> OwnerRecord:
 
 def body(record: OwnerRecord) -> bytes:
     """The bytes of a lock file: two spaces of indent, no final newline, absent fields left out."""
-    created_ms = record.created_at_ms or 0
-    # By hand: an indented json.dumps is pure Python and takes longer than the whole rest of an acquire.
-    text = f'{{\n  "pid": {_value(record.pid)},\n  "createdAt": "{_second(created_ms // 1000)}{created_ms % 1000:03d}Z"'
+    return body_at(body_parts(record), record.created_at_ms or 0)
+
+
+def body_parts(record: OwnerRecord) -> tuple[bytes, bytes]:
+    """What stands before and after the instant in such a file."""
+    text = ""
     if record.max_hold_ms is not None:
         text += f',\n  "maxHoldMs": {record.max_hold_ms}'
     if record.starttime is not None:
         text += f',\n  "starttime": {record.starttime}'
     if record.pid_namespace is not None:
         text += f',\n  "pidNamespace": {record.pid_namespace}'
-    return f"{text}\n}}".encode()
+    return f'{{\n  "pid": {_value(record.pid)},\n  "createdAt": "'.encode(), f'Z"{text}\n}}'.encode()
+
+
+def body_at(parts: tuple[bytes, bytes], created_ms: int) -> bytes:
+    # By hand: an indented json.dumps is pure Python and takes longer than the whole rest of an acquire.
+    return b"%b%b%03d%b" % (parts[0], _second(created_ms // 1000), created_ms % 1000, parts[1])
 
 
 def fingerprint(data: bytes) -> str:
@@ -114,9 +122,9 @@ def _value(number: int | None) -> str:
 
 
 @lru_cache(maxsize=8)
-def _second(unix_s: int) -> str:
+def _second(unix_s: int) -> bytes:
     """An instant's text up to the milliseconds."""
-    return iso(unix_s * 1000)[:-4]
+    return iso(unix_s * 1000)[:-4].encode()
 
 
 def _integer(value: object) -> int | None:

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 GUARD_SUFFIX = ".guard"  # must not end in .lock: OpenClaw sweeps the sessions folder for those
 
 
+BODY_SUFFIX = ".body.guard"
+
+
 @dataclass(frozen=True)
 class LockPaths:
-    """``session``, ``lock`` and ``guard`` as absolute paths, the folder's symbolic links resolved.
+    """``session``, ``lock``, ``guard`` and ``body`` as absolute paths, the folder's symbolic links resolved.
 
     The folder is resolved and the file is not, as upstream does: two names of one folder give one lock.
     """
@@ -18,6 +21,11 @@ class LockPaths:
     session: str
     lock: str
     guard: str
+
+    @property
+    def body(self) -> str:
+        """The lock file by its other name; see ``guarded``."""
+        return f"{self.session}{BODY_SUFFIX}"
 
     @classmethod
     def of(cls, session_file: str | os.PathLike[str]) -> LockPaths:

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import math
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Protocol
@@ -27,22 +30,27 @@ RELEASE_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGABRT
 
 
 class Releasable(Protocol):
+    due_real_s: float
+
     def release_at_exit(self) -> None: ...
+    def stop_at_limit(self) -> None: ...
 
 
 class ProcessHolds:
-    """One per process: the coarse locks' registry, every held lock, the watchdog's timer.
+    """One per process: the coarse locks' registry, every held lock, the watchdogs.
 
     Args:
         run: the blocking driver of this process.
-        at_exit: give everything back when the interpreter ends.
+        simulated: nothing is installed at exit, and the watchdog is a timer of the event loop: a simulated process has
+            no threads.
     """
 
-    def __init__(self, run: Callable[[Steps[None], Clock], Any] = run_blocking, *, at_exit: bool = True) -> None:
+    def __init__(self, run: Callable[[Steps[None], Clock], Any] = run_blocking, *, simulated: bool = False) -> None:
         self.registry = Registry()
         self._run = run
         self._held: dict[int, Releasable] = {}
-        self._at_exit = not at_exit  # nothing left to install
+        self._at_exit = simulated  # nothing left to install
+        self._limits: Watchdog | _TimedLimits = _TimedLimits() if simulated else Watchdog(self._held)
         self._timer: threading.Timer | asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # the timer's, if it has one
 
@@ -52,19 +60,29 @@ class ProcessHolds:
             atexit.register(release_all_held)
         self._held[id(held)] = held
 
-    def discard(self, held: Releasable) -> None:
-        self._held.pop(id(held), None)
+    def discard(self, held: Releasable) -> bool:
+        """-> was it held? Exactly one of several threads that give a lock back is told so."""
+        if self._held.pop(id(held), None) is None:
+            return False
+        self._limits.discard(held)
+        return True
 
     def release_all(self) -> None:
         for held in list(self._held.values()):
-            self.discard(held)
             try:
                 held.release_at_exit()
             except OSError:
                 continue  # the disk refuses; the others shall still be given back
 
-    def watch(self, clock: Clock) -> None:
-        """Run the watchdog every 60 s for as long as a coarse lock is held.
+    def watch(self, held: Releasable, kind: str, limit_s: float, clock: Clock) -> None:
+        """Watch a hold's limit: ``thread`` or ``sweep``, see ``LockAlgorithm.watchdog``."""
+        if kind == "thread":
+            self._limits.add(held, clock.real_s(limit_s))
+        else:
+            self._sweep_every_minute(clock)
+
+    def _sweep_every_minute(self, clock: Clock) -> None:
+        """Run the watchdog of coarse locks every 60 s for as long as one is held.
 
         Its timer lives where the lock was taken: in the running event loop (a stalled loop starves it, as
         upstream), else in a daemon thread. A timer whose loop was closed is replaced.
@@ -76,24 +94,92 @@ class ProcessHolds:
             self._loop = asyncio.get_running_loop()
         except RuntimeError:
             self._loop = None
-            timer = threading.Timer(period, self._watchdog, (clock,))
+            timer = threading.Timer(period, self._sweep, (clock,))
             timer.daemon = True
             timer.start()
             self._timer = timer
         else:
-            self._timer = self._loop.call_later(period, self._watchdog, clock)
+            self._timer = self._loop.call_later(period, self._sweep, clock)
 
     def rest(self) -> None:
-        """Stop the watchdog's timer if no coarse lock is held any more."""
+        """Stop the sweep's timer if no coarse lock is held any more."""
         if self._timer is not None and not self.registry.holds:
             self._timer.cancel()
             self._timer = None
 
-    def _watchdog(self, clock: Clock) -> None:
+    def _sweep(self, clock: Clock) -> None:
         self._timer = None
         self._run(coarse.watchdog_pass(self.registry), clock)
         if self.registry.holds:
-            self.watch(clock)
+            self._sweep_every_minute(clock)
+
+
+class Watchdog:
+    """Stops holders whose limit is over, in a daemon thread of its own, which a blocked event loop cannot starve.
+
+    The thread starts with the first hold that has a limit and sleeps until the earliest one is over. Holds that are
+    given back in time are not its business: it finds out when it wakes, so that a lock that is taken and given back all
+    the time costs it nothing.
+    """
+
+    def __init__(self, held: dict[int, Releasable]) -> None:
+        self._held = held
+        self._look_at = math.inf
+        self._changed: threading.Condition | None = None
+
+    def add(self, held: Releasable, limit_real_s: float) -> None:
+        held.due_real_s = due = time.monotonic() + limit_real_s
+        if due < self._look_at:
+            self._wake(due)
+
+    def discard(self, held: Releasable) -> None:
+        return None
+
+    def _wake(self, due: float) -> None:
+        if self._changed is None:
+            self._changed = threading.Condition()
+            self._look_at = due
+            threading.Thread(target=self._watch, name="lockjaw-watchdog", daemon=True).start()
+            return
+        with self._changed:
+            self._look_at = min(self._look_at, due)
+            self._changed.notify()
+
+    def _watch(self) -> None:
+        assert self._changed is not None
+        while True:
+            with self._changed:
+                while (left := self._look_at - time.monotonic()) > 0:
+                    self._changed.wait(None if left == math.inf else min(left, threading.TIMEOUT_MAX))
+                self._look_at = math.inf
+            # From here on every new hold wakes us; those that came before are in the table.
+            now, earliest = time.monotonic(), math.inf
+            for held in list(self._held.values()):
+                if held.due_real_s > now:
+                    earliest = min(earliest, held.due_real_s)
+                    continue
+                try:
+                    held.stop_at_limit()
+                except (OSError, RuntimeError) as error:
+                    # The others shall still be stopped; this one may not write either, and its freed byte says so.
+                    print(f"lockjaw: the watchdog could not give back a lock: {error}", file=sys.stderr, flush=True)
+            if earliest < math.inf:
+                with self._changed:
+                    self._look_at = min(self._look_at, earliest)
+
+
+class _TimedLimits:
+    """The watchdog of a simulated process."""
+
+    def __init__(self) -> None:
+        self._timers: dict[int, asyncio.TimerHandle] = {}
+
+    def add(self, held: Releasable, limit_real_s: float) -> None:
+        self._timers[id(held)] = asyncio.get_running_loop().call_later(limit_real_s, held.stop_at_limit)
+
+    def discard(self, held: Releasable) -> None:
+        if (timer := self._timers.pop(id(held), None)) is not None:
+            timer.cancel()
 
 
 PROCESS_HOLDS = ProcessHolds()
@@ -138,9 +224,9 @@ def release_on_signals() -> Callable[[], None]:
 
 
 def _forget_parent() -> None:
-    PROCESS_HOLDS.registry = Registry()
-    PROCESS_HOLDS._held = {}
-    PROCESS_HOLDS._timer = PROCESS_HOLDS._loop = None
+    at_exit = PROCESS_HOLDS._at_exit  # a child inherits what is installed, and else holds nothing
+    PROCESS_HOLDS.__init__()  # type: ignore[misc]
+    PROCESS_HOLDS._at_exit = at_exit
 
 
 os.register_at_fork(after_in_child=_forget_parent)

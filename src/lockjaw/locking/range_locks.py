@@ -16,14 +16,25 @@ import errno
 import fcntl
 import os
 import struct
+from functools import lru_cache
 from typing import Protocol
 
 from lockjaw.errors import LockStateError
 from lockjaw.locking.guard_record import TICKET_BASE
 from lockjaw.locking.operations import Handle
 
-# struct flock: l_type, l_whence, l_start, l_len, l_pid (0: the description owns the lock)
+_SETLK = getattr(fcntl, "F_OFD_SETLK", 0)
+_GETLK = getattr(fcntl, "F_OFD_GETLK", 0)
 _pack = struct.Struct("hhqqi4x").pack
+
+
+@lru_cache(maxsize=64)
+def _request(kind: int, offset: int, length: int) -> bytes:
+    """struct flock: l_type, l_whence, l_start, l_len, l_pid (0: the description owns the lock)."""
+    return _pack(kind, os.SEEK_SET, offset, length, 0)
+
+
+_EVERYTHING = _request(fcntl.F_UNLCK, 0, 0)  # length 0: to the end of all offsets
 _UNLOCKED = struct.pack("h", fcntl.F_UNLCK)
 _BUSY = (errno.EAGAIN, errno.EACCES)
 _NO_LOCKS_HERE = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
@@ -35,48 +46,47 @@ class RangeLocks(Protocol):
     def unlock(self, handle: Handle, offset: int, length: int) -> None: ...
     def locked_elsewhere(self, handle: Handle, offset: int, length: int) -> bool: ...
     def closed(self, handle: Handle) -> None: ...
-    def reusable(self, handle: Handle) -> bool:
-        """Drop every lock of an open handle, so that its descriptor may serve another one. False: close it."""
+    def unlock_all(self, handle: Handle) -> bool:
+        """Drop every lock of an open handle. -> may its descriptor serve another handle?"""
 
 
 class DescriptionLocks:
     """Linux open-file-description locks."""
 
     def lock(self, handle: Handle, offset: int, length: int, exclusive: bool) -> bool:
-        kind = fcntl.F_WRLCK if exclusive else fcntl.F_RDLCK
         try:
-            self._control(handle, fcntl.F_OFD_SETLK, kind, offset, length)
+            fcntl.fcntl(handle.number, _SETLK, _request(fcntl.F_WRLCK if exclusive else fcntl.F_RDLCK, offset, length))
         except OSError as error:
             if error.errno in _BUSY:
                 return False
+            _refuse_unsupported(handle, error)
             raise
         return True
 
     def unlock(self, handle: Handle, offset: int, length: int) -> None:
-        self._control(handle, fcntl.F_OFD_SETLK, fcntl.F_UNLCK, offset, length)
+        try:
+            fcntl.fcntl(handle.number, _SETLK, _request(fcntl.F_UNLCK, offset, length))
+        except OSError as error:
+            _refuse_unsupported(handle, error)
+            raise
 
     def locked_elsewhere(self, handle: Handle, offset: int, length: int) -> bool:
-        answer = self._control(handle, fcntl.F_OFD_GETLK, fcntl.F_WRLCK, offset, length)
+        try:
+            answer = fcntl.fcntl(handle.number, _GETLK, _request(fcntl.F_WRLCK, offset, length))
+        except OSError as error:
+            _refuse_unsupported(handle, error)
+            raise
         return answer[:2] != _UNLOCKED
 
     def closed(self, handle: Handle) -> None:
         return None
 
-    def reusable(self, handle: Handle) -> bool:
+    def unlock_all(self, handle: Handle) -> bool:
         try:
-            self._control(handle, fcntl.F_OFD_SETLK, fcntl.F_UNLCK, 0, 0)  # length 0: to the end of all offsets
+            fcntl.fcntl(handle.number, _SETLK, _EVERYTHING)
         except OSError:
             return False
         return True
-
-    @staticmethod
-    def _control(handle: Handle, command: int, kind: int, offset: int, length: int) -> bytes:
-        try:
-            return fcntl.fcntl(handle.number, command, _pack(kind, os.SEEK_SET, offset, length, 0))
-        except OSError as error:
-            if error.errno in _NO_LOCKS_HERE:
-                raise _unsupported(handle, error) from error
-            raise
 
 
 class FlockFiles:
@@ -113,7 +123,8 @@ class FlockFiles:
         finally:
             os.close(descriptor)
 
-    def reusable(self, handle: Handle) -> bool:
+    def unlock_all(self, handle: Handle) -> bool:
+        self.closed(handle)
         return False
 
     def closed(self, handle: Handle) -> None:
@@ -141,6 +152,11 @@ class FlockFiles:
 
 def native_range_locks() -> RangeLocks:
     return DescriptionLocks() if hasattr(fcntl, "F_OFD_SETLK") else FlockFiles()
+
+
+def _refuse_unsupported(handle: Handle, error: OSError) -> None:
+    if error.errno in _NO_LOCKS_HERE:
+        raise _unsupported(handle, error) from error
 
 
 def _unsupported(handle: Handle, error: OSError) -> LockStateError:

@@ -10,19 +10,22 @@ upstream's algorithms): two SessionLock objects exclude each other even in one t
 
 from __future__ import annotations
 
+import math
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import Fenced, LocalError, LockLost, LockStateError, SessionChanged, SessionLocked
 from lockjaw.history import NullRecorder, Recorder
 from lockjaw.locking.algorithms.guarded import Released, Superseded
 from lockjaw.locking.algorithms.released_for_prompt import Fingerprint
-from lockjaw.locking.catalog import LOCK_ALGORITHMS, Grant, LockAlgorithm, Order, ReleasedForPrompt
+from lockjaw.locking.catalog import LOCK_ALGORITHMS, Granted, LockAlgorithm, Order, ReleasedForPrompt
 from lockjaw.locking.host import THIS_HOST, Host
 from lockjaw.locking.operations import Steps
 
@@ -41,7 +44,7 @@ class _Report:
     """
 
     def __init__(self, recorder: Recorder, path: str, owner: str, clock: Clock) -> None:
-        self._recorder, self._path, self._owner, self._clock = recorder, path, owner, clock
+        self._recorder, self.path, self._owner, self._clock = recorder, path, owner, clock
         self._start = 0.0
         self.heard = not isinstance(recorder, NullRecorder)
 
@@ -49,15 +52,15 @@ class _Report:
         if not self.heard:
             return
         self._start = self._clock.monotonic()
-        self._recorder.record("lock", "invoke", path=self._path, owner=self._owner, timeout_s=timeout_s)
+        self._recorder.record("lock", "invoke", path=self.path, owner=self._owner, timeout_s=timeout_s)
 
-    def acquired(self, grant: Grant) -> None:
+    def acquired(self, grant: Granted) -> None:
         if not self.heard:
             return
         self._recorder.record(
             "lock",
             "ok",
-            path=self._path,
+            path=self.path,
             owner=self._owner,
             generation=grant.generation,
             waited_s=self._waited_s(),
@@ -74,35 +77,47 @@ class _Report:
         elif isinstance(error, OSError):
             kind = "os"
         self._recorder.record(
-            "lock", "fail", path=self._path, error=str(error), kind=kind, waited_s=self._waited_s(), owner=owner
+            "lock", "fail", path=self.path, error=str(error), kind=kind, waited_s=self._waited_s(), owner=owner
         )
 
-    def fenced(self, grant: Grant) -> None:
+    def fenced(self, grant: Granted) -> None:
         self._recorder.record(
             "lock.fence",
             "ok",
-            path=self._path,
+            path=self.path,
             owner=self._owner,
             generation=grant.generation,
             previous=grant.fenced,
         )
 
     def not_fenced(self, error: BaseException) -> None:
-        self._recorder.record("lock.fence", "fail", path=self._path, owner=self._owner, error=str(error))
+        self._recorder.record("lock.fence", "fail", path=self.path, owner=self._owner, error=str(error))
+
+    def over(self, generation: int, limit_s: float) -> None:
+        self._recorder.record(
+            "lock.limit", path=self.path, owner=self._owner, generation=generation, max_hold_s=limit_s
+        )
+        who = f" by {self._owner}" if self._owner else ""
+        print(
+            f"lockjaw: {self.path} was held{who} for longer than its limit of {limit_s:g} s (generation {generation}); "
+            "this holder was stopped and may not write any more",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def lost(self, generation: int) -> None:
-        self._recorder.record("lock.lost", path=self._path, owner=self._owner, generation=generation)
+        self._recorder.record("lock.lost", path=self.path, owner=self._owner, generation=generation)
 
     def releasing(self, generation: int) -> None:
         if not self.heard:
             return
-        self._recorder.record("lock.release", "invoke", path=self._path, owner=self._owner, generation=generation)
+        self._recorder.record("lock.release", "invoke", path=self.path, owner=self._owner, generation=generation)
 
     def released(self, generation: int, removed: bool) -> None:
         if not self.heard:
             return
         self._recorder.record(
-            "lock.release", "ok", path=self._path, owner=self._owner, generation=generation, removed=removed
+            "lock.release", "ok", path=self.path, owner=self._owner, generation=generation, removed=removed
         )
 
     def _waited_s(self) -> float:
@@ -118,23 +133,51 @@ class HeldLock:
         reclaimed: why the previous owner counted as dead; empty if the lock was free.
     """
 
+    __slots__ = (
+        "_algorithm",
+        "_before",
+        "_clock",
+        "_depth",
+        "_grant",
+        "_host",
+        "_limit_s",
+        "_me",
+        "_mutex",
+        "_over",
+        "_released",
+        "_report",
+        "_session",
+        "due_real_s",
+        "generation",
+        "reclaimed",
+    )
+
     def __init__(
-        self, session: str, algorithm: LockAlgorithm, grant: Grant, host: Host, clock: Clock, report: _Report
+        self,
+        session: str,
+        algorithm: LockAlgorithm,
+        grant: Granted,
+        host: Host,
+        clock: Clock,
+        report: _Report,
+        limit_s: float,
     ) -> None:
         self.generation = grant.generation
         self.reclaimed = grant.reclaimed
-        self._session, self._algorithm, self._grant = session, algorithm, grant
+        self._session, self._algorithm, self._limit_s = session, algorithm, limit_s
+        self._grant: Any = grant
         self._host, self._clock, self._report = host, clock, report
-        self._pid = host.process_id()
-        self._released = False
+        self._me = host.identity()
+        self._released = self._over = False
         self._depth = 0
-        self._before = Fingerprint(None)
+        self._before: Fingerprint | None = None
         self._mutex = threading.RLock()
+        self.due_real_s = math.inf
         host.holds.add(self)
 
     @property
     def path(self) -> Path:
-        return Path(self._grant.order.paths.lock)
+        return Path(self._report.path)
 
     def __repr__(self) -> str:
         return f"HeldLock({str(self.path)!r}, generation={self.generation})"
@@ -153,7 +196,7 @@ class HeldLock:
             LockStateError: another process is paused inside the section, or this is a fork of the holder.
         """
         if self.belongs_to_parent:
-            raise LockStateError(str(self.path), f"pid={self._pid}", "a forked child does not hold its parent's lock")
+            raise LockStateError(str(self.path), f"pid={self._me.pid}", "a forked child does not hold its parent's lock")
         with self._mutex:
             if self._depth == 0:
                 self._enter()
@@ -168,7 +211,20 @@ class HeldLock:
     @property
     def belongs_to_parent(self) -> bool:
         """This process is a fork of the holder: it holds nothing."""
-        return self._pid != self._host.process_id()
+        return self._me is not self._host.identity()
+
+    def stop_at_limit(self) -> None:
+        """The hold limit is over: give the lock back, so that this holder may not write any more, and say so.
+
+        Called by the watchdog, in its own thread. Waits for an append that is being written.
+        """
+        with self._mutex:
+            steps = self._begin_release()
+            if steps is None:
+                return
+            self._over = True
+            self._report.over(self.generation, self._limit_s)
+            self._end_release(self._host.run(steps, self._clock))
 
     def release_at_exit(self) -> None:
         """Release without regard to threads that are inside the section: the process is about to end."""
@@ -197,6 +253,7 @@ class HeldLock:
         assert isinstance(self._algorithm, ReleasedForPrompt)
         self._report.acquiring(self._grant.order.timeout_s)
         try:
+            assert self._before is not None
             resumed = self._algorithm.resume(self._grant, self._before)
             self._grant, unchanged = await self._host.run_async(resumed, self._clock)
         except BaseException as error:
@@ -210,6 +267,9 @@ class HeldLock:
             raise SessionChanged(self._session)
 
     def _enter(self) -> None:
+        if self._over:
+            reason = f"its hold limit of {self._limit_s:g} s was over, so its holder was stopped"
+            raise LockLost(self._session, self.generation, reason)
         if self._released:
             raise LockLost(self._session, self.generation, "it was released")
         try:
@@ -238,15 +298,15 @@ class HeldLock:
             self._end_release(released)
 
     def _begin_release(self) -> Steps[Released] | None:
-        self._host.holds.discard(self)
-        if self._released or self.belongs_to_parent:
+        if not self._host.holds.discard(self) or self._released or self.belongs_to_parent:
             return None  # released before (by a signal, by the watchdog), or not ours but our parent's
         self._released = True
         self._report.releasing(self.generation)
         return self._algorithm.release(self._grant)
 
     def _end_release(self, released: Released) -> None:
-        self._host.holds.rest()
+        if self._algorithm.watchdog == "sweep":
+            self._host.holds.rest()
         if released.lost:
             self._report.lost(self.generation)
         self._report.released(self.generation, released.removed)
@@ -263,8 +323,8 @@ class SessionLock:
         clock: nominal time; the surrounding harness run's by default.
         recorder: hears ``lock``, ``lock.release``, ``lock.fence`` and ``lock.lost``.
         owner: a label for those records.
-        max_hold_s: nominal seconds; the coarse watchdog gives the lock away after that, ours only says so in
-            the lock file.
+        max_hold_s: nominal seconds. The lock file says so, and after that a watchdog stops the holder: ours gives the
+            lock back and refuses every later append; the coarse ones give it away while the holder goes on.
         reentrant: this process may take the lock again while it holds it (coarse algorithms only; 2026.4.8
             always did).
         host: the process that takes the lock; this one.
@@ -299,6 +359,7 @@ class SessionLock:
         self._report = _Report(recorder or NullRecorder(), self._paths.lock, owner, self._clock)
         self._max_hold_s, self._reentrant, self._owner = max_hold_s, reentrant, owner
         self._held: list[HeldLock] = []
+        self._order: Order | None = None
         floor_s = _SECTION_WAIT_FLOOR_REAL_S / self._clock.real_s(1.0)
         self._section_wait_s, self._overtake_s = max(_SECTION_WAIT_S, floor_s), max(_OVERTAKE_S, floor_s)
 
@@ -378,25 +439,31 @@ class SessionLock:
             self._held.clear()
         if self._held and not self._reentrant:
             raise LocalError(f"{self._paths.lock}: this SessionLock holds the lock already; use another object")
-        return Order(
-            self._paths,
-            self._host.identity(),
-            self._host.holds.registry,
-            self._timeout_s,
-            self._max_hold_s,
-            self._reentrant,
-            self._section_wait_s,
-            self._owner,
-            self._overtake_s,
-        )
+        me = self._host.identity()
+        if self._order is None or self._order.process is not me:
+            self._order = Order(
+                self._paths,
+                me,
+                self._host.holds.registry,
+                self._timeout_s,
+                self._max_hold_s,
+                self._reentrant,
+                self._section_wait_s,
+                self._owner,
+                self._overtake_s,
+            )
+        return self._order
 
-    def _hold(self, grant: Grant, *, fenced: bool) -> HeldLock:
-        held = HeldLock(self._paths.session, self._algorithm, grant, self._host, self._clock, self._report)
+    def _hold(self, grant: Granted, *, fenced: bool) -> HeldLock:
+        algorithm = self._algorithm
+        held = HeldLock(
+            self._paths.session, algorithm, grant, self._host, self._clock, self._report, self._max_hold_s
+        )
         self._held.append(held)
         if fenced and grant.fenced:
             self._report.fenced(grant)
         else:
             self._report.acquired(grant)
-        if self._algorithm.has_watchdog:
-            self._host.holds.watch(self._clock)
+        if algorithm.watchdog is not None:
+            self._host.holds.watch(held, algorithm.watchdog, self._max_hold_s, self._clock)
         return held

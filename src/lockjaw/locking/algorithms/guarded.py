@@ -8,65 +8,72 @@ second name. B itself stays; making and destroying a file for each grant would c
 
 Q = ``<session>.jsonl.guard`` is never removed, and carries four things:
 
-* byte 0, the *section*: whoever creates, replaces or removes L, or writes Q, or appends to the transcript,
-  holds an exclusive range lock on it meanwhile. So contenders of ours cannot race at all, and an append cannot
-  straddle a change of owner.
-* byte ``OWNER_BASE + g``: locked by the owner of generation g for as long as it owns. The kernel drops it at
-  the owner's death, however it dies: a free byte under a recorded generation *is* the proof of death. No pid
-  is looked up for our own kind, so neither pid reuse nor another pid namespace can fool us.
+* byte ``OWNER_BASE + e``: locked by the owner for as long as it owns. The kernel drops it at the owner's death,
+  however it dies: a free byte *is* the proof of death. No pid is looked up for our own kind, so neither pid reuse nor
+  another pid namespace can fool us. e, the *epoch*, only rises when a live owner is overruled.
+* byte 0, the *section*: whoever appends to the transcript, removes L, replaces an owner, or joins the queue, holds it
+  meanwhile. So an append cannot straddle a change of owner.
 * byte ``TICKET_BASE + t``: locked by the waiter with ticket t, and kept while it owns. The queue is the order of
   the tickets that are locked; a waiter that dies or gives up is out of it by the same act.
-* the record of the last grant and the last ticket (``guard_record``). The byte is locked before the record is
-  written, the record is written before L changes: a crash between any two of these leaves a state that the
-  next contender reads correctly (see ``GuardRecord.replaces``).
+* the record of the last grant and the last ticket (``guard_record``).
 
-Who finds the lock taken, or somebody waiting, takes a ticket and waits for its *bell*, which the releaser rings for
-the first waiter alone. Bells are hints and may be lost, with their ringer for instance: so the first waiter
-also watches the owner's process, every other one the process of the waiter in front, and all look for themselves now
-and then. A free lock whose first waiter does not come (it is paused) goes to the next after ``overtake_s``: order is
-a promise to the living and the awake.
+*Taking a free lock* (``take``) needs no section: try the owner's byte; having it, nobody else of ours can take or
+record anything, unless it overrules us, and it cannot yet: who overrules wants to see L, and the link that makes L is
+our last act. B having one name only proves that no L of ours lies there (a dead owner's would be its second name).
+So an uncontended acquire is: lock, read Q, look at B and Q, write Q, write B, link; and a release is: lock the section,
+read Q, look at L, unlink, unlock everything. Each order matters: the byte before the record, the record before L, L
+removed before the byte is free. A crash between any two leaves a state that the next contender reads correctly.
 
-The generation is the fencing token. ``fence`` grants g + 1 over a live owner; what stops the old owner is
-that each of its appends runs inside ``enter`` ... ``leave``, which checks, under the section lock, that g is
-still the newest. An owner that is frozen inside its own append keeps the section locked, and cannot be fenced.
+*Who finds the lock taken, or somebody waiting*, takes a ticket inside the section and waits for its *bell*, which the
+releaser rings for the first waiter alone, after everything is free. A release needs the section, too; so it either came
+before we looked (and we saw a free lock) or finds our ticket. Bells are hints and may be lost, with their ringer for
+instance: so the first waiter also watches the owner's process, every other one the process of the waiter in front,
+and all look for themselves now and then. A newcomer that gets the byte while others wait lets go of it again and
+rings, since it may have spoiled the only try of the one whose turn it was. A free lock whose first waiter does not come
+(it is paused) goes to the next after ``overtake_s``: order is a promise to the living and the awake.
 
-Foreign owners (L whose content no grant of ours wrote) are judged by the written rules of ``owner_record``:
+The *generation* is the fencing token. ``fence`` grants g + 1 over a live owner, with the byte of the next epoch; what
+stops the old owner is that each of its appends runs inside ``enter`` ... ``leave``, which checks, under the section
+lock, that g is still the newest. An owner that is frozen inside its own append keeps the section locked, and cannot
+be fenced.
+
+Foreign owners (L is neither B nor what a take-over of ours wrote) are judged by the written rules of ``owner_record``:
 alive is honoured for as long as it lives, dead needs proof, a body that names nobody is taken only after a
 grace, and a body from another pid namespace is never judged.
 
-A dead owner's L is taken over *in place*: same inode, content compared right before, the name checked again
-after a moment. Other programs unlink stale lock files by path; had we renamed ours over the name, we could
-destroy the fresh lock of one that was faster, and one that is slower may still remove ours. In place, the
-first cannot happen and the second is seen at once; if it happens later still, ``enter`` sees it and refuses.
+A dead owner's L is taken over *in place*, inside the section and with the owner's byte: same inode, content compared
+right before, the name checked again after a moment. Other programs unlink stale lock files by path; had we renamed ours
+over the name, we could destroy the fresh lock of one that was faster, and one that is slower may still remove ours. In
+place, the first cannot happen and the second is seen at once; if it happens later still, ``enter`` sees it and refuses.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
 from lockjaw.errors import LockStateError, SessionLocked
 from lockjaw.locking import guard_record
 from lockjaw.locking.algorithms.findings import (
-    OWNER_BASE,
-    SECTION,
     Busy,
     Dead,
     Free,
     GuardedRequest,
     examine,
     look,
-    read_guard,
     read_state,
+    understood,
 )
-from lockjaw.locking.guard_record import TICKET_BASE, GuardRecord, GuardState
+from lockjaw.locking.guard_record import OWNER_BASE, SECTION, STATE_LENGTH, TICKET_BASE, GuardState
 from lockjaw.locking.operations import (
+    Calls,
     Close,
     FileStatus,
     Handle,
     Identify,
-    LinkFile,
+    Identity,
     MakeDirectory,
     Now,
     OpenBell,
@@ -76,21 +83,22 @@ from lockjaw.locking.operations import (
     RangeTest,
     RangeUnlock,
     ReadAt,
-    Ring,
     Settle,
     Steps,
+    Straight,
     Unlink,
     WaitForRelease,
     WaitForSection,
     WallNow,
     WriteInPlace,
 )
-from lockjaw.locking.owner_record import OwnerRecord, body, fingerprint
+from lockjaw.locking.owner_record import body_at, fingerprint
 
 TIMEOUT_S = 60.0
 _PAD_LIMIT_BYTES = 4096
 _BODY_BYTES = 192  # of B, blanks behind the text: a shorter text never leaves the end of a longer one
-_QUEUE_SCAN_LIMIT = 4096  # tickets that a release looks at to find the first waiter alive
+_QUEUE_SCAN_LIMIT = 4096  # tickets that a release tries to ring before it finds one that is still waited with
+_IN_TRANSIT_LOOKS = 4  # a fence that meets an owner without a lock file looks so often whether it gets one
 
 
 class Place(NamedTuple):
@@ -101,10 +109,12 @@ class Place(NamedTuple):
 
 
 class GuardedGrant(NamedTuple):
-    """Held. ``own`` is the lock file's inode, kept open; ``guard`` carries the owner's byte.
+    """Held. ``guard`` carries the owner's byte.
 
     Args:
-        state: the guard's records as this grant left them.
+        apart: the lock file, open, where it is not the guard's body file.
+        identity: of the lock file.
+        state: what the guard says since this grant.
         place: the one it waited at, if it waited.
         reclaimed: why the previous owner counted as dead, or empty.
         fenced: the live generation that this grant was raised over, or 0.
@@ -112,10 +122,10 @@ class GuardedGrant(NamedTuple):
 
     request: GuardedRequest
     guard: Handle
-    own: Handle
-    status: FileStatus
+    apart: Handle | None
+    identity: Identity
     generation: int
-    state: bytes
+    state: GuardState
     place: Place | None = None
     reclaimed: str = ""
     fenced: int = 0
@@ -137,6 +147,155 @@ class Superseded(Exception):
         super().__init__(current)
 
 
+# --------------------------------------------------------------------------- straight runs
+
+
+def take(
+    calls: Calls, request: GuardedRequest, guard: Handle, place: Place | None, in_section: bool = False
+) -> GuardedGrant | None:
+    """Take the lock if it lies free and it is our turn; outside the section, and the whole of an uncontended acquire.
+
+    Args:
+        in_section: the caller holds the section and has seen that no lock file lies there, and that whoever stands
+            ahead of us has had the time to come.
+
+    Returns:
+        None: not now, and the section knows more.
+    """
+    guard.claiming = True
+    if not calls.lock(guard, OWNER_BASE + guard.epoch):
+        guard.claiming = False
+        return None
+    body = guard.body
+    assert body is not None
+    try:
+        # In this order: when the names were counted no L of ours lay there, and while the epoch is ours nobody but us
+        # can link one; so nobody can overrule, and write to Q, before our own link.
+        names, size = calls.names_and_size(body)
+        state = understood(guard, calls.read(guard, STATE_LENGTH))
+        ticket, issued = state.ticket, state.issued
+        if place is not None:
+            last, issued = place.ticket, place.ticket
+        else:
+            last = issued + 1
+        ahead = last > ticket + 1 and calls.locked_elsewhere(guard, TICKET_BASE + ticket + 1, last - ticket - 1)
+        if (
+            state.epoch == guard.epoch
+            and last > ticket
+            and (in_section or (not ahead and state.plain and names == 1 and size <= _BODY_BYTES))
+            and names
+            and calls.names_and_size(guard)[0]
+        ):
+            now_ms, generation = calls.wall_ms(), state.generation + 1
+            if ahead and place is None:
+                issued = ticket  # we go past the waiters, and they remain
+            slot = guard_record.encode(request.signature, now_ms, generation, state.epoch, issued)
+            calls.write(guard, slot, state.slot)
+            guard.known = state = state.granted(slot, generation, state.epoch, issued)
+            text = body_at(request.body, now_ms)
+            calls.write(body, text.ljust(_BODY_BYTES if size <= _BODY_BYTES else size), 0)
+            try:
+                calls.link(body, request.lock_path)
+            except FileExistsError:
+                pass  # somebody foreign's
+            except FileNotFoundError:
+                guard.rests = False  # the folder is gone, and our files with it
+            else:
+                return GuardedGrant(request, guard, None, body.identity, generation, state, place)
+        calls.unlock(guard, OWNER_BASE + guard.epoch)
+        guard.claiming, guard.epoch = False, state.epoch
+        return None
+    except BaseException:
+        undo(calls, request, guard)
+        raise
+
+
+def undo(calls: Calls, request: GuardedRequest, guard: Handle) -> None:
+    """After a failure or an interruption on the way to a grant: leave no lock file of ours.
+
+    Only the owner's byte tells whether there can be one. An error on the way must not hide the one that led here.
+    """
+    if not guard.claiming or guard.body is None:
+        return
+    guard.claiming = False
+    try:
+        if calls.lock(guard, SECTION) and calls.lock(guard, OWNER_BASE + guard.epoch):
+            state = understood(guard, calls.read(guard, STATE_LENGTH))
+            # A fence that did not come as far as its record has overruled nobody.
+            if state.epoch == guard.epoch and calls.identity(request.lock_path) == guard.body.identity:
+                calls.unlink(request.lock_path)
+    except OSError:
+        pass  # the freed byte tells the next contender that the file is void
+
+
+def begin_append(calls: Calls, grant: GuardedGrant) -> bool:
+    """Lock the section for an append. -> False if somebody else is inside. Raises Superseded, outside the section."""
+    guard = grant.guard
+    if not calls.lock(guard, SECTION):
+        return False
+    try:
+        current = _state(calls, grant)
+        if not _same_grant(current, grant.state) or calls.identity(grant.request.lock_path) != grant.identity:
+            raise Superseded(current.generation)
+    except BaseException:
+        calls.unlock(guard, SECTION)
+        raise
+    return True
+
+
+def end_append(calls: Calls, grant: GuardedGrant) -> None:
+    calls.unlock(grant.guard, SECTION)
+
+
+def give_back(calls: Calls, grant: GuardedGrant) -> Released | None:
+    """Remove L if it is ours, close everything, wake the first waiter. -> None if somebody else is in the section."""
+    request, guard = grant.request, grant.guard
+    if not calls.lock(guard, SECTION):
+        return None
+    superseded = False
+    try:
+        if not _same_grant(_state(calls, grant), grant.state):
+            superseded = True  # fenced: L belongs to a newer generation, even in our old inode
+            return Released(removed=False)
+        if calls.identity(request.lock_path) != grant.identity:
+            return Released(removed=False, lost=True)
+        calls.unlink(request.lock_path)
+        return Released(removed=True)
+    finally:
+        _close(calls, grant, None if superseded else guard.known)
+
+
+def _state(calls: Calls, grant: GuardedGrant) -> GuardState:
+    """What Q says now. Nearly always nobody has written since our grant."""
+    data = calls.read(grant.guard, STATE_LENGTH)
+    return grant.state if data == grant.state.data else understood(grant.guard, data)
+
+
+def _same_grant(one: GuardState, other: GuardState) -> bool:
+    return one.generation == other.generation and one.epoch == other.epoch
+
+
+def _close(calls: Calls, grant: GuardedGrant, state: GuardState | None) -> None:
+    """L is gone before anybody sees the owner's byte free, and the byte is free before the bell rings."""
+    calls.close(grant.guard)  # frees the section and the owner's byte, at one stroke
+    if state is not None and state.issued > state.ticket:
+        ring_next(calls, grant.request, state.ticket, state.issued)
+    if grant.apart is not None:
+        calls.close(grant.apart)
+    if grant.place is not None and grant.place.bell is not None:
+        calls.close(grant.place.bell)
+
+
+def ring_next(calls: Calls, request: GuardedRequest, ticket: int, issued: int) -> None:
+    """Ring the first waiter behind a ticket. Who has gone has no bell any more; who has none yet looks for itself."""
+    for waiter in range(ticket + 1, min(issued, ticket + _QUEUE_SCAN_LIMIT) + 1):
+        if calls.ring(request.guard_path, waiter):
+            return
+
+
+# --------------------------------------------------------------------------- the algorithm
+
+
 def acquire(request: GuardedRequest) -> Steps[GuardedGrant]:
     """Take the lock, waiting in the queue until the timeout. Tries at least once.
 
@@ -144,59 +303,95 @@ def acquire(request: GuardedRequest) -> Steps[GuardedGrant]:
         SessionLocked: with the owner and what can be done about it.
         LockStateError: L is a directory or link, or the guard's record is damaged: nobody may go on.
     """
+    mine: list[Handle] = []
+    try:
+        try:
+            grant: GuardedGrant | None = yield Straight(_attempt, (request, mine))
+        except FileNotFoundError:
+            yield MakeDirectory(os.path.dirname(request.guard_path))
+            grant = yield Straight(_attempt, (request, mine))
+        if grant is None:
+            grant = yield from _wait_in_queue(request, mine)
+        return grant
+    except GeneratorExit:
+        raise
+    except BaseException:
+        if mine:
+            yield Straight(undo, (request, mine[0]))
+            yield Close(mine[0])
+        raise
+
+
+def _attempt(calls: Calls, request: GuardedRequest, mine: list[Handle]) -> GuardedGrant | None:
+    guard = calls.open_guard(request.guard_path, request.body_path)
+    mine.append(guard)
+    return take(calls, request, guard, None)
+
+
+def _wait_in_queue(request: GuardedRequest, mine: list[Handle]) -> Steps[GuardedGrant]:
+    """``mine``: the open guard, for whoever must clean up."""
+    guard = mine[0]
     start: float = yield Now()
     deadline = start + request.timeout_s
-    guard = yield from _open_guard(request)
     place: Place | None = None
     idle: tuple[int, float] | None = None  # since when the lock of which generation lies free before us
+    grant: GuardedGrant | None
     try:
         while True:
             busy: Busy | None = None
             if (yield RangeLock(guard, SECTION)) or (yield from _wait_for_section(request, guard, deadline)):
+                if (yield from _is_deleted(guard)):
+                    yield from _lose_place(guard, place)
+                    place = None
+                    guard = mine[0] = yield from _open_anew(request, guard)
+                    continue
                 finding = yield from examine(request, guard)
-                if not isinstance(finding, Busy):
-                    state = finding.guard
-                    if place is not None and place.ticket <= state.record.ticket:
-                        yield from _lose_place(guard, place)  # we were overtaken; join again
-                        place = None
+                state = finding.guard
+                if place is not None and place.ticket <= state.ticket:
+                    yield from _lose_place(guard, place)  # we were overtaken; join again
+                    place = None
+                ahead = False
+                now: float = yield Now()
+                if isinstance(finding, Busy):
+                    busy, idle = finding, None
+                else:
                     ahead = yield from _waiter_ahead(guard, state, place)
-                    now: float = (yield Now()) if ahead else start
-                    if ahead and idle is not None and idle[0] == state.record.generation:
+                    if ahead and idle is not None and idle[0] == state.generation:
                         ahead = now - idle[1] < request.overtake_s
                     elif ahead:
-                        idle = (state.record.generation, now)
+                        idle = (state.generation, now)
                     if not ahead:
                         grant = yield from _grant(request, guard, finding, place)
-                        yield from _end_section(guard, grant)
+                        yield RangeUnlock(guard, SECTION)
                         if grant is not None:
                             return grant
-                        request = request._replace(look_closely=True)
-                        continue  # somebody foreign was faster
+                        continue  # somebody was faster
                     busy = _queued(request, guard, state)
-                else:
-                    busy, idle = finding, None
-                now = yield Now()
-                if now < deadline:
-                    state = yield from read_state(guard)
-                    if place is not None and place.ticket <= state.record.ticket:
-                        yield from _lose_place(guard, place)
-                        place = None
-                    if place is None:
-                        place = yield from _join(request, guard, state)
+                new = place is None and now < deadline
+                if new:
+                    place = yield from _join(request, guard, state)
+                if place is not None:
                     busy = yield from _in_queue(guard, state, place, busy)
                 yield RangeUnlock(guard, SECTION)
-                if place is not None and place.bell is None and now < deadline:
+                if ahead:
+                    # We may have stood in the way of its only try.
+                    yield Straight(ring_next, (request, state.ticket, state.issued))
+                if new and place is not None:
                     # Outside the section, which others want, too. A ring that came too early is made up for here.
                     place = place._replace(bell=(yield OpenBell(request.guard_path, place.ticket)))
-                    yield Close((yield OpenGuard(request.body_path)))  # need not be opened when it is our turn
                     busy = replace(busy, wait=busy.wait._replace(bell=place.bell))
-                    owner = busy.wait.offset
-                    if owner and not (yield RangeTest(guard, owner)):
-                        continue
+                    grant = yield Straight(take, (request, guard, place))
+                    if grant is not None:
+                        return grant
+                    if (yield from read_state(guard)).generation != state.generation:
+                        continue  # another owner by now: its process is the one to watch
             now = yield Now()
             if busy is None or now >= deadline:
                 raise (yield from _locked(request, guard, busy, place, now - start))
             yield busy.wait._replace(until=min(deadline, now + busy.look_again_s))
+            grant = yield Straight(take, (request, guard, place))
+            if grant is not None:
+                return grant
     except GeneratorExit:
         raise
     except BaseException:
@@ -211,34 +406,38 @@ def fence(request: GuardedRequest) -> Steps[GuardedGrant]:
         LockStateError: the owner is foreign, or frozen inside its append section: it cannot be fenced.
     """
     guard = yield from _open_guard(request)
+    looks = 0
     try:
         while True:
             until = (yield Now()) + request.section_wait_s
             if not (yield from _lock_section(guard, until)):
-                record, _ = yield from read_guard(guard)
+                state = yield from read_state(guard)
                 raise LockStateError(
                     request.lock_path,
-                    f"pid={record.pid} generation={record.generation}",
+                    f"pid={state.record.pid} generation={state.generation}",
                     "the lock cannot be fenced: its owner is frozen inside its append section",
                 )
+            if (yield from _is_deleted(guard)):
+                guard = yield from _open_anew(request, guard)
+                continue
             finding = yield from examine(request, guard)
-            grant: GuardedGrant | None
+            grant: GuardedGrant | None = None
             if not isinstance(finding, Busy):
                 grant = yield from _grant(request, guard, finding, None)
             elif finding.fenceable:
                 grant = yield from _replace_live(request, guard, finding)
-            else:
+            elif not finding.live or finding.wait.seen is not None or looks >= _IN_TRANSIT_LOOKS:
                 raise LockStateError(request.lock_path, finding.owner, f"the lock cannot be fenced. {finding.advice}")
-            first = yield from _next_in_line(guard, 0)
-            yield from _end_section(guard, grant)
-            if first:
-                yield Ring(request.guard_path, first)  # it watches the process of the old owner
+            yield RangeUnlock(guard, SECTION)
             if grant is not None:
+                yield Straight(ring_next, (request, grant.state.ticket, grant.state.issued))  # it watches the old owner
                 return grant
-            request = request._replace(look_closely=True)
+            looks += 1
+            yield Settle()  # whoever has the owner's byte and no lock file yet is about to link it
     except GeneratorExit:
         raise
     except BaseException:
+        yield Straight(undo, (request, guard))
         yield Close(guard)  # frees the section and the owner's byte as well
         raise
 
@@ -249,16 +448,21 @@ def release(grant: GuardedGrant) -> Steps[Released]:
     If the section cannot be got (its owner is paused inside), L stays: the freed byte tells our own kind that
     it is void, and outside the section nobody may touch it.
     """
-    first = 0
     try:
-        released, first = yield from _remove_own(grant)
+        released: Released | None = yield Straight(give_back, (grant,))
+        if released is None:
+            until = (yield Now()) + grant.request.section_wait_s
+            if (yield from _lock_section(grant.guard, until)):
+                released = yield Straight(give_back, (grant,))
+            else:
+                state = yield from read_state(grant.guard)
+                yield Straight(_close, (grant, state))
     except GeneratorExit:
         raise
     except BaseException:
-        yield from _close(grant, first)
+        yield Straight(_close, (grant, None))
         raise
-    yield from _close(grant, first)
-    return released
+    return released or Released(removed=False)
 
 
 def enter(grant: GuardedGrant) -> Steps[None]:
@@ -268,6 +472,8 @@ def enter(grant: GuardedGrant) -> Steps[None]:
         Superseded: this holder holds no longer; nothing may be written. The section is free again.
         LockStateError: the section cannot be got: another process is paused inside it.
     """
+    if (yield Straight(begin_append, (grant,))):
+        return
     until = (yield Now()) + grant.request.section_wait_s
     if not (yield from _lock_section(grant.guard, until)):
         raise LockStateError(
@@ -275,20 +481,12 @@ def enter(grant: GuardedGrant) -> Steps[None]:
             f"generation={grant.generation}",
             "another process is paused inside the section; resume or stop it",
         )
-    try:
-        yield from _check(grant)
-        if not grant.status.same_file((yield from look(grant.request.lock_path))):
-            raise Superseded(grant.generation)
-    except GeneratorExit:
-        raise
-    except BaseException:
-        yield RangeUnlock(grant.guard, SECTION)
-        raise
+    yield Straight(begin_append, (grant,))
 
 
 def leave(grant: GuardedGrant) -> Steps[None]:
     """End an append."""
-    yield RangeUnlock(grant.guard, SECTION)
+    yield Straight(end_append, (grant,))
 
 
 # --------------------------------------------------------------------------- the queue
@@ -297,25 +495,10 @@ def leave(grant: GuardedGrant) -> Steps[None]:
 def _waiter_ahead(guard: Handle, state: GuardState, place: Place | None) -> Steps[bool]:
     """Does somebody wait in front of us (of everybody, if we have no place)?"""
     last = place.ticket if place else state.issued + 1
-    served = state.record.ticket
-    if last <= served + 1:
+    if last <= state.ticket + 1:
         return False
-    ahead: bool = yield RangeTest(guard, TICKET_BASE + served + 1, last - served - 1)
+    ahead: bool = yield RangeTest(guard, TICKET_BASE + state.ticket + 1, last - state.ticket - 1)
     return ahead
-
-
-def _next_in_line(guard: Handle, above: int, state: GuardState | None = None) -> Steps[int]:
-    """The lowest living ticket above ``above`` that has not had its turn, or 0."""
-    state = state or (yield from read_state(guard))
-    ticket = max(above, state.record.ticket) + 1
-    if ticket <= state.issued and (yield RangeTest(guard, TICKET_BASE + ticket)):
-        return ticket
-    if ticket > state.issued or not (yield RangeTest(guard, TICKET_BASE + ticket, state.issued - ticket + 1)):
-        return 0
-    for candidate in range(ticket, min(state.issued, ticket + _QUEUE_SCAN_LIMIT) + 1):
-        if (yield RangeTest(guard, TICKET_BASE + candidate)):
-            return candidate
-    return 0
 
 
 def _join(request: GuardedRequest, guard: Handle, state: GuardState) -> Steps[Place | None]:
@@ -329,10 +512,8 @@ def _join(request: GuardedRequest, guard: Handle, state: GuardState) -> Steps[Pl
     return Place(ticket, None)
 
 
-def _in_queue(guard: Handle, state: GuardState, place: Place | None, busy: Busy) -> Steps[Busy]:
+def _in_queue(guard: Handle, state: GuardState, place: Place, busy: Busy) -> Steps[Busy]:
     """What a waiter with this place waits for."""
-    if place is None:
-        return busy
     wait: WaitForRelease = busy.wait._replace(bell=place.bell)
     if (yield from _waiter_ahead(guard, state, place)):
         front = place.ticket - 1
@@ -343,40 +524,43 @@ def _in_queue(guard: Handle, state: GuardState, place: Place | None, busy: Busy)
 
 def _queued(request: GuardedRequest, guard: Handle, state: GuardState) -> Busy:
     """The lock is free, and others wait for it."""
-    owner = f"pid={state.record.pid}" if state.record.pid else "unknown"
+    pid = state.record.pid
     return Busy(
-        owner,
+        f"pid={pid}" if pid else "unknown",
         "The session is free this instant, and others are before us.",
-        WaitForRelease(request.lock_path, None, 0.0, guard, OWNER_BASE + state.record.generation),
+        WaitForRelease(request.lock_path, None, 0.0, guard, OWNER_BASE + state.epoch),
+        state,
         look_again_s=request.overtake_s,
     )
 
 
-def _lose_place(guard: Handle, place: Place) -> Steps[None]:
-    yield RangeUnlock(guard, TICKET_BASE + place.ticket)
-    if place.bell is not None:
-        yield Close(place.bell)
+def _lose_place(guard: Handle, place: Place | None) -> Steps[None]:
+    if place is not None:
+        yield RangeUnlock(guard, TICKET_BASE + place.ticket)
+        if place.bell is not None:
+            yield Close(place.bell)
 
 
 def _leave(request: GuardedRequest, guard: Handle, place: Place | None) -> Steps[None]:
     """Give up waiting: nothing is left of us, and who stood behind us learns of it."""
-    behind = 0
+    issued = 0
+    yield Straight(undo, (request, guard))
     if place is not None:
         try:
-            behind = yield from _next_in_line(guard, place.ticket)
+            issued = (yield from read_state(guard)).issued
         except OSError:
             pass  # whoever is behind us looks for itself, a little later
     yield Close(guard)  # frees the ticket, the section and the owner's byte
-    if place is not None and place.bell is not None:
-        yield Close(place.bell)
-    if behind:
-        yield Ring(request.guard_path, behind)
+    if place is not None:
+        if place.bell is not None:
+            yield Close(place.bell)
+        yield Straight(ring_next, (request, place.ticket, issued))
 
 
 def _count_ahead(guard: Handle, place: Place) -> Steps[int]:
-    record, _ = yield from read_guard(guard)
+    state = yield from read_state(guard)
     ahead = 0
-    for ticket in range(max(record.ticket + 1, place.ticket - _QUEUE_SCAN_LIMIT), place.ticket):
+    for ticket in range(max(state.ticket + 1, place.ticket - _QUEUE_SCAN_LIMIT), place.ticket):
         ahead += bool((yield RangeTest(guard, TICKET_BASE + ticket)))
     return ahead
 
@@ -386,11 +570,32 @@ def _count_ahead(guard: Handle, place: Place) -> Steps[int]:
 
 def _open_guard(request: GuardedRequest) -> Steps[Handle]:
     try:
-        guard: Handle = yield OpenGuard(request.guard_path)
+        guard: Handle = yield OpenGuard(request.guard_path, request.body_path)
     except FileNotFoundError:
         yield MakeDirectory(os.path.dirname(request.guard_path))
-        guard = yield OpenGuard(request.guard_path)
+        guard = yield OpenGuard(request.guard_path, request.body_path)
     return guard
+
+
+def _open_anew(request: GuardedRequest, guard: Handle) -> Steps[Handle]:
+    guard.rests = False
+    yield Close(guard)
+    return (yield from _open_guard(request))
+
+
+def _is_deleted(guard: Handle) -> Steps[bool]:
+    """Somebody has removed the guard or the body file, or the folder: this handle guards nothing any more."""
+    for handle in _files(guard):
+        status: FileStatus = yield Identify(handle)
+        if not status.links:
+            return True
+    return not guard.rests
+
+
+def _files(guard: Handle) -> Iterator[Handle]:
+    yield guard
+    if guard.body is not None:
+        yield guard.body
 
 
 def _wait_for_section(request: GuardedRequest, guard: Handle, deadline: float) -> Steps[bool]:
@@ -407,87 +612,48 @@ def _lock_section(guard: Handle, until: float) -> Steps[bool]:
     return True
 
 
-def _end_section(guard: Handle, grant: GuardedGrant | None) -> Steps[None]:
-    try:
-        yield RangeUnlock(guard, SECTION)
-    except GeneratorExit:
-        raise
-    except BaseException:  # interrupted: nobody will ever release this grant
-        if grant is not None:
-            yield from _undo(grant.request, grant.own, named=True)
-        raise
-
-
 def _grant(
     request: GuardedRequest, guard: Handle, finding: Free | Dead, place: Place | None
 ) -> Steps[GuardedGrant | None]:
-    """-> None if somebody foreign was faster: look again."""
-    if isinstance(finding, Dead):
-        return (yield from _take_over(request, guard, finding, place))
-    return (yield from _name_body(request, guard, finding.guard, place))
+    """-> None if somebody was faster: look again."""
+    state = finding.guard
+    guard.epoch = state.epoch
+    if isinstance(finding, Free):
+        grant: GuardedGrant | None = yield Straight(take, (request, guard, place, True))
+        return grant
+    guard.claiming = True
+    if (yield RangeLock(guard, OWNER_BASE + state.epoch)):
+        if (yield from read_state(guard)).data == state.data:
+            grant = yield from (_take_over if finding.foreign else _inherit)(request, guard, finding, place)
+            if grant is not None:
+                return grant
+        yield RangeUnlock(guard, OWNER_BASE + state.epoch)
+    guard.claiming = False
+    return None
 
 
-def _name_body(
-    request: GuardedRequest, guard: Handle, state: GuardState, place: Place | None
+def _inherit(
+    request: GuardedRequest, guard: Handle, finding: Dead, place: Place | None
 ) -> Steps[GuardedGrant | None]:
-    """Write the body file, then give it the lock's name."""
-    own: Handle = yield OpenGuard(request.body_path)
-    named = False
-    try:
-        record = yield from _own_record(request)
-        text = body(record)
-        yield WriteInPlace(own, text.ljust(_BODY_BYTES))
-        claim = yield from _claim(request, guard, state, record, text, "", place)
-        named = True
-        try:
-            status: FileStatus = yield LinkFile(own, request.lock_path)
-        except (FileExistsError, FileNotFoundError):
-            named = False
-            yield RangeUnlock(guard, OWNER_BASE + claim.generation)
-            yield Close(own)
-            return None
-        if status.size_bytes > _BODY_BYTES:  # somebody wrote more into the lock file of an earlier grant
-            yield WriteInPlace(own, text.ljust(_BODY_BYTES), truncate=True)
-    except GeneratorExit:
-        raise
-    except BaseException:
-        yield from _undo(request, own, named)
-        raise
-    return GuardedGrant(request, guard, own, status, claim.generation, claim.state, place)
-
-
-def _replace_live(request: GuardedRequest, guard: Handle, finding: Busy) -> Steps[GuardedGrant | None]:
-    """Overwrite a live owner's lock file in place; from the record on, its generation is not the newest."""
-    state = yield from read_state(guard)
-    try:
-        own: Handle = yield OpenExisting(request.lock_path, writable=True)
-    except FileNotFoundError:
+    """L is our body file, and its owner is dead: write our name into it. -> None if L is another file by now."""
+    own = guard.body
+    assert own is not None
+    state = yield from _record(request, guard, finding.guard, finding.guard.epoch, place)
+    text = body_at(request.body, state.record.granted_ms)
+    yield WriteInPlace(own, text.ljust(_BODY_BYTES), truncate=True)
+    yield Settle()
+    status = yield from look(request.lock_path)
+    if status is None or status.identity != own.identity:
         return None
-    named = False
-    try:
-        status: FileStatus = yield Identify(own)
-        data: bytes = yield ReadAt(own, status.size_bytes)
-        if fingerprint(data) != finding.fingerprint:
-            yield Close(own)
-            return None
-        record = yield from _own_record(request)
-        text = body(record)
-        claim = yield from _claim(request, guard, state, record, text, finding.fingerprint, None)
-        named = True
-        yield WriteInPlace(own, text.ljust(status.size_bytes), truncate=True)
-    except GeneratorExit:
-        raise
-    except BaseException:
-        yield from _undo(request, own, named)
-        raise
-    return GuardedGrant(request, guard, own, status, claim.generation, claim.state, fenced=finding.live)
+    return GuardedGrant(request, guard, None, own.identity, state.generation, state, place, finding.reason)
 
 
 def _take_over(
     request: GuardedRequest, guard: Handle, finding: Dead, place: Place | None
 ) -> Steps[GuardedGrant | None]:
-    """Overwrite a dead owner's lock file in place. -> None if it is another file by now."""
-    seen = finding.contents
+    """Overwrite a dead foreign owner's lock file in place. -> None if it is another file by now."""
+    seen = finding.foreign
+    assert seen is not None
     try:
         own: Handle = yield OpenExisting(request.lock_path, writable=True)
     except FileNotFoundError:
@@ -496,136 +662,108 @@ def _take_over(
         raise LockStateError(
             request.lock_path, finding.owner, "its owner is dead, but we may not write the file; remove it"
         ) from error
-    named = False
+    written = False
     try:
         data: bytes = yield ReadAt(own, len(seen.data))
         status: FileStatus = yield Identify(own)
         if data != seen.data or not status.unchanged(seen.status):
             yield Close(own)
             return None
-        record = yield from _own_record(request)
-        text = body(record)
-        padded = text
-        if status.size_bytes <= _PAD_LIMIT_BYTES:
-            padded = text.ljust(status.size_bytes)  # no instant at which a reader sees half of each
+        wall_ms: int = yield WallNow()
+        text = body_at(request.body, wall_ms)
         replaces = fingerprint(data) if finding.names_owner else ""
-        claim = yield from _claim(request, guard, finding.guard, record, text, replaces, place)
-        named = True
+        more = guard_record.fingerprints(fingerprint(text), replaces)
+        state = yield from _record(request, guard, finding.guard, finding.guard.epoch, place, wall_ms, more)
+        written = True
+        # Padded: no instant at which a reader sees half of each.
+        padded = text.ljust(status.size_bytes) if status.size_bytes <= _PAD_LIMIT_BYTES else text
         yield WriteInPlace(own, padded, truncate=True)
         yield Settle()
         if not status.same_file((yield from look(request.lock_path))):
-            yield RangeUnlock(guard, OWNER_BASE + claim.generation)
             yield Close(own)
             return None
     except GeneratorExit:
         raise
     except BaseException:
-        yield from _undo(request, own, named)
+        if written:
+            yield from _remove(request.lock_path, own)
+        yield Close(own)
         raise
-    return GuardedGrant(request, guard, own, status, claim.generation, claim.state, place, finding.reason)
+    return GuardedGrant(request, guard, own, status.identity, state.generation, state, place, finding.reason)
 
 
-def _own_record(request: GuardedRequest) -> Steps[OwnerRecord]:
-    wall_ms: int = yield WallNow()
-    me = request.process
-    return OwnerRecord(me.pid, wall_ms, me.starttime, round(request.max_hold_s * 1000), me.pid_namespace)
+def _replace_live(request: GuardedRequest, guard: Handle, finding: Busy) -> Steps[GuardedGrant | None]:
+    """Overwrite a live owner's lock file in place; from the record on, its generation is not the newest."""
+    old = finding.guard
+    epoch = old.epoch + 1
+    while not (yield RangeLock(guard, OWNER_BASE + epoch)):
+        epoch += 1  # only where owners share lock files (see range_locks): a fenced owner still lives
+    guard.epoch, guard.claiming = epoch, True
+    if finding.foreign is None:
+        own = guard.body
+        assert own is not None
+        state = yield from _record(request, guard, old, epoch, None)
+        text = body_at(request.body, state.record.granted_ms)
+        yield WriteInPlace(own, text.ljust(_BODY_BYTES), truncate=True)
+        return GuardedGrant(request, guard, None, own.identity, state.generation, state, fenced=old.generation)
+    try:
+        own = yield OpenExisting(request.lock_path, writable=True)
+    except FileNotFoundError:
+        return None
+    written = False
+    try:
+        data: bytes = yield ReadAt(own, len(finding.foreign.data))
+        status: FileStatus = yield Identify(own)
+        if data != finding.foreign.data:
+            yield Close(own)
+            return None
+        wall_ms: int = yield WallNow()
+        text = body_at(request.body, wall_ms)
+        more = guard_record.fingerprints(fingerprint(text), fingerprint(data))
+        state = yield from _record(request, guard, old, epoch, None, wall_ms, more)
+        written = True
+        yield WriteInPlace(own, text.ljust(status.size_bytes), truncate=True)
+    except GeneratorExit:
+        raise
+    except BaseException:
+        if written:
+            yield from _remove(request.lock_path, own)
+        yield Close(own)
+        raise
+    return GuardedGrant(request, guard, own, status.identity, state.generation, state, fenced=old.generation)
 
 
-class _Claim(NamedTuple):
-    """A recorded generation; ``state``: the guard's records from now on."""
-
-    generation: int
-    state: bytes
-
-
-def _claim(
+def _record(
     request: GuardedRequest,
     guard: Handle,
     state: GuardState,
-    owner: OwnerRecord,
-    text: bytes,
-    replaces: str,
+    epoch: int,
     place: Place | None,
-) -> Steps[_Claim]:
-    """Lock the next generation's byte and record the grant."""
-    generation = state.record.generation + 1
-    while not (yield RangeLock(guard, OWNER_BASE + generation)):
-        generation += 1  # only where owners share lock files (see range_locks): a fenced owner still lives
+    wall_ms: int | None = None,
+    more: bytes = b"",
+) -> Steps[GuardState]:
+    """Write down the next generation, whose owner's byte we have. -> the guard's state from now on."""
     if place is not None:
-        served = place.ticket
-    elif (yield from _waiter_ahead(guard, state, None)):
-        served = state.record.ticket  # a fence goes past the waiters, and they remain
+        ticket = place.ticket
     else:
-        served = state.issued  # all who ever waited are gone: the next release need not look for them
-    granted = GuardRecord(
-        generation,
-        owner.pid or 0,
-        owner.starttime,
-        owner.pid_namespace,
-        owner.created_at_ms or 0,
-        fingerprint(text),
-        replaces,
-        guard_record.label(request.owner),
-        served,
-    )
-    slot = guard_record.encode(granted)
+        ahead = yield from _waiter_ahead(guard, state, None)
+        ticket = state.ticket if ahead else state.issued  # a fence goes past the waiters, and they remain
+    now_ms: int = (yield WallNow()) if wall_ms is None else wall_ms
+    generation = state.generation + 1
+    slot = guard_record.encode(request.signature, now_ms, generation, epoch, ticket, more)
     yield WriteInPlace(guard, slot, state.slot)
-    data = state.with_slot(slot)
-    guard_record.written(data, granted, state.slot)
-    return _Claim(generation, data)
+    granted = guard.known = state.granted(slot, generation, epoch, ticket, plain=not more)
+    return granted
 
 
-def _undo(request: GuardedRequest, own: Handle, named: bool) -> Steps[None]:
-    """After a failure or an interruption inside the section: leave no lock file of ours.
-
-    ``named``: the file at the lock's name may be ours. An error on the way must not hide the one that led here.
-    """
-    if named:
-        try:
-            status: FileStatus = yield Identify(own)
-            if status.same_file((yield from look(request.lock_path))):
-                yield Unlink(request.lock_path)
-        except OSError:
-            pass  # the freed byte tells the next contender that the file is void
-    yield Close(own)
-
-
-def _check(grant: GuardedGrant) -> Steps[GuardState | None]:
-    """Raises Superseded if a newer generation was granted. -> the guard's state, None if it is as we left it
-    and nobody waits."""
-    data: bytes = yield ReadAt(grant.guard, guard_record.STATE_LENGTH)
-    state = guard_record.state(data)
-    if state.data != grant.state and state.record.generation != grant.generation:
-        raise Superseded(state.record.generation)
-    return state if state.issued > state.record.ticket else None
-
-
-def _remove_own(grant: GuardedGrant) -> Steps[tuple[Released, int]]:
-    """-> what became of L, and the ticket of the waiter whose turn it is."""
-    request, guard = grant.request, grant.guard
-    if not (yield RangeLock(guard, SECTION)):
-        until = (yield Now()) + request.section_wait_s
-        if not (yield from _lock_section(guard, until)):
-            return Released(removed=False), (yield from _next_in_line(guard, 0))
+def _remove(path: str, own: Handle) -> Steps[None]:
+    """Unlink a lock file that we have overwritten, if it still is that file."""
     try:
-        state = yield from _check(grant)
-    except Superseded:
-        return Released(removed=False), 0  # fenced: L belongs to a newer generation, even in our old inode
-    first = 0 if state is None else (yield from _next_in_line(guard, 0, state))
-    if not grant.status.same_file((yield from look(request.lock_path))):
-        return Released(removed=False, lost=True), first
-    yield Unlink(request.lock_path)
-    return Released(removed=True), first
-
-
-def _close(grant: GuardedGrant, first: int) -> Steps[None]:
-    """L is gone before anybody sees the owner's byte free, and the byte is free before the bell rings."""
-    yield Close(grant.guard)  # frees the section and the owner's byte, at one stroke
-    yield Close(grant.own)
-    if first:
-        yield Ring(grant.request.guard_path, first)
-    if grant.place is not None and grant.place.bell is not None:
-        yield Close(grant.place.bell)
+        status: FileStatus = yield Identify(own)
+        if status.same_file((yield from look(path))):
+            yield Unlink(path)
+    except OSError:
+        pass  # the freed byte tells the next contender that the file is void
 
 
 def _locked(
@@ -638,12 +776,13 @@ def _locked(
             advice += f" We were number {ahead + 1} in the queue."
     else:
         try:
-            record, _ = yield from read_guard(guard)
+            state = yield from read_state(guard)
         except LockStateError:
-            record = GuardRecord()
-        owner = f"pid={record.pid}" if record.pid else "unknown"
+            state = GuardState()
+        pid = state.record.pid
+        owner = f"pid={pid}" if pid else "unknown"
         advice = (
-            f"Some process is paused inside the lock's section; the last owner is pid {record.pid}, generation "
-            f"{record.generation}. Resume or stop it."
+            f"Some process is paused inside the lock's section; the last owner is pid {pid}, generation "
+            f"{state.generation}. Resume or stop it."
         )
     return SessionLocked(request.lock_path, owner, timeout_s=request.timeout_s, waited_s=waited_s, advice=advice)
