@@ -103,6 +103,13 @@ class Contender:
         """Append one line to the session file inside the lock's section, as a runtime of ours does it."""
         self._order("append", text=text)
 
+    def begin_append(self, text: str) -> None:
+        """Order an append and go on: it may stop or die on the way. ``wait_appended`` has its answer."""
+        self._send(order="append", text=text)
+
+    def wait_appended(self) -> None:
+        self._answer(0.0)
+
     def enter_section(self) -> None:
         """Stay inside the section, as an owner that is frozen in the middle of an append: it cannot be fenced."""
         self._order("enter")

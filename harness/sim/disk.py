@@ -253,10 +253,6 @@ class Disk:
         file.inode.locks.append((offset, end, exclusive, file))
         return True
 
-    def unlock_all(self, file: OpenFile) -> None:
-        file.inode.locks = [lock for lock in file.inode.locks if lock[3] is not file]
-        self.changed()
-
     def unlock(self, file: OpenFile, offset: int, length: int) -> None:
         # Whole locks only: nobody here unlocks a part of what was locked.
         kept = [k for k in file.inode.locks if not (k[3] is file and k[0] == offset and k[1] == offset + length)]

@@ -76,6 +76,9 @@ class SimHost:
 
     # ------------------------------------------------------------------ drivers
 
+    def straight(self, clock: Clock, run: Callable[..., T], *arguments: Any) -> T:
+        return run(ops.ByOperation(self.perform), *arguments)
+
     def run(self, steps: Steps[T], clock: Clock) -> T:
         result: Any = None
         raised: BaseException | None = None
@@ -286,6 +289,10 @@ class SimHost:
         if value:
             self._after(value, op, op.target)
 
+    def _exists(self, op: ops.Exists) -> bool:
+        self._point(op, op.path)
+        return op.path in self._disk.names or op.path in self._disk.folders
+
     def _open_bell(self, op: Any) -> Handle:
         path = f"{op.path}.bell-{op.ticket}"
         return Handle(path, self._disk.open_unnamed(path, self._process).fd)
@@ -318,12 +325,6 @@ class SimHost:
     def _range_unlock(self, op: ops.RangeUnlock) -> None:
         value = self._point(op, op.handle.path)
         self._disk.unlock(self._disk.file(op.handle.number), op.offset, op.length)
-        if value:
-            self._after(value, op, op.handle.path)
-
-    def _range_unlock_all(self, op: ops.RangeUnlockAll) -> None:
-        value = self._point(op, op.handle.path)
-        self._disk.unlock_all(self._disk.file(op.handle.number))
         if value:
             self._after(value, op, op.handle.path)
 
@@ -362,6 +363,7 @@ _PERFORMERS: dict[str, Callable[[SimHost, Any], Any]] = {
     "ReadAt": SimHost._read_at,
     "WriteInPlace": SimHost._write_in_place,
     "Stat": SimHost._stat,
+    "Exists": SimHost._exists,
     "Identify": SimHost._identify,
     "Unlink": SimHost._unlink,
     "Link": SimHost._link,
@@ -369,7 +371,6 @@ _PERFORMERS: dict[str, Callable[[SimHost, Any], Any]] = {
     "Replace": SimHost._replace,
     "RangeLock": SimHost._range_lock,
     "RangeUnlock": SimHost._range_unlock,
-    "RangeUnlockAll": SimHost._range_unlock_all,
     "RangeTest": SimHost._range_test,
     "OpenBell": SimHost._open_bell,
     "Ring": SimHost._ring,

@@ -16,7 +16,7 @@ def contender(clock):
         yield one
 
 
-@pytest.mark.parametrize("operation", ["LinkFile", "WriteInPlace", "RangeUnlock"])
+@pytest.mark.parametrize("operation", ["OpenGuard", "RangeLock", "ReadAt", "WriteInPlace", "LinkFile"])
 def test_contender_that_dies_at_an_operation_blocks_nobody(contender, clock, session_file, operation):
     contender.die_at(operation)
     contender.begin_acquire(session_file)
@@ -25,14 +25,26 @@ def test_contender_that_dies_at_an_operation_blocks_nobody(contender, clock, ses
         assert held.generation >= 1
 
 
-def test_contender_paused_inside_the_section_is_waited_for(contender, clock, session_file):
+def test_contender_paused_while_it_takes_the_lock_is_waited_for(contender, clock, session_file):
     contender.pause_at("LinkFile")
     contender.begin_acquire(session_file)
+    os.waitid(os.P_PID, contender.pid, os.WSTOPPED | os.WNOWAIT)
+    with pytest.raises(SessionLocked, match="Somebody is taking the session this very moment"):
+        SessionLock(session_file, timeout=0.1, clock=clock).acquire()
+    contender.resume()
+    assert contender.wait_acquired() == 1
+
+
+def test_contender_paused_inside_the_section_is_waited_for(contender, clock, session_file):
+    contender.acquire(session_file)
+    contender.pause_at("Stat")  # an append looks at the lock file, inside the section
+    contender.begin_append("x")
     os.waitid(os.P_PID, contender.pid, os.WSTOPPED | os.WNOWAIT)
     with pytest.raises(SessionLocked, match="paused inside the lock's section"):
         SessionLock(session_file, timeout=0.1, clock=clock).acquire()
     contender.resume()
-    assert contender.wait_acquired() == 1
+    contender.wait_appended()
+    assert session_file.read_text() == "x\n"
 
 
 def test_leaked_lock_is_held_until_its_process_ends(contender, clock, session_file):

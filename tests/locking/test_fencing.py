@@ -20,7 +20,7 @@ pytestmark = pytest.mark.real
 
 def test_paused_owner_is_never_robbed(actor, clock, session_file, lock_file):
     owner = actor()
-    owner.do("acquire", file=str(session_file), max_hold_s=0.001)
+    owner.do("acquire", file=str(session_file))
     body = json.loads(lock_file.read_text())
     owner.pause()
     # As old as can be: neither the body's nor the file's age counts.
@@ -159,6 +159,7 @@ async def test_fence_over_a_dead_or_absent_owner_is_an_acquire(actor, clock, ses
 async def test_owner_of_ours_whose_file_was_taken_cannot_be_fenced(clock, session_file, lock_file):
     owner = SessionLock(session_file, clock=clock)
     owner.acquire()
+    lock_file.unlink()
     lock_file.write_text('{"pid": 1, "createdAt": "2026-05-14T07:35:46.405Z"}')
     with pytest.raises(LockStateError, match=r"cannot be fenced.*removed or replaced from outside"):
         await SessionLock(session_file, clock=clock).fence_async()

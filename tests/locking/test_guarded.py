@@ -233,14 +233,16 @@ def test_fresh_foreign_lock_survives_even_after_the_last_comparison(clock, sessi
     lock_file.write_text(dead(ERAS["pid, createdAt"]))
     replace = replace_by_live(lock_file)
 
+    replaced = []
+
     def act(operation):
         if operation.truncate:  # the write over the stale file, not those to the guard
-            replace(operation)
+            replaced.append(replace(operation))
 
     kernel = Scripted(clock, WriteInPlace, act, once=False)
     with pytest.raises(SessionLocked, match=f"pid={os.getppid()}"):
         run_blocking(GUARDED.acquire(order_for(session_file)), clock, kernel)
-    assert kernel.fired == 2
+    assert len(replaced) == 1
     assert json.loads(lock_file.read_text())["pid"] == os.getppid()
 
 
@@ -249,6 +251,49 @@ def test_foreign_lock_created_just_before_ours_gets_its_name_survives(clock, ses
     with pytest.raises(SessionLocked, match=f"pid={os.getppid()}"):
         run_blocking(GUARDED.acquire(order_for(session_file)), clock, kernel)
     assert sorted(os.listdir(session_file.parent)) == ["s.jsonl.body.guard", "s.jsonl.guard", "s.jsonl.lock"]
+
+
+async def test_garbage_written_into_our_lock_file_ends_with_the_hold(clock, session_file, lock_file):
+    lock = SessionLock(session_file, clock=clock)
+    held = lock.acquire()
+    lock_file.write_text("garbage " * 100)
+    with held.section():  # it still is our file, whatever stands in it
+        pass
+    with pytest.raises(SessionLocked, match="Wait for its run, abort it, or take the session over"):
+        try_once(session_file, clock).acquire()
+    lock.release()
+    with SessionLock(session_file, clock=clock) as again:
+        assert again.generation == 2
+        assert json.loads(lock_file.read_text())["generation"] == 2
+        lock_file.write_text("garbage " * 100)
+        fencing = SessionLock(session_file, clock=clock)
+        newer = await fencing.fence_async()
+        assert json.loads(lock_file.read_text())["generation"] == newer.generation
+        fencing.release()
+
+
+def test_generations_that_are_reserved_are_used_once_and_by_one_process(actor, clock, session_file):
+    lock, seen = SessionLock(session_file, clock=clock, owner="mine"), []
+
+    def grant(which):
+        with which as held:
+            seen.append(held.generation)
+            assert inspect_lock(session_file).generation == held.generation
+
+    for _ in range(20):
+        grant(lock)
+    assert seen == list(range(1, 21))
+    other = actor()
+    seen.append(other.do("acquire", file=str(session_file))["generation"])
+    assert 20 < seen[-1] < 64
+    other.do("release")
+    for _ in range(5):
+        grant(lock)
+    with SessionLock(session_file, clock=clock, owner="another") as held:
+        seen.append(held.generation)
+        assert inspect_lock(session_file).owner == "another"  # a record of its own, although its handle had some left
+    grant(lock)
+    assert seen == sorted(set(seen))
 
 
 @pytest.mark.parametrize("how", ["removed", "replaced"])

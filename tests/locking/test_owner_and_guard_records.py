@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockjaw.locking import identity
-from lockjaw.locking.guard_record import LENGTH, SLOT_BYTES, GuardRecord, UnreadableGuard, decode, encode
+from lockjaw.locking.guard_record import (
+    LENGTH,
+    SLOT_BYTES,
+    GuardRecord,
+    UnreadableGuard,
+    encode,
+    fingerprints,
+    signature,
+    state,
+)
 from lockjaw.locking.identity import ProcessIdentity, process_state, this_process
 from lockjaw.locking.operations import ProcessState
 from lockjaw.locking.owner_record import NOBODY, Judgement, OwnerRecord, body, fingerprint, judge, parse
@@ -25,6 +34,7 @@ ME = ProcessIdentity(50, 5000, 400)
         starttime=st.none() | st.integers(0, 2**63),
         max_hold_ms=st.none() | st.integers(0, 2**31),
         pid_namespace=st.none() | st.integers(1, 2**32),
+        generation=st.none() | st.integers(1, 2**63),
     )
 )
 def test_owner_record_survives_the_file(record):
@@ -79,40 +89,57 @@ def test_only_proof_makes_an_owner_dead(record, state, held_here, judgement):
     assert judge(record, state, ME, held_here=held_here) == judgement
 
 
-def guard(**generations):
-    record = GuardRecord(pid=7, starttime=1, pid_namespace=2, granted_ms=3, fingerprint="f", replaces="r")
-    return b"".join(encode(record._replace(generation=g)) for g in generations.values())
+OWNER = GuardRecord(pid=7, starttime=1, pid_namespace=2, owner='a "run"')
+
+
+def slot(generation, epoch=0, ticket=0, more=b""):
+    return encode(signature(OWNER), 3, generation, epoch, ticket, more)
+
+
+def guard(*generations):
+    return b"".join(slot(generation) for generation in generations)
 
 
 def test_guard_tells_the_newest_grant_and_where_the_next_one_goes():
-    assert decode(b"") == (GuardRecord(), 0)
-    assert decode(guard(a=1))[0].generation == 1
-    assert decode(guard(a=1))[1] == SLOT_BYTES
-    assert (decode(guard(a=1, b=2))[0].generation, decode(guard(a=1, b=2))[1]) == (2, 0)
-    assert (decode(guard(a=3, b=2))[0].generation, decode(guard(a=3, b=2))[1]) == (3, SLOT_BYTES)
+    said = [(state(data).generation, state(data).slot) for data in (b"", guard(1), guard(1, 2), guard(3, 2))]
+    assert said == [(0, 0), (1, SLOT_BYTES), (2, 0), (3, SLOT_BYTES)]
+    assert state(guard(1, 2)).record == OWNER._replace(granted_ms=3)
+    assert state(b"").record == GuardRecord()
+
+
+def test_guard_after_a_grant_is_what_the_next_read_tells():
+    before = state(b"")
+    for generation in range(1, 5):
+        text = slot(generation, epoch=2, ticket=generation)
+        expected = before.granted(text, generation, 2, generation)
+        data = before.data[: before.slot].ljust(before.slot, b"\0") + text + before.data[before.slot + SLOT_BYTES :]
+        before = state(data)
+        assert before._replace(issued=0) == expected._replace(issued=0)
 
 
 @given(st.integers(1, 2**63), st.data())
 def test_guard_torn_at_any_byte_tells_the_grant_before(generation, data):
-    whole = guard(a=generation, b=generation + 1)
+    whole = guard(generation, generation + 1)
     cut = data.draw(st.integers(0, SLOT_BYTES - 8))
-    newer, offset = decode(whole[: SLOT_BYTES + cut])
+    newer = state(whole[: SLOT_BYTES + cut])
     assert newer.generation in (generation, generation + 1)
-    assert (newer.generation == generation) == (offset == SLOT_BYTES)
+    assert (newer.generation == generation) == (newer.slot == SLOT_BYTES)
     torn_newer = bytearray(whole)
     torn_newer[SLOT_BYTES + 9 : SLOT_BYTES + 12] = b"???"
-    assert decode(bytes(torn_newer))[0].generation == generation
+    assert state(bytes(torn_newer)).generation == generation
 
 
 @pytest.mark.parametrize("data", [b"x" * SLOT_BYTES + b"y", b"x" * LENGTH, b"x" * (SLOT_BYTES - 1) + b"\n"])
 def test_guard_without_a_valid_record_is_never_read_as_new(data):
     with pytest.raises(UnreadableGuard):
-        decode(data)
+        state(data)
 
 
 def test_guard_names_the_owner_and_the_one_it_replaces():
-    record = GuardRecord(generation=1, fingerprint="a", replaces="b")
-    assert [record.names(text) for text in ("a", "b", "c", "")] == [True, True, False, False]
+    said = state(slot(1, more=fingerprints("a", "b")))
+    assert [said.record.names(text) for text in ("a", "b", "c", "")] == [True, True, False, False]
+    assert not said.plain
+    assert state(slot(1)).plain
     assert not GuardRecord().names("")
 
 
@@ -170,4 +197,4 @@ def test_machine_without_proc_has_no_namespace(monkeypatch):
 
 
 def test_record_is_json_a_person_can_read():
-    assert json.loads(encode(GuardRecord(generation=3)).split(b" ", 1)[1])["generation"] == 3
+    assert json.loads(slot(3).split(b" ", 4)[4])["owner"] == 'a "run"'

@@ -19,7 +19,7 @@ from lockjaw.locking.algorithms.plain import PlainGrant
 from lockjaw.locking.algorithms.released_for_prompt import Fingerprint
 from lockjaw.locking.guard_record import GuardRecord, label, signature
 from lockjaw.locking.identity import ProcessIdentity
-from lockjaw.locking.operations import Steps
+from lockjaw.locking.operations import Calls, Steps
 from lockjaw.locking.owner_record import OwnerRecord, body_parts
 from lockjaw.locking.paths import LockPaths
 
@@ -68,6 +68,9 @@ class Grant(NamedTuple):
 class LockAlgorithm(Protocol):
     """``timeout_s`` is what a caller gets who names none; ``reentrant``: may a process take it twice?
 
+    ``try_now``, ``give_now``, ``enter_now``: the first straight run of acquire, release and enter, for who wants to spare
+    the machinery around it; their result is None (False) if the whole algorithm has to be run.
+
     ``watchdog``: what becomes of a lock that is held for longer than its limit: ``thread``: its holder is stopped, by a
     thread that nothing starves; ``sweep``: it is given away in the holder's event loop, every minute; None: nothing.
     """
@@ -80,6 +83,12 @@ class LockAlgorithm(Protocol):
     def can_reenter(self) -> bool: ...
     @property
     def watchdog(self) -> str | None: ...
+    @property
+    def try_now(self) -> Callable[[Calls, Order], Any] | None: ...
+    @property
+    def give_now(self) -> Callable[[Calls, Any], Released | None] | None: ...
+    @property
+    def enter_now(self) -> Callable[[Calls, Any], bool] | None: ...
     def acquire(self, order: Order) -> Steps[Any]: ...
     def fence(self, order: Order) -> Steps[Any]: ...
     def release(self, grant: Any) -> Steps[Released]: ...
@@ -94,6 +103,7 @@ class Coarse:
     rules: CoarseRules
 
     watchdog = "sweep"
+    try_now = give_now = enter_now = None
     can_reenter = True
 
     @property
@@ -153,6 +163,12 @@ class Guarded:
 
     watchdog = "thread"
     can_reenter = False
+    give_now = staticmethod(guarded.give_back)
+    enter_now = staticmethod(guarded.begin_append)
+
+    @classmethod
+    def try_now(cls, calls: Calls, order: Order) -> GuardedGrant | None:
+        return guarded.try_now(calls, order.prepared or cls._prepare(order))
 
     def acquire(self, order: Order) -> Steps[GuardedGrant]:
         return guarded.acquire(order.prepared or self._prepare(order))
@@ -198,6 +214,7 @@ class Plain:
     timeout_s: float = plain.TIMEOUT_S
 
     watchdog = None
+    try_now = give_now = enter_now = None
     can_reenter = False
 
     def acquire(self, order: Order) -> Steps[Grant]:

@@ -16,7 +16,8 @@ from __future__ import annotations
 import asyncio
 import math
 import select
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from lockjaw.clock import Clock
 from lockjaw.locking.alarms import Alarms
@@ -27,6 +28,7 @@ from lockjaw.locking.operations import (
     Settle,
     Sleep,
     Steps,
+    Straight,
     WaitForRelease,
     WaitForSection,
 )
@@ -56,10 +58,20 @@ _LAST_LOOK_REAL_S = 2.0
 _SETTLE_REAL_S = 0.005
 
 
+def run_straight(clock: Clock, run: Callable[..., T], *arguments: Any) -> T:
+    """Perform a straight run without the machinery around it: what the first step of an algorithm may spare."""
+    kernel = Kernel(clock)
+    try:
+        return run(kernel.calls, *arguments)
+    except BaseException:
+        kernel.abandon()
+        raise
+
+
 def run_blocking(steps: Steps[T], clock: Clock, kernel: Kernel | None = None) -> T:
     """Run an algorithm to its end in this thread. Raises what the algorithm raises."""
     kernel = kernel or Kernel(clock)
-    waits = _Waits(clock)
+    waits: _Waits | None = None  # most runs never wait
     result: object = None
     raised: BaseException | None = None
     try:
@@ -72,6 +84,10 @@ def run_blocking(steps: Steps[T], clock: Clock, kernel: Kernel | None = None) ->
             result, raised = None, None
             kind = type(operation)
             try:
+                if kind is Straight:
+                    result = operation.run(kernel.calls, *operation.arguments)  # type: ignore[union-attr]
+                    continue
+                waits = waits or _Waits(clock)
                 if kind is Now:
                     result = waits.now()
                 elif kind not in _WAITING:
@@ -94,7 +110,7 @@ async def run_async(steps: Steps[T], clock: Clock, kernel: Kernel | None = None,
     (for releases) a cancellation waits until the algorithm has ended.
     """
     kernel = kernel or Kernel(clock)
-    waits = _Waits(clock)
+    waits: _Waits | None = None
     result: object = None
     raised: BaseException | None = None
     cancelled: asyncio.CancelledError | None = None
@@ -110,6 +126,10 @@ async def run_async(steps: Steps[T], clock: Clock, kernel: Kernel | None = None,
             result, raised = None, None
             kind = type(operation)
             try:
+                if kind is Straight:
+                    result = operation.run(kernel.calls, *operation.arguments)  # type: ignore[union-attr]
+                    continue
+                waits = waits or _Waits(clock)
                 if kind is Now:
                     result = waits.now()
                     continue

@@ -69,7 +69,9 @@ class GuardState(NamedTuple):
 
     Args:
         data: the bytes that were read, ``STATE_LENGTH`` at most.
-        generation: of the last grant; rises by at least one with every grant, for ever: the fencing token. 0: none yet.
+        generation: the highest one reserved. Rises by at least one with every record, for ever: the fencing token. 0:
+            none yet. Who takes the lock again and again with nobody in between reserves some at a time, and writes a
+            record only when they are used up; which of them it is the lock file says.
         epoch: which owner's byte that grant's owner has locked; rises when a live owner is overruled, and only then.
         ticket: the last one that has had its turn: nobody waits with this one or a lower one.
         issued: the highest ticket ever issued.

@@ -7,10 +7,11 @@ runs the same ``SessionLock`` in it.
 from __future__ import annotations
 
 import os
-from typing import Protocol, TypeVar
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 from lockjaw.clock import Clock
-from lockjaw.locking.drivers import run_async, run_blocking
+from lockjaw.locking.drivers import run_async, run_blocking, run_straight
 from lockjaw.locking.identity import ProcessIdentity, this_process
 from lockjaw.locking.operations import Steps
 from lockjaw.locking.paths import LockPaths
@@ -20,13 +21,14 @@ T = TypeVar("T")
 
 
 class Host(Protocol):
-    """``run`` and ``run_async`` are drivers, as in ``drivers``; ``holds`` is what this process holds."""
+    """``straight``, ``run`` and ``run_async`` are drivers, as in ``drivers``; ``holds`` is what this process holds."""
 
     @property
     def holds(self) -> ProcessHolds: ...
     def process_id(self) -> int: ...
     def identity(self) -> ProcessIdentity: ...
     def paths(self, session_file: str | os.PathLike[str]) -> LockPaths: ...
+    def straight(self, clock: Clock, run: Callable[..., T], *arguments: Any) -> T: ...
     def run(self, steps: Steps[T], clock: Clock) -> T: ...
     async def run_async(self, steps: Steps[T], clock: Clock, *, defer_cancel: bool = False) -> T: ...
 
@@ -47,11 +49,9 @@ class LocalHost:
     def paths(self, session_file: str | os.PathLike[str]) -> LockPaths:
         return LockPaths.of(session_file)
 
-    def run(self, steps: Steps[T], clock: Clock) -> T:
-        return run_blocking(steps, clock)
-
-    async def run_async(self, steps: Steps[T], clock: Clock, *, defer_cancel: bool = False) -> T:
-        return await run_async(steps, clock, defer_cancel=defer_cancel)
+    straight = staticmethod(run_straight)
+    run = staticmethod(run_blocking)
+    run_async = staticmethod(run_async)
 
 
 THIS_HOST: Host = LocalHost()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import LockStateError
-from lockjaw.locking.algorithms.findings import look, read_state
+from lockjaw.locking.algorithms.findings import last_generation, look, read_state
 from lockjaw.locking.guard_record import OWNER_BASE, TICKET_BASE, GuardState, decode_waiter, waiter_offset
 from lockjaw.locking.host import THIS_HOST, Host
 from lockjaw.locking.identity import ProcessIdentity
@@ -76,17 +76,24 @@ def inspect(paths: LockPaths, me: ProcessIdentity) -> Steps[LockView]:
     """The algorithm of ``inspect_lock``."""
     guard, owner_lives, waiters = yield from _guard(paths.guard)
     status = yield from look(paths.lock)
-    record = guard.record
+    record, generation = guard.record, guard.generation
+    if generation:
+        try:
+            last: Contents = yield Read(paths.body)
+        except OSError:
+            pass
+        else:
+            generation = last_generation(guard, parse(last.data))
     if status is None:
-        return LockView(False, generation=guard.generation)
+        return LockView(False, generation=generation)
     if status.kind != "file":
-        return LockView(True, dead_reason="not-a-file", generation=guard.generation, age_s=status.age_s)
+        return LockView(True, dead_reason="not-a-file", generation=generation, age_s=status.age_s)
     try:
         contents: Contents = yield Read(paths.lock)
     except FileNotFoundError:
-        return LockView(False, generation=guard.generation)
+        return LockView(False, generation=generation)
     except PermissionError:
-        return LockView(True, dead_reason="unreadable", generation=guard.generation, age_s=status.age_s)
+        return LockView(True, dead_reason="unreadable", generation=generation, age_s=status.age_s)
     owner = parse(contents.data)
     now_ms: int = yield WallNow()
     age_s = status.age_s if owner.created_at_ms is None else max(0.0, (now_ms - owner.created_at_ms) / 1000)
@@ -109,7 +116,7 @@ def inspect(paths: LockPaths, me: ProcessIdentity) -> Steps[LockView]:
         alive,
         reason,
         ours,
-        guard.generation,
+        generation,
         record.owner if ours else "",
         age_s,
         None if owner.max_hold_ms is None else owner.max_hold_ms / 1000,

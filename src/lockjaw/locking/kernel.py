@@ -35,6 +35,7 @@ _open_handles: set[Handle] = set()
 _resting: dict[str, list[Handle]] = {}
 _RESTING_LIMIT = 32  # paths ...
 _RESTING_EACH = 4  # ... and descriptors of each
+_CHECK_AGAIN_S = 0.1  # so long a descriptor is trusted to be what its name leads to; appends look for themselves
 
 
 def _close_resting() -> None:
@@ -52,6 +53,15 @@ def _close_for_good(handle: Handle) -> None:
     if handle.body is not None:
         os.close(handle.body.number)
     os.close(handle.number)
+
+
+def _still_named(handle: Handle) -> bool:
+    now = time.monotonic()
+    if now < handle.checked_s + _CHECK_AGAIN_S:
+        return True
+    handle.checked_s = now
+    named = os.fstat(handle.number).st_nlink > 0
+    return named and (handle.body is None or os.fstat(handle.body.number).st_nlink > 0)
 
 
 def _forget_parent() -> None:
@@ -86,7 +96,8 @@ class Kernel:
 
     def __init__(self, clock: Clock, range_locks: RangeLocks | None = None) -> None:
         self.clock = clock
-        self._ranges = range_locks or native_range_locks()
+        self._ranges = ranges = range_locks or native_range_locks()
+        self.lock = ranges.lock_byte  # without a step in between: a call costs a third of what it does
         self._opened: list[Handle] = []
 
     def perform(self, operation: ops.Operation) -> Any:
@@ -138,15 +149,17 @@ class Kernel:
 
     def open_guard(self, path: str, body_path: str) -> Handle:
         resting = _resting.get(path)
-        if resting:
+        while resting:
             try:
                 handle = resting.pop()
             except IndexError:
-                pass  # another thread was faster
-            else:
-                self._opened.append(handle)
-                _open_handles.add(handle)
-                return handle
+                break  # another thread was faster
+            if (handle.body is None and body_path) or not _still_named(handle):
+                _close_for_good(handle)
+                continue
+            self._opened.append(handle)
+            _open_handles.add(handle)
+            return handle
         handle = self._open(path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW)
         file_systems.refuse_odd(path, handle.number)
         if body_path:
@@ -154,7 +167,7 @@ class Kernel:
             handle.body = Handle(body_path, body)
             status = os.fstat(body)
             handle.body.identity = status.st_dev, status.st_ino
-        handle.rests = True
+        handle.rests, handle.checked_s = True, time.monotonic()
         return handle
 
     def _open_guard(self, op: ops.OpenGuard) -> Handle:
@@ -170,11 +183,8 @@ class Kernel:
         if handle.number < 0:
             return
         _open_handles.discard(handle)
-        # Whoever still has the handle has a closed one; its descriptors may go on in another.
-        again = Handle(handle.path, handle.number, handle.identity, handle.body)
-        handle.number, handle.body = -1, None
-        if handle.rests:
-            again.rests, again.epoch, again.known = True, handle.epoch, handle.known
+        again = handle.again()
+        if again.rests:
             resting = _resting.setdefault(again.path, [])
             if len(resting) < _RESTING_EACH and self._ranges.unlock_all(again):
                 if len(_resting) > _RESTING_LIMIT:
@@ -213,16 +223,21 @@ class Kernel:
     def _stat(self, op: ops.Stat) -> FileStatus:
         return self._status(os.lstat(op.path))
 
-    def identity(self, path: str) -> ops.Identity | None:
+    def look(self, path: str) -> tuple[int, int, int] | None:
         try:
             status = os.lstat(path)
         except FileNotFoundError:
             return None
-        return status.st_dev, status.st_ino
+        return status.st_dev, status.st_ino, status.st_size
 
-    def names_and_size(self, handle: Handle) -> tuple[int, int]:
-        status = os.fstat(handle.number)
-        return status.st_nlink, status.st_size
+    def empty(self, handle: Handle) -> None:
+        os.ftruncate(handle.number, 0)
+
+    def exists(self, path: str) -> bool:
+        return os.access(path, os.F_OK)
+
+    def _exists(self, op: ops.Exists) -> bool:
+        return os.access(op.path, os.F_OK)
 
     def _identify(self, op: ops.Identify) -> FileStatus:
         return self._status(os.fstat(op.handle.number))
@@ -269,14 +284,8 @@ class Kernel:
 
     # -------------------------------------------------------------------- locks, processes, time
 
-    def lock(self, handle: Handle, offset: int) -> bool:
-        return self._ranges.lock(handle, offset, 1, True)
-
     def unlock(self, handle: Handle, offset: int) -> None:
         self._ranges.unlock(handle, offset, 1)
-
-    def unlock_all(self, handle: Handle) -> None:
-        self._ranges.unlock_all(handle)
 
     def locked_elsewhere(self, handle: Handle, offset: int, length: int) -> bool:
         return self._ranges.locked_elsewhere(handle, offset, length)
@@ -286,9 +295,6 @@ class Kernel:
 
     def _range_unlock(self, op: ops.RangeUnlock) -> None:
         self._ranges.unlock(op.handle, op.offset, op.length)
-
-    def _range_unlock_all(self, op: ops.RangeUnlockAll) -> None:
-        self._ranges.unlock_all(op.handle)
 
     def _range_test(self, op: ops.RangeTest) -> bool:
         return self._ranges.locked_elsewhere(op.handle, op.offset, op.length)
@@ -320,9 +326,6 @@ class Kernel:
     def _wall_now(self, op: ops.WallNow) -> int:
         return self.clock.wall_ms()
 
-    def _straight(self, op: ops.Straight) -> Any:
-        return op.run(self.calls, *op.arguments)
-
     def _print_error(self, op: ops.PrintError) -> None:
         print(op.line, file=sys.stderr, flush=True)
 
@@ -341,12 +344,12 @@ _PERFORMERS: dict[type[Any], Callable[[Kernel, Any], Any]] = {
     ops.Stat: Kernel._stat,
     ops.Identify: Kernel._identify,
     ops.Unlink: Kernel._unlink,
+    ops.Exists: Kernel._exists,
     ops.Link: Kernel._link,
     ops.LinkFile: Kernel._link_file,
     ops.Replace: Kernel._replace,
     ops.RangeLock: Kernel._range_lock,
     ops.RangeUnlock: Kernel._range_unlock,
-    ops.RangeUnlockAll: Kernel._range_unlock_all,
     ops.RangeTest: Kernel._range_test,
     ops.OpenBell: Kernel._open_bell,
     ops.Ring: Kernel._ring,
@@ -354,5 +357,4 @@ _PERFORMERS: dict[type[Any], Callable[[Kernel, Any], Any]] = {
     ops.Now: Kernel._now,
     ops.WallNow: Kernel._wall_now,
     ops.PrintError: Kernel._print_error,
-    ops.Straight: Kernel._straight,
 }

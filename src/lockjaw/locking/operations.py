@@ -39,16 +39,45 @@ class Handle:
         rests: its driver may keep the descriptor for the next one who opens the file.
         identity: device and inode; (0, 0) where nobody asked.
         body: of a guard's handle: that of its body file.
-        epoch, known, claiming: the guarded algorithm's notes: which owner's byte is the current one, what the guard
-            said when it was read last, and that this handle may have locked the owner's byte.
+        checked_s: when (monotonic, real) its driver last saw that its name still leads to it.
+        epoch, known, claim: the guarded algorithm's notes: which owner's byte is the current one, what the guard said
+            when it was read last, and which file it may have made the lock file while it had that byte.
+        mine, signed, spare, block: more of them: the record that was written through this handle last, for whom, how many
+            of the generations that it reserved are left, and how many it reserved.
     """
 
-    __slots__ = ("body", "claiming", "epoch", "identity", "known", "number", "path", "rests")
+    __slots__ = (
+        "block",
+        "body",
+        "checked_s",
+        "claim",
+        "epoch",
+        "identity",
+        "known",
+        "mine",
+        "number",
+        "path",
+        "rests",
+        "signed",
+        "spare",
+    )
 
     def __init__(self, path: str, number: int, identity: Identity = (0, 0), body: Handle | None = None) -> None:
         self.path, self.number, self.identity, self.body = path, number, identity, body
-        self.rests, self.claiming, self.epoch = False, False, 0
+        self.rests, self.checked_s = False, 0.0
+        self.epoch = self.spare = self.block = 0
+        self.claim: Identity | None = None
         self.known: Any = None
+        self.mine: Any = None
+        self.signed: Any = None
+
+    def again(self) -> Handle:
+        """A new handle of the same open file; this one is closed from now on."""
+        other = Handle(self.path, self.number, self.identity, self.body)
+        other.rests, other.checked_s, other.epoch, other.known = self.rests, self.checked_s, self.epoch, self.known
+        other.mine, other.signed, other.spare, other.block = self.mine, self.signed, self.spare, self.block
+        self.number, self.body = -1, None
+        return other
 
     def __repr__(self) -> str:
         return f"Handle({self.path!r}, {self.number})"
@@ -187,6 +216,12 @@ class Unlink(NamedTuple):
     missing_ok: bool = True
 
 
+class Exists(NamedTuple):
+    """-> bool: does the name lead to a file? A dangling symbolic link does not."""
+
+    path: str
+
+
 class Link(NamedTuple):
     """Give an existing file a second name; FileExistsError if the name is taken. Atomic."""
 
@@ -228,12 +263,6 @@ class RangeUnlock(NamedTuple):
     handle: Handle
     offset: int
     length: int = 1
-
-
-class RangeUnlockAll(NamedTuple):
-    """Drop every range lock taken through this handle, at one stroke."""
-
-    handle: Handle
 
 
 class RangeTest(NamedTuple):
@@ -342,15 +371,13 @@ class Calls(Protocol):
     def close(self, handle: Handle) -> None: ...
     def lock(self, handle: Handle, offset: int) -> bool: ...
     def unlock(self, handle: Handle, offset: int) -> None: ...
-    def unlock_all(self, handle: Handle) -> None: ...
     def locked_elsewhere(self, handle: Handle, offset: int, length: int) -> bool: ...
     def read(self, handle: Handle, length: int) -> bytes: ...
     def write(self, handle: Handle, data: bytes, offset: int) -> None: ...
-    def names_and_size(self, handle: Handle) -> tuple[int, int]:
-        """How many names an open file has, and its size in bytes."""
-
-    def identity(self, path: str) -> Identity | None:
-        """What a name points to, symbolic links not followed; None if there is none."""
+    def empty(self, handle: Handle) -> None: ...
+    def exists(self, path: str) -> bool: ...
+    def look(self, path: str) -> tuple[int, int, int] | None:
+        """Device, inode and size of what a name points to, symbolic links not followed; None if there is none."""
 
     def link(self, handle: Handle, target: str) -> None: ...
     def unlink(self, path: str) -> None: ...
@@ -384,9 +411,6 @@ class ByOperation:
     def unlock(self, handle: Handle, offset: int) -> None:
         self._perform(RangeUnlock(handle, offset))
 
-    def unlock_all(self, handle: Handle) -> None:
-        self._perform(RangeUnlockAll(handle))
-
     def locked_elsewhere(self, handle: Handle, offset: int, length: int) -> bool:
         return bool(self._perform(RangeTest(handle, offset, length)))
 
@@ -396,16 +420,18 @@ class ByOperation:
     def write(self, handle: Handle, data: bytes, offset: int) -> None:
         self._perform(WriteInPlace(handle, data, offset))
 
-    def names_and_size(self, handle: Handle) -> tuple[int, int]:
-        status: FileStatus = self._perform(Identify(handle))
-        return status.links, status.size_bytes
+    def empty(self, handle: Handle) -> None:
+        self._perform(WriteInPlace(handle, b"", truncate=True))
 
-    def identity(self, path: str) -> Identity | None:
+    def exists(self, path: str) -> bool:
+        return bool(self._perform(Exists(path)))
+
+    def look(self, path: str) -> tuple[int, int, int] | None:
         try:
             status: FileStatus = self._perform(Stat(path))
         except FileNotFoundError:
             return None
-        return status.identity
+        return status.device, status.inode, status.size_bytes
 
     def link(self, handle: Handle, target: str) -> None:
         self._perform(LinkFile(handle, target))
@@ -433,12 +459,12 @@ Operation: TypeAlias = (
     | Stat
     | Identify
     | Unlink
+    | Exists
     | Link
     | LinkFile
     | Replace
     | RangeLock
     | RangeUnlock
-    | RangeUnlockAll
     | RangeTest
     | OpenBell
     | Ring

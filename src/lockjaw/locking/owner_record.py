@@ -1,7 +1,8 @@
 """The text of a lock file, and what it proves about its owner.
 
 The body is OpenClaw's: JSON with ``pid``, ``createdAt`` (ISO 8601, UTC), ``starttime`` (Linux) and, from
-2026.5.22 on, ``maxHoldMs``. Ours adds ``pidNamespace``, which OpenClaw ignores. Pure: no file, no clock.
+2026.5.22 on, ``maxHoldMs``. Ours adds ``pidNamespace`` and ``generation``, which
+OpenClaw ignores. Pure: no file, no clock.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class OwnerRecord(NamedTuple):
     starttime: int | None = None
     max_hold_ms: int | None = None
     pid_namespace: int | None = None
+    generation: int | None = None
 
     @property
     def owner(self) -> str:
@@ -58,12 +60,13 @@ def parse(data: bytes) -> OwnerRecord:
         starttime=_integer(body.get("starttime")),
         max_hold_ms=_integer(body.get("maxHoldMs")),
         pid_namespace=_integer(body.get("pidNamespace")),
+        generation=_integer(body.get("generation")),
     )
 
 
 def body(record: OwnerRecord) -> bytes:
     """The bytes of a lock file: two spaces of indent, no final newline, absent fields left out."""
-    return body_at(body_parts(record), record.created_at_ms or 0)
+    return body_at(body_parts(record), record.created_at_ms or 0, record.generation)
 
 
 def body_parts(record: OwnerRecord) -> tuple[bytes, bytes]:
@@ -75,12 +78,16 @@ def body_parts(record: OwnerRecord) -> tuple[bytes, bytes]:
         text += f',\n  "starttime": {record.starttime}'
     if record.pid_namespace is not None:
         text += f',\n  "pidNamespace": {record.pid_namespace}'
-    return f'{{\n  "pid": {_value(record.pid)},\n  "createdAt": "'.encode(), f'Z"{text}\n}}'.encode()
+    return f'{{\n  "pid": {_value(record.pid)},\n  "createdAt": "'.encode(), f'Z"{text}'.encode()
 
 
-def body_at(parts: tuple[bytes, bytes], created_ms: int) -> bytes:
+def body_at(parts: tuple[bytes, bytes], created_ms: int, generation: int | None = None) -> bytes:
     # By hand: an indented json.dumps is pure Python and takes longer than the whole rest of an acquire.
-    return b"%b%b%03d%b" % (parts[0], _second(created_ms // 1000), created_ms % 1000, parts[1])
+    before, after = parts
+    second, ms = _second(created_ms // 1000), created_ms % 1000
+    if generation is None:
+        return b"%b%b%03d%b\n}" % (before, second, ms, after)
+    return b'%b%b%03d%b,\n  "generation": %d\n}' % (before, second, ms, after, generation)
 
 
 def fingerprint(data: bytes) -> str:

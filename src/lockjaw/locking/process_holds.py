@@ -49,6 +49,7 @@ class ProcessHolds:
         self.registry = Registry()
         self._run = run
         self._held: dict[int, Releasable] = {}
+        self._simulated = simulated
         self._at_exit = simulated  # nothing left to install
         self._limits: Watchdog | _TimedLimits = _TimedLimits() if simulated else Watchdog(self._held)
         self._timer: threading.Timer | asyncio.TimerHandle | None = None
@@ -64,7 +65,8 @@ class ProcessHolds:
         """-> was it held? Exactly one of several threads that give a lock back is told so."""
         if self._held.pop(id(held), None) is None:
             return False
-        self._limits.discard(held)
+        if self._simulated:
+            self._limits.discard(held)
         return True
 
     def release_all(self) -> None:
@@ -74,14 +76,11 @@ class ProcessHolds:
             except OSError:
                 continue  # the disk refuses; the others shall still be given back
 
-    def watch(self, held: Releasable, kind: str, limit_s: float, clock: Clock) -> None:
-        """Watch a hold's limit: ``thread`` or ``sweep``, see ``LockAlgorithm.watchdog``."""
-        if kind == "thread":
-            self._limits.add(held, clock.real_s(limit_s))
-        else:
-            self._sweep_every_minute(clock)
+    def limit(self, held: Releasable, limit_real_s: float) -> None:
+        """Stop this holder when it has held for so long."""
+        self._limits.add(held, limit_real_s)
 
-    def _sweep_every_minute(self, clock: Clock) -> None:
+    def sweep(self, clock: Clock) -> None:
         """Run the watchdog of coarse locks every 60 s for as long as one is held.
 
         Its timer lives where the lock was taken: in the running event loop (a stalled loop starves it, as
@@ -111,7 +110,7 @@ class ProcessHolds:
         self._timer = None
         self._run(coarse.watchdog_pass(self.registry), clock)
         if self.registry.holds:
-            self._sweep_every_minute(clock)
+            self.sweep(clock)
 
 
 class Watchdog:

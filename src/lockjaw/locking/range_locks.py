@@ -42,6 +42,7 @@ _OWNER_FILES = 8
 
 
 class RangeLocks(Protocol):
+    def lock_byte(self, handle: Handle, offset: int) -> bool: ...
     def lock(self, handle: Handle, offset: int, length: int, exclusive: bool) -> bool: ...
     def unlock(self, handle: Handle, offset: int, length: int) -> None: ...
     def locked_elsewhere(self, handle: Handle, offset: int, length: int) -> bool: ...
@@ -52,6 +53,16 @@ class RangeLocks(Protocol):
 
 class DescriptionLocks:
     """Linux open-file-description locks."""
+
+    def lock_byte(self, handle: Handle, offset: int) -> bool:
+        try:
+            fcntl.fcntl(handle.number, _SETLK, _request(fcntl.F_WRLCK, offset, 1))
+        except OSError as error:
+            if error.errno in _BUSY:
+                return False
+            _refuse_unsupported(handle, error)
+            raise
+        return True
 
     def lock(self, handle: Handle, offset: int, length: int, exclusive: bool) -> bool:
         try:
@@ -94,6 +105,9 @@ class FlockFiles:
 
     def __init__(self) -> None:
         self._files: dict[Handle, dict[str, int]] = {}
+
+    def lock_byte(self, handle: Handle, offset: int) -> bool:
+        return self.lock(handle, offset, 1, True)
 
     def lock(self, handle: Handle, offset: int, length: int, exclusive: bool) -> bool:
         if offset >= TICKET_BASE:
@@ -150,8 +164,11 @@ class FlockFiles:
         return True
 
 
+_DESCRIPTION_LOCKS = DescriptionLocks()
+
+
 def native_range_locks() -> RangeLocks:
-    return DescriptionLocks() if hasattr(fcntl, "F_OFD_SETLK") else FlockFiles()
+    return _DESCRIPTION_LOCKS if hasattr(fcntl, "F_OFD_SETLK") else FlockFiles()
 
 
 def _refuse_unsupported(handle: Handle, error: OSError) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-import threading
+from _thread import RLock as _RLock
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +27,7 @@ from lockjaw.locking.algorithms.guarded import Released, Superseded
 from lockjaw.locking.algorithms.released_for_prompt import Fingerprint
 from lockjaw.locking.catalog import LOCK_ALGORITHMS, Granted, LockAlgorithm, Order, ReleasedForPrompt
 from lockjaw.locking.host import THIS_HOST, Host
+from lockjaw.locking.identity import ProcessIdentity
 from lockjaw.locking.operations import Steps
 
 # A release, an append or a fence waits that long for another's section: an append with its flush takes
@@ -49,14 +50,10 @@ class _Report:
         self.heard = not isinstance(recorder, NullRecorder)
 
     def acquiring(self, timeout_s: float) -> None:
-        if not self.heard:
-            return
         self._start = self._clock.monotonic()
         self._recorder.record("lock", "invoke", path=self.path, owner=self._owner, timeout_s=timeout_s)
 
     def acquired(self, grant: Granted) -> None:
-        if not self.heard:
-            return
         self._recorder.record(
             "lock",
             "ok",
@@ -109,13 +106,9 @@ class _Report:
         self._recorder.record("lock.lost", path=self.path, owner=self._owner, generation=generation)
 
     def releasing(self, generation: int) -> None:
-        if not self.heard:
-            return
         self._recorder.record("lock.release", "invoke", path=self.path, owner=self._owner, generation=generation)
 
     def released(self, generation: int, removed: bool) -> None:
-        if not self.heard:
-            return
         self._recorder.record(
             "lock.release", "ok", path=self.path, owner=self._owner, generation=generation, removed=removed
         )
@@ -134,50 +127,33 @@ class HeldLock:
     """
 
     __slots__ = (
-        "_algorithm",
         "_before",
-        "_clock",
         "_depth",
         "_grant",
-        "_host",
-        "_limit_s",
+        "_lock",
         "_me",
         "_mutex",
         "_over",
         "_released",
-        "_report",
-        "_session",
         "due_real_s",
         "generation",
         "reclaimed",
     )
 
-    def __init__(
-        self,
-        session: str,
-        algorithm: LockAlgorithm,
-        grant: Granted,
-        host: Host,
-        clock: Clock,
-        report: _Report,
-        limit_s: float,
-    ) -> None:
+    def __init__(self, lock: SessionLock, grant: Granted, me: ProcessIdentity) -> None:
         self.generation = grant.generation
         self.reclaimed = grant.reclaimed
-        self._session, self._algorithm, self._limit_s = session, algorithm, limit_s
+        self._lock, self._me = lock, me
         self._grant: Any = grant
-        self._host, self._clock, self._report = host, clock, report
-        self._me = host.identity()
         self._released = self._over = False
         self._depth = 0
         self._before: Fingerprint | None = None
-        self._mutex = threading.RLock()
+        self._mutex = _RLock()
         self.due_real_s = math.inf
-        host.holds.add(self)
 
     @property
     def path(self) -> Path:
-        return Path(self._report.path)
+        return Path(self._lock._report.path)
 
     def __repr__(self) -> str:
         return f"HeldLock({str(self.path)!r}, generation={self.generation})"
@@ -206,12 +182,12 @@ class HeldLock:
             finally:
                 self._depth -= 1
                 if self._depth == 0 and not self._released:
-                    self._host.run(self._algorithm.leave(self._grant), self._clock)
+                    self._lock._host.run(self._lock._algorithm.leave(self._grant), self._lock._clock)
 
     @property
     def belongs_to_parent(self) -> bool:
         """This process is a fork of the holder: it holds nothing."""
-        return self._me is not self._host.identity()
+        return self._me is not self._lock._host.identity()
 
     def stop_at_limit(self) -> None:
         """The hold limit is over: give the lock back, so that this holder may not write any more, and say so.
@@ -219,29 +195,27 @@ class HeldLock:
         Called by the watchdog, in its own thread. Waits for an append that is being written.
         """
         with self._mutex:
-            steps = self._begin_release()
-            if steps is None:
-                return
-            self._over = True
-            self._report.over(self.generation, self._limit_s)
-            self._end_release(self._host.run(steps, self._clock))
+            if self._begin_release():
+                self._over = True
+                self._lock._report.over(self.generation, self._lock._max_hold_s)
+                self._give_back()
 
     def release_at_exit(self) -> None:
         """Release without regard to threads that are inside the section: the process is about to end."""
-        if (steps := self._begin_release()) is not None:
-            self._end_release(self._host.run(steps, self._clock))
+        if self._begin_release():
+            self._give_back()
 
     @property
     def suspends(self) -> bool:
         """The algorithm gives the lock back while a model works: ``suspend_async`` and ``resume_async``."""
-        return isinstance(self._algorithm, ReleasedForPrompt)
+        return isinstance(self._lock._algorithm, ReleasedForPrompt)
 
     async def suspend_async(self) -> None:
         """Give the lock back for the length of a prompt."""
-        assert isinstance(self._algorithm, ReleasedForPrompt)
-        self._report.releasing(self.generation)
-        self._before = await self._host.run_async(self._algorithm.suspend(self._grant), self._clock, defer_cancel=True)
-        self._report.released(self.generation, removed=True)
+        assert isinstance(self._lock._algorithm, ReleasedForPrompt)
+        self._lock._report.releasing(self.generation)
+        self._before = await self._lock._host.run_async(self._lock._algorithm.suspend(self._grant), self._lock._clock, defer_cancel=True)
+        self._lock._report.released(self.generation, removed=True)
 
     async def resume_async(self) -> None:
         """Take the lock again after the prompt. (Whether this hold was given back for good meanwhile, nobody asks.)
@@ -250,66 +224,90 @@ class HeldLock:
             SessionChanged: the transcript was written to. The lock is held, and may be given back.
             SessionLocked: the lock was not to be had, and is not held.
         """
-        assert isinstance(self._algorithm, ReleasedForPrompt)
-        self._report.acquiring(self._grant.order.timeout_s)
+        assert isinstance(self._lock._algorithm, ReleasedForPrompt)
+        self._lock._report.acquiring(self._grant.order.timeout_s)
         try:
             assert self._before is not None
-            resumed = self._algorithm.resume(self._grant, self._before)
-            self._grant, unchanged = await self._host.run_async(resumed, self._clock)
+            resumed = self._lock._algorithm.resume(self._grant, self._before)
+            self._grant, unchanged = await self._lock._host.run_async(resumed, self._lock._clock)
         except BaseException as error:
-            self._report.refused(error)
+            self._lock._report.refused(error)
             self._released = True
             raise
-        self._host.holds.add(self)
+        self._lock._host.holds.add(self)
         self._released = False
-        self._report.acquired(self._grant)
+        self._lock._report.acquired(self._grant)
         if not unchanged:
-            raise SessionChanged(self._session)
+            raise SessionChanged(self._lock._paths.session)
 
     def _enter(self) -> None:
         if self._over:
-            reason = f"its hold limit of {self._limit_s:g} s was over, so its holder was stopped"
-            raise LockLost(self._session, self.generation, reason)
+            reason = f"its hold limit of {self._lock._max_hold_s:g} s was over, so its holder was stopped"
+            raise LockLost(self._lock._paths.session, self.generation, reason)
         if self._released:
-            raise LockLost(self._session, self.generation, "it was released")
+            raise LockLost(self._lock._paths.session, self.generation, "it was released")
         try:
-            self._host.run(self._algorithm.enter(self._grant), self._clock)
+            enter_now = self._lock._algorithm.enter_now
+            if enter_now is None or not self._lock._host.straight(self._lock._clock, enter_now, self._grant):
+                self._lock._host.run(self._lock._algorithm.enter(self._grant), self._lock._clock)
         except Superseded as superseded:
             if superseded.current != self.generation:
-                raise Fenced(self._session, self.generation, superseded.current) from None
-            self._report.lost(self.generation)
+                raise Fenced(self._lock._paths.session, self.generation, superseded.current) from None
+            self._lock._report.lost(self.generation)
             raise LockLost(
-                self._session, self.generation, "its lock file was removed or replaced from outside"
+                self._lock._paths.session, self.generation, "its lock file was removed or replaced from outside"
             ) from None
 
     def _release(self) -> None:
         with self._mutex:
-            self.release_at_exit()
+            if self._begin_release():
+                self._give_back()
 
     async def _release_async(self) -> None:
         # The steps of a release are immediate but for the section, so the mutex cannot be held over an await.
-        if (steps := self._begin_release()) is not None:
-            try:
-                released = await self._host.run_async(steps, self._clock, defer_cancel=True)
-            except OSError:
-                # The disk refuses to remove the file. What the holder wrote stands, and must not be told as failed
-                # (#128032): nobody holds the lock any more, the freed byte says so, and the next one takes it over.
-                released = Released(removed=False)
-            self._end_release(released)
+        if not self._begin_release():
+            return
+        try:
+            released = self._give_now()
+            if released is None:
+                steps = self._lock._algorithm.release(self._grant)
+                released = await self._lock._host.run_async(steps, self._lock._clock, defer_cancel=True)
+        except OSError:
+            # The disk refuses to remove the file. What the holder wrote stands, and must not be told as failed
+            # (#128032): nobody holds the lock any more, the freed byte says so, and the next one takes it over.
+            released = Released(removed=False)
+        self._end_release(released)
 
-    def _begin_release(self) -> Steps[Released] | None:
-        if not self._host.holds.discard(self) or self._released or self.belongs_to_parent:
-            return None  # released before (by a signal, by the watchdog), or not ours but our parent's
+    def _begin_release(self) -> bool:
+        lock = self._lock
+        host = lock._host
+        if not host.holds.discard(self) or self._released or self._me is not host.identity():
+            return False  # released before (by a signal, by the watchdog), or not ours but our parent's
         self._released = True
-        self._report.releasing(self.generation)
-        return self._algorithm.release(self._grant)
+        if lock._report.heard:
+            lock._report.releasing(self.generation)
+        return True
+
+    def _give_back(self) -> None:
+        released = self._give_now()
+        if released is None:
+            released = self._lock._host.run(self._lock._algorithm.release(self._grant), self._lock._clock)
+        self._end_release(released)
+
+    def _give_now(self) -> Released | None:
+        lock = self._lock
+        if (give_now := lock._algorithm.give_now) is None:
+            return None
+        return lock._host.straight(lock._clock, give_now, self._grant)
 
     def _end_release(self, released: Released) -> None:
-        if self._algorithm.watchdog == "sweep":
-            self._host.holds.rest()
+        lock = self._lock
+        if lock._algorithm.watchdog == "sweep":
+            lock._host.holds.rest()
         if released.lost:
-            self._report.lost(self.generation)
-        self._report.released(self.generation, released.removed)
+            lock._report.lost(self.generation)
+        if lock._report.heard:
+            lock._report.released(self.generation, released.removed)
 
 
 class SessionLock:
@@ -360,6 +358,7 @@ class SessionLock:
         self._max_hold_s, self._reentrant, self._owner = max_hold_s, reentrant, owner
         self._held: list[HeldLock] = []
         self._order: Order | None = None
+        self._limit_real_s = self._clock.real_s(max_hold_s)
         floor_s = _SECTION_WAIT_FLOOR_REAL_S / self._clock.real_s(1.0)
         self._section_wait_s, self._overtake_s = max(_SECTION_WAIT_S, floor_s), max(_OVERTAKE_S, floor_s)
 
@@ -373,9 +372,10 @@ class SessionLock:
             LocalError: this object holds it already.
         """
         order = self._begin()
-        self._report.acquiring(self._timeout_s)
+        if self._report.heard:
+            self._report.acquiring(self._timeout_s)
         try:
-            grant = self._host.run(self._algorithm.acquire(order), self._clock)
+            grant = self._try_now(order) or self._host.run(self._algorithm.acquire(order), self._clock)
         except BaseException as error:
             self._report.refused(error)
             raise
@@ -384,9 +384,10 @@ class SessionLock:
     async def acquire_async(self) -> HeldLock:
         """As ``acquire``. Cancelling gives up the wait and leaves no trace."""
         order = self._begin()
-        self._report.acquiring(self._timeout_s)
+        if self._report.heard:
+            self._report.acquiring(self._timeout_s)
         try:
-            grant = await self._host.run_async(self._algorithm.acquire(order), self._clock)
+            grant = self._try_now(order) or await self._host.run_async(self._algorithm.acquire(order), self._clock)
         except BaseException as error:
             self._report.refused(error)
             raise
@@ -434,6 +435,11 @@ class SessionLock:
     ) -> None:
         await self.release_async()
 
+    def _try_now(self, order: Order) -> Any:
+        if (try_now := self._algorithm.try_now) is None:
+            return None
+        return self._host.straight(self._clock, try_now, order)
+
     def _begin(self) -> Order:
         if self._held and self._held[-1].belongs_to_parent:
             self._held.clear()
@@ -455,15 +461,18 @@ class SessionLock:
         return self._order
 
     def _hold(self, grant: Granted, *, fenced: bool) -> HeldLock:
-        algorithm = self._algorithm
-        held = HeldLock(
-            self._paths.session, algorithm, grant, self._host, self._clock, self._report, self._max_hold_s
-        )
+        assert self._order is not None
+        held = HeldLock(self, grant, self._order.process)
+        holds = self._host.holds
+        holds.add(held)
         self._held.append(held)
-        if fenced and grant.fenced:
-            self._report.fenced(grant)
-        else:
-            self._report.acquired(grant)
-        if algorithm.watchdog is not None:
-            self._host.holds.watch(held, algorithm.watchdog, self._max_hold_s, self._clock)
+        if self._report.heard:
+            if fenced and grant.fenced:
+                self._report.fenced(grant)
+            else:
+                self._report.acquired(grant)
+        if self._algorithm.watchdog == "thread":
+            holds.limit(held, self._limit_real_s)
+        elif self._algorithm.watchdog == "sweep":
+            holds.sweep(self._clock)
         return held

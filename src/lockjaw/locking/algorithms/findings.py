@@ -35,6 +35,9 @@ from lockjaw.locking.owner_record import NOBODY, Judgement, OwnerRecord, fingerp
 #: OpenClaw's later versions wait as long (#80686: 5 s robbed a frozen creator).
 OWNERLESS_GRACE_S = 30.0
 
+#: How many generations one record may reserve.
+MOST_RESERVED = 256
+
 
 class GuardedRequest(NamedTuple):
     """Durations in nominal seconds.
@@ -90,7 +93,7 @@ class Busy:
         wait: what to wait for (its ``until`` is the caller's).
         guard: what the guard said.
         look_again_s: after which time the judgement may change by itself.
-        live: the owner is ours.
+        live: the generation of an owner of ours, or 0.
         fenceable: that owner is ours and the lock file is its own.
         foreign: the lock file, where it is not our body file.
     """
@@ -100,7 +103,7 @@ class Busy:
     wait: WaitForRelease
     guard: GuardState
     look_again_s: float = math.inf
-    live: bool = False
+    live: int = 0
     fenceable: bool = False
     foreign: Contents | None = None
 
@@ -148,6 +151,12 @@ def examine(request: GuardedRequest, guard: Handle) -> Steps[Finding]:
     if judgement.alive is False:
         return Dead(state, judgement.reason, owner.owner, foreign)
     return (yield from _foreign_owner(path, foreign, owner, judgement, state))
+
+
+def last_generation(state: GuardState, body: OwnerRecord) -> int:
+    """The generation that was granted last, as the body file tells it, or the highest that it can have been."""
+    said = body.generation or 0
+    return said if state.plain and state.generation - MOST_RESERVED < said <= state.generation else state.generation
 
 
 def look(path: str) -> Steps[FileStatus | None]:
@@ -211,10 +220,13 @@ def _live_owner(
         has_file = bool(record.fingerprint) and fingerprint(data) == record.fingerprint
     else:
         status = foreign
-    limit = f", limit {_age(limit_ms)}" if data and (limit_ms := parse(data).max_hold_ms) else ""
+    text = parse(data)
+    generation = last_generation(state, text)
+    limit = f", limit {_age(text.max_hold_ms)}" if text.max_hold_ms else ""
+    since_ms = text.created_at_ms if has_file and text.created_at_ms else record.granted_ms
     advice = (
-        f"Process {record.pid} is alive and has held the session for {_age(now_ms - record.granted_ms)}{limit} as "
-        f"generation {state.generation} (a Lockjaw lock). "
+        f"Process {record.pid} is alive and has held the session for {_age(now_ms - since_ms)}{limit} as "
+        f"generation {generation} (a Lockjaw lock). "
     )
     here = record.pid_namespace == request.process.pid_namespace
     if has_file:
@@ -222,7 +234,7 @@ def _live_owner(
     elif status is None:
         advice = (
             f"Somebody is taking the session this very moment, or the lock file of process {record.pid} (generation "
-            f"{state.generation}, a Lockjaw lock) was removed or replaced from outside: then stop that process."
+            f"{generation}, a Lockjaw lock) was removed or replaced from outside: then stop that process."
         )
     else:
         advice += f"Its lock file was removed or replaced from outside; stop process {record.pid}."
@@ -239,7 +251,7 @@ def _live_owner(
             record.starttime if here else None,
         ),
         state,
-        live=True,
+        live=generation,
         fenceable=has_file,
         foreign=foreign if isinstance(foreign, Contents) else None,
     )

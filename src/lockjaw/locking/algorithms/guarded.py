@@ -19,9 +19,9 @@ Q = ``<session>.jsonl.guard`` is never removed, and carries four things:
 
 *Taking a free lock* (``take``) needs no section: try the owner's byte; having it, nobody else of ours can take or
 record anything, unless it overrules us, and it cannot yet: who overrules wants to see L, and the link that makes L is
-our last act. B having one name only proves that no L of ours lies there (a dead owner's would be its second name).
-So an uncontended acquire is: lock, read Q, look at B and Q, write Q, write B, link; and a release is: lock the section,
-read Q, look at L, unlink, unlock everything. Each order matters: the byte before the record, the record before L, L
+our last act. That no L lay there when we had the byte proves that no dead owner's is waiting to be judged.
+So an uncontended acquire is: lock, see that there is no L, read Q, write Q, write B, link; and a release is: lock the
+section, read Q, look at L, unlink, unlock everything. (Q need not be written each time, see ``GuardState.generation``.) Each order matters: the byte before the record, the record before L, L
 removed before the byte is free. A crash between any two leaves a state that the next contender reads correctly.
 
 *Who finds the lock taken, or somebody waiting*, takes a ticket inside the section and waits for its *bell*, which the
@@ -57,6 +57,7 @@ from typing import NamedTuple
 from lockjaw.errors import LockStateError, SessionLocked
 from lockjaw.locking import guard_record
 from lockjaw.locking.algorithms.findings import (
+    MOST_RESERVED,
     Busy,
     Dead,
     Free,
@@ -86,7 +87,6 @@ from lockjaw.locking.operations import (
     Settle,
     Steps,
     Straight,
-    Unlink,
     WaitForRelease,
     WaitForSection,
     WallNow,
@@ -96,7 +96,7 @@ from lockjaw.locking.owner_record import body_at, fingerprint
 
 TIMEOUT_S = 60.0
 _PAD_LIMIT_BYTES = 4096
-_BODY_BYTES = 192  # of B, blanks behind the text: a shorter text never leaves the end of a longer one
+_BODY_BYTES = 256  # of B, blanks behind the text: a shorter text never leaves the end of a longer one
 _QUEUE_SCAN_LIMIT = 4096  # tickets that a release tries to ring before it finds one that is still waited with
 _IN_TRANSIT_LOOKS = 4  # a fence that meets an owner without a lock file looks so often whether it gets one
 
@@ -162,16 +162,16 @@ def take(
     Returns:
         None: not now, and the section knows more.
     """
-    guard.claiming = True
-    if not calls.lock(guard, OWNER_BASE + guard.epoch):
-        guard.claiming = False
-        return None
     body = guard.body
     assert body is not None
+    guard.claim = body.identity
+    if not calls.lock(guard, OWNER_BASE + guard.epoch):
+        guard.claim = None
+        return None
     try:
-        # In this order: when the names were counted no L of ours lay there, and while the epoch is ours nobody but us
-        # can link one; so nobody can overrule, and write to Q, before our own link.
-        names, size = calls.names_and_size(body)
+        # In this order: if no L lay there, and the epoch still is ours after that, nobody but us can link one; so nobody
+        # can overrule, and write to Q, before our own link.
+        free = in_section or not calls.exists(request.lock_path)
         state = understood(guard, calls.read(guard, STATE_LENGTH))
         ticket, issued = state.ticket, state.issued
         if place is not None:
@@ -180,20 +180,25 @@ def take(
             last = issued + 1
         ahead = last > ticket + 1 and calls.locked_elsewhere(guard, TICKET_BASE + ticket + 1, last - ticket - 1)
         if (
-            state.epoch == guard.epoch
+            free
+            and state.epoch == guard.epoch
             and last > ticket
-            and (in_section or (not ahead and state.plain and names == 1 and size <= _BODY_BYTES))
-            and names
-            and calls.names_and_size(guard)[0]
+            and (in_section or (not ahead and state.plain))
         ):
-            now_ms, generation = calls.wall_ms(), state.generation + 1
-            if ahead and place is None:
-                issued = ticket  # we go past the waiters, and they remain
-            slot = guard_record.encode(request.signature, now_ms, generation, state.epoch, issued)
-            calls.write(guard, slot, state.slot)
-            guard.known = state = state.granted(slot, generation, state.epoch, issued)
-            text = body_at(request.body, now_ms)
-            calls.write(body, text.ljust(_BODY_BYTES if size <= _BODY_BYTES else size), 0)
+            now_ms = calls.wall_ms()
+            mine = state is guard.mine and guard.signed is request.signature
+            if mine and guard.spare and issued == ticket:
+                guard.spare -= 1  # nobody was here since we were, and a generation is left from then
+            else:
+                if ahead and place is None:
+                    issued = ticket  # we go past the waiters, and they remain
+                block = min(2 * guard.block, MOST_RESERVED) if mine else 1
+                slot = guard_record.encode(request.signature, now_ms, state.generation + block, state.epoch, issued)
+                calls.write(guard, slot, state.slot)
+                guard.known = guard.mine = state = state.granted(slot, state.generation + block, state.epoch, issued)
+                guard.signed, guard.block, guard.spare = request.signature, block, block - 1
+            generation = state.generation - guard.spare
+            calls.write(body, body_at(request.body, now_ms, generation).ljust(_BODY_BYTES), 0)
             try:
                 calls.link(body, request.lock_path)
             except FileExistsError:
@@ -203,11 +208,26 @@ def take(
             else:
                 return GuardedGrant(request, guard, None, body.identity, generation, state, place)
         calls.unlock(guard, OWNER_BASE + guard.epoch)
-        guard.claiming, guard.epoch = False, state.epoch
+        guard.claim, guard.epoch = None, state.epoch
         return None
     except BaseException:
         undo(calls, request, guard)
         raise
+
+
+def try_now(calls: Calls, request: GuardedRequest) -> GuardedGrant | None:
+    """``acquire``, if it need not wait. -> None: it may have to, or has to make the folder."""
+    try:
+        guard = calls.open_guard(request.guard_path, request.body_path)
+    except FileNotFoundError:
+        return None
+    grant = None
+    try:
+        grant = take(calls, request, guard, None)
+    finally:
+        if grant is None:
+            calls.close(guard)
+    return grant
 
 
 def undo(calls: Calls, request: GuardedRequest, guard: Handle) -> None:
@@ -215,14 +235,14 @@ def undo(calls: Calls, request: GuardedRequest, guard: Handle) -> None:
 
     Only the owner's byte tells whether there can be one. An error on the way must not hide the one that led here.
     """
-    if not guard.claiming or guard.body is None:
+    claim, guard.claim = guard.claim, None
+    if claim is None:
         return
-    guard.claiming = False
     try:
         if calls.lock(guard, SECTION) and calls.lock(guard, OWNER_BASE + guard.epoch):
             state = understood(guard, calls.read(guard, STATE_LENGTH))
             # A fence that did not come as far as its record has overruled nobody.
-            if state.epoch == guard.epoch and calls.identity(request.lock_path) == guard.body.identity:
+            if state.epoch == guard.epoch and _identity(calls.look(request.lock_path)) == claim:
                 calls.unlink(request.lock_path)
     except OSError:
         pass  # the freed byte tells the next contender that the file is void
@@ -235,7 +255,8 @@ def begin_append(calls: Calls, grant: GuardedGrant) -> bool:
         return False
     try:
         current = _state(calls, grant)
-        if not _same_grant(current, grant.state) or calls.identity(grant.request.lock_path) != grant.identity:
+        found = calls.look(grant.request.lock_path)
+        if not _same_grant(current, grant.state) or _identity(found) != grant.identity:
             raise Superseded(current.generation)
     except BaseException:
         calls.unlock(guard, SECTION)
@@ -257,9 +278,12 @@ def give_back(calls: Calls, grant: GuardedGrant) -> Released | None:
         if not _same_grant(_state(calls, grant), grant.state):
             superseded = True  # fenced: L belongs to a newer generation, even in our old inode
             return Released(removed=False)
-        if calls.identity(request.lock_path) != grant.identity:
+        found = calls.look(request.lock_path)
+        if found is None or found[:2] != grant.identity:
             return Released(removed=False, lost=True)
         calls.unlink(request.lock_path)
+        if found[2] != _BODY_BYTES and grant.apart is None and guard.body is not None:
+            calls.empty(guard.body)  # somebody wrote into the lock file; the next text shall be the whole of it
         return Released(removed=True)
     finally:
         _close(calls, grant, None if superseded else guard.known)
@@ -269,6 +293,10 @@ def _state(calls: Calls, grant: GuardedGrant) -> GuardState:
     """What Q says now. Nearly always nobody has written since our grant."""
     data = calls.read(grant.guard, STATE_LENGTH)
     return grant.state if data == grant.state.data else understood(grant.guard, data)
+
+
+def _identity(found: tuple[int, int, int] | None) -> Identity | None:
+    return None if found is None else found[:2]
 
 
 def _same_grant(one: GuardState, other: GuardState) -> bool:
@@ -621,14 +649,14 @@ def _grant(
     if isinstance(finding, Free):
         grant: GuardedGrant | None = yield Straight(take, (request, guard, place, True))
         return grant
-    guard.claiming = True
+    guard.claim = guard.body.identity if guard.body else None
     if (yield RangeLock(guard, OWNER_BASE + state.epoch)):
         if (yield from read_state(guard)).data == state.data:
             grant = yield from (_take_over if finding.foreign else _inherit)(request, guard, finding, place)
             if grant is not None:
                 return grant
         yield RangeUnlock(guard, OWNER_BASE + state.epoch)
-    guard.claiming = False
+    guard.claim = None
     return None
 
 
@@ -639,7 +667,7 @@ def _inherit(
     own = guard.body
     assert own is not None
     state = yield from _record(request, guard, finding.guard, finding.guard.epoch, place)
-    text = body_at(request.body, state.record.granted_ms)
+    text = body_at(request.body, state.record.granted_ms, state.generation)
     yield WriteInPlace(own, text.ljust(_BODY_BYTES), truncate=True)
     yield Settle()
     status = yield from look(request.lock_path)
@@ -662,34 +690,25 @@ def _take_over(
         raise LockStateError(
             request.lock_path, finding.owner, "its owner is dead, but we may not write the file; remove it"
         ) from error
-    written = False
-    try:
-        data: bytes = yield ReadAt(own, len(seen.data))
-        status: FileStatus = yield Identify(own)
-        if data != seen.data or not status.unchanged(seen.status):
-            yield Close(own)
-            return None
+    data: bytes = yield ReadAt(own, len(seen.data))
+    status: FileStatus = yield Identify(own)
+    if data == seen.data and status.unchanged(seen.status):
         wall_ms: int = yield WallNow()
-        text = body_at(request.body, wall_ms)
+        text = body_at(request.body, wall_ms, finding.guard.generation + 1)
         replaces = fingerprint(data) if finding.names_owner else ""
         more = guard_record.fingerprints(fingerprint(text), replaces)
         state = yield from _record(request, guard, finding.guard, finding.guard.epoch, place, wall_ms, more)
-        written = True
+        guard.claim = status.identity
         # Padded: no instant at which a reader sees half of each.
         padded = text.ljust(status.size_bytes) if status.size_bytes <= _PAD_LIMIT_BYTES else text
         yield WriteInPlace(own, padded, truncate=True)
         yield Settle()
-        if not status.same_file((yield from look(request.lock_path))):
-            yield Close(own)
-            return None
-    except GeneratorExit:
-        raise
-    except BaseException:
-        if written:
-            yield from _remove(request.lock_path, own)
-        yield Close(own)
-        raise
-    return GuardedGrant(request, guard, own, status.identity, state.generation, state, place, finding.reason)
+        if status.same_file((yield from look(request.lock_path))):
+            return GuardedGrant(
+                request, guard, own, status.identity, state.generation, state, place, finding.reason
+            )
+    yield Close(own)
+    return None
 
 
 def _replace_live(request: GuardedRequest, guard: Handle, finding: Busy) -> Steps[GuardedGrant | None]:
@@ -698,39 +717,31 @@ def _replace_live(request: GuardedRequest, guard: Handle, finding: Busy) -> Step
     epoch = old.epoch + 1
     while not (yield RangeLock(guard, OWNER_BASE + epoch)):
         epoch += 1  # only where owners share lock files (see range_locks): a fenced owner still lives
-    guard.epoch, guard.claiming = epoch, True
+    guard.epoch = epoch
     if finding.foreign is None:
         own = guard.body
         assert own is not None
+        guard.claim = own.identity
         state = yield from _record(request, guard, old, epoch, None)
-        text = body_at(request.body, state.record.granted_ms)
+        text = body_at(request.body, state.record.granted_ms, state.generation)
         yield WriteInPlace(own, text.ljust(_BODY_BYTES), truncate=True)
-        return GuardedGrant(request, guard, None, own.identity, state.generation, state, fenced=old.generation)
+        return GuardedGrant(request, guard, None, own.identity, state.generation, state, fenced=finding.live)
     try:
         own = yield OpenExisting(request.lock_path, writable=True)
     except FileNotFoundError:
         return None
-    written = False
-    try:
-        data: bytes = yield ReadAt(own, len(finding.foreign.data))
-        status: FileStatus = yield Identify(own)
-        if data != finding.foreign.data:
-            yield Close(own)
-            return None
-        wall_ms: int = yield WallNow()
-        text = body_at(request.body, wall_ms)
-        more = guard_record.fingerprints(fingerprint(text), fingerprint(data))
-        state = yield from _record(request, guard, old, epoch, None, wall_ms, more)
-        written = True
-        yield WriteInPlace(own, text.ljust(status.size_bytes), truncate=True)
-    except GeneratorExit:
-        raise
-    except BaseException:
-        if written:
-            yield from _remove(request.lock_path, own)
+    data: bytes = yield ReadAt(own, len(finding.foreign.data))
+    status: FileStatus = yield Identify(own)
+    if data != finding.foreign.data:
         yield Close(own)
-        raise
-    return GuardedGrant(request, guard, own, status.identity, state.generation, state, fenced=old.generation)
+        return None
+    wall_ms: int = yield WallNow()
+    text = body_at(request.body, wall_ms, old.generation + 1)
+    more = guard_record.fingerprints(fingerprint(text), fingerprint(data))
+    state = yield from _record(request, guard, old, epoch, None, wall_ms, more)
+    guard.claim = status.identity
+    yield WriteInPlace(own, text.ljust(status.size_bytes), truncate=True)
+    return GuardedGrant(request, guard, own, status.identity, state.generation, state, fenced=finding.live)
 
 
 def _record(
@@ -752,18 +763,9 @@ def _record(
     generation = state.generation + 1
     slot = guard_record.encode(request.signature, now_ms, generation, epoch, ticket, more)
     yield WriteInPlace(guard, slot, state.slot)
+    guard.mine = None
     granted = guard.known = state.granted(slot, generation, epoch, ticket, plain=not more)
     return granted
-
-
-def _remove(path: str, own: Handle) -> Steps[None]:
-    """Unlink a lock file that we have overwritten, if it still is that file."""
-    try:
-        status: FileStatus = yield Identify(own)
-        if status.same_file((yield from look(path))):
-            yield Unlink(path)
-    except OSError:
-        pass  # the freed byte tells the next contender that the file is void
 
 
 def _locked(
