@@ -283,6 +283,8 @@ def _loop(crowd: Crowd, number: int, contestant: Contestant, folder: Path, hold_
 
         async def run() -> None:
             acquire, release = opened(path)
+            await acquire()
+            await release()
             end = crowd.wait_for_go(number)
             while (begun := clock()) < end:
                 crowd.tell(number, count, longest, begun, 0, 1)
@@ -298,6 +300,8 @@ def _loop(crowd: Crowd, number: int, contestant: Contestant, folder: Path, hold_
         asyncio.run(run())
         return
     acquire, release = contestant.open(path)
+    acquire()  # once before the start: files are open, code is loaded
+    release()
     end = crowd.wait_for_go(number)
     while (begun := clock()) < end:
         crowd.tell(number, count, longest, begun, 0, 1)

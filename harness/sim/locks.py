@@ -56,6 +56,7 @@ class SimHost:
         self._holds = ProcessHolds(self.run, simulated=True)
         self._identity = ProcessIdentity(process.pid, process.starttime, process.namespace)
         self._paths: dict[str, LockPaths] = {}
+        self._rung: set[int] = set()  # bells that were heard
 
     @property
     def holds(self) -> ProcessHolds:
@@ -92,6 +93,7 @@ class SimHost:
             try:
                 if isinstance(operation, _WAITS):
                     self._wait_blocking(operation, clock)
+                    result = self._has_rung(operation)
                 else:
                     result = self.perform(operation)
             except BaseException as error:
@@ -114,6 +116,7 @@ class SimHost:
                 if isinstance(operation, _WAITS):
                     try:
                         await self._wait(operation, clock)
+                        result = self._has_rung(operation)
                     except asyncio.CancelledError as error:
                         if not defer_cancel:
                             raise
@@ -151,6 +154,14 @@ class SimHost:
             finally:
                 timer.cancel()
 
+    def _has_rung(self, wait: Any) -> bool:
+        """Was it the bell that ended this wait?"""
+        bell = getattr(wait, "bell", None)
+        rung = bell is not None and bell.number in self._rung
+        if rung:
+            self._rung.discard(bell.number)
+        return rung
+
     def _late(self) -> float:
         return _HEARD_AFTER_S[self._world.pick(f"{self._process.name}: hears of a change", len(_HEARD_AFTER_S))]
 
@@ -173,6 +184,7 @@ class SimHost:
         bell = getattr(wait, "bell", None)
         if bell is not None and (rung := disk.open_files.get(bell.number)) is not None and rung.inode.data:
             rung.inode.data.clear()
+            self._rung.add(bell.number)
             return True
         if getattr(wait, "queued", False):
             return self._is_gone(wait)
@@ -307,6 +319,9 @@ class SimHost:
                 rung = True
         return rung
 
+    def _give_way(self, op: Any) -> None:
+        self._world.point(self._process, "GiveWay", "")
+
     def _replace(self, op: ops.Replace) -> None:
         value = self._point(op, op.target)
         self._disk.replace(op.source, op.target)
@@ -368,6 +383,7 @@ _PERFORMERS: dict[str, Callable[[SimHost, Any], Any]] = {
     "Unlink": SimHost._unlink,
     "Link": SimHost._link,
     "LinkFile": SimHost._link_file,
+    "GiveWay": SimHost._give_way,
     "Replace": SimHost._replace,
     "RangeLock": SimHost._range_lock,
     "RangeUnlock": SimHost._range_unlock,

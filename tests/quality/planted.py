@@ -168,8 +168,8 @@ def a_dead_owner_counts_as_alive(plant: Plant) -> None:
         finding = yield from examine(request, guard)
         if not isinstance(finding, findings.Dead):
             return finding
-        wait = findings.WaitForRelease(request.lock_path, finding.contents.status, float("inf"))
-        return findings.Busy(finding.owner, "Wait for it.", wait)
+        wait = findings.WaitForRelease(request.lock_path, (yield from findings.look(request.lock_path)), float("inf"))
+        return findings.Busy(finding.owner, "Wait for it.", wait, finding.guard)
 
     plant(guarded, "examine", timid)
 

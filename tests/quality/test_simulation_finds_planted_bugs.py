@@ -90,9 +90,9 @@ def never_superseded() -> AbstractContextManager[None]:
 
     def enter(grant: Any) -> Any:
         until = (yield guarded.Now()) + grant.request.section_wait_s
-        yield from guarded._lock_section(grant.guard, until)
+        yield from guarded._lock(grant.guard, guarded.SECTION, until)
 
-    return patched((guarded, "enter", enter))
+    return patched((guarded, "enter", enter), (catalog.Guarded, "enter_now", None))
 
 
 def settles_late() -> AbstractContextManager[None]:

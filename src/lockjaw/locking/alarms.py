@@ -1,7 +1,7 @@
 """What the kernel can tell a waiter, as descriptors that become readable: a bell, the end of a process, a changed file.
 
-An ``Alarms`` lives for one wait. It is *complete* when nothing of what the wait is for can happen without one of
-its descriptors telling (but for lost bells); then the driver sleeps on them. Where something is missing (another pid
+They are *complete* when nothing of what the wait is for can happen without one of
+the descriptors telling (but for lost bells); then the driver sleeps on them. Where something is missing (another pid
 namespace, no inotify, not Linux) the driver polls.
 """
 
@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import sys
-from types import TracebackType
 
 from lockjaw.locking import bells
 from lockjaw.locking.identity import process_state
-from lockjaw.locking.operations import WaitForRelease
+from lockjaw.locking.operations import Handle, WaitForRelease
 
 _IN_MODIFY, _IN_ATTRIB, _IN_CLOSE_WRITE = 0x2, 0x4, 0x8
 _IN_DELETE_SELF, _IN_MOVE_SELF, _IN_DONT_FOLLOW = 0x400, 0x800, 0x2000000
@@ -23,7 +23,7 @@ _CHANGES = _IN_MODIFY | _IN_ATTRIB | _IN_CLOSE_WRITE | _IN_DELETE_SELF | _IN_MOV
 
 
 class Alarms:
-    """The alarms of one wait; a context manager that closes what it opened.
+    """The alarms of one run of an algorithm: set for a wait, and kept for the next one if that is for the same.
 
     Attributes:
         descriptors: readable when something happened.
@@ -31,11 +31,21 @@ class Alarms:
         late: the process had ended before we could watch it.
     """
 
-    def __init__(self, wait: WaitForRelease) -> None:
+    def __init__(self) -> None:
         self.descriptors: list[int] = []
-        self.late = False
-        self._bell = wait.bell
+        self.complete = self.late = False
         self._own: list[int] = []
+        self._for: tuple[Handle | None, int | None, int | None, bool] | None = None
+        self._bell: Handle | None = None
+        self._poll: select.poll | None = None
+
+    def set(self, wait: WaitForRelease) -> None:
+        """Be ready for this wait. What has happened before may go unheard, but for rings."""
+        purpose = (wait.bell, wait.pid, wait.starttime, wait.queued)
+        if wait.handle is not None and self._for == purpose and not self.late:
+            return  # no file is watched, and everything else is as it was
+        self.close()
+        self._for, self._bell = purpose, wait.bell
         if wait.bell is not None:
             self.descriptors.append(wait.bell.number)
         watched = self._watch_process(wait) if wait.pid is not None else False
@@ -46,16 +56,23 @@ class Alarms:
         else:
             self.complete = self._watch_file(wait) and (watched or wait.pid is None)
 
-    def __enter__(self) -> Alarms:
-        return self
+    def sleep(self, timeout_ms: int) -> bool:
+        """Wait in this thread. -> did anything tell?"""
+        if self._poll is None:
+            self._poll = select.poll()
+            for descriptor in self.descriptors:
+                self._poll.register(descriptor, select.POLLIN)
+        return bool(self._poll.poll(timeout_ms))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for descriptor in self._own:
-            os.close(descriptor)
-        if self._bell is not None and self._bell.number >= 0:
-            bells.silence(self._bell.number)
+    def heard(self) -> bool:
+        """Something told. -> was it the bell? Its rings are forgotten: whoever was rung looks now."""
+        return self._bell is not None and bells.silence(self._bell.number)
+
+    def close(self) -> None:
+        while self._own:
+            os.close(self._own.pop())
+        self.descriptors.clear()
+        self.late, self._poll = False, None
 
     def _watch_process(self, wait: WaitForRelease) -> bool:
         if wait.pid is None or not hasattr(os, "pidfd_open"):

@@ -47,18 +47,16 @@ def ring(path: str, ticket: int) -> bool:
         return True  # nobody has listened to it for long, and it has been rung already: that is enough
     except OSError:
         return False
-    # The kernel takes a datagram for a hint that its sender is about to sleep, and lets the receiver wait on the
-    # sender's processor until it does.
-    os.sched_yield()
     return True
 
 
-def silence(descriptor: int) -> None:
-    """Forget one ring. A waiter that was rung twice looks twice."""
+def silence(descriptor: int) -> bool:
+    """Forget one ring. -> was there one? A waiter that was rung twice looks twice."""
     try:
         os.read(descriptor, 64)
     except BlockingIOError:
-        pass
+        return False
+    return True
 
 
 def _forget_sender() -> None:

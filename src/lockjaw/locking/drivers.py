@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import select
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -92,7 +91,9 @@ def run_blocking(steps: Steps[T], clock: Clock, kernel: Kernel | None = None) ->
                     result = waits.now()
                 elif kind not in _WAITING:
                     result = kernel.perform(operation)
-                elif not (isinstance(operation, WaitForRelease) and _sleep_on_alarms(operation, kernel, waits)):
+                elif not isinstance(operation, WaitForRelease) or (
+                    (result := _sleep_on_alarms(operation, kernel, waits)) is None
+                ):
                     plan = waits.plan(operation, kernel)
                     while (pause := plan.next_pause(kernel)) is not None:
                         clock.sleep_blocking(pause)
@@ -101,6 +102,9 @@ def run_blocking(steps: Steps[T], clock: Clock, kernel: Kernel | None = None) ->
     except BaseException:
         kernel.abandon()
         raise
+    finally:
+        if waits is not None:
+            waits.alarms.close()
 
 
 async def run_async(steps: Steps[T], clock: Clock, kernel: Kernel | None = None, *, defer_cancel: bool = False) -> T:
@@ -136,8 +140,10 @@ async def run_async(steps: Steps[T], clock: Clock, kernel: Kernel | None = None,
                 if kind not in _WAITING:
                     result = kernel.perform(operation)
                     continue
-                if isinstance(operation, WaitForRelease) and await _await_alarms(operation, kernel, waits):
-                    continue
+                if isinstance(operation, WaitForRelease):
+                    result = await _await_alarms(operation, kernel, waits)
+                    if result is not None:
+                        continue
                 plan = waits.plan(operation, kernel)
                 while (pause := plan.next_pause(kernel)) is not None:
                     try:
@@ -151,71 +157,73 @@ async def run_async(steps: Steps[T], clock: Clock, kernel: Kernel | None = None,
     except BaseException:
         kernel.abandon()
         raise
+    finally:
+        if waits is not None:
+            waits.alarms.close()
 
 
-def _sleep_on_alarms(wait: WaitForRelease, kernel: Kernel, waits: _Waits) -> bool:
-    """Wait in this thread; False if the alarms are not complete, so that the caller must poll."""
-    with Alarms(wait) as alarms:
-        if not alarms.complete:
-            return False
-        watch = waits.watch(wait, alarms, kernel)
-        poll = select.poll()
-        for descriptor in alarms.descriptors:
-            poll.register(descriptor, select.POLLIN)
-        while (timeout_s := watch.timeout_real_s()) > 0 and not poll.poll(math.ceil(timeout_s * 1000)):
-            watch.look()
-        if (pause := watch.eager_pause_s(waits)) > 0:
-            waits.clock.sleep_blocking(pause)
-    return True
+def _sleep_on_alarms(wait: WaitForRelease, kernel: Kernel, waits: _Waits) -> bool | None:
+    """Wait in this thread; None if the alarms are not complete, so that the caller must poll."""
+    alarms = waits.alarms
+    alarms.set(wait)
+    if not alarms.complete:
+        return None
+    watch = waits.watch(wait, kernel)
+    while (timeout_s := watch.timeout_real_s()) > 0:
+        if alarms.sleep(math.ceil(timeout_s * 1000)):
+            return alarms.heard()
+        watch.look()
+    if (pause := watch.eager_pause_s(waits)) > 0:
+        waits.clock.sleep_blocking(pause)
+    return False
 
 
-async def _await_alarms(wait: WaitForRelease, kernel: Kernel, waits: _Waits) -> bool:
+async def _await_alarms(wait: WaitForRelease, kernel: Kernel, waits: _Waits) -> bool | None:
     """As ``_sleep_on_alarms``, in this task."""
     loop = asyncio.get_running_loop()
-    with Alarms(wait) as alarms:
-        if not alarms.complete:
-            return False
-        watch = waits.watch(wait, alarms, kernel)
-        rang = asyncio.Event()
-        timed_out = False
+    alarms = waits.alarms
+    alarms.set(wait)
+    if not alarms.complete:
+        return None
+    watch = waits.watch(wait, kernel)
+    told: asyncio.Future[bool] | None = None
 
-        def time_out() -> None:
-            nonlocal timed_out
-            timed_out = True
-            rang.set()
+    def tell(heard: bool) -> None:
+        if told is not None and not told.done():
+            told.set_result(heard)
 
-        try:
-            for descriptor in alarms.descriptors:
-                loop.add_reader(descriptor, rang.set)
-            while not rang.is_set() and (timeout_s := watch.timeout_real_s()) > 0:
-                timer = loop.call_later(timeout_s, time_out)
-                try:
-                    await rang.wait()
-                finally:
-                    timer.cancel()
-                if timed_out:
-                    timed_out = False
-                    rang.clear()  # if a descriptor tells something, it will say so again
-                    watch.look()
-        except NotImplementedError:
-            return False  # an event loop without descriptors
-        finally:
-            for descriptor in alarms.descriptors:
-                loop.remove_reader(descriptor)
-        if (pause := watch.eager_pause_s(waits)) > 0:
-            await waits.clock.sleep(pause)
-    return True
+    try:
+        for descriptor in alarms.descriptors:
+            loop.add_reader(descriptor, tell, True)
+        while (timeout_s := watch.timeout_real_s()) > 0:
+            told = loop.create_future()
+            timer = loop.call_later(timeout_s, tell, False)
+            try:
+                heard = await told
+            finally:
+                timer.cancel()
+            if heard:
+                return alarms.heard()
+            watch.look()
+    except NotImplementedError:
+        return None  # an event loop without descriptors
+    finally:
+        for descriptor in alarms.descriptors:
+            loop.remove_reader(descriptor)
+    if (pause := watch.eager_pause_s(waits)) > 0:
+        await waits.clock.sleep(pause)
+    return False
 
 
 class _Watch:
     """How long one wait on complete alarms lasts, and how often it looks for itself behind them."""
 
-    def __init__(self, wait: WaitForRelease, alarms: Alarms, kernel: Kernel, clock: Clock) -> None:
+    def __init__(self, wait: WaitForRelease, late: bool, kernel: Kernel, clock: Clock) -> None:
         self._wait, self._kernel, self._clock = wait, kernel, clock
         self._pause_real_s = _FIRST_LOOK_REAL_S
         self._start = clock.monotonic()
         # A file may have changed before we watched it. A bell was there before anybody could want to ring it.
-        self._over = alarms.late or (wait.handle is None and kernel.may_be_released(wait))
+        self._over = late or (wait.handle is None and kernel.may_be_released(wait))
 
     def timeout_real_s(self) -> float:
         """0 or less: the wait is over."""
@@ -242,6 +250,7 @@ class _Waits:
 
     def __init__(self, clock: Clock) -> None:
         self.clock = self._clock = clock
+        self.alarms = Alarms()
         self.eager_real_s = 0.0
         self._scale = self._late_s = 0.0
         self._due: float | None = None
@@ -252,9 +261,9 @@ class _Waits:
             return self._due
         return actual
 
-    def watch(self, wait: WaitForRelease, alarms: Alarms, kernel: Kernel) -> _Watch:
+    def watch(self, wait: WaitForRelease, kernel: Kernel) -> _Watch:
         self._due = None
-        return _Watch(wait, alarms, kernel, self._clock)
+        return _Watch(wait, self.alarms.late, kernel, self._clock)
 
     def plan(self, operation: Operation, kernel: Kernel) -> _Pause | _Poll:
         """How to wait."""

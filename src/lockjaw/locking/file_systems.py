@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from functools import cache
 
 from lockjaw.errors import LockStateError
 
@@ -24,12 +25,17 @@ _ODD = {  # statfs(2), f_type
 }
 
 
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
+
+
 def odd_kind(descriptor: int) -> str | None:
     """The name of a file system whose locks are not to be trusted, or None. Off Linux always None: nobody tells."""
     if sys.platform != "linux":
         return None
     status = ctypes.create_string_buffer(256)
-    if ctypes.CDLL(None).fstatfs(descriptor, status) != 0:
+    if _libc().fstatfs(descriptor, status) != 0:
         return None
     return _ODD.get(int.from_bytes(status.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder) & 0xFFFFFFFF)
 

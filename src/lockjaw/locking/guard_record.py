@@ -5,6 +5,7 @@ bytes 0 to 1023        two slots of one record each, written in turn, each with 
 bytes 1024 to 1087     the last ticket issued, twice
 bytes 2048 to 4095     a table of waiters: slot ``ticket % 128`` tells a waiter's pid
 range lock 0           the section
+range lock 1           the queue: held for as long as it takes to draw a ticket
 range lock 2^32 + e    the owner of epoch e
 range lock 2^62 + t    waiter with ticket t, later owner
 =====================  ==========================================================================
@@ -35,6 +36,7 @@ WAITERS_OFFSET = 2048
 _WAITER_SLOTS, _WAITER_BYTES = 128, 16  # all within the file's first block: queueing needs no space on a full disk
 
 SECTION = 0
+QUEUE = 1
 OWNER_BASE = 1 << 32
 TICKET_BASE = 1 << 62
 

@@ -314,6 +314,14 @@ class Kernel:
     def _ring(self, op: ops.Ring) -> bool:
         return bells.ring(op.path, op.ticket)
 
+    def give_way(self) -> None:
+        # The kernel takes a datagram for a hint that its sender is about to sleep, and lets the receiver wait on the
+        # sender's processor until it does.
+        os.sched_yield()
+
+    def _give_way(self, op: ops.GiveWay) -> None:
+        self.give_way()
+
     def _process_status(self, op: ops.ProcessStatus) -> ops.ProcessState:
         return process_state(op.pid)
 
@@ -353,6 +361,7 @@ _PERFORMERS: dict[type[Any], Callable[[Kernel, Any], Any]] = {
     ops.RangeTest: Kernel._range_test,
     ops.OpenBell: Kernel._open_bell,
     ops.Ring: Kernel._ring,
+    ops.GiveWay: Kernel._give_way,
     ops.ProcessStatus: Kernel._process_status,
     ops.Now: Kernel._now,
     ops.WallNow: Kernel._wall_now,

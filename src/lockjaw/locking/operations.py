@@ -292,6 +292,10 @@ class Ring(NamedTuple):
     ticket: int
 
 
+class GiveWay(NamedTuple):
+    """Let whoever was rung run now. No more than a hint."""
+
+
 # --------------------------------------------------------------------------- processes, time, people
 
 
@@ -334,7 +338,7 @@ class WaitForSection(NamedTuple):
 
 
 class WaitForRelease(NamedTuple):
-    """Return when the lock may have become free, or at ``until``; spurious returns are allowed.
+    """Return when the lock may have become free, or at ``until``; spurious returns are allowed. -> did the bell ring?
 
     May have become free: ``path`` no longer names the file ``seen`` (None: it is absent) or that file was
     written to; or the owner's byte is not locked any more; or process ``pid`` is gone; or ``bell`` rang.
@@ -382,6 +386,7 @@ class Calls(Protocol):
     def link(self, handle: Handle, target: str) -> None: ...
     def unlink(self, path: str) -> None: ...
     def ring(self, path: str, ticket: int) -> bool: ...
+    def give_way(self) -> None: ...
     def wall_ms(self) -> int: ...
 
 
@@ -442,6 +447,9 @@ class ByOperation:
     def ring(self, path: str, ticket: int) -> bool:
         return bool(self._perform(Ring(path, ticket)))
 
+    def give_way(self) -> None:
+        self._perform(GiveWay())
+
     def wall_ms(self) -> int:
         return int(self._perform(WallNow()))
 
@@ -468,6 +476,7 @@ Operation: TypeAlias = (
     | RangeTest
     | OpenBell
     | Ring
+    | GiveWay
     | ProcessStatus
     | Now
     | WallNow

@@ -8,6 +8,7 @@ at import but the fork hook: a forked child holds nothing.
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import atexit
 import math
@@ -138,7 +139,8 @@ class Watchdog:
         if self._changed is None:
             self._changed = threading.Condition()
             self._look_at = due
-            threading.Thread(target=self._watch, name="lockjaw-watchdog", daemon=True).start()
+            # Not threading.Thread: its start waits until the thread runs, on a busy machine for a time slice of others.
+            _thread.start_new_thread(self._watch, ())
             return
         with self._changed:
             self._look_at = min(self._look_at, due)

@@ -20,7 +20,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from lockjaw.errors import LockStateError
-from lockjaw.locking.guard_record import TICKET_BASE
+from lockjaw.locking.guard_record import QUEUE, SECTION, TICKET_BASE
 from lockjaw.locking.operations import Handle
 
 _SETLK = getattr(fcntl, "F_OFD_SETLK", 0)
@@ -39,6 +39,7 @@ _UNLOCKED = struct.pack("h", fcntl.F_UNLCK)
 _BUSY = (errno.EAGAIN, errno.EACCES)
 _NO_LOCKS_HERE = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _OWNER_FILES = 8
+_SHARED = {SECTION: "section", QUEUE: "queue"}
 
 
 class RangeLocks(Protocol):
@@ -147,7 +148,7 @@ class FlockFiles:
 
     @staticmethod
     def _path(handle: Handle, offset: int) -> str:
-        return f"{handle.path}.{'section' if offset == 0 else f'owner{offset % _OWNER_FILES}'}"
+        return f"{handle.path}.{_SHARED.get(offset) or f'owner{offset % _OWNER_FILES}'}"
 
     @staticmethod
     def _open(path: str) -> int:

@@ -37,6 +37,7 @@ OWNERLESS_GRACE_S = 30.0
 
 #: How many generations one record may reserve.
 MOST_RESERVED = 256
+_READS = 3
 
 
 class GuardedRequest(NamedTuple):
@@ -170,7 +171,12 @@ def look(path: str) -> Steps[FileStatus | None]:
 
 def read_state(guard: Handle) -> Steps[GuardState]:
     """All that a guard says. Raises LockStateError if it is damaged."""
-    data: bytes = yield ReadAt(guard, guard_record.STATE_LENGTH)
+    for _ in range(_READS):
+        data: bytes = yield ReadAt(guard, guard_record.STATE_LENGTH)
+        try:
+            return understood(guard, data)
+        except LockStateError:
+            continue  # the very first record may be being written this moment
     return understood(guard, data)
 
 

@@ -11,10 +11,12 @@ Q = ``<session>.jsonl.guard`` is never removed, and carries four things:
 * byte ``OWNER_BASE + e``: locked by the owner for as long as it owns. The kernel drops it at the owner's death,
   however it dies: a free byte *is* the proof of death. No pid is looked up for our own kind, so neither pid reuse nor
   another pid namespace can fool us. e, the *epoch*, only rises when a live owner is overruled.
-* byte 0, the *section*: whoever appends to the transcript, removes L, replaces an owner, or joins the queue, holds it
-  meanwhile. So an append cannot straddle a change of owner.
+* byte 0, the *section*: whoever appends to the transcript, removes L, or takes it from an owner that is dead or is
+  overruled, holds it meanwhile. So an append cannot straddle a change of owner. Newcomers do not need it: nobody who
+  gives the lock back waits for them.
 * byte ``TICKET_BASE + t``: locked by the waiter with ticket t, and kept while it owns. The queue is the order of
-  the tickets that are locked; a waiter that dies or gives up is out of it by the same act.
+  the tickets that are locked; a waiter that dies or gives up is out of it by the same act. Tickets are drawn under
+  byte 1.
 * the record of the last grant and the last ticket (``guard_record``).
 
 *Taking a free lock* (``take``) needs no section: try the owner's byte; having it, nobody else of ours can take or
@@ -24,9 +26,9 @@ So an uncontended acquire is: lock, see that there is no L, read Q, write Q, wri
 section, read Q, look at L, unlink, unlock everything. (Q need not be written each time, see ``GuardState.generation``.) Each order matters: the byte before the record, the record before L, L
 removed before the byte is free. A crash between any two leaves a state that the next contender reads correctly.
 
-*Who finds the lock taken, or somebody waiting*, takes a ticket inside the section and waits for its *bell*, which the
-releaser rings for the first waiter alone, after everything is free. A release needs the section, too; so it either came
-before we looked (and we saw a free lock) or finds our ticket. Bells are hints and may be lost, with their ringer for
+*Who finds the lock taken, or somebody waiting*, takes a ticket and waits for its *bell*, which the releaser rings for
+the first waiter alone, a moment before the lock is free: waking up takes longer than the rest of a release. How it
+comes that no ring is missed, see ``_join``. Bells are hints and may be lost, with their ringer for
 instance: so the first waiter also watches the owner's process, every other one the process of the waiter in front,
 and all look for themselves now and then. A newcomer that gets the byte while others wait lets go of it again and
 rings, since it may have spoiled the only try of the one whose turn it was. A free lock whose first waiter does not come
@@ -67,7 +69,7 @@ from lockjaw.locking.algorithms.findings import (
     read_state,
     understood,
 )
-from lockjaw.locking.guard_record import OWNER_BASE, SECTION, STATE_LENGTH, TICKET_BASE, GuardState
+from lockjaw.locking.guard_record import OWNER_BASE, QUEUE, SECTION, STATE_LENGTH, TICKET_BASE, GuardState
 from lockjaw.locking.operations import (
     Calls,
     Close,
@@ -98,6 +100,7 @@ TIMEOUT_S = 60.0
 _PAD_LIMIT_BYTES = 4096
 _BODY_BYTES = 256  # of B, blanks behind the text: a shorter text never leaves the end of a longer one
 _QUEUE_SCAN_LIMIT = 4096  # tickets that a release tries to ring before it finds one that is still waited with
+_CLAIM_TRIES = 60  # some microseconds each, while whoever rang us finishes its release
 _IN_TRANSIT_LOOKS = 4  # a fence that meets an owner without a lock file looks so often whether it gets one
 
 
@@ -273,11 +276,14 @@ def give_back(calls: Calls, grant: GuardedGrant) -> Released | None:
     request, guard = grant.request, grant.guard
     if not calls.lock(guard, SECTION):
         return None
-    superseded = False
+    rung = False
     try:
-        if not _same_grant(_state(calls, grant), grant.state):
-            superseded = True  # fenced: L belongs to a newer generation, even in our old inode
-            return Released(removed=False)
+        state = _state(calls, grant)
+        if not _same_grant(state, grant.state):
+            return Released(removed=False)  # fenced: L belongs to a newer generation, even in our old inode
+        if state.issued > state.ticket:
+            # A moment early: while the first waiter wakes up we do the rest, and it tries until we have.
+            rung = ring_next(calls, request, state.ticket, state.issued)
         found = calls.look(request.lock_path)
         if found is None or found[:2] != grant.identity:
             return Released(removed=False, lost=True)
@@ -286,7 +292,9 @@ def give_back(calls: Calls, grant: GuardedGrant) -> Released | None:
             calls.empty(guard.body)  # somebody wrote into the lock file; the next text shall be the whole of it
         return Released(removed=True)
     finally:
-        _close(calls, grant, None if superseded else guard.known)
+        close(calls, grant)
+        if rung:
+            calls.give_way()
 
 
 def _state(calls: Calls, grant: GuardedGrant) -> GuardState:
@@ -303,22 +311,32 @@ def _same_grant(one: GuardState, other: GuardState) -> bool:
     return one.generation == other.generation and one.epoch == other.epoch
 
 
-def _close(calls: Calls, grant: GuardedGrant, state: GuardState | None) -> None:
-    """L is gone before anybody sees the owner's byte free, and the byte is free before the bell rings."""
+def close(calls: Calls, grant: GuardedGrant) -> None:
+    """L is gone before anybody sees the owner's byte free."""
     calls.close(grant.guard)  # frees the section and the owner's byte, at one stroke
-    if state is not None and state.issued > state.ticket:
-        ring_next(calls, grant.request, state.ticket, state.issued)
     if grant.apart is not None:
         calls.close(grant.apart)
     if grant.place is not None and grant.place.bell is not None:
         calls.close(grant.place.bell)
 
 
-def ring_next(calls: Calls, request: GuardedRequest, ticket: int, issued: int) -> None:
-    """Ring the first waiter behind a ticket. Who has gone has no bell any more; who has none yet looks for itself."""
+def ring_next(calls: Calls, request: GuardedRequest, ticket: int, issued: int) -> bool:
+    """Ring the first waiter behind a ticket, if there is one. Who has gone has no bell any more; who has none yet looks
+    for itself."""
     for waiter in range(ticket + 1, min(issued, ticket + _QUEUE_SCAN_LIMIT) + 1):
         if calls.ring(request.guard_path, waiter):
-            return
+            return True
+    return False
+
+
+def claim(calls: Calls, request: GuardedRequest, guard: Handle, place: Place) -> GuardedGrant | None:
+    """Take the lock, after a ring: whoever rang is about to give it back, or was killed or paused over it."""
+    for _ in range(_CLAIM_TRIES):
+        grant = take(calls, request, guard, place)
+        if grant is not None:
+            return grant
+        calls.give_way()
+    return None
 
 
 # --------------------------------------------------------------------------- the algorithm
@@ -358,72 +376,71 @@ def _attempt(calls: Calls, request: GuardedRequest, mine: list[Handle]) -> Guard
 
 def _wait_in_queue(request: GuardedRequest, mine: list[Handle]) -> Steps[GuardedGrant]:
     """``mine``: the open guard, for whoever must clean up."""
-    guard = mine[0]
     start: float = yield Now()
     deadline = start + request.timeout_s
     place: Place | None = None
     idle: tuple[int, float] | None = None  # since when the lock of which generation lies free before us
+    drawn = False  # we have tried to get a place
     grant: GuardedGrant | None
     try:
         while True:
-            busy: Busy | None = None
-            if (yield RangeLock(guard, SECTION)) or (yield from _wait_for_section(request, guard, deadline)):
-                if (yield from _is_deleted(guard)):
-                    yield from _lose_place(guard, place)
-                    place = None
-                    guard = mine[0] = yield from _open_anew(request, guard)
-                    continue
-                finding = yield from examine(request, guard)
-                state = finding.guard
-                if place is not None and place.ticket <= state.ticket:
-                    yield from _lose_place(guard, place)  # we were overtaken; join again
-                    place = None
-                ahead = False
-                now: float = yield Now()
-                if isinstance(finding, Busy):
-                    busy, idle = finding, None
-                else:
-                    ahead = yield from _waiter_ahead(guard, state, place)
-                    if ahead and idle is not None and idle[0] == state.generation:
-                        ahead = now - idle[1] < request.overtake_s
-                    elif ahead:
-                        idle = (state.generation, now)
-                    if not ahead:
-                        grant = yield from _grant(request, guard, finding, place)
-                        yield RangeUnlock(guard, SECTION)
-                        if grant is not None:
-                            return grant
-                        continue  # somebody was faster
-                    busy = _queued(request, guard, state)
-                new = place is None and now < deadline
-                if new:
-                    place = yield from _join(request, guard, state)
+            guard = mine[0]
+            if (yield from _is_deleted(guard)):
+                yield from _lose_place(guard, place)
+                place, drawn = None, False
+                mine[0] = yield from _open_anew(request, guard)
+                continue
+            now: float = yield Now()
+            if not drawn and now < deadline:
+                drawn = True
+                place = yield from _join(request, guard, deadline)
                 if place is not None:
-                    busy = yield from _in_queue(guard, state, place, busy)
-                yield RangeUnlock(guard, SECTION)
-                if ahead:
+                    place = place._replace(bell=(yield OpenBell(request.guard_path, place.ticket)))
+                grant = yield Straight(take, (request, guard, place))
+                if grant is not None:
+                    return grant
+            finding = yield from examine(request, guard)
+            state = finding.guard
+            if place is not None and place.ticket <= state.ticket:
+                yield from _lose_place(guard, place)  # we were overtaken; join again
+                place, drawn = None, False
+                continue
+            busy: Busy | None = None
+            if isinstance(finding, Busy):
+                busy, idle = finding, None
+            elif (yield from _waiter_ahead(guard, state, place)):
+                if idle is None or idle[0] != state.generation:
+                    idle = (state.generation, now)
+                if now - idle[1] < request.overtake_s:
+                    busy = _queued(request, guard, state)
                     # We may have stood in the way of its only try.
                     yield Straight(ring_next, (request, state.ticket, state.issued))
-                if new and place is not None:
-                    # Outside the section, which others want, too. A ring that came too early is made up for here.
-                    place = place._replace(bell=(yield OpenBell(request.guard_path, place.ticket)))
-                    busy = replace(busy, wait=busy.wait._replace(bell=place.bell))
-                    grant = yield Straight(take, (request, guard, place))
+            if busy is None and (yield from _wait_for_section(request, guard, deadline)):
+                again = yield from examine(request, guard)
+                busy = again if isinstance(again, Busy) else None
+                if not isinstance(again, Busy):
+                    grant = yield from _grant(request, guard, again, place)
+                    yield RangeUnlock(guard, SECTION)
                     if grant is not None:
                         return grant
-                    if (yield from read_state(guard)).generation != state.generation:
-                        continue  # another owner by now: its process is the one to watch
+                    continue  # somebody was faster
+                yield RangeUnlock(guard, SECTION)
             now = yield Now()
             if busy is None or now >= deadline:
                 raise (yield from _locked(request, guard, busy, place, now - start))
-            yield busy.wait._replace(until=min(deadline, now + busy.look_again_s))
-            grant = yield Straight(take, (request, guard, place))
+            if place is not None:
+                busy = yield from _in_queue(guard, state, place, busy)
+            rung: bool = yield busy.wait._replace(until=min(deadline, now + busy.look_again_s))
+            if rung and place is not None:
+                grant = yield Straight(claim, (request, guard, place))
+            else:
+                grant = yield Straight(take, (request, guard, place))
             if grant is not None:
                 return grant
     except GeneratorExit:
         raise
     except BaseException:
-        yield from _leave(request, guard, place)
+        yield from _leave(request, mine[0], place)
         raise
 
 
@@ -438,7 +455,7 @@ def fence(request: GuardedRequest) -> Steps[GuardedGrant]:
     try:
         while True:
             until = (yield Now()) + request.section_wait_s
-            if not (yield from _lock_section(guard, until)):
+            if not (yield from _lock(guard, SECTION, until)):
                 state = yield from read_state(guard)
                 raise LockStateError(
                     request.lock_path,
@@ -480,15 +497,16 @@ def release(grant: GuardedGrant) -> Steps[Released]:
         released: Released | None = yield Straight(give_back, (grant,))
         if released is None:
             until = (yield Now()) + grant.request.section_wait_s
-            if (yield from _lock_section(grant.guard, until)):
+            if (yield from _lock(grant.guard, SECTION, until)):
                 released = yield Straight(give_back, (grant,))
             else:
                 state = yield from read_state(grant.guard)
-                yield Straight(_close, (grant, state))
+                yield Straight(close, (grant,))
+                yield Straight(ring_next, (grant.request, state.ticket, state.issued))
     except GeneratorExit:
         raise
     except BaseException:
-        yield Straight(_close, (grant, None))
+        yield Straight(close, (grant,))
         raise
     return released or Released(removed=False)
 
@@ -503,7 +521,7 @@ def enter(grant: GuardedGrant) -> Steps[None]:
     if (yield Straight(begin_append, (grant,))):
         return
     until = (yield Now()) + grant.request.section_wait_s
-    if not (yield from _lock_section(grant.guard, until)):
+    if not (yield from _lock(grant.guard, SECTION, until)):
         raise LockStateError(
             grant.request.guard_path,
             f"generation={grant.generation}",
@@ -529,15 +547,28 @@ def _waiter_ahead(guard: Handle, state: GuardState, place: Place | None) -> Step
     return ahead
 
 
-def _join(request: GuardedRequest, guard: Handle, state: GuardState) -> Steps[Place | None]:
-    """Take a ticket. -> None where the range locks know no tickets: such a waiter polls."""
-    ticket = state.issued + 1
-    if not (yield RangeLock(guard, TICKET_BASE + ticket)):
+def _join(request: GuardedRequest, guard: Handle, deadline: float) -> Steps[Place | None]:
+    """Take a ticket. -> None where the range locks know no tickets, or whoever draws one is paused: such a waiter polls.
+
+    Whoever gives the lock back while we draw may not see our ticket. It holds the section from before it looks until
+    the lock is free; so once we have seen the section free, every later one will see the ticket, and every earlier one
+    has left a free lock, which our next look finds.
+    """
+    now: float = yield Now()
+    if not (yield from _lock(guard, QUEUE, min(deadline, now + request.section_wait_s))):
         return None
-    yield WriteInPlace(guard, guard_record.encode_tickets(ticket), guard_record.TICKETS_OFFSET)
-    waiter = guard_record.encode_waiter(ticket, request.process.pid)
-    yield WriteInPlace(guard, waiter, guard_record.waiter_offset(ticket))
-    return Place(ticket, None)
+    state = yield from read_state(guard)
+    ticket = max(state.issued, state.ticket) + 1
+    place = None
+    if (yield RangeLock(guard, TICKET_BASE + ticket)):
+        yield WriteInPlace(guard, guard_record.encode_tickets(ticket), guard_record.TICKETS_OFFSET)
+        waiter = guard_record.encode_waiter(ticket, request.process.pid)
+        yield WriteInPlace(guard, waiter, guard_record.waiter_offset(ticket))
+        place = Place(ticket, None)
+    yield RangeUnlock(guard, QUEUE)
+    if (yield RangeTest(guard, SECTION)):
+        yield WaitForSection(guard, SECTION, min(deadline, now + request.overtake_s))
+    return place
 
 
 def _in_queue(guard: Handle, state: GuardState, place: Place, busy: Busy) -> Steps[Busy]:
@@ -629,14 +660,14 @@ def _files(guard: Handle) -> Iterator[Handle]:
 def _wait_for_section(request: GuardedRequest, guard: Handle, deadline: float) -> Steps[bool]:
     # A try at the last instant still gets the moment that another's short section may take.
     patience = (yield Now()) + request.section_wait_s / 10
-    return (yield from _lock_section(guard, max(deadline, patience)))
+    return (yield from _lock(guard, SECTION, max(deadline, patience)))
 
 
-def _lock_section(guard: Handle, until: float) -> Steps[bool]:
-    while not (yield RangeLock(guard, SECTION)):
+def _lock(guard: Handle, byte: int, until: float) -> Steps[bool]:
+    while not (yield RangeLock(guard, byte)):
         if (yield Now()) >= until:
             return False
-        yield WaitForSection(guard, SECTION, until)
+        yield WaitForSection(guard, byte, until)
     return True
 
 
