@@ -75,7 +75,7 @@ def tone_of(record: Record) -> Tone:
         return "lock"
     if op == "client.result":
         return "good" if record.data.get("answered") else "bad"
-    if op in ("append.refused", "lock.lost", "leftover") or phase == "fail":
+    if op in ("append.refused", "lock.lost", "lock.limit", "leftover") or phase == "fail":
         return "bad"
     if op == "actor.exit" and record.data.get("code") not in (0, None):
         return "bad"
@@ -276,6 +276,9 @@ _TELLERS: dict[str, _Teller] = {
         else f"raises the generation to {d('generation')}: the old holder cannot write any more"
     ),
     "lock.lost": lambda r, d: f"finds that the lock of session {session_of(r.data.get('path'))} is no longer its own",
+    "lock.limit": lambda r, d: (
+        f"is stopped: it held the lock of session {session_of(r.data.get('path'))} for longer than {d('max_hold_s')} s"
+    ),
     "turn": _turn,
     "model.call": _model_call,
     "model.decision": _decision,

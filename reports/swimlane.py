@@ -370,6 +370,8 @@ def _flag(at: int, record: Record, owned: Ownership) -> Flag | None:
             return Flag(at, "write refused", 2)
         case "lock.lost":
             return Flag(at, "lost its lock", 2)
+        case "lock.limit":
+            return Flag(at, "stopped at its hold limit", 2)
         case "gateway.abort":
             return Flag(at, "run stopped", 2)
         case "gateway.accepted":

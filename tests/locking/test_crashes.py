@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from lockjaw.clock import ScaledClock
 from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, inspect_lock, kernel
 from lockjaw.locking.algorithms.coarse import Registry
 from lockjaw.locking.catalog import Order
@@ -86,6 +87,8 @@ def order_for(session_file):
 
 FAULTS = {
     "disk full": lambda: OSError(errno.ENOSPC, "No space left on device"),
+    "disk error": lambda: OSError(errno.EIO, "Input/output error"),
+    "not permitted": lambda: PermissionError(errno.EPERM, "Operation not permitted"),
     "no access": lambda: PermissionError(errno.EACCES, "Permission denied"),
     "interrupt": KeyboardInterrupt,
 }
@@ -122,6 +125,62 @@ def test_failed_acquire_leaves_no_lock(clock, session_file, lock_file, algorithm
         if not faulty.fired:
             break
     assert tried >= 3
+
+
+def test_folder_that_may_not_be_written_is_an_error_that_names_it(session_file):
+    folder = session_file.parent
+    os.chmod(folder, 0o555)
+    pid = os.fork()
+    if pid == 0:
+        code = 9
+        try:
+            if os.geteuid() == 0:
+                os.seteuid(65534)  # root may write everywhere
+            SessionLock(session_file, timeout=0.0, clock=ScaledClock.start()).acquire()
+        except PermissionError as error:
+            code = 7 if str(folder) in str(error) else 8
+        finally:
+            os._exit(code)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    os.chmod(folder, 0o755)
+    assert status == 7
+    assert os.listdir(folder) == []
+
+
+@pytest.mark.parametrize("name", ["link", "pwrite"])
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EROFS])
+def test_disk_that_fails_under_the_uncontended_lock_leaves_nothing(clock, session_file, lock_file, monkeypatch, name, code):
+    lock = SessionLock(session_file, timeout=1.0, clock=clock)
+    with lock:
+        pass
+
+    def fail(*arguments, **options):
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(kernel.os, name, fail)
+        for _ in range(3):
+            with pytest.raises(OSError, match=os.strerror(code)):
+                lock.acquire()
+            assert not lock_file.exists()
+    with lock as held, held.section():
+        pass
+
+
+def test_disk_that_refuses_the_unlink_blocks_nobody(clock, session_file, lock_file, monkeypatch):
+    lock = SessionLock(session_file, clock=clock)
+    lock.acquire()
+
+    def fail(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(kernel.os, "unlink", fail)
+        with pytest.raises(OSError, match="Input/output error"):
+            lock.release()
+    assert lock_file.exists()
+    with SessionLock(session_file, timeout=0.0, clock=clock) as held, held.section():
+        assert held.reclaimed == "owner-byte-free"
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

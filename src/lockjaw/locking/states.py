@@ -1,0 +1,64 @@
+"""The states of a contender of the guarded lock, as a literal table.
+
+The algorithm is a generator and needs no table to run; the table is what it has to amount to. A test follows real runs
+through it, and fails if one makes a step that is not here or if a step is never made. The diagram in the documentation
+is drawn from it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+OUTSIDE = "Outside"
+TRYING = "Trying"
+WAITING = "Waiting"
+JUDGING = "Judging"
+HOLDING = "Holding"
+APPENDING = "Appending"
+SUPERSEDED = "Superseded"
+DEAD = "Dead"
+
+
+class Transition(NamedTuple):
+    """``because``: what makes the step, in words for people."""
+
+    state: str
+    event: str
+    next: str
+    because: str
+
+
+TRANSITIONS = (
+    Transition(OUTSIDE, "acquire", TRYING, "wants the lock"),
+    Transition(TRYING, "take", HOLDING, "it lies free, nobody waits, and no lock file is there"),
+    Transition(TRYING, "join", WAITING, "it is taken, or somebody waits: draws a ticket"),
+    Transition(TRYING, "judge", JUDGING, "no time to wait, and a lock file lies there that nobody of ours owns"),
+    Transition(TRYING, "refused", OUTSIDE, "no time to wait: SessionLocked"),
+    Transition(WAITING, "take", HOLDING, "rung, or looked for itself: free, and its turn"),
+    Transition(WAITING, "judge", JUDGING, "a lock file lies there that nobody of ours owns: locks the section"),
+    Transition(WAITING, "lose place", TRYING, "was overtaken, being paused"),
+    Transition(WAITING, "refused", OUTSIDE, "deadline or cancelled: its ticket is free, the next one is rung"),
+    Transition(JUDGING, "inherit", HOLDING, "the owner is dead, by proof: its file taken over in place"),
+    Transition(JUDGING, "not now", WAITING, "the owner is alive, or somebody was faster"),
+    Transition(JUDGING, "refused", OUTSIDE, "the owner is alive, and there is no time to wait"),
+    Transition(HOLDING, "enter", APPENDING, "locks the section; its generation still is the newest"),
+    Transition(APPENDING, "leave", HOLDING, "frees the section"),
+    Transition(HOLDING, "superseded", SUPERSEDED, "a newer generation was granted, or the lock file is not its own"),
+    Transition(SUPERSEDED, "release", OUTSIDE, "removes nothing"),
+    Transition(HOLDING, "release", OUTSIDE, "removes the lock file, rings the first waiter"),
+    Transition(HOLDING, "limit", OUTSIDE, "its hold limit is over: gives the lock back and may not write any more"),
+    Transition(HOLDING, "death", DEAD, "the kernel drops its bytes"),
+    Transition(WAITING, "death", DEAD, "the kernel drops its ticket"),
+    Transition(OUTSIDE, "fence", HOLDING, "raises the generation over a live owner"),
+)
+
+NEXT: dict[tuple[str, str], str] = {(t.state, t.event): t.next for t in TRANSITIONS}
+assert len(NEXT) == len(TRANSITIONS), "two transitions for one event"
+
+
+def diagram() -> str:
+    """The table as a Mermaid state diagram."""
+    lines = ["stateDiagram-v2", f"  [*] --> {OUTSIDE}"]
+    for one in TRANSITIONS:
+        lines.append(f"  {one.state} --> {one.next}: {one.event} ({one.because.replace(':', ',')})")
+    return "\n".join([*lines, f"  {DEAD} --> [*]"])
