@@ -29,6 +29,7 @@ from lockjaw.kit_commands import EXIT_MADE
 from lockjaw.locking import LOCK_ALGORITHMS
 from lockjaw.locking.algorithms import coarse, guarded
 from lockjaw.locking.cleaning import EXIT_REFUSED
+from lockjaw.locking.states import TRANSITIONS, diagram
 from lockjaw.runner import agent
 from lockjaw.scenarios import catalogue
 from lockjaw.verdict import Verdict
@@ -407,7 +408,7 @@ def lock_algorithms() -> Iterator[str]:
     yield "`SessionLock(session_file, algorithm=NAME)`."
     rows = [
         (
-            code(name), f"{one.timeout_s:g} s", "yes" if one.can_reenter else "no", "yes" if one.has_watchdog else "no",
+            code(name), f"{one.timeout_s:g} s", "yes" if one.can_reenter else "no", code(one.watchdog) if one.watchdog else "no",
             first_line(guarded if one.name == "guarded" else coarse),
         )
         for name, one in LOCK_ALGORITHMS.items()
@@ -519,6 +520,16 @@ class _Options:
         self.rows.append((code(f"{name} {metavar}"), help))
 
 
+def lock_states() -> Iterator[str]:
+    yield "# States of a contender"
+    yield (
+        "What `guarded` does, as a table. Real runs are followed through it in a test, which fails on a step that is not "
+        "here and on one that is never made. The theory stands in `src/lockjaw/locking/algorithms/guarded.py`."
+    )
+    yield f"```mermaid\n{diagram()}\n```"
+    yield table(("in state", "event", "goes to", "because"), [tuple(one) for one in TRANSITIONS])
+
+
 PAGES: dict[str, Callable[[], Iterable[str]]] = {
     "scenarios": scenario_list,
     "checks": checks,
@@ -532,6 +543,7 @@ PAGES: dict[str, Callable[[], Iterable[str]]] = {
     "settings": settings_keys,
     "history": history,
     "locks-and-policies": lock_algorithms,
+    "lock-states": lock_states,
 }
 
 CATALOGUE = (FOLDER.parent.parent / "scenarios" / "README.md", lambda: catalogue.page(catalogued()))

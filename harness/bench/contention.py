@@ -129,6 +129,17 @@ class Crowd:
 
 def contend(contestant: Contestant, folder: Path, processes: int, hold_s: float, duration_s: float) -> Contention:
     """Everybody takes the lock again and again, at once."""
+    if contestant.node is not None:
+        start, end, told = contestant.node.spans(folder, processes, hold_s, duration_s, "contend")
+        counts, waits_s = [], []
+        for one in told:
+            spans = [span for span in one["spans"] if span[1] <= end]
+            waits = [got - wanted for wanted, got, _ in spans]
+            if (begun := one.get("unfinished", 0)) or len(spans) < len(one["spans"]):
+                waits.append(end - max(start, begun or one["spans"][-1][0]))
+            counts.append(len(spans))
+            waits_s.append(max(waits, default=end - start) / 1e9)
+        return _judged(counts, tuple(waits_s), duration_s)
 
     def work(crowd: Crowd, number: int) -> None:
         _loop(crowd, number, contestant, folder, hold_s, handoff=False)
@@ -140,6 +151,11 @@ def contend(contestant: Contestant, folder: Path, processes: int, hold_s: float,
         rows = [crowd.row(number) for number in range(processes)]
     counts = [row[0] for row in rows]
     waits = tuple(max(row[1], (end - max(row[2], start)) if row[2] else 0, 0) / 1e9 for row in rows)
+    return _judged(counts, waits, duration_s)
+
+
+def _judged(counts: list[int], waits: tuple[float, ...], duration_s: float) -> Contention:
+    processes = len(counts)
     total = sum(counts)
     squares = sum(count * count for count in counts)
     return Contention(
@@ -156,6 +172,10 @@ def contend(contestant: Contestant, folder: Path, processes: int, hold_s: float,
 
 def handoff(contestant: Contestant, folder: Path, waiters: int, duration_s: float) -> list[float]:
     """Seconds from the begin of a release to the next acquire, with that many waiters."""
+    if contestant.node is not None:
+        _, _, told = contestant.node.spans(folder, waiters + 1, 0.002, duration_s, "handoff")
+        turns = sorted((got, left, number) for number, one in enumerate(told) for _, got, left in one["spans"])
+        return [(b[0] - a[1]) / 1e9 for a, b in zip(turns, turns[1:], strict=False) if a[2] != b[2] and b[0] > a[1]]
 
     def work(crowd: Crowd, number: int) -> None:
         _loop(crowd, number, contestant, folder, 0.002, handoff=True)
@@ -173,6 +193,8 @@ def handoff(contestant: Contestant, folder: Path, waiters: int, duration_s: floa
 
 def recover(contestant: Contestant, folder: Path, limit_s: float) -> float | None:
     """Seconds from SIGKILL of the holder to the acquire of one waiter; None if not within the limit."""
+    if contestant.node is not None:
+        return contestant.node.recover(folder, limit_s)
 
     def work(crowd: Crowd, number: int) -> None:
         acquire, _ = contestant.open(str(folder / "s.jsonl"))

@@ -6,13 +6,11 @@ import asyncio
 import fcntl
 import importlib
 import os
-import shutil
-import subprocess
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from lockjaw.harness.bench.node_rivals import NodeRival, node_rivals
 from lockjaw.locking import SessionLock
 
 Calls = tuple[Callable[[], object], Callable[[], object]]
@@ -31,6 +29,7 @@ class Contestant:
         lock_file: suffix of the file whose existence means "held"; None if there is none. Such locks break stale
             files, so they take part in the storm.
         recovers: it claims to succeed a holder that was killed.
+        node: it runs under Node, as processes of its own.
     """
 
     name: str
@@ -39,6 +38,7 @@ class Contestant:
     lock_file: str | None = None
     recovers: bool = True
     open_async: Callable[[str], AsyncCalls] | None = None
+    node: NodeRival | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,9 @@ def contestants() -> tuple[list[Contestant], list[Absent]]:
             absent.append(Absent(name, f"not installed ({error}); pip install 'lockjaw[bench]'"))
         else:
             here.append(Contestant(name, "polls", _library(module, made), lock_file, recovers))
-    absent += [_node("proper-lockfile"), _node("openclaw")]
+    rivals, missing = node_rivals()
+    here += [Contestant(f"{rival.library} (Node)", "polls", _no_calls, node=rival) for rival in rivals]
+    absent += [Absent(name, reason) for name, reason in missing.items()]
     return here, absent
 
 
@@ -103,16 +105,8 @@ def _library(module: str, made: Any) -> Callable[[str], Calls]:
     return open_it
 
 
-def _node(package: str) -> Absent:
-    node = shutil.which("node")
-    if node is None:
-        return Absent(package, "node is not installed")
-    found = subprocess.run(
-        [node, "-e", f"require.resolve({package!r})"], capture_output=True, check=False, cwd=Path.cwd()
-    )
-    if found.returncode:
-        return Absent(package, "the Node package is not installed")
-    return Absent(package, "installed, but driving Node contenders is not part of this benchmark yet")
+def _no_calls(path: str) -> Calls:
+    raise AssertionError("a Node contender is a process of its own")
 
 
 def run_async(coroutine: Callable[[], Any]) -> None:

@@ -43,6 +43,9 @@ QUICK = Plan("quick", 2, 300, (1, 4), 0.2, (8,), (0.0, 0.005), 0.25, 3, 0.4, 3, 
 FULL = Plan("full", 3, 1000, (1, 4, 16), 2.0, (8, 16, 64), (0.0, 0.005, 0.2), 5.0, 10, 2.0, 100, 64, 10.0)
 
 
+_MOST_NODES = 16  # a Node process with the whole of OpenClaw in it takes some 100 MB
+
+
 @dataclass
 class Figures:
     """All of one contestant: medians of the rounds; durations in seconds, None: not measured."""
@@ -149,7 +152,7 @@ class _Bench:
     def uncontended(self) -> None:
         self._progress("uncontended acquire and release")
         samples: dict[str, list[float]] = {}
-        blocking = [contestant for contestant in self._here if contestant.open_async is None]
+        blocking = [one for one in self._here if one.open_async is None and one.node is None]
         opened = {contestant.name: contestant.open(str(self._fresh() / "s.jsonl")) for contestant in blocking}
         clock = time.perf_counter
         for _ in range(self._plan.rounds * 10):
@@ -159,6 +162,10 @@ class _Bench:
                     acquire()
                     release()
                     samples.setdefault(name, []).append(clock() - start)
+        for rival in self._here:
+            if rival.node is not None:
+                self._progress(f"uncontended acquire and release: {rival.name}")
+                samples[rival.name] = rival.node.uncontended(self._fresh(), self._plan.uncontended)
         for name, values in samples.items():
             values.sort()
             self._figures[name].uncontended_p50_s = values[len(values) // 2]
@@ -183,6 +190,8 @@ class _Bench:
                 found: dict[str, list[Contention]] = {}
                 for number in range(self._plan.rounds):
                     for contestant in self._here:
+                        if contestant.node is not None and processes > _MOST_NODES:
+                            continue
                         self._progress(f"contention {case(processes, hold_s)}, round {number + 1}: {contestant.name}")
                         # Long enough that everybody could have had several turns.
                         duration_s = max(self._plan.contention_s, 4 * processes * hold_s if self._plan is FULL else 0.0)
@@ -218,7 +227,7 @@ class _Bench:
 
     def waits(self) -> None:
         for contestant in self._here:
-            if contestant.open_async is None:
+            if contestant.open_async is None and contestant.node is None:
                 self._progress(f"CPU of {self._plan.cpu_waiters} waiters: {contestant.name}")
                 used = wait_cpu(contestant, self._fresh(), self._plan.cpu_waiters, self._plan.cpu_s)
                 self._figures[contestant.name].wait_cpu_s = used

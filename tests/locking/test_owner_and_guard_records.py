@@ -104,6 +104,8 @@ def test_guard_tells_the_newest_grant_and_where_the_next_one_goes():
     said = [(state(data).generation, state(data).slot) for data in (b"", guard(1), guard(1, 2), guard(3, 2))]
     assert said == [(0, 0), (1, SLOT_BYTES), (2, 0), (3, SLOT_BYTES)]
     assert state(guard(1, 2)).record == OWNER._replace(granted_ms=3)
+    assert state(guard(1)[:300]).record == OWNER._replace(granted_ms=3)  # torn behind its text, then overtaken by NULs
+    assert state(guard(1)[:300].ljust(SLOT_BYTES, b"\0")).record == OWNER._replace(granted_ms=3)
     assert state(b"").record == GuardRecord()
 
 

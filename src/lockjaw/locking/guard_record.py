@@ -95,7 +95,7 @@ class GuardState(NamedTuple):
         """Read anew with each call: only who must wait, or is asked, wants to know it."""
         if not self.generation:
             return GuardRecord()
-        text = self.data[self.slot ^ SLOT_BYTES : (self.slot ^ SLOT_BYTES) + SLOT_BYTES]
+        text = self.data[self.slot ^ SLOT_BYTES : (self.slot ^ SLOT_BYTES) + SLOT_BYTES].rstrip(b" \n\0")
         return GuardRecord(**json.loads(text.split(b" ", 4)[4]))
 
     def granted(self, slot: bytes, generation: int, epoch: int, ticket: int, plain: bool = True) -> GuardState:

@@ -804,6 +804,8 @@ def _locked(
 ) -> Steps[SessionLocked]:
     if busy is not None:
         owner, advice = busy.owner, busy.advice
+        if busy.live and (yield RangeTest(guard, SECTION)):
+            advice += " Somebody is inside the lock's section: if it is paused there, resume or stop it."
         if place is not None:
             ahead = yield from _count_ahead(guard, place)
             advice += f" We were number {ahead + 1} in the queue."
