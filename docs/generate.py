@@ -408,7 +408,8 @@ def lock_algorithms() -> Iterator[str]:
     yield "`SessionLock(session_file, algorithm=NAME)`."
     rows = [
         (
-            code(name), f"{one.timeout_s:g} s", "yes" if one.can_reenter else "no", code(one.watchdog) if one.watchdog else "no",
+            code(name), f"{one.timeout_s:g} s", "yes" if one.can_reenter else "no",
+            code(one.watchdog) if one.watchdog else "no",
             first_line(guarded if one.name == "guarded" else coarse),
         )
         for name, one in LOCK_ALGORITHMS.items()
@@ -523,8 +524,8 @@ class _Options:
 def lock_states() -> Iterator[str]:
     yield "# States of a contender"
     yield (
-        "What `guarded` does, as a table. Real runs are followed through it in a test, which fails on a step that is not "
-        "here and on one that is never made. The theory stands in `src/lockjaw/locking/algorithms/guarded.py`."
+        "What `guarded` does, as a table. Real runs are followed through it in a test, which fails on a step that is "
+        "not here and on one that is never made. The theory stands in `src/lockjaw/locking/algorithms/guarded.py`."
     )
     yield f"```mermaid\n{diagram()}\n```"
     yield table(("in state", "event", "goes to", "because"), [tuple(one) for one in TRANSITIONS])

@@ -15,6 +15,7 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from lockjaw.harness.bench.contestants import Contestant
@@ -131,15 +132,15 @@ def contend(contestant: Contestant, folder: Path, processes: int, hold_s: float,
     """Everybody takes the lock again and again, at once."""
     if contestant.node is not None:
         start, end, told = contestant.node.spans(folder, processes, hold_s, duration_s, "contend")
-        counts, waits_s = [], []
+        taken, waited_s = [], []
         for one in told:
             spans = [span for span in one["spans"] if span[1] <= end]
             waits = [got - wanted for wanted, got, _ in spans]
             if (begun := one.get("unfinished", 0)) or len(spans) < len(one["spans"]):
                 waits.append(end - max(start, begun or one["spans"][-1][0]))
-            counts.append(len(spans))
-            waits_s.append(max(waits, default=end - start) / 1e9)
-        return _judged(counts, tuple(waits_s), duration_s)
+            taken.append(len(spans))
+            waited_s.append(max(waits, default=end - start) / 1e9)
+        return _judged(taken, tuple(waited_s), duration_s)
 
     def work(crowd: Crowd, number: int) -> None:
         _loop(crowd, number, contestant, folder, hold_s, handoff=False)
@@ -175,7 +176,7 @@ def handoff(contestant: Contestant, folder: Path, waiters: int, duration_s: floa
     if contestant.node is not None:
         _, _, told = contestant.node.spans(folder, waiters + 1, 0.002, duration_s, "handoff")
         turns = sorted((got, left, number) for number, one in enumerate(told) for _, got, left in one["spans"])
-        return [(b[0] - a[1]) / 1e9 for a, b in zip(turns, turns[1:], strict=False) if a[2] != b[2] and b[0] > a[1]]
+        return [(b[0] - a[1]) / 1e9 for a, b in pairwise(turns) if a[2] != b[2] and b[0] > a[1]]
 
     def work(crowd: Crowd, number: int) -> None:
         _loop(crowd, number, contestant, folder, 0.002, handoff=True)

@@ -1,8 +1,9 @@
 """The locks that run under Node: each contender is a Node process that measures itself, on the clock that Python reads.
 
 Both sides use CLOCK_MONOTONIC (``process.hrtime`` and ``time.perf_counter_ns``), so no message lies between an instant
-and its record. ``proper-lockfile`` comes from a ``node_modules`` folder at or above the current one, or from an installed
-OpenClaw; OpenClaw's own lock is the one inside its published bundle, as ``lockjaw run --target openclaw@...`` installs it.
+and its record. ``proper-lockfile`` comes from a ``node_modules`` folder at or above the current one, or from an
+installed OpenClaw; OpenClaw's own lock is the one inside its published bundle, as ``lockjaw run --target openclaw@...``
+installs it.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ does, except that it is told of changes instead of polling for them (and hears o
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -157,10 +156,10 @@ class SimHost:
     def _has_rung(self, wait: Any) -> bool:
         """Was it the bell that ended this wait?"""
         bell = getattr(wait, "bell", None)
-        rung = bell is not None and bell.number in self._rung
-        if rung:
-            self._rung.discard(bell.number)
-        return rung
+        if bell is None or bell.number not in self._rung:
+            return False
+        self._rung.discard(bell.number)
+        return True
 
     def _late(self) -> float:
         return _HEARD_AFTER_S[self._world.pick(f"{self._process.name}: hears of a change", len(_HEARD_AFTER_S))]

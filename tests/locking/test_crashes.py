@@ -149,7 +149,9 @@ def test_folder_that_may_not_be_written_is_an_error_that_names_it(session_file):
 
 @pytest.mark.parametrize("name", ["link", "pwrite"])
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EROFS])
-def test_disk_that_fails_under_the_uncontended_lock_leaves_nothing(clock, session_file, lock_file, monkeypatch, name, code):
+def test_disk_that_fails_under_the_uncontended_lock_leaves_nothing(
+    clock, session_file, lock_file, monkeypatch, name, code
+):
     lock = SessionLock(session_file, timeout=1.0, clock=clock)
     with lock:
         pass

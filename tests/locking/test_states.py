@@ -34,8 +34,8 @@ def follow(monkeypatch):
     """Wraps the places where the algorithm steps from state to state; events go to ``follow.who``."""
 
     class Following:
-        made = set()
-        who = None
+        def __init__(self):
+            self.made, self.who = set(), None
 
         def contender(self):
             self.who = Follower(self.made)
@@ -167,7 +167,7 @@ async def test_runs_make_the_steps_of_the_table_and_no_others(follow, actor, ses
             pass
 
     # a dead owner's file lies there, and while we judge it a live foreign one takes its place
-    for timeout, at_look, state in ((0.0, 1, OUTSIDE), (20.0, 2, WAITING)):
+    for timeout, at_look in ((0.0, 1), (20.0, 2)):
         dead = actor()
         dead.do("acquire", file=str(session_file))
         dead.kill()

@@ -79,7 +79,7 @@ def test_paused_holder_beyond_its_limit_is_not_robbed_and_stops_when_it_wakes(ac
     holder = actor()
     holder.do("acquire", file=str(session_file), max_hold_s=0.7)
     holder.pause()
-    with pytest.raises(SessionLocked, match="limit 0.7 s"):
+    with pytest.raises(SessionLocked, match=r"limit 0\.7 s"):
         SessionLock(session_file, timeout=1.0, clock=clock).acquire()
     assert lock_file.exists()
     holder.resume()

@@ -68,8 +68,8 @@ class Grant(NamedTuple):
 class LockAlgorithm(Protocol):
     """``timeout_s`` is what a caller gets who names none; ``reentrant``: may a process take it twice?
 
-    ``try_now``, ``give_now``, ``enter_now``: the first straight run of acquire, release and enter, for who wants to spare
-    the machinery around it; their result is None (False) if the whole algorithm has to be run.
+    ``try_now``, ``give_now``, ``enter_now``: the first straight run of acquire, release and enter, for who wants to
+    spare the machinery around it; their result is None (False) if the whole algorithm has to be run.
 
     ``watchdog``: what becomes of a lock that is held for longer than its limit: ``thread``: its holder is stopped, by a
     thread that nothing starves; ``sweep``: it is given away in the holder's event loop, every minute; None: nothing.

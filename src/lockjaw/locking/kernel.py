@@ -248,7 +248,9 @@ class Kernel:
             kind = "directory" if stat.S_ISDIR(result.st_mode) else "other"
         # File times are real instants; their distance from now is a real duration, made nominal here.
         age_s = max(0.0, (time.time_ns() - result.st_mtime_ns) / 1e9) / self.clock.real_s(1.0)
-        return FileStatus(result.st_dev, result.st_ino, result.st_size, result.st_mtime_ns, age_s, kind, result.st_nlink)
+        return FileStatus(
+            result.st_dev, result.st_ino, result.st_size, result.st_mtime_ns, age_s, kind, result.st_nlink
+        )
 
     def unlink(self, path: str) -> None:
         try:

@@ -25,10 +25,9 @@ from lockjaw.errors import Fenced, LocalError, LockLost, LockStateError, Session
 from lockjaw.history import NullRecorder, Recorder
 from lockjaw.locking.algorithms.guarded import Released, Superseded
 from lockjaw.locking.algorithms.released_for_prompt import Fingerprint
-from lockjaw.locking.catalog import LOCK_ALGORITHMS, Granted, LockAlgorithm, Order, ReleasedForPrompt
+from lockjaw.locking.catalog import LOCK_ALGORITHMS, Granted, Order, ReleasedForPrompt
 from lockjaw.locking.host import THIS_HOST, Host
 from lockjaw.locking.identity import ProcessIdentity
-from lockjaw.locking.operations import Steps
 
 # A release, an append or a fence waits that long for another's section: an append with its flush takes
 # milliseconds. The real floor keeps a small time scale from calling a slow disk a frozen owner.
@@ -172,7 +171,9 @@ class HeldLock:
             LockStateError: another process is paused inside the section, or this is a fork of the holder.
         """
         if self.belongs_to_parent:
-            raise LockStateError(str(self.path), f"pid={self._me.pid}", "a forked child does not hold its parent's lock")
+            raise LockStateError(
+                str(self.path), f"pid={self._me.pid}", "a forked child does not hold its parent's lock"
+            )
         with self._mutex:
             if self._depth == 0:
                 self._enter()
@@ -214,7 +215,9 @@ class HeldLock:
         """Give the lock back for the length of a prompt."""
         assert isinstance(self._lock._algorithm, ReleasedForPrompt)
         self._lock._report.releasing(self.generation)
-        self._before = await self._lock._host.run_async(self._lock._algorithm.suspend(self._grant), self._lock._clock, defer_cancel=True)
+        self._before = await self._lock._host.run_async(
+            self._lock._algorithm.suspend(self._grant), self._lock._clock, defer_cancel=True
+        )
         self._lock._report.released(self.generation, removed=True)
 
     async def resume_async(self) -> None:

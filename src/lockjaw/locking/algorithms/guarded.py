@@ -23,8 +23,9 @@ Q = ``<session>.jsonl.guard`` is never removed, and carries four things:
 record anything, unless it overrules us, and it cannot yet: who overrules wants to see L, and the link that makes L is
 our last act. That no L lay there when we had the byte proves that no dead owner's is waiting to be judged.
 So an uncontended acquire is: lock, see that there is no L, read Q, write Q, write B, link; and a release is: lock the
-section, read Q, look at L, unlink, unlock everything. (Q need not be written each time, see ``GuardState.generation``.) Each order matters: the byte before the record, the record before L, L
-removed before the byte is free. A crash between any two leaves a state that the next contender reads correctly.
+section, read Q, look at L, unlink, unlock everything. (Q need not be written each time, see
+``GuardState.generation``.) Each order matters: the byte before the record, the record before L, L removed before the
+byte is free. A crash between any two leaves a state that the next contender reads correctly.
 
 *Who finds the lock taken, or somebody waiting*, takes a ticket and waits for its *bell*, which the releaser rings for
 the first waiter alone, a moment before the lock is free: waking up takes longer than the rest of a release. How it
@@ -172,8 +173,8 @@ def take(
         guard.claim = None
         return None
     try:
-        # In this order: if no L lay there, and the epoch still is ours after that, nobody but us can link one; so nobody
-        # can overrule, and write to Q, before our own link.
+        # In this order: if no L lay there, and the epoch still is ours after that, nobody but us can link one; so
+        # nobody can overrule, and write to Q, before our own link.
         free = in_section or not calls.exists(request.lock_path)
         state = understood(guard, calls.read(guard, STATE_LENGTH))
         ticket, issued = state.ticket, state.issued
@@ -182,12 +183,7 @@ def take(
         else:
             last = issued + 1
         ahead = last > ticket + 1 and calls.locked_elsewhere(guard, TICKET_BASE + ticket + 1, last - ticket - 1)
-        if (
-            free
-            and state.epoch == guard.epoch
-            and last > ticket
-            and (in_section or (not ahead and state.plain))
-        ):
+        if free and state.epoch == guard.epoch and last > ticket and (in_section or (not ahead and state.plain)):
             now_ms = calls.wall_ms()
             mine = state is guard.mine and guard.signed is request.signature
             if mine and guard.spare and issued == ticket:
@@ -548,7 +544,7 @@ def _waiter_ahead(guard: Handle, state: GuardState, place: Place | None) -> Step
 
 
 def _join(request: GuardedRequest, guard: Handle, deadline: float) -> Steps[Place | None]:
-    """Take a ticket. -> None where the range locks know no tickets, or whoever draws one is paused: such a waiter polls.
+    """Take a ticket. -> None where range locks know no tickets, or whoever draws one is paused: such a waiter polls.
 
     Whoever gives the lock back while we draw may not see our ticket. It holds the section from before it looks until
     the lock is free; so once we have seen the section free, every later one will see the ticket, and every earlier one
@@ -691,9 +687,7 @@ def _grant(
     return None
 
 
-def _inherit(
-    request: GuardedRequest, guard: Handle, finding: Dead, place: Place | None
-) -> Steps[GuardedGrant | None]:
+def _inherit(request: GuardedRequest, guard: Handle, finding: Dead, place: Place | None) -> Steps[GuardedGrant | None]:
     """L is our body file, and its owner is dead: write our name into it. -> None if L is another file by now."""
     own = guard.body
     assert own is not None
@@ -735,9 +729,7 @@ def _take_over(
         yield WriteInPlace(own, padded, truncate=True)
         yield Settle()
         if status.same_file((yield from look(request.lock_path))):
-            return GuardedGrant(
-                request, guard, own, status.identity, state.generation, state, place, finding.reason
-            )
+            return GuardedGrant(request, guard, own, status.identity, state.generation, state, place, finding.reason)
     yield Close(own)
     return None
 
