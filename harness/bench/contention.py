@@ -135,11 +135,11 @@ def contend(contestant: Contestant, folder: Path, processes: int, hold_s: float,
         taken, waited_s = [], []
         for one in told:
             spans = [span for span in one["spans"] if span[1] <= end]
-            waits = [got - wanted for wanted, got, _ in spans]
+            lengths = [got - wanted for wanted, got, _ in spans]
             if (begun := one.get("unfinished", 0)) or len(spans) < len(one["spans"]):
-                waits.append(end - max(start, begun or one["spans"][-1][0]))
+                lengths.append(end - max(start, begun or one["spans"][-1][0]))
             taken.append(len(spans))
-            waited_s.append(max(waits, default=end - start) / 1e9)
+            waited_s.append(max(lengths, default=end - start) / 1e9)
         return _judged(taken, tuple(waited_s), duration_s)
 
     def work(crowd: Crowd, number: int) -> None:

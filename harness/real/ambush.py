@@ -16,7 +16,7 @@ import os
 import runpy
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +26,8 @@ from lockjaw.clock import Clock, ScaledClock
 from lockjaw.harness.nemesis import Ambush, Fault
 from lockjaw.history import FileRecorder
 from lockjaw.locking.host import LocalHost
-from lockjaw.locking.operations import Steps
+from lockjaw.locking.kernel import Kernel
+from lockjaw.locking.operations import ByOperation, Operation, Steps, Straight
 from lockjaw.process import ACTOR_KEY, EVENTS_KEY
 
 T = TypeVar("T")
@@ -68,7 +69,7 @@ def install(faults: Sequence[Fault]) -> None:
     events, actor = Path(os.environ[EVENTS_KEY]), os.environ[ACTOR_KEY]
     recorder = FileRecorder(events.with_name(f"{actor}.nemesis.jsonl"), ScaledClock.from_environment(), "harness")
     ambushes = Ambushes(faults, recorder, actor)
-    run, run_async = LocalHost.run, LocalHost.run_async
+    straight, run, run_async = LocalHost.straight, LocalHost.run, LocalHost.run_async
 
     def run_met(self: LocalHost, steps: Steps[T], clock: Clock) -> T:
         return run(self, _met(steps, ambushes), clock)
@@ -76,6 +77,10 @@ def install(faults: Sequence[Fault]) -> None:
     async def run_async_met(self: LocalHost, steps: Steps[T], clock: Clock, *, defer_cancel: bool = False) -> T:
         return await run_async(self, _met(steps, ambushes), clock, defer_cancel=defer_cancel)
 
+    def straight_met(self: LocalHost, clock: Clock, run: Callable[..., T], *arguments: Any) -> T:
+        return straight(self, clock, _straight_met(run, ambushes), *arguments)
+
+    LocalHost.straight = straight_met  # type: ignore[method-assign]
     LocalHost.run = run_met  # type: ignore[method-assign]
     LocalHost.run_async = run_async_met  # type: ignore[method-assign]
     # Blocked, a signal stays pending until the handler below looks for it: it cannot come too early. (Blocked in this
@@ -96,10 +101,26 @@ def _met(steps: Steps[T], ambushes: Ambushes) -> Steps[T]:
             return value
         result = raised = None
         try:
-            ambushes.meet(operation)
+            if isinstance(operation, Straight):
+                operation = Straight(_straight_met(operation.run, ambushes), operation.arguments)
+            else:
+                ambushes.meet(operation)
             result = yield operation
         except BaseException as error:
             raised = error
+
+
+def _straight_met(run: Callable[..., T], ambushes: Ambushes) -> Callable[..., T]:
+    """The same run, each of its calls told to the ambushes first."""
+
+    def met(kernel: Kernel, *arguments: Any) -> T:
+        def perform(operation: Operation) -> Any:
+            ambushes.meet(operation)
+            return kernel.perform(operation)
+
+        return run(ByOperation(perform), *arguments)
+
+    return met
 
 
 def _path_of(operation: Any) -> str:

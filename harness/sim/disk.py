@@ -48,6 +48,7 @@ class OpenFile:
 def _copy(inode: Inode) -> Inode:
     copied = Inode(inode.number, inode.written_ns)
     copied.data += inode.data
+    copied.links = inode.links
     return copied
 
 

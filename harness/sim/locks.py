@@ -302,7 +302,7 @@ class SimHost:
 
     def _exists(self, op: ops.Exists) -> bool:
         self._point(op, op.path)
-        return op.path in self._disk.names or op.path in self._disk.folders
+        return self._disk.exists(op.path)
 
     def _open_bell(self, op: Any) -> Handle:
         path = f"{op.path}.bell-{op.ticket}"

@@ -49,9 +49,14 @@ class LocalHost:
     def paths(self, session_file: str | os.PathLike[str]) -> LockPaths:
         return LockPaths.of(session_file)
 
-    straight = staticmethod(run_straight)
-    run = staticmethod(run_blocking)
-    run_async = staticmethod(run_async)
+    def straight(self, clock: Clock, run: Callable[..., T], *arguments: Any) -> T:
+        return run_straight(clock, run, *arguments)
+
+    def run(self, steps: Steps[T], clock: Clock) -> T:
+        return run_blocking(steps, clock)
+
+    async def run_async(self, steps: Steps[T], clock: Clock, *, defer_cancel: bool = False) -> T:
+        return await run_async(steps, clock, defer_cancel=defer_cancel)
 
 
 THIS_HOST: Host = LocalHost()
