@@ -41,11 +41,13 @@ class Shared:
 def contender(shared, file, number, seed, target):
     """Counts live in its own word; the rest is only written inside the lock."""
     rng, mine, clock = random.Random(seed), 1024 + number * 8, ScaledClock.start()
-    lock, patient = SessionLock(file, timeout=120.0, clock=clock), True
+    steady, patient = SessionLock(file, timeout=120.0, clock=clock), True  # which reserves generations
     while shared.get(TOTAL) < target:
         style = rng.random()
         patient = style > 0.05
-        lock = SessionLock(file, timeout=120.0 if patient else rng.random() * 0.01, clock=clock)
+        lock = steady
+        if not 0.3 < style < 0.7:
+            lock = SessionLock(file, timeout=120.0 if patient else rng.random() * 0.01, clock=clock)
         try:
             if style > 0.8:
                 held = asyncio.run(cancelled_now_and_then(lock, rng))

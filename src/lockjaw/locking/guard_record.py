@@ -96,7 +96,8 @@ class GuardState(NamedTuple):
         if not self.generation:
             return GuardRecord()
         text = self.data[self.slot ^ SLOT_BYTES : (self.slot ^ SLOT_BYTES) + SLOT_BYTES].rstrip(b" \n\0")
-        return GuardRecord(**json.loads(text.split(b" ", 4)[4]))
+        said = json.loads(text[text.index(b"{") :])
+        return GuardRecord(**{key: said[key] for key in GuardRecord._fields if key in said})
 
     def granted(self, slot: bytes, generation: int, epoch: int, ticket: int, plain: bool = True) -> GuardState:
         """The state when ``slot`` has been written: what the next read will say if nobody else writes."""
@@ -205,5 +206,8 @@ def _numbers(slot: bytes) -> tuple[int, int, int] | None:
             return None
     except ValueError:
         return None
+    if text.startswith(b"{"):  # as 0.1.0 wrote it: each generation had an owner's byte of its own
+        said = json.loads(text)
+        return said["generation"], said["generation"], said["ticket"]
     generation, epoch, ticket, _ = text.split(b" ", 3)
     return int(generation), int(epoch), int(ticket)
