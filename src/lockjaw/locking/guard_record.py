@@ -206,7 +206,7 @@ def _numbers(slot: bytes) -> tuple[int, int, int] | None:
             return None
     except ValueError:
         return None
-    if text.startswith(b"{"):  # as 0.1.0 wrote it: each generation had an owner's byte of its own
+    if text.startswith(b"{"):  # as the first guards were written: each generation had an owner's byte of its own
         said = json.loads(text)
         return said["generation"], said["generation"], said["ticket"]
     generation, epoch, ticket, _ = text.split(b" ", 3)
