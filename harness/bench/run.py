@@ -16,6 +16,7 @@ from typing import Any
 
 from lockjaw.harness.bench.contention import Contention, contend, handoff, recover, storm, wait_cpu
 from lockjaw.harness.bench.contestants import Absent, Contestant, contestants
+from lockjaw.harness.bench.node_rivals import NODE_FAILURES
 
 Progress = Callable[[str], None]
 
@@ -103,6 +104,7 @@ def run(plan: Plan, folder: Path, progress: Progress) -> Result:
         bench.kills()
         bench.storms()
         bench.waits()
+    absent = [*absent, *bench.failed]
     return Result(plan, environment(folder, load_before), list(figures.values()), absent, time.monotonic() - began)
 
 
@@ -142,6 +144,11 @@ class _Bench:
     ) -> None:
         self._plan, self._folder, self._here, self._figures, self._progress = plan, folder, here, figures, progress
         self._made = 0
+        self.failed: list[Absent] = []
+
+    def _failed(self, contestant: Contestant, what: str, error: Exception) -> None:
+        """A rival that gave up (proper-lockfile ends its process when it is late to renew its lock) is told of."""
+        self.failed.append(Absent(contestant.name, f"{what}: {error}"))
 
     def _fresh(self) -> Path:
         self._made += 1
@@ -166,7 +173,10 @@ class _Bench:
             if rival.node is not None:
                 self._progress(f"uncontended acquire and release: {rival.name}")
                 count = self._plan.uncontended // (10 if self._plan is QUICK else 1)
-                samples[rival.name] = rival.node.uncontended(self._fresh(), count)
+                try:
+                    samples[rival.name] = rival.node.uncontended(self._fresh(), count)
+                except NODE_FAILURES as error:
+                    self._failed(rival, "uncontended", error)
         for name, values in samples.items():
             values.sort()
             self._figures[name].uncontended_p50_s = values[len(values) // 2]
@@ -180,7 +190,11 @@ class _Bench:
                     if contestant.node is not None and self._plan is QUICK and (waiters, number) != (1, 0):
                         continue  # starting Node takes seconds
                     self._progress(f"hand-off, {waiters} waiting, round {number + 1}: {contestant.name}")
-                    found = handoff(contestant, self._fresh(), waiters, self._plan.handoff_s)
+                    try:
+                        found = handoff(contestant, self._fresh(), waiters, self._plan.handoff_s)
+                    except NODE_FAILURES as error:
+                        self._failed(contestant, f"hand-off to {waiters}", error)
+                        continue
                     if found:
                         samples.setdefault(contestant.name, []).append(sorted(found))
             for name, rounds in samples.items():
@@ -198,7 +212,11 @@ class _Bench:
                         self._progress(f"contention {case(processes, hold_s)}, round {number + 1}: {contestant.name}")
                         # Long enough that everybody could have had several turns.
                         duration_s = max(self._plan.contention_s, 4 * processes * hold_s if self._plan is FULL else 0.0)
-                        one = contend(contestant, self._fresh(), processes, hold_s, duration_s)
+                        try:
+                            one = contend(contestant, self._fresh(), processes, hold_s, duration_s)
+                        except NODE_FAILURES as error:
+                            self._failed(contestant, f"contention {case(processes, hold_s)}", error)
+                            continue
                         found.setdefault(contestant.name, []).append(one)
                 for name, rounds in found.items():
                     # The round with the median fairness, whole: medians of each figure would describe no round at all.
@@ -213,7 +231,11 @@ class _Bench:
                 if contestant.node is not None and self._plan is QUICK and number:
                     continue
                 self._progress(f"SIGKILL of the holder, {number + 1} of {self._plan.kills}: {contestant.name}")
-                took_s = recover(contestant, self._fresh(), self._plan.kill_limit_s)
+                try:
+                    took_s = recover(contestant, self._fresh(), self._plan.kill_limit_s)
+                except NODE_FAILURES as error:
+                    self._failed(contestant, "SIGKILL", error)
+                    continue
                 if took_s is None:
                     self._figures[contestant.name].recovery_never += 1
                 samples.setdefault(contestant.name, []).append(float("inf") if took_s is None else took_s)

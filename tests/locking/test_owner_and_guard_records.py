@@ -6,7 +6,7 @@ import zlib
 
 import psutil
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lockjaw.locking import identity
@@ -120,6 +120,7 @@ def test_guard_after_a_grant_is_what_the_next_read_tells():
         assert before._replace(issued=0) == expected._replace(issued=0)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 2**63), st.data())
 def test_guard_torn_at_any_byte_tells_the_grant_before(generation, data):
     whole = guard(generation, generation + 1)
