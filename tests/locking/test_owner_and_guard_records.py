@@ -27,6 +27,7 @@ from lockjaw.locking.owner_record import NOBODY, Judgement, OwnerRecord, body, f
 ME = ProcessIdentity(50, 5000, 400)
 
 
+@settings(deadline=None)
 @given(
     st.builds(
         OwnerRecord,

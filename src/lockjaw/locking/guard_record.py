@@ -202,7 +202,7 @@ def _numbers(slot: bytes) -> tuple[int, int, int] | None:
     """Generation, epoch and ticket of a slot; None if it holds no record that is whole."""
     checksum, _, text = slot.rstrip(b" \n\0").partition(b" ")
     try:
-        if int(checksum, 16) != zlib.crc32(text):
+        if not text or int(checksum, 16) != zlib.crc32(text):  # the checksum of nothing is 0
             return None
     except ValueError:
         return None
