@@ -203,9 +203,8 @@ async def run_async(
         raise SettingsError("engine", "", f"sim: {why}", engine)
     scale = loaded.time_scale if time_scale is None else time_scale
     facts: dict[str, Any] = {}
-    if target is not None and (why := loaded.only_ours):
-        raise SettingsError("target", "", f"{BUILTIN}: {why}", target.name)
     if target is not None:
+        check_playable(loaded, target.name)
         notes = tuple(target.notes(loaded, time_scale))
         scale, facts = 1.0, {"target": target.name, "notes": list(notes)} | target.facts
     if not 0 < scale <= 1:
@@ -248,6 +247,12 @@ async def run_async(
         raise
     store.finish(run, verdict=str(judged.verdict))
     return judged
+
+
+def check_playable(scenario: Scenario, target: str) -> None:
+    """Raises SettingsError if programs that are not ours cannot play the scenario."""
+    if why := scenario.only_ours:
+        raise SettingsError("target", "", f"{BUILTIN}: {why}", target)
 
 
 def judge(

@@ -16,7 +16,7 @@ from lockjaw.harness.openclaw.namespace import Namespace, NoNamespace
 from lockjaw.harness.openclaw.target import PORT, OpenClaw, free_port
 from lockjaw.harness.openclaw.versions import Version
 from lockjaw.harness.real.engine import Limits
-from lockjaw.harness.run import Progress, Run, run_policies
+from lockjaw.harness.run import Progress, Run, check_playable, run_policies
 from lockjaw.harness.scenario import Scenario
 from lockjaw.verdict import Verdict
 
@@ -66,7 +66,8 @@ def target_of(version: Version, options: Options, say: Say) -> Iterator[OpenClaw
 def run_version(
     scenario: Scenario, version: Version, options: Options, say: Say, progress: Progress | None = None
 ) -> Run:
-    """Run a scenario against one version, in real time."""
+    """Run a scenario against one version, in real time. Raises SettingsError if it takes programs of ours."""
+    check_playable(scenario, f"openclaw@{version}")  # before anything is installed
     if options.timeout_s is not None:
         scenario = msgspec.structs.replace(scenario, timeout_s=options.timeout_s)
     with target_of(version, options, say) as target:

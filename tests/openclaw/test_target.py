@@ -12,7 +12,9 @@ import msgspec
 import pytest
 
 from lockjaw.clock import ScaledClock
-from lockjaw.harness.openclaw import launch
+from lockjaw.errors import SettingsError
+from lockjaw.harness.nemesis import Fault
+from lockjaw.harness.openclaw import campaign, launch
 from lockjaw.harness.openclaw.cache import Installed
 from lockjaw.harness.openclaw.launch import Line
 from lockjaw.harness.openclaw.target import OpenClaw, real_config, unknown_keys, without
@@ -63,6 +65,27 @@ def test_policy_makes_the_client_ours(tmp_path: Path) -> None:
     assert "openclaw.mjs" in " ".join(real)
     assert "lockjaw agent" in " ".join(ours)
     assert "openclaw.mjs" not in " ".join(ours)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("subagents_announce", "the actors and the session"), ("unlink_fails", "the actors and the session")],
+)
+def test_a_scenario_with_a_cast_is_refused_before_anything_is_installed(
+    name: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaign, "target_of", lambda *how: pytest.fail("it was going to install something"))
+
+    with pytest.raises(SettingsError, match=f"builtin: {why}"):
+        campaign.run_version(load_scenario(name), Version("2026.4.8"), campaign.Options(None, False, None), print)
+
+
+def test_a_fault_from_within_is_only_for_our_own_programs() -> None:
+    scenario = load_scenario("gateway_timeout")
+    block = Fault("block", "gateway", at_s=1.0, for_s=5.0)
+
+    assert scenario.only_ours == ""
+    assert "struck from within (block gateway)" in msgspec.structs.replace(scenario, faults=(block,)).only_ours
 
 
 # --------------------------------------------------------------------------- the launcher
