@@ -22,7 +22,7 @@ from lockjaw.harness.checkers import CHECKERS
 from lockjaw.harness.checkers.facts import ScenarioFacts
 from lockjaw.harness.links import Link, toxic_of
 from lockjaw.harness.nemesis import LINK_ACTIONS, SIMULATED_ACTIONS, Fault, Seconds
-from lockjaw.harness.pattern import Sometimes
+from lockjaw.harness.pattern import Pattern, Sometimes
 from lockjaw.settings import ModelRef, Pacing
 
 BUILTIN_PACKAGE = "lockjaw.scenarios"  # named as data: the package itself stands above this one
@@ -98,6 +98,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     actors: dict[str, Actor] = {}  # who else wants the session; names of their own
     links: dict[str, Link] = {}  # where bytes can be held back, lost or cut on their way; names of their own
     initial: Initial = Initial()  # the session as the client finds it
+    asks_when: Pattern | None = None  # the client begins when this has happened; until then only the cast is at work
     client_token: str | None = None  # a token of the client's own, in place of the gateway's: a wrong one
     timeout_s: Seconds = 60.0  # agents.defaults.timeoutSeconds; the client gives up 30 s later
     budget_s: Positive = 400.0  # what a patient user would have waited; the law `answered` reads it

@@ -181,6 +181,7 @@ class _Live:
         self.go_s = clock.monotonic()
         self.client_ended_s = 0.0
         self._told = False
+        self._may_ask = False
         self._nemesis_acts = False
 
     # ----------------------------------------------------------------- phases
@@ -199,7 +200,10 @@ class _Live:
             await self._until_up(actor)
         if self._scenario.staged:
             await self._set_stage()
-        self._go(client)
+        self._begin()
+        if self._scenario.asks_when is not None:
+            await self._until(lambda: self._may_ask, self._limits.ready, "what the client waits for did not happen")
+        client.go()
         limit_real_s = self._clock.real_s(self._scenario.run_limit_s) + self._limits.run
         await self._until(lambda: self._told or not client.alive, limit_real_s, "the client did not end")
         if not self._told:
@@ -217,7 +221,7 @@ class _Live:
             await self._end_by_force(client)
         await self._stop(self._running["models"])
 
-    def _go(self, client: Actor) -> None:
+    def _begin(self) -> None:
         self._tick()
         for name, actor in self._running.items():
             if not actor.alive:
@@ -228,7 +232,6 @@ class _Live:
             engine="real", scale=self._clock.scale,
         )  # fmt: skip
         self._nemesis_acts = True
-        client.go()
 
     def never_due(self) -> tuple[Fault, ...]:
         """The scenario's faults that this run never reached; what heals one is none of them."""
@@ -370,6 +373,8 @@ class _Live:
                 self._perform(fault)
 
     def _follow(self, record: Record) -> None:
+        if self._scenario.asks_when is not None and self._scenario.asks_when.matches(record):
+            self._may_ask = True
         run_id = str(record.data.get("run_id", ""))
         if record.op == "gateway.accepted":
             self._open_runs.add(run_id)

@@ -178,6 +178,7 @@ class _Live:
         self.client_ended_s = 0.0
         self._open_runs: dict[str, None] = {}
         self._told = False
+        self._ask: Callable[[], None] | None = None
         self._nemesis_acts = False
         self._nemesis_timer: float | None = None
         self._harness = self.rig.process(HARNESS, HARNESS)
@@ -214,8 +215,12 @@ class _Live:
         world.on_record = self._observe
         self._nemesis_acts = True
         self._arm_nemesis()
-        go()
         limit_s = SETUP_S + self.scenario.run_limit_s
+        if self.scenario.asks_when is None:
+            go()
+        else:
+            self._ask = go
+            self._until(lambda: self._ask is None, limit_s, "what the client waits for did not happen")
         self._until(lambda: self._told or not client.alive, limit_s, "the client did not end")
         if not self._told:
             self.client_ended_s = round(world.now - SETUP_S, 3)
@@ -379,6 +384,9 @@ class _Live:
 
     def _observe(self, record: Record) -> None:
         op = record.op
+        if self._ask is not None and self.scenario.asks_when is not None and self.scenario.asks_when.matches(record):
+            ask, self._ask = self._ask, None
+            self.world.at(self.world.now, ask)  # also while somebody else is inside a system call
         if op == "gateway.accepted":
             self._open_runs[str(record.data.get("run_id"))] = None
         elif op == "gateway.final":

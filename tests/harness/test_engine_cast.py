@@ -31,8 +31,10 @@ TAKE, RELEASE, NOTE = {"do": "take"}, {"do": "release"}, {"do": "append", "what"
 def play(small: Small, stand_ins: Callable[..., Programs], tmp_path: Path) -> Callable[..., Any]:
     """Play a small scenario with these actors and faults; its history."""
 
-    async def play(actors: dict[str, Any], *faults: dict[str, Any], policy: str = "takeover") -> list[Record]:
-        scenario = small(actors=actors, faults=list(faults), initial={"turns": 1})
+    async def play(
+        actors: dict[str, Any], *faults: dict[str, Any], policy: str = "takeover", **more: Any
+    ) -> list[Record]:
+        scenario = small(actors=actors, faults=list(faults), initial={"turns": 1}, **more)
         run = Store(tmp_path).create("small", 1, policy)
         lived = await run_real(
             scenario, policy=policy, seed=1, time_scale=0.02, run=run, programs=stand_ins(), limits=QUICK
@@ -75,6 +77,15 @@ async def test_an_actor_waits_for_its_cue(play: Any) -> None:
     taken, written = of(history, "lock", "ok")[0], of(history, "append")[0]
     assert (taken.actor, written.actor) == ("first", "second")
     assert 0 <= written.t - taken.t < LATE_S
+
+
+async def test_the_client_begins_when_what_it_waits_for_has_happened(play: Any) -> None:
+    late = scripted({"do": "sleep", "for_s": 15}, TAKE, RELEASE)
+
+    history = await play({"cron": late}, asks_when={"op": "lock", "phase": "ok", "actor": "cron"})
+
+    taken, asked = of(history, "lock", "ok")[0], of(history, "client.call", "invoke")[0]
+    assert 15 <= taken.t <= asked.t
 
 
 async def test_the_run_does_not_wait_for_an_actor_that_is_not_awaited(play: Any, no_orphans: Orphans) -> None:
