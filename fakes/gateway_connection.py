@@ -17,6 +17,7 @@ from websockets.protocol import State
 from lockjaw.fakes.gateway_answers import MAX_BUFFERED_BYTES, MAX_PAYLOAD_BYTES
 from lockjaw.fakes.gateway_script import Close, ConnectStep
 from lockjaw.fakes.journal import Journal, redacted
+from lockjaw.gateway.links import limit_message
 
 PREAUTH_BYTES = 65_536
 encode = msgspec.json.Encoder().encode
@@ -117,10 +118,3 @@ class Connection:
     async def _flush(self) -> None:
         for data in self.socket.protocol.data_to_send():
             self.socket.transport.write(data)
-
-
-def limit_message(socket: ServerConnection, limit_bytes: int) -> None:
-    """The longest message that the library takes from now on; a longer one closes the connection with 1009."""
-    protocol: Any = socket.protocol
-    name = "max_message_size" if hasattr(protocol, "max_message_size") else "max_size"  # the latter before 16
-    setattr(protocol, name, limit_bytes)

@@ -23,7 +23,7 @@ from websockets.http11 import Request, Response
 from lockjaw.clock import Clock
 from lockjaw.errors import ConnectionLost
 from lockjaw.gateway.auth import Peer
-from lockjaw.gateway.frames import MAX_FRAME_BYTES
+from lockjaw.gateway.frames import MAX_FRAME_BYTES, MAX_PREAUTH_BYTES
 
 MAX_PREAUTH_SOCKETS = 32  # sockets of one address that have not said hello yet
 UPGRADE_S = 10.0  # nominal; for the HTTP upgrade alone
@@ -140,8 +140,16 @@ class WebSocketLink:
         return self._socket.transport.get_write_buffer_size()
 
     def authenticated(self) -> None:
+        limit_message(self._socket, MAX_FRAME_BYTES)
         if isinstance(self._socket, _Socket):
             self._socket.give_back()
+
+
+def limit_message(socket: ServerConnection, limit_bytes: int) -> None:
+    """The longest message that the library takes from now on; a longer one closes the connection with 1009."""
+    protocol: Any = socket.protocol
+    name = "max_message_size" if hasattr(protocol, "max_message_size") else "max_size"  # the latter before 16
+    setattr(protocol, name, limit_bytes)
 
 
 def _lost(error: ConnectionClosed) -> ConnectionLost:
@@ -207,7 +215,7 @@ async def listen(
         process_request=upgrade,
         create_connection=Socket,
         compression=None,
-        max_size=MAX_FRAME_BYTES,
+        max_size=2 * MAX_PREAUTH_BYTES,  # until hello: the library must not keep what the protocol will refuse
         ping_interval=None,  # ticks are the keep-alive of this protocol
         open_timeout=clock.real_s(UPGRADE_S),
         close_timeout=clock.real_s(CLOSE_S),
