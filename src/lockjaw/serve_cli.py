@@ -119,10 +119,10 @@ def serve_gateway(
     allow_remote: AllowRemote = False,
     ready_fd: ReadyFd = None,
 ) -> None:
-    """Serve a scripted mock gateway until SIGTERM or Ctrl-C.
+    """Play a gateway that fails in a known way.
 
-    It plays one script: NAME, such as `never_final`, or your own with --script. A client finds it with
-    OPENCLAW_GATEWAY_URL=ws://127.0.0.1:PORT (and any OPENCLAW_GATEWAY_TOKEN).
+    It plays one script: NAME, such as `never_final`, or your own with --script, until SIGTERM or Ctrl-C. A client
+    finds it with OPENCLAW_GATEWAY_URL=ws://127.0.0.1:PORT (and any OPENCLAW_GATEWAY_TOKEN).
 
     Unexpected requests are told at once. The exit status is 1 if there were any, or if what the script expects of
     its clients did not come true.
@@ -183,7 +183,9 @@ def serve_link(
     ] = False,
     ready_fd: ReadyFd = None,
 ) -> None:
-    """Relay TCP connections, with faults on the way, until SIGTERM or Ctrl-C.
+    """Relay TCP connections with faults on the way.
+
+    Point a client at it in place of the server; it relays to --upstream until SIGTERM or Ctrl-C.
 
     The toxics: latency, bandwidth, slicer, stall, limit_data, slow_close, reset_peer, loss, fail_first.
     docs/reference/toxics.md has their keys. They apply in the order in which they are given.
@@ -235,10 +237,11 @@ def serve_contender(
     journal: JournalFile = None,
     ready_fd: ReadyFd = None,
 ) -> None:
-    """Contend for a session's lock with real processes, until done, SIGTERM or Ctrl-C.
+    """Hold, leak or die with a session's lock.
 
-    Ready means: one of them has the lock (or has died or stopped where it was told to), the others want it. Each thing
-    that happens is one line on stderr. The exit status is 1 if one of them did not get the lock.
+    Real processes contend for it until they are done, SIGTERM or Ctrl-C. Ready means: one of them has the lock (or
+    has died or stopped where it was told to), the others want it. Each thing that happens is one line on stderr. The
+    exit status is 1 if one of them did not get the lock.
 
     STEP is `held` (it has just got the lock) or an operation of the lock's algorithm, such as CreateExclusive,
     LinkFile, WriteInPlace or Unlink; a wrong name lists all. What a killed one leaves behind stays; a planted lock
