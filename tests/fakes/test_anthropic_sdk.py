@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import anthropic
+import httpx
 import pytest
 
 CASES: list[tuple[int, type[anthropic.APIStatusError], str]] = [
@@ -159,3 +161,21 @@ async def test_retries_are_honoured_and_walk_the_script(client: Any) -> None:
     reply = await sdk.messages.create(**ASK)
     assert reply.content[0].text == "third time"
     assert rig.server.verify(strict=True) == []
+
+
+async def test_every_block_of_a_stream_is_closed_before_the_next_one_opens(serve: Any) -> None:
+    """The SDK forgives what other clients do not."""
+    rig = await serve({"m": [{"reasoning": "a", "text": "b c", "tool_calls": [{"name": "f"}, {"name": "g"}]}]})
+    async with httpx.AsyncClient(base_url=rig.server.origin, timeout=20) as client:
+        reply = await client.post("/v1/messages", json=ASK | {"stream": True})
+    events = [json.loads(line[6:]) for line in reply.text.splitlines() if line.startswith("data: ")]
+    names = [line[7:] for line in reply.text.splitlines() if line.startswith("event: ")]
+    assert names == [event["type"] for event in events]
+    start, delta, stop = "content_block_start", "content_block_delta", "content_block_stop"
+    assert names == [
+        "message_start", start, "ping", delta, delta, stop, start, delta, delta, stop,
+        start, delta, delta, stop, start, delta, delta, stop, "message_delta", "message_stop",
+    ]  # fmt: skip
+    blocks = [event["index"] for event in events if "index" in event]
+    assert blocks == sorted(blocks)
+    assert set(blocks) == {0, 1, 2, 3}
