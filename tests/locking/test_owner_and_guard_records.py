@@ -142,7 +142,8 @@ def test_guard_without_a_valid_record_is_never_read_as_new(data):
 
 def test_guard_of_the_first_version_is_understood_and_its_owner_keeps_its_byte():
     text = json.dumps({"generation": 7, "pid": 9, "starttime": 1, "pid_namespace": 2, "granted_ms": 3,
-                       "fingerprint": "f", "replaces": "", "owner": "x", "ticket": 4}, separators=(",", ":")).encode()  # fmt: skip
+                       "fingerprint": "f", "replaces": "", "owner": "x", "ticket": 4},
+                      separators=(",", ":")).encode()  # fmt: skip
     old = state((b"%08x %b" % (zlib.crc32(text), text)).ljust(SLOT_BYTES - 1) + b"\n")
     assert (old.generation, old.epoch, old.ticket, old.plain) == (7, 7, 4, False)
     assert (old.record.pid, old.record.owner, old.record.fingerprint) == (9, "x", "f")
