@@ -25,6 +25,7 @@ class Behaviour:
     lock_reentrant: bool = False  # within one process only the session lane excludes
     lock_error_is_failover: bool = False  # it counts as the model's failure
     lock_error_walks_chain: bool = True  # not a failover reason, and still the next model is tried
+    disk_error_walks_chain: bool = True  # the session's files cannot be written, and still the next model is tried
     readers_lock: bool = True  # a reader takes the session lock, and shows nothing when it does not get it
     #: A cleaner removes a lock whose pid it does not see alive, and a file that it cannot read.
     cleaners_trust_pids: bool = True
@@ -80,8 +81,9 @@ _ALL = (
     Behaviour(
         # Whoever holds the session lives and works, or is dead and succeeded at once: waiting is no time-out.
         version="lockjaw", policy="takeover", lock_algorithm="guarded", lock_timeout_s=600.0, lock_per_attempt=False,
-        lock_error_walks_chain=False, readers_lock=False, cleaners_trust_pids=False, durable_user_message=True,
-        follows_rotation=True, compaction="inside", store_wait_s=60.0, timeout_answer_fails=True,
+        lock_error_walks_chain=False, disk_error_walks_chain=False, readers_lock=False, cleaners_trust_pids=False,
+        durable_user_message=True, follows_rotation=True, compaction="inside", store_wait_s=60.0,
+        timeout_answer_fails=True,
     ),
     # Baselines of single incidents: 2026.5.7's fallback, and what the report is about.
     replace(

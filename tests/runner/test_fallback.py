@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from lockjaw.runner.fallback import (
     candidate_prompt,
     order,
 )
+from lockjaw.sessions.disk import DiskFull
 from lockjaw.settings import ModelRef
 
 A, B, C = (ModelRef("qiniu", name) for name in ("deepseek-v3", "kimi-k2", "glm-4.5"))
@@ -129,6 +132,34 @@ def test_lock_error_costs_no_model_its_turn(error: BaseException) -> None:
     assert walk.ended
     assert walk.error() is error
     assert walk.attempts == []
+
+
+FAILED = OSError(errno.EIO, "Input/output error", "/s/a.jsonl")
+
+
+@pytest.mark.parametrize("error", [FAILED, DiskFull(Path("/s/a.jsonl"), 10, 4)], ids=["EIO", "full"])
+def test_a_disk_that_fails_costs_no_other_model_its_turn(error: OSError) -> None:
+    walk = chain(A, B)
+    walk.advance(0)
+    decision = walk.record_failure(error, 0)
+    assert (decision.kind, decision.reason) == ("chain_stopped", "session_files")
+    assert walk.error() is error
+    assert walk.attempts == []
+
+
+@pytest.mark.parametrize("policy", ["reuse-session", "fresh-session", "no-fallback"])
+def test_upstream_asks_the_next_model_after_an_error_of_the_disk(policy: str) -> None:
+    walk = chain(A, B, policy=policy)
+    walk.advance(0)
+    assert walk.record_failure(FAILED, 0).kind == "candidate_failed"
+    assert walk.advance(0).candidate == B
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(errno.ECONNRESET, "reset"), TimeoutError(), ModelFailure("x")])
+def test_what_goes_wrong_on_the_way_to_a_model_is_no_error_of_the_disk(error: BaseException) -> None:
+    walk = chain(A, B)
+    walk.advance(0)
+    assert walk.record_failure(error, 0).kind == "candidate_failed"
 
 
 def test_2026_5_7_walks_on_after_a_lock_error_and_raises_the_last_one_raw() -> None:

@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterator
 
 from lockjaw.behaviours import Behaviour
-from lockjaw.errors import Fenced, LocalError, LockStateError, ModelFailure, RunAborted, SessionLocked
+from lockjaw.errors import Fenced, LocalError, LockStateError, ModelFailure, RemoteError, RunAborted, SessionLocked
 
 OVERFLOW = "context_overflow"
 LOCK_TEXT = "session file locked"  # how every version's lock error begins
@@ -141,6 +141,11 @@ def is_lock_error(error: BaseException | str) -> bool:
     if isinstance(error, str):
         return error.startswith(LOCK_TEXT)
     return isinstance(error, (SessionLocked, Fenced, LockStateError))
+
+
+def is_disk_error(error: BaseException) -> bool:
+    """A file of the session could not be read or written. (What goes wrong on the way to a model is a ModelFailure.)"""
+    return isinstance(error, OSError) and not isinstance(error, (RemoteError, ConnectionError, TimeoutError))
 
 
 def classify(

@@ -5,9 +5,10 @@ or ``record_success``; every step is a ``Decision`` to log and to record. Time c
 seconds, monotonic). What must outlive one chain (cool-downs) stands in a ``Cooldowns`` book that the process
 keeps and passes in.
 
-Four things end the chain at once, because another model would not help: the run was aborted, the context
+Some things end the chain at once, because another model would not help: the run was aborted, the context
 does not fit, the session lock said no (unless the behaviour takes that for a model failure, as 2026.4.8
-did, or walks on regardless, as 2026.5.7 did), and, where the behaviour says so, the run's own time limit.
+did, or walks on regardless, as 2026.5.7 did), the session's files cannot be written (another model would run the
+tools again whose results are lost; upstream walks on), and, where the behaviour says so, the run's own time limit.
 
 A server that says how long to wait (Retry-After) is not asked again before that: its model is passed over
 while others are left and comes last, with ``not_before`` saying when. Upstream's HTTP library waits inside
@@ -23,7 +24,7 @@ from typing import Any, Literal
 
 from lockjaw.behaviours import Behaviour
 from lockjaw.errors import Attempt, ModelFailure, ModelsFailed, SettingsError
-from lockjaw.runner.failover import OVERFLOW, classify, is_abort, is_lock_error
+from lockjaw.runner.failover import OVERFLOW, classify, is_abort, is_disk_error, is_lock_error
 from lockjaw.settings import ModelRef
 
 __all__ = [
@@ -359,6 +360,8 @@ class FallbackChain:
             return OVERFLOW
         if is_lock_error(error) and reason is None and not self.behaviour.lock_error_walks_chain:
             return "session_lock"
+        if is_disk_error(error) and not self.behaviour.disk_error_walks_chain:
+            return "session_files"
         return ""
 
     def _stop(self, ref: ModelRef, error: BaseException, reason: str, *, quiet: bool) -> Decision:
