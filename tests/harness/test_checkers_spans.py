@@ -131,6 +131,7 @@ def test_a_continued_turn_counts_once_and_a_repeated_one_twice() -> None:
         "gateway-killed": 1,
         "gateway-frozen": 1,
         "quiet": 1,
+        "announced": 0,
     }
     assert turn_executions([]) == 0
     anew = changed(EXAMPLES["takeover"](), op("turn", "invoke", actor="client"), resumed=False)

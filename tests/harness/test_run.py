@@ -13,7 +13,7 @@ import pytest
 
 from lockjaw.errors import HarnessError, LocalError, ScenarioError, SettingsError
 from lockjaw.harness import Run, run_async, run_policies, run_scenario
-from lockjaw.harness import run as run_module
+from lockjaw.harness.real import rig
 from lockjaw.harness.real.engine import LIMITS
 from lockjaw.harness.real.rig import Builtin, Programs
 from lockjaw.harness.run import judge
@@ -113,7 +113,7 @@ async def test_failed_run_keeps_its_folder_and_its_reason(small: Small, stand_in
 def test_policies_run_at_the_same_time_in_folders_of_their_own(
     small: Small, stand_ins: StandIns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "Builtin", stand_ins)
+    monkeypatch.setattr(rig, "Builtin", stand_ins)
     runs = run_policies(small(), ["reuse-session", "takeover"], out=tmp_path)
     assert [run.policy for run in runs] == ["reuse-session", "takeover"]
     assert len({run.run_dir for run in runs}) == 2
@@ -132,7 +132,7 @@ def test_failure_of_one_policy_ends_the_others_and_is_what_is_raised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = iter([{"gateway_does": "dies"}, {"client_does": "never_ends"}])
-    monkeypatch.setattr(run_module, "Builtin", lambda: stand_ins(**next(made)))
+    monkeypatch.setattr(rig, "Builtin", lambda: stand_ins(**next(made)))
     with pytest.raises(HarnessError, match="the gateway ended with code 3"):
         run_policies(small(), ["reuse-session", "takeover"], out=tmp_path)
     assert no_orphans() == []
@@ -183,7 +183,7 @@ def test_commands_of_the_builtin_programs_carry_the_handshake(small: Small, tmp_
 def test_runs_work_outside_the_main_thread(
     small: Small, stand_ins: StandIns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "Builtin", stand_ins)
+    monkeypatch.setattr(rig, "Builtin", stand_ins)
     runs: list[Run] = []
 
     async def main() -> None:

@@ -112,6 +112,8 @@ def settles_late() -> AbstractContextManager[None]:
 # --------------------------------------------------------------------------- the same bugs in our own lock
 
 _ACQUIRE, _RELEASE = catalog.Guarded.acquire, catalog.Guarded.release
+#: The uncontended path goes past ``acquire`` and ``release``; without it every step passes by the bug.
+NO_SHORT_CUTS = ((catalog.Guarded, "try_now", None), (catalog.Guarded, "give_now", None))
 
 
 def robs_by_age(self: Any, order: Any) -> Any:
@@ -142,7 +144,7 @@ def inspects_then_unlinks(self: Any, order: Any) -> Any:
 
 def releases_blindly(self: Any, grant: Any) -> Any:
     """Whoever gives the lock back removes the lock file, whoever's it is."""
-    yield ops.Unlink(grant.order.paths.lock, missing_ok=True)
+    yield ops.Unlink(grant.request.lock_path, missing_ok=True)
     return (yield from _RELEASE(self, grant))
 
 
@@ -264,7 +266,7 @@ def test_our_lock_lets_nobody_write_beside_another_with_one_line_of_defence_gone
 ) -> None:
     """What is lost is the lock file; the owner's byte and the generation still say who may write."""
     lost = 0
-    with patched((catalog.Guarded, name, bug)):
+    with patched((catalog.Guarded, name, bug), *NO_SHORT_CUTS):
         for seed in range(1, 81):
             ran = run_contention(setup, seed=seed, choices=RandomChoices(Seeds(seed), ROUGH))
             assert not {"one_writer", "transcript_whole"} & set(ran.violated), (seed, ran.violated)

@@ -78,6 +78,7 @@ from lockjaw.locking.operations import (
     Handle,
     Identify,
     Identity,
+    LinkFile,
     MakeDirectory,
     Now,
     OpenBell,
@@ -695,9 +696,14 @@ def _inherit(request: GuardedRequest, guard: Handle, finding: Dead, place: Place
     text = body_at(request.body, state.record.granted_ms, state.generation)
     yield WriteInPlace(own, text.ljust(_BODY_BYTES), truncate=True)
     yield Settle()
-    status = yield from look(request.lock_path)
-    if status is None or status.identity != own.identity:
-        return None
+    try:
+        # Who sees names late (delayed visibility) may have seen an L that its owner had removed. A link cannot be
+        # fooled: it finds L there, or makes it.
+        yield LinkFile(own, request.lock_path)
+    except FileExistsError:
+        status = yield from look(request.lock_path)
+        if status is None or status.identity != own.identity:
+            return None
     return GuardedGrant(request, guard, None, own.identity, state.generation, state, place, finding.reason)
 
 
