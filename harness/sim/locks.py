@@ -241,13 +241,20 @@ class SimHost:
     def _close(self, op: ops.Close) -> None:
         handle = op.handle
         if handle.number >= 0:
-            value = self._point(op, handle.path)
-            number, handle.number = handle.number, -1
-            self._disk.close(number)
-            if handle.body is not None:
-                self._disk.close(handle.body.number)
+            try:
+                value = self._point(op, handle.path)
+            except OSError:
+                self._let_go(handle)  # as Linux: a close that fails has closed
+                raise
+            self._let_go(handle)
             if value:
                 self._after(value, op, handle.path)
+
+    def _let_go(self, handle: Handle) -> None:
+        number, handle.number = handle.number, -1
+        self._disk.close(number)
+        if handle.body is not None:
+            self._disk.close(handle.body.number)
 
     def _read(self, op: ops.Read) -> Contents:
         self._point(op, op.path)

@@ -9,8 +9,11 @@ import threading
 import pytest
 
 from lockjaw.clock import ScaledClock
-from lockjaw.locking import LockStateError, SessionLock, SessionLocked, kernel, range_locks
+from lockjaw.locking import LOCK_ALGORITHMS, LockStateError, SessionLock, SessionLocked, kernel, range_locks
+from lockjaw.locking.algorithms.coarse import Registry
+from lockjaw.locking.catalog import Order
 from lockjaw.locking.drivers import run_async, run_blocking
+from lockjaw.locking.identity import this_process
 from lockjaw.locking.kernel import Kernel
 from lockjaw.locking.operations import (
     Close,
@@ -25,6 +28,7 @@ from lockjaw.locking.operations import (
     WaitForRelease,
     WriteInPlace,
 )
+from lockjaw.locking.paths import LockPaths
 
 
 class LateClock:
@@ -244,8 +248,7 @@ def test_file_system_without_range_locks_fails_closed(clock, tmp_path, monkeypat
 
 
 async def test_lock_works_and_fences_with_flock_alone(clock, session_file, lock_file, monkeypatch):
-    shared = range_locks.FlockFiles()
-    monkeypatch.setattr(kernel, "native_range_locks", lambda: shared)
+    monkeypatch.delattr(range_locks.fcntl, "F_OFD_SETLK")
     first, second = SessionLock(session_file, clock=clock), SessionLock(session_file, clock=clock)
     held = first.acquire()
     with pytest.raises(SessionLocked):
@@ -261,6 +264,47 @@ async def test_lock_works_and_fences_with_flock_alone(clock, session_file, lock_
             assert later.generation > newer.generation
     first.release()
     assert not lock_file.exists()
+
+
+def test_fork_keeps_no_flock_of_its_parent_alive(clock, session_file, monkeypatch):
+    monkeypatch.delattr(range_locks.fcntl, "F_OFD_SETLK")
+    lock = SessionLock(session_file, clock=clock)
+    lock.acquire()
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.read(read, 1)  # it outlives the hold
+        os._exit(0)
+    try:
+        lock.release()
+        with SessionLock(session_file, timeout=0.0, clock=clock) as held, held.section():
+            pass
+    finally:
+        os.write(write, b"!")
+        os.waitpid(pid, 0)
+        os.close(read)
+        os.close(write)
+
+
+def test_close_that_fails_has_closed_all_the_same(clock, session_file, monkeypatch):
+    """As Linux does. The owner's byte must not outlive the hold because the disk fails."""
+    order = Order(LockPaths.of(session_file), this_process(), Registry(), 0.0)
+    guarded, close = LOCK_ALGORITHMS["guarded"], os.close
+    grant = run_blocking(guarded.acquire(order), clock)
+    grant.guard.rests = False
+    body = grant.guard.body.number
+
+    def fail(descriptor):
+        close(descriptor)
+        if descriptor == body:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(kernel.os, "close", fail)
+        with pytest.raises(OSError, match="Input/output error"):
+            run_blocking(guarded.release(grant), clock)
+    with SessionLock(session_file, timeout=0.0, clock=clock) as held, held.section():
+        assert held.generation > grant.generation
 
 
 def test_platform_without_description_locks_uses_flock(monkeypatch):

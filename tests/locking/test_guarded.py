@@ -7,7 +7,15 @@ import pytest
 
 from lockjaw.clock import parse_iso
 from lockjaw.history import MemoryRecorder
-from lockjaw.locking import LOCK_ALGORITHMS, LockLost, LockStateError, SessionLock, SessionLocked, inspect_lock
+from lockjaw.locking import (
+    LOCK_ALGORITHMS,
+    LockLost,
+    LockStateError,
+    SessionLock,
+    SessionLocked,
+    guard_record,
+    inspect_lock,
+)
 from lockjaw.locking.algorithms.coarse import Registry
 from lockjaw.locking.catalog import Order
 from lockjaw.locking.drivers import run_blocking
@@ -294,6 +302,33 @@ def test_generations_that_are_reserved_are_used_once_and_by_one_process(actor, c
         assert inspect_lock(session_file).owner == "another"  # a record of its own, although its handle had some left
     grant(lock)
     assert seen == sorted(set(seen))
+
+
+def test_lost_lock_file_is_not_called_fenced_because_generations_are_reserved(clock, session_file, lock_file):
+    lock = SessionLock(session_file, clock=clock)
+    for _ in range(3):
+        with lock:
+            pass
+    held = lock.acquire()
+    assert understood_generation(session_file) > held.generation  # some are reserved
+    lock_file.unlink()
+    with pytest.raises(LockLost, match="generation 4 has lost its lock"), held.section():
+        pytest.fail("a holder without its lock file entered the section")
+    lock.release()
+
+
+def understood_generation(session_file):
+    return guard_record.state(session_file.with_name("s.jsonl.guard").read_bytes()).generation
+
+
+def test_garbage_in_a_lock_file_that_was_then_removed_does_not_come_back(clock, session_file, lock_file):
+    lock = SessionLock(session_file, clock=clock)
+    lock.acquire()
+    lock_file.write_text("garbage " * 100)
+    lock_file.unlink()
+    lock.release()
+    with lock as held:
+        assert json.loads(lock_file.read_text())["generation"] == held.generation
 
 
 @pytest.mark.parametrize("how", ["removed", "replaced"])

@@ -114,8 +114,9 @@ def follow(monkeypatch):
 
     def limited(self):
         stopping.append(True)
-        stop(self)
+        stopped = stop(self)
         tell("limit")
+        return stopped
 
     def held(self, grant, *, fenced):
         if fenced and grant.fenced:

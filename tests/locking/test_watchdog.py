@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import threading
 import time
 
@@ -9,7 +11,7 @@ import pytest
 
 from lockjaw.clock import ScaledClock
 from lockjaw.history import MemoryRecorder
-from lockjaw.locking import LockLost, SessionLock, SessionLocked
+from lockjaw.locking import LockLost, SessionLock, SessionLocked, process_holds
 from lockjaw.locking.process_holds import PROCESS_HOLDS, Watchdog
 
 FAR_S = 20.0  # a wait that nobody should ever see end
@@ -98,3 +100,96 @@ def test_lock_that_is_given_back_in_time_costs_the_watchdog_nothing(clock, sessi
             pass
     assert woken == []  # the thread sleeps until the first hold's limit would have been over
     assert not PROCESS_HOLDS._held
+
+
+def test_append_that_hangs_keeps_the_watchdog_from_nobody_else(tmp_path, clock):
+    stuck, other = (SessionLock(tmp_path / name, clock=clock, max_hold_s=0.05) for name in ("stuck", "other"))
+    go, entered = threading.Event(), threading.Event()
+    hanging = stuck.acquire()
+
+    def hang():
+        with hanging.section():
+            entered.set()
+            go.wait(FAR_S)
+
+    thread = threading.Thread(target=hang)
+    thread.start()
+    entered.wait(FAR_S)
+    held = other.acquire()
+    try:
+        wait_until(lambda: not held.path.exists())
+        assert hanging.path.exists()
+    finally:
+        go.set()
+        thread.join()
+    wait_until(lambda: not hanging.path.exists())
+
+
+def test_append_after_the_one_that_outlasted_the_limit_is_refused_at_once(session_file, clock):
+    held = SessionLock(session_file, clock=clock).acquire()
+    stopped = []
+    with held.section():
+        thread = threading.Thread(target=lambda: stopped.append(held.stop_at_limit()))
+        thread.start()
+        thread.join()
+    assert stopped == [False]
+    with pytest.raises(LockLost, match="hold limit"), held.section():
+        pytest.fail("a stopped holder entered the section")
+    assert held.stop_at_limit()
+    assert not held.path.exists()
+
+
+def test_watchdog_leaves_a_hold_alone_that_was_given_back(session_file, lock_file, clock, capfd):
+    recorder = MemoryRecorder(clock, "me")
+    lock = SessionLock(session_file, clock=clock, recorder=recorder)
+    first = lock.acquire()
+    lock.release()
+    with lock as second:  # what a watchdog that has the first one in its hands does now
+        assert first.stop_at_limit()
+        assert lock_file.exists()
+        with second.section():
+            pass
+    assert "lock.limit" not in [record.op for record in recorder.records]
+    assert capfd.readouterr().err == ""
+
+
+def test_first_holds_of_two_threads_start_one_watchdog(monkeypatch):
+    watchdog, starts = Watchdog({}), []
+
+    class Held:
+        due_real_s = 0.0
+
+    def start(function, arguments):
+        starts.append(function)
+        watchdog.add(Held(), 5.0)  # meanwhile another thread comes, with an earlier limit
+
+    monkeypatch.setattr(process_holds._thread, "start_new_thread", start)
+    watchdog.add(Held(), 10.0)
+    assert len(starts) == 1
+    assert watchdog._look_at < time.monotonic() + 5.1
+
+
+def test_fork_that_gives_back_while_a_thread_of_the_parent_appends_does_not_hang(session_file, lock_file, clock):
+    lock = SessionLock(session_file, clock=clock)
+    held = lock.acquire()
+    go, entered = threading.Event(), threading.Event()
+
+    def append():
+        with held.section():
+            entered.set()
+            go.wait(FAR_S)
+
+    thread = threading.Thread(target=append)
+    thread.start()
+    entered.wait(FAR_S)
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(10)  # it would wait for ever
+        lock.release()
+        os._exit(7)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    go.set()
+    thread.join()
+    assert status == 7
+    assert lock_file.exists()  # it is the parent's
+    lock.release()

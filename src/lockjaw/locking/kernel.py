@@ -50,9 +50,11 @@ def _close_resting() -> None:
 
 
 def _close_for_good(handle: Handle) -> None:
-    if handle.body is not None:
-        os.close(handle.body.number)
-    os.close(handle.number)
+    try:
+        if handle.body is not None:
+            os.close(handle.body.number)
+    finally:
+        os.close(handle.number)  # with the locks
 
 
 def _still_named(handle: Handle) -> bool:

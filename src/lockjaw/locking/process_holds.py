@@ -28,13 +28,14 @@ from lockjaw.locking.drivers import run_blocking
 from lockjaw.locking.operations import Steps
 
 RELEASE_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGABRT)
+_LOOK_AGAIN_REAL_S = 0.02  # at a holder that was in the middle of an append when its limit was over
 
 
 class Releasable(Protocol):
     due_real_s: float
 
     def release_at_exit(self) -> None: ...
-    def stop_at_limit(self) -> None: ...
+    def stop_at_limit(self) -> bool: ...
 
 
 class ProcessHolds:
@@ -125,7 +126,7 @@ class Watchdog:
     def __init__(self, held: dict[int, Releasable]) -> None:
         self._held = held
         self._look_at = math.inf
-        self._changed: threading.Condition | None = None
+        self._changed, self._runs = threading.Condition(), False
 
     def add(self, held: Releasable, limit_real_s: float) -> None:
         held.due_real_s = due = time.monotonic() + limit_real_s
@@ -136,18 +137,15 @@ class Watchdog:
         return None
 
     def _wake(self, due: float) -> None:
-        if self._changed is None:
-            self._changed = threading.Condition()
-            self._look_at = due
-            # Not threading.Thread: its start waits until the thread runs, on a busy machine for a time slice of others.
-            _thread.start_new_thread(self._watch, ())
-            return
         with self._changed:
             self._look_at = min(self._look_at, due)
             self._changed.notify()
+            if not self._runs:
+                self._runs = True
+                # Not threading.Thread: its start waits until the thread runs, on a busy machine for others' time slice.
+                _thread.start_new_thread(self._watch, ())
 
     def _watch(self) -> None:
-        assert self._changed is not None
         while True:
             with self._changed:
                 while (left := self._look_at - time.monotonic()) > 0:
@@ -160,7 +158,8 @@ class Watchdog:
                     earliest = min(earliest, held.due_real_s)
                     continue
                 try:
-                    held.stop_at_limit()
+                    if not held.stop_at_limit():
+                        earliest = min(earliest, now + _LOOK_AGAIN_REAL_S)  # the others must not wait for it
                 except (OSError, RuntimeError) as error:
                     # The others shall still be stopped; this one may not write either, and its freed byte says so.
                     print(f"lockjaw: the watchdog could not give back a lock: {error}", file=sys.stderr, flush=True)

@@ -126,7 +126,7 @@ class FlockFiles:
     def unlock(self, handle: Handle, offset: int, length: int) -> None:
         descriptor = self._files.get(handle, {}).pop(self._path(handle, offset), None)
         if descriptor is not None:
-            os.close(descriptor)
+            self._drop(descriptor)
 
     def locked_elsewhere(self, handle: Handle, offset: int, length: int) -> bool:
         path = self._path(handle, offset)
@@ -136,7 +136,7 @@ class FlockFiles:
         try:
             return not self._try(handle, descriptor, fcntl.LOCK_SH)
         finally:
-            os.close(descriptor)
+            self._drop(descriptor)
 
     def unlock_all(self, handle: Handle) -> bool:
         self.closed(handle)
@@ -144,6 +144,21 @@ class FlockFiles:
 
     def closed(self, handle: Handle) -> None:
         for descriptor in self._files.pop(handle, {}).values():
+            self._drop(descriptor)
+
+    def forget_parent(self) -> None:
+        """In a forked child: close our copies of what the parent has locked, which drops nothing in the parent."""
+        for descriptors in self._files.values():
+            for descriptor in descriptors.values():
+                os.close(descriptor)
+        self._files.clear()
+
+    @staticmethod
+    def _drop(descriptor: int) -> None:
+        """Closing alone would leave the lock to a child that was forked this moment and has not closed its copy yet."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        finally:
             os.close(descriptor)
 
     @staticmethod
@@ -166,10 +181,13 @@ class FlockFiles:
 
 
 _DESCRIPTION_LOCKS = DescriptionLocks()
+_FLOCK_FILES = FlockFiles()  # one for all: who gives a lock back is not who took it
+
+os.register_at_fork(after_in_child=_FLOCK_FILES.forget_parent)
 
 
 def native_range_locks() -> RangeLocks:
-    return _DESCRIPTION_LOCKS if hasattr(fcntl, "F_OFD_SETLK") else FlockFiles()
+    return _DESCRIPTION_LOCKS if hasattr(fcntl, "F_OFD_SETLK") else _FLOCK_FILES
 
 
 def _refuse_unsupported(handle: Handle, error: OSError) -> None:

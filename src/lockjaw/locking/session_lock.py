@@ -190,16 +190,22 @@ class HeldLock:
         """This process is a fork of the holder: it holds nothing."""
         return self._me is not self._lock._host.identity()
 
-    def stop_at_limit(self) -> None:
+    def stop_at_limit(self) -> bool:
         """The hold limit is over: give the lock back, so that this holder may not write any more, and say so.
 
-        Called by the watchdog, in its own thread. Waits for an append that is being written.
+        Called by the watchdog, in its own thread. -> False: an append is being written; try again.
         """
-        with self._mutex:
+        if not self._mutex.acquire(blocking=False):
+            self._over = True  # no further append after this one
+            return False
+        try:
             if self._begin_release():
                 self._over = True
                 self._lock._report.over(self.generation, self._lock._max_hold_s)
                 self._give_back()
+        finally:
+            self._mutex.release()
+        return True
 
     def release_at_exit(self) -> None:
         """Release without regard to threads that are inside the section: the process is about to end."""
@@ -262,6 +268,8 @@ class HeldLock:
             ) from None
 
     def _release(self) -> None:
+        if self.belongs_to_parent:
+            return  # and the mutex may be a copy of one that a thread of the parent's has locked
         with self._mutex:
             if self._begin_release():
                 self._give_back()

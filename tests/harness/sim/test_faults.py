@@ -161,3 +161,16 @@ def test_a_client_whose_disk_fails_says_so_in_its_result(label: str, fault: int)
     if not result.data["answered"]:
         says = FAULTS_SAY[fault]
         assert (APPENDS_SAY.get(says, says) if label.startswith("Append") else says) in result.data["error"]
+
+
+@pytest.mark.parametrize(
+    ("label", "nth"), [("Close sessions.json.guard", nth) for nth in range(3)] + [("Close #1.jsonl.guard", 0)]
+)
+def test_a_close_that_fails_has_closed_all_the_same(label: str, nth: int) -> None:
+    """As Linux does. Were the file still open, its locks would live as long as the gateway that has forgotten them."""
+    loaded = load_scenario("gateway_timeout")
+    choices = SparseChoices({Place(f"gateway: {label}", nth): FIRST_FAULT + FAULTS.index("EIO")})
+    lived = run_sim(loaded, policy="takeover", seed=1, choices=choices)
+    assert choices.met, "the operation has another name by now"
+    broken = {c.name for c in judgement_of(loaded, lived.history).checks if str(c.verdict) == "VIOLATED"}
+    assert broken <= {"answered"}, broken

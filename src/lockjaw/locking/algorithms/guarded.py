@@ -255,9 +255,10 @@ def begin_append(calls: Calls, grant: GuardedGrant) -> bool:
         return False
     try:
         current = _state(calls, grant)
-        found = calls.look(grant.request.lock_path)
-        if not _same_grant(current, grant.state) or _identity(found) != grant.identity:
+        if not _same_grant(current, grant.state):
             raise Superseded(current.generation)
+        if _identity(calls.look(grant.request.lock_path)) != grant.identity:
+            raise Superseded(grant.generation)  # what the guard says may be higher: it is what we reserved
     except BaseException:
         calls.unlock(guard, SECTION)
         raise
@@ -282,12 +283,12 @@ def give_back(calls: Calls, grant: GuardedGrant) -> Released | None:
             # A moment early: while the first waiter wakes up we do the rest, and it tries until we have.
             rung = ring_next(calls, request, state.ticket, state.issued)
         found = calls.look(request.lock_path)
-        if found is None or found[:2] != grant.identity:
-            return Released(removed=False, lost=True)
-        calls.unlink(request.lock_path)
-        if found[2] != _BODY_BYTES and grant.apart is None and guard.body is not None:
-            calls.empty(guard.body)  # somebody wrote into the lock file; the next text shall be the whole of it
-        return Released(removed=True)
+        removed = found is not None and found[:2] == grant.identity
+        if removed:
+            calls.unlink(request.lock_path)
+        if (not removed or found[2] != _BODY_BYTES) and grant.apart is None and guard.body is not None:
+            calls.empty(guard.body)  # somebody may have written into it; the next text shall be the whole of it
+        return Released(removed, lost=not removed)
     finally:
         close(calls, grant)
         if rung:
@@ -310,11 +311,13 @@ def _same_grant(one: GuardState, other: GuardState) -> bool:
 
 def close(calls: Calls, grant: GuardedGrant) -> None:
     """L is gone before anybody sees the owner's byte free."""
-    calls.close(grant.guard)  # frees the section and the owner's byte, at one stroke
-    if grant.apart is not None:
-        calls.close(grant.apart)
-    if grant.place is not None and grant.place.bell is not None:
-        calls.close(grant.place.bell)
+    try:
+        calls.close(grant.guard)  # frees the section and the owner's byte, at one stroke
+    finally:
+        if grant.apart is not None:
+            calls.close(grant.apart)
+        if grant.place is not None and grant.place.bell is not None:
+            calls.close(grant.place.bell)
 
 
 def ring_next(calls: Calls, request: GuardedRequest, ticket: int, issued: int) -> bool:
