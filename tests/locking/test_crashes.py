@@ -127,6 +127,27 @@ def test_failed_acquire_leaves_no_lock(clock, session_file, lock_file, algorithm
     assert tried >= 3
 
 
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("fault", ["disk full", "interrupt"])
+def test_failed_try_leaves_neither_a_lock_file_nor_a_locked_byte(clock, session_file, lock_file, fault, after):
+    """The uncontended acquire, which no algorithm's clean-up surrounds."""
+    for at in range(200):
+        faulty = Faulty(clock, at, FAULTS[fault](), after=after)
+        try:
+            grant = GUARDED.try_now(faulty.calls, order_for(session_file))
+        except (OSError, KeyboardInterrupt):
+            faulty.abandon()  # as the driver does
+        else:
+            run_blocking(GUARDED.release(grant), clock)
+        assert not lock_file.exists()
+        assert not kernel._open_handles
+        with SessionLock(session_file, timeout=0.0, clock=clock) as held:
+            assert held.reclaimed == ""
+        if not faulty.fired:
+            break
+    assert at >= 6
+
+
 def test_folder_that_may_not_be_written_is_an_error_that_names_it(session_file):
     folder = session_file.parent
     os.chmod(folder, 0o555)
@@ -188,14 +209,19 @@ def test_disk_that_refuses_the_unlink_blocks_nobody(clock, session_file, lock_fi
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_failed_fence_leaves_the_owner_or_nobody(clock, session_file, fault, after):
+    guard = session_file.with_name("s.jsonl.guard")
     for at in range(200):
         owner = SessionLock(session_file, clock=clock)
-        owner.acquire()
+        held = owner.acquire()
+        recorded = guard.read_bytes()
         faulty = Faulty(clock, at, FAULTS[fault](), after=after)
         try:
             grant = run_blocking(GUARDED.fence(order_for(session_file)), clock, faulty)
         except (OSError, KeyboardInterrupt):
             assert faulty.fired
+            if guard.read_bytes() == recorded:  # it did not come as far as overruling anybody
+                with held.section():
+                    pass
         else:
             run_blocking(GUARDED.release(grant), clock)
         owner.release()

@@ -270,20 +270,24 @@ def test_fork_keeps_no_flock_of_its_parent_alive(clock, session_file, monkeypatc
     monkeypatch.delattr(range_locks.fcntl, "F_OFD_SETLK")
     lock = SessionLock(session_file, clock=clock)
     lock.acquire()
-    read, write = os.pipe()
+    ours = [number for files in range_locks._FLOCK_FILES._files.values() for number in files.values()]
     pid = os.fork()
     if pid == 0:
-        os.read(read, 1)  # it outlives the hold
-        os._exit(0)
+        closed = 0
+        for number in ours:
+            try:
+                os.fstat(number)
+            except OSError:
+                closed += 1
+        os._exit(closed)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == len(ours) == 1
+    copy = os.dup(ours[0])  # what a child has until it comes to run
     try:
         lock.release()
         with SessionLock(session_file, timeout=0.0, clock=clock) as held, held.section():
             pass
     finally:
-        os.write(write, b"!")
-        os.waitpid(pid, 0)
-        os.close(read)
-        os.close(write)
+        os.close(copy)
 
 
 def test_close_that_fails_has_closed_all_the_same(clock, session_file, monkeypatch):

@@ -192,3 +192,14 @@ async def test_owner_whose_fencer_died_half_way_is_fenced_all_the_same(clock, se
         with held.section():
             pass
     assert not lock_file.exists()
+
+
+async def test_handle_that_missed_a_fence_does_not_take_the_lock_by_the_old_byte(clock, session_file, lock_file):
+    first, second = SessionLock(session_file, clock=clock), SessionLock(session_file, clock=clock)
+    first.acquire()
+    await second.fence_async()
+    first.release()  # its handle rests, and knows nothing of the new epoch; the byte of the old one is free
+    lock_file.unlink()
+    with pytest.raises(SessionLocked, match="removed or replaced from outside"):
+        SessionLock(session_file, timeout=0.0, clock=clock).acquire()
+    second.release()

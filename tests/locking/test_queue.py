@@ -12,9 +12,9 @@ from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, SessionLocked, bells, 
 from lockjaw.locking.algorithms.coarse import Registry
 from lockjaw.locking.catalog import Order
 from lockjaw.locking.drivers import run_blocking
-from lockjaw.locking.guard_record import decode_waiter, encode_tickets, encode_waiter, state
+from lockjaw.locking.guard_record import SECTION, decode_waiter, encode_tickets, encode_waiter, state
 from lockjaw.locking.identity import this_process
-from lockjaw.locking.operations import Ring
+from lockjaw.locking.operations import Close, RangeLock, Ring, Straight, WaitForRelease, WaitForSection
 from lockjaw.locking.paths import LockPaths
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -75,6 +75,84 @@ async def test_waiters_that_give_up_leave_the_others_their_turn(clock, session_f
     await asyncio.gather(tasks[1], tasks[4])
     assert got == [1, 4]
     assert time.monotonic() - started < 0.2  # by the bell; their own look comes after 0.25 s at the earliest
+
+
+async def test_waiter_that_gives_up_when_it_is_rung_passes_the_ring_on(clock, session_file):
+    holder = SessionLock(session_file, clock=clock)
+    holder.acquire()
+    got, tasks = await queue_of(session_file, clock, 2)
+    rung = asyncio.Event()
+    ring = bells.ring
+
+    def heard(path, ticket):
+        if ticket == 2:
+            rung.set()
+        return ring(path, ticket)
+
+    holder.release()  # rings the first one, which has not run yet
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(bells, "ring", heard)
+        tasks[0].cancel()
+        await asyncio.wait([tasks[0]])
+        assert rung.is_set()
+    await tasks[1]
+    assert got == [1]
+
+
+def test_ticket_that_is_drawn_during_a_release_waits_for_no_ring(clock, session_file):
+    """The releaser has looked for waiters, and has not removed the lock file yet: it will ring nobody."""
+    order = Order(LockPaths.of(session_file), this_process(), Registry(), FAR_S)
+    guarded, system = LOCK_ALGORITHMS["guarded"], kernel.Kernel(clock)
+    held = run_blocking(guarded.acquire(order), clock)
+    assert system.perform(RangeLock(held.guard, SECTION))
+    waits = []
+
+    def wait(operation):
+        waits.append(type(operation))
+        if len(waits) == 1:
+            run_blocking(guarded.release(held), clock, Deaf(clock))
+
+    grant = run_by_hand(guarded.acquire(order), system, wait)
+    assert waits == [WaitForSection]
+    run_blocking(guarded.release(grant), clock)
+
+
+def run_by_hand(steps, system, wait):
+    result = None
+    while True:
+        try:
+            operation = steps.send(result)
+        except StopIteration as stop:
+            return stop.value
+        match operation:
+            case Straight(run, arguments):
+                result = run(system.calls, *arguments)
+            case WaitForSection() | WaitForRelease():
+                result = wait(operation)
+            case _:
+                result = system.perform(operation)
+
+
+class Deaf(kernel.Kernel):
+    """Rings nobody."""
+
+    def perform(self, operation):
+        return False if isinstance(operation, Ring) else super().perform(operation)
+
+
+def test_waiter_whose_close_fails_tells_why_it_gave_up(clock, session_file):
+    class Failing(kernel.Kernel):
+        def perform(self, operation):
+            failing = isinstance(operation, Close) and operation.handle.body is not None
+            result = super().perform(operation)
+            if failing:
+                raise OSError(5, "Input/output error")
+            return result
+
+    with SessionLock(session_file, clock=clock):
+        order = Order(LockPaths.of(session_file), this_process(), Registry(), 0.05)
+        with pytest.raises(SessionLocked):
+            run_blocking(LOCK_ALGORITHMS["guarded"].acquire(order), clock, Failing(clock))
 
 
 def test_refusal_tells_the_place_in_the_queue(actor, clock, session_file):

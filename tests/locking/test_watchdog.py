@@ -184,9 +184,12 @@ def test_fork_that_gives_back_while_a_thread_of_the_parent_appends_does_not_hang
     entered.wait(FAR_S)
     pid = os.fork()
     if pid == 0:
-        signal.alarm(10)  # it would wait for ever
-        lock.release()
-        os._exit(7)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(5)  # it would wait for ever
+        try:
+            lock.release()
+        finally:
+            os._exit(7)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     go.set()
     thread.join()

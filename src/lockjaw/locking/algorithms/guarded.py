@@ -609,7 +609,10 @@ def _leave(request: GuardedRequest, guard: Handle, place: Place | None) -> Steps
             issued = (yield from read_state(guard)).issued
         except OSError:
             pass  # whoever is behind us looks for itself, a little later
-    yield Close(guard)  # frees the ticket, the section and the owner's byte
+    try:
+        yield Close(guard)  # frees the ticket, the section and the owner's byte
+    except OSError:
+        pass  # and it has, although it failed; what led here must be told, and the next one rung
     if place is not None:
         if place.bell is not None:
             yield Close(place.bell)
