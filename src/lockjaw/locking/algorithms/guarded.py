@@ -282,8 +282,8 @@ def give_back(calls: Calls, grant: GuardedGrant) -> Released | None:
         if state.issued > state.ticket:
             # A moment early: while the first waiter wakes up we do the rest, and it tries until we have.
             rung = ring_next(calls, request, state.ticket, state.issued)
-        found = calls.look(request.lock_path)
-        removed = found is not None and found[:2] == grant.identity
+        found = calls.look(request.lock_path) or (0, 0, 0)
+        removed = found[:2] == grant.identity
         if removed:
             calls.unlink(request.lock_path)
         if (not removed or found[2] != _BODY_BYTES) and grant.apart is None and guard.body is not None:
