@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -214,6 +216,18 @@ def test_stale_lock_that_vanishes_under_a_contender_is_simply_free(clock, sessio
     grant = run_blocking(GUARDED.acquire(order_for(session_file)), clock, kernel)
     assert kernel.fired == 1
     assert grant.reclaimed == ""
+    run_blocking(GUARDED.release(grant), clock)
+
+
+def test_folder_that_vanishes_while_a_dead_owners_lock_is_taken_is_made_again(clock, tmp_path, actor):
+    session_file = tmp_path / "sessions" / "s.jsonl"
+    owner = actor()
+    owner.do("acquire", file=str(session_file))
+    owner.kill()
+    kernel = Scripted(clock, LinkFile, lambda operation: shutil.rmtree(session_file.parent))
+    grant = run_blocking(GUARDED.acquire(order_for(session_file, 5.0)), clock, kernel)
+    assert kernel.fired == 1
+    assert Path(f"{session_file}.lock").exists()
     run_blocking(GUARDED.release(grant), clock)
 
 

@@ -706,6 +706,9 @@ def _inherit(request: GuardedRequest, guard: Handle, finding: Dead, place: Place
         # Who sees names late (delayed visibility) may have seen an L that its owner had removed. A link cannot be
         # fooled: it finds L there, or makes it.
         yield LinkFile(own, request.lock_path)
+    except FileNotFoundError:
+        guard.rests = False  # the folder is gone, and our files with it
+        return None
     except FileExistsError:
         status = yield from look(request.lock_path)
         if status is None or status.identity != own.identity:
