@@ -7,7 +7,7 @@ Theory of operation
 
     One request is in the handler's hands at a time. What a client sends meanwhile (pipelining) is kept unread, up to
     a bound; beyond it the connection stops reading, and TCP makes the client wait. As long as it reads, it notices at
-    once when the client hangs up.
+    once when the client hangs up. The next request has to wait as well while the client leaves its replies unread.
 
     A client that closes its writing side is taken for gone: an HTTP client has no reason to half-close, and a
     server cannot tell one from the other before it writes. What is due at once is still sent.
@@ -48,7 +48,9 @@ class Limits:
     pipelined_bytes: int = 65_536
     header_real_s: float = 30.0  # from the first byte (or from connecting) to the end of the headers
     request_real_s: float = 120.0  # from the same instant to the end of the body
+    unsent_bytes: int = 65_536  # replies that wait for the journal; beyond it the next request waits too
     linger_real_s: float = 2.0  # how long to drain a refused client, so that it can read the refusal
+    linger_bytes: int = 64 * 1024 * 1024  # and how much of it: a client that goes on is reset
 
 
 @dataclass(slots=True)
@@ -162,6 +164,7 @@ class HttpConnection(asyncio.Protocol):
         self._requests: deque[HttpRequest] = deque()
         self._inbox = bytearray()
         self._pending: list[bytes] = []  # written, and waiting for the outbox
+        self._pending_bytes = self._drained = 0
         self._refused: Refused | None = None
         self._request: HttpRequest | None = None  # that is being answered
         self._busy = self._working = self._eof = self._discard = self._closing = self._begun = False
@@ -173,7 +176,7 @@ class HttpConnection(asyncio.Protocol):
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: bytes | bytearray | None = None  # None: still in the head
-        self._head_bytes = 0
+        self._head_bytes = 0  # since the last piece of a body: of a head, of trailers, of a chunk's extensions
         self.paused = False
         self.exchange: object | None = None  # the handler's own
 
@@ -190,6 +193,9 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._discard:
+            self._drained += len(data)
+            if self._drained > self._limits.linger_bytes:
+                self.abort()
             return
         if self._busy or self._requests or self._refused is not None:
             self._inbox += data
@@ -227,6 +233,8 @@ class HttpConnection(asyncio.Protocol):
         self.paused = False
         if self._busy:
             self._handler.writable(self)
+        else:
+            self._work()
 
     # ------------------------------------------------------------------ the parser's callbacks
 
@@ -262,6 +270,7 @@ class HttpConnection(asyncio.Protocol):
             self.put(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, data: bytes) -> None:
+        self._head_bytes = 0
         self._charge(len(data))
         if not self._body:
             self._body = data  # the usual case: all of it in one piece
@@ -289,17 +298,15 @@ class HttpConnection(asyncio.Protocol):
 
     def _feed(self, data: bytes) -> None:
         """Give the parser what arrived. Afterwards: whole requests in the queue, a refusal, or a deadline."""
-        before = len(self._requests)
+        self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._refused = Refused(400, "Not a valid HTTP request: this fake upgrades no connection")
         except httptools.HttpParserError as error:
             self._refused = self._refused or Refused(400, f"Not a valid HTTP request: {error}")
-        if self._refused is None and self._body is None and len(self._requests) == before:
-            self._head_bytes += len(data)
-            if self._head_bytes > self._limits.header_bytes:
-                self._refused = Refused(431, f"Request headers over {self._limits.header_bytes} bytes")
+        if self._refused is None and self._head_bytes > self._limits.header_bytes:
+            self._refused = Refused(431, f"Request headers over {self._limits.header_bytes} bytes")
         if self._begun:
             if not self._deadline:
                 self._restart_deadline()
@@ -353,6 +360,8 @@ class HttpConnection(asyncio.Protocol):
         try:
             while not (self._busy or self._closing or self._discard):
                 if self._requests:
+                    if self.paused or self._pending_bytes > self._limits.unsent_bytes:
+                        return  # there are replies to be read first; ``release`` or ``resume_writing`` goes on
                     self._request = self._requests.popleft()
                     self._busy = True
                     self._handler.serve(self, self._request)
@@ -399,6 +408,7 @@ class HttpConnection(asyncio.Protocol):
         if not data or self._transport is None or self._transport.is_closing():
             return
         self._pending.append(data)
+        self._pending_bytes += len(data)
         if len(self._pending) == 1:
             self._outbox.wait(self)
 
@@ -406,12 +416,13 @@ class HttpConnection(asyncio.Protocol):
         """Send what needs no entry in the journal: at once, unless something before it waits."""
         if self._pending:
             self._pending.append(data)
+            self._pending_bytes += len(data)
         elif self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
     def release(self) -> None:
         """The outbox's call: the journal has been written."""
-        pending, self._pending = self._pending, []
+        pending, self._pending, self._pending_bytes = self._pending, [], 0
         transport = self._transport
         if pending and transport is not None and not transport.is_closing():
             transport.write(pending[0] if len(pending) == 1 else b"".join(pending))
@@ -419,6 +430,8 @@ class HttpConnection(asyncio.Protocol):
             self._close_transport()
         elif self._eof and not self._busy:
             self.close()
+        elif self._requests or self._inbox:
+            self._loop.call_soon(self._work)  # not now: another connection may be at work
 
     def finished(self, *, keep: bool) -> None:
         """The current request is over; ``keep``: another may follow on this connection."""
@@ -457,6 +470,7 @@ class HttpConnection(asyncio.Protocol):
         status, headers, body = self._handler.refuse(self, refused)
         self._discard = True
         self._inbox.clear()
+        self._headers, self._body = [], None
         self._stop_timer()
         self._charge(-self._charged)
         self._read_again()

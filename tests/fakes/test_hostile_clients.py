@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lockjaw.fakes.http_connection import Limits
+from tests.live import Process, live
 
 PATIENCE_S = 20.0
+MB = 1_000_000
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
 
 
@@ -162,3 +167,169 @@ async def test_an_unfinished_request_of_a_client_that_left_is_nobodys_problem(se
     await writer.wait_closed()
     assert await still_serves(rig)
     assert rig.server.verify() == []
+
+
+# --------------------------------------------------------------------------- what it costs: a process of its own
+
+BIG = "x" * 100_000
+BODY = b'{"model":"m","messages":[{"role":"user","content":"x"}]}'
+
+
+@pytest.fixture
+async def victim(tmp_path: Path) -> AsyncIterator[Process]:
+    """``lockjaw serve model``: what it holds in memory is its own, and it still serves afterwards."""
+    async with live(tmp_path) as one:
+        process = await one.models({"m": [{"text": BIG}], "mute": [{"never_answer": True}]})
+        assert await serves(process)
+        yield process
+        assert process.alive
+        assert await serves(process)
+
+
+async def serves(process: Process) -> bool:
+    """Whether somebody else is answered now."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", process.port)
+    try:
+        writer.write(HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY)
+        async with asyncio.timeout(PATIENCE_S):
+            reply = await reader.read()
+        return reply.startswith(b"HTTP/1.1 200") and BIG.encode() in reply
+    finally:
+        writer.transport.abort()
+
+
+def pour(port: int, first: bytes, pieces: Iterable[bytes]) -> tuple[int, bytes, bool]:
+    """Send without ever listening, then listen. Returns the bytes that were taken, what came back, and if it was reset."""
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as sock:
+        taken, answer, reset = 0, b"", False
+        try:
+            sock.sendall(first)
+            for piece in pieces:
+                sock.sendall(piece)
+                taken += len(piece)
+        except ConnectionError:
+            reset = True
+        try:
+            while data := sock.recv(65_536):
+                answer += data
+        except ConnectionError:
+            reset = True
+    return taken, answer, reset
+
+
+async def served_meanwhile(victim: Process, hostile: asyncio.Future[Any]) -> int:
+    """How many requests of somebody else were answered while the hostile client was at it."""
+    count = 0
+    while not hostile.done():
+        count += await serves(victim)
+    return count
+
+
+FRAMING = {
+    "claimed": (b"Content-Length: 1000000000\r\n\r\n", b"x" * MB),
+    "chunked": (b"Transfer-Encoding: chunked\r\n\r\n", b"%x\r\n" % MB + b"x" * MB + b"\r\n"),
+}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("framing", FRAMING)
+async def test_a_body_of_a_gigabyte_is_cut_off_and_not_kept(victim: Process, framing: str) -> None:
+    head, piece = FRAMING[framing]
+    before, began = victim.memory(), time.monotonic()
+    hostile = asyncio.create_task(asyncio.to_thread(pour, victim.port, HEAD + head, (piece for _ in range(1000))))
+    assert await served_meanwhile(victim, hostile) > 0
+    taken, answer, reset = hostile.result()
+    assert reset
+    # Lower bound: one that claims no length has its 32 MiB. Upper: the 64 MiB beyond that are drained, so that a
+    # client a little over the limit can read why, and what fits into the buffers of the kernel.
+    assert (30 * MB if framing == "chunked" else 0) < taken < 150 * MB
+    assert not answer or answer.startswith(b"HTTP/1.1 413 ")
+    assert victim.peak() - before < 100 * MB
+    assert time.monotonic() - began < PATIENCE_S
+
+
+@pytest.mark.real
+async def test_sixteen_endless_bodies_at_once_have_one_budget(victim: Process) -> None:
+    head, piece = FRAMING["chunked"]
+    before = victim.memory()
+    hostile = asyncio.gather(
+        *(asyncio.to_thread(pour, victim.port, HEAD + head, (piece for _ in range(1000))) for _ in range(16))
+    )
+    assert await served_meanwhile(victim, hostile) > 0
+    assert all(reset for _, _, reset in hostile.result())
+    assert victim.peak() - before < 400 * MB  # 256 MiB of bodies and their growth; 16 GB were offered
+
+
+LINES = {
+    "many headers": (b"", b"".join(b"X-%d: %s\r\n" % (n, b"y" * 4000) for n in range(250))),
+    "one without an end": (b"X: ", b"y" * MB),
+    "a target without an end": (b"", b"y" * MB),
+    "tiny ones": (b"", b"a:b\r\n" * 200_000),
+    "trailers": (b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"".join(b"X-%d: y\r\n" % n for n in range(100_000))),
+    "a trailer without an end": (b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: ", b"y" * MB),
+    "a chunk extension": (b"Transfer-Encoding: chunked\r\n\r\n5;x=", b"y" * MB),
+}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("kind", LINES)
+async def test_a_flood_of_headers_is_cut_off_and_not_kept(victim: Process, kind: str) -> None:
+    head, piece = LINES[kind]
+    first = b"GET /" if kind == "a target without an end" else HEAD + head
+    before = victim.memory()
+    hostile = asyncio.create_task(asyncio.to_thread(pour, victim.port, first, (piece for _ in range(300))))
+    assert await served_meanwhile(victim, hostile) > 0
+    taken, answer, reset = hostile.result()
+    assert reset
+    assert taken < 150 * MB
+    assert not answer or answer.startswith(b"HTTP/1.1 431 ")
+    assert victim.peak() - before < 20 * MB
+
+
+@pytest.mark.real
+async def test_a_thousand_that_begin_and_never_end_block_nobody(victim: Process) -> None:
+    """Slow lorises in the header and in the body, connections that say nothing, and some that closed half of it."""
+    before = victim.memory()
+    beginnings = (b"", b"POST /v1/cha", HEAD + b"X-Slow: ", HEAD + b"Content-Length: 99\r\n\r\n{")
+    idle = [await asyncio.open_connection("127.0.0.1", victim.port) for _ in range(1000)]
+    for index, (_, writer) in enumerate(idle):
+        writer.write(beginnings[index % 4])
+        if index % 8 >= 4:
+            writer.write_eof()
+    assert await serves(victim)
+    for index, (_, writer) in enumerate(idle):
+        if 0 < index % 8 < 4:
+            writer.write(b"x")
+    assert await serves(victim)
+    async with asyncio.timeout(PATIENCE_S):
+        for index, (reader, _) in enumerate(idle):
+            if index % 8 >= 4:  # half-open: a server that keeps them keeps them for ever
+                assert await reader.read() == b""
+    assert victim.peak() - before < 50 * MB  # 50 kB each
+    assert not any(reader.at_eof() for index, (reader, _) in enumerate(idle) if index % 8 < 4)
+    for _, writer in idle:
+        writer.transport.abort()
+
+
+def request(model: bytes) -> bytes:
+    body = BODY.replace(b'"m"', b'"%b"' % model)
+    return HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("model", [b"m", b"mute"])
+async def test_pipelining_without_reading_or_end_is_left_in_the_clients_buffers(victim: Process, model: bytes) -> None:
+    """Each request that is answered asks for 100 kB that the client does not read."""
+    before = victim.memory()
+    many = request(model) * (MB // len(request(model)))
+    with socket.create_connection(("127.0.0.1", victim.port)) as sock:
+        sock.setblocking(False)
+        taken, refused = 0, 0
+        while refused < 20 and taken < 500 * MB:  # it takes nothing while 20 others are served: so it never will
+            try:
+                taken += sock.send(many)
+                refused = 0
+            except BlockingIOError:
+                refused += await serves(victim)
+        assert taken < 50 * MB  # the buffers of the kernel
+        assert victim.peak() - before < 30 * MB

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -38,17 +37,7 @@ class Victim:
 
     def __init__(self, process: Process) -> None:
         self.port = process.port
-        self._process = psutil.Process(process.pid)
-
-    def memory(self) -> int:
-        """What it holds now; from here on ``peak`` counts."""
-        Path(f"/proc/{self._process.pid}/clear_refs").write_text("5", encoding="ascii")
-        return int(self._process.memory_info().rss)
-
-    def peak(self) -> int:
-        """The most that it has held since ``memory``."""
-        lines = Path(f"/proc/{self._process.pid}/status").read_text(encoding="utf-8").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+        self.memory, self.peak = process.memory, process.peak
 
     async def serves(self) -> bool:
         """Whether somebody else gets a challenge now."""
