@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -179,7 +180,10 @@ BODY = b'{"model":"m","messages":[{"role":"user","content":"x"}]}'
 async def victim(tmp_path: Path) -> AsyncIterator[Process]:
     """``lockjaw serve model``: what it holds in memory is its own, and it still serves afterwards."""
     async with live(tmp_path) as one:
-        process = await one.models({"m": [{"text": BIG}], "mute": [{"never_answer": True}]})
+        script = one.folder / "models.yaml"
+        script.write_text(json.dumps({"models": {"m": [{"text": BIG}], "mute": [{"never_answer": True}]}}), "utf-8")
+        arguments = ("--script", str(script), "--journal", str(one.folder / "journal.jsonl"))
+        process = await one.server("models", "serve", "model", *arguments)
         assert await serves(process)
         yield process
         assert process.alive
@@ -199,7 +203,7 @@ async def serves(process: Process) -> bool:
 
 
 def pour(port: int, first: bytes, pieces: Iterable[bytes]) -> tuple[int, bytes, bool]:
-    """Send without ever listening, then listen. Returns the bytes that were taken, what came back, and if it was reset."""
+    """Send without listening, then listen. Returns how many bytes were taken, what came back, and if it was reset."""
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as sock:
         taken, answer, reset = 0, b"", False
         try:
@@ -236,7 +240,9 @@ FRAMING = {
 async def test_a_body_of_a_gigabyte_is_cut_off_and_not_kept(victim: Process, framing: str) -> None:
     head, piece = FRAMING[framing]
     before, began = victim.memory(), time.monotonic()
-    hostile = asyncio.create_task(asyncio.to_thread(pour, victim.port, HEAD + head, (piece for _ in range(1000))))
+    hostile = asyncio.get_running_loop().run_in_executor(
+        None, pour, victim.port, HEAD + head, (piece for _ in range(1000))
+    )
     assert await served_meanwhile(victim, hostile) > 0
     taken, answer, reset = hostile.result()
     assert reset
@@ -277,7 +283,7 @@ async def test_a_flood_of_headers_is_cut_off_and_not_kept(victim: Process, kind:
     head, piece = LINES[kind]
     first = b"GET /" if kind == "a target without an end" else HEAD + head
     before = victim.memory()
-    hostile = asyncio.create_task(asyncio.to_thread(pour, victim.port, first, (piece for _ in range(300))))
+    hostile = asyncio.get_running_loop().run_in_executor(None, pour, victim.port, first, (piece for _ in range(300)))
     assert await served_meanwhile(victim, hostile) > 0
     taken, answer, reset = hostile.result()
     assert reset

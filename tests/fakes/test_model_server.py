@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -400,15 +401,29 @@ async def test_a_stopped_server_drops_its_clients_and_says_so(serve: Any, raw: A
     assert rig.records()[-1][1]["client_gone"] is False
 
 
-@pytest.mark.parametrize("turns", range(5))
-async def test_a_client_that_is_just_connecting_does_not_keep_the_server_from_stopping(turns: int) -> None:
-    server = ModelServer(load_model_script({"models": {"m": [{}]}}))
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_client_that_is_just_connecting_is_dropped_when_the_server_has_stopped(turns: int) -> None:
+    entries: list[dict[str, Any]] = []
+    server = ModelServer(load_model_script({"models": {"m": [{"never_answer": True}]}}), on_entry=entries.append)
     await server.start()
-    with socket.create_connection(("127.0.0.1", server.port)):
-        for _ in range(turns):  # of the loop: accepted, connection made, served
+    with ExitStack() as stack:
+        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(3)]
+        clients[0].sendall(ask())
+        for _ in range(turns):  # of the loop: accepted, connection made, served; and the next client
             await asyncio.sleep(0)
         async with asyncio.timeout(PATIENCE_S):
             await server.stop()
+        written = list(entries)
+        for client in clients:
+            client.settimeout(2.0)  # blocks the loop: nothing but what ``stop`` has done can end it
+            try:
+                assert client.recv(1) == b""
+            except ConnectionResetError:
+                pass
+    await asyncio.sleep(0)
+    assert entries == written
+    ends = [entry["ev"] for entry in entries]
+    assert ends in ([], ["req", "error"])
 
 
 # --------------------------------------------------------------------------- addresses and signals
