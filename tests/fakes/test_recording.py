@@ -21,12 +21,13 @@ from lockjaw.fakes.model_script import load_model_script
 from lockjaw.fakes.recording import RecordingProxy, as_text, without_secrets
 
 KEY = "sk-verysecret-0123456789"
+PLAIN_KEY = "correct horse battery"  # a key that only its sender knows to be one
 ASK: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "my private words"}]}
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
 STEPS = [
     {"text": "Hëllo, you.", "first_token_s": 20, "inter_token_s": 10},
     {"text": "whole", "first_token_s": 20},
-    {"error": {"kind": "rate_limit", "retry_after_s": 3, "message": f"Too fast with {KEY}."}},
+    {"error": {"kind": "rate_limit", "retry_after_s": 3, "message": f"Too fast with {KEY} or {PLAIN_KEY}."}},
     {"text": "a b c d", "disconnect": {"how": "fin", "after_tokens": 2}},
     {"tool_calls": [{"name": "f", "arguments": {"a": 1}}]},
 ]
@@ -42,7 +43,7 @@ REQUESTS: list[tuple[str, dict[str, Any]]] = [
 async def talk(origin: str, clock: ScaledClock) -> list[dict[str, Any]]:
     """What a client sees of all five replies."""
     seen = []
-    headers = {"authorization": f"Bearer {KEY}", "x-api-key": KEY}
+    headers = {"authorization": f"Bearer {KEY}", "x-api-key": PLAIN_KEY}
     async with httpx.AsyncClient(base_url=origin, headers=headers, timeout=30) as client:
         for path, body in REQUESTS:
             one: dict[str, Any] = {"pieces": [], "end": "in order"}
@@ -72,15 +73,16 @@ async def test_a_recording_replays_bytes_instants_errors_and_breaks_and_holds_no
         await proxy.stop()
     text = script.read_text(encoding="utf-8") + (tmp_path / "j.jsonl").read_text(encoding="utf-8")
     assert KEY not in text
+    assert PLAIN_KEY not in text
     assert "verysecret" not in text
     assert "private words" not in text
     again = await serve(yaml.safe_load(script.read_text(encoding="utf-8"))["models"], seed=99)
     replayed = await talk(again.server.origin, again.clock)
     for index, (before, after) in enumerate(zip(recorded, replayed, strict=True)):
-        cut = before["body"].replace(KEY.encode(), b"[redacted]")
+        cut = before["body"].replace(KEY.encode(), b"[redacted]").replace(PLAIN_KEY.encode(), b"[redacted]")
         assert (after["status"], after["body"], after["end"]) == (before["status"], cut, before["end"]), index
         assert after["retry"] == before["retry"]
-    assert b"[redacted]" in replayed[2]["body"]
+    assert replayed[2]["body"].count(b"[redacted]") == 2
     # Lower bound: the replay keeps the recorded instants, and those are not before the script's own.
     steps = load_model_script(script).models["m"]
     assert [step.recorded.stream for step in steps if step.recorded] == [True, False, False, True, True]
