@@ -8,7 +8,7 @@ import time
 import pytest
 
 from lockjaw.clock import ScaledClock
-from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, inspect_lock, kernel
+from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, inspect_lock, kernel, range_locks
 from lockjaw.locking.algorithms.coarse import Registry
 from lockjaw.locking.catalog import Order
 from lockjaw.locking.drivers import run_blocking
@@ -202,6 +202,21 @@ def test_disk_that_refuses_the_unlink_blocks_nobody(clock, session_file, lock_fi
         with pytest.raises(OSError, match="Input/output error"):
             lock.release()
     assert lock_file.exists()
+    with SessionLock(session_file, timeout=0.0, clock=clock) as held, held.section():
+        assert held.reclaimed == "owner-byte-free"
+
+
+def test_kernel_that_refuses_the_section_to_a_release_blocks_nobody(clock, session_file, monkeypatch):
+    lock = SessionLock(session_file, clock=clock)
+    lock.acquire()
+
+    def fail(self, handle, offset):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(range_locks.DescriptionLocks, "lock_byte", fail)
+        with pytest.raises(OSError, match="Input/output error"):
+            lock.release()
     with SessionLock(session_file, timeout=0.0, clock=clock) as held, held.section():
         assert held.reclaimed == "owner-byte-free"
 

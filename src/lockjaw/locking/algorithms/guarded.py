@@ -272,8 +272,12 @@ def end_append(calls: Calls, grant: GuardedGrant) -> None:
 def give_back(calls: Calls, grant: GuardedGrant) -> Released | None:
     """Remove L if it is ours, close everything, wake the first waiter. -> None if somebody else is in the section."""
     request, guard = grant.request, grant.guard
-    if not calls.lock(guard, SECTION):
-        return None
+    try:
+        if not calls.lock(guard, SECTION):
+            return None
+    except BaseException:
+        close(calls, grant)  # L stays, and the freed byte tells that it is void
+        raise
     rung = False
     try:
         state = _state(calls, grant)
