@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import shutil
@@ -291,7 +292,9 @@ async def test_however_the_command_ends_no_contender_is_left(
         command = await one.server("contenders", "serve", "contender", "s.jsonl", *options, *more)
         below = psutil.Process(command.pid).children(recursive=True)
         assert len(below) == (9 if more else 3)  # in a namespace each has `unshare` and an init above it
-        assert psutil.STATUS_STOPPED in [process.status() for process in below]
+        async with asyncio.timeout(PATIENCE_S):  # all are up; the first one comes to its step a moment later
+            while psutil.STATUS_STOPPED not in [process.status() for process in below]:
+                await asyncio.sleep(0.01)
         command.send(number)
         status = await command.ended()
         gone, left = psutil.wait_procs(below, timeout=PATIENCE_S)

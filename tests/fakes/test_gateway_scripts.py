@@ -24,7 +24,10 @@ from lockjaw.gateway.protocol import SeqGap
 from lockjaw.settings import GatewaySettings, Settings
 
 SCALE = 0.02
-SLOWER = {"frame_oversized": 0.2}  # 25 MiB take real time
+SLOWER = {
+    "frame_oversized": 0.2,  # 25 MiB take real time
+    "frozen_for_a_while": 0.1,  # it thaws 5 s before the client would take it for dead
+}
 PATIENCE_S = 60.0  # real seconds after which a test gives up; never what it measures
 PARAMS = AgentParams(message="hello", idempotencyKey="run-1", sessionKey="agent:main:main")
 LIMIT_MS = 90_000

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from _thread import RLock as _RLock
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from lockjaw.locking.algorithms.released_for_prompt import Fingerprint
 from lockjaw.locking.catalog import LOCK_ALGORITHMS, Granted, Order, ReleasedForPrompt
 from lockjaw.locking.host import THIS_HOST, Host
 from lockjaw.locking.identity import ProcessIdentity
+from lockjaw.locking.operations import PrintError, Steps
 
 # A release, an append or a fence waits that long for another's section: an append with its flush takes
 # milliseconds. The real floor keeps a small time scale from calling a slow disk a frozen owner.
@@ -89,16 +89,14 @@ class _Report:
     def not_fenced(self, error: BaseException) -> None:
         self._recorder.record("lock.fence", "fail", path=self.path, owner=self._owner, error=str(error))
 
-    def over(self, generation: int, limit_s: float) -> None:
+    def over(self, generation: int, limit_s: float) -> Steps[None]:
         self._recorder.record(
             "lock.limit", path=self.path, owner=self._owner, generation=generation, max_hold_s=limit_s
         )
         who = f" by {self._owner}" if self._owner else ""
-        print(
+        yield PrintError(
             f"lockjaw: {self.path} was held{who} for longer than its limit of {limit_s:g} s (generation {generation}); "
-            "this holder was stopped and may not write any more",
-            file=sys.stderr,
-            flush=True,
+            "this holder was stopped and may not write any more"
         )
 
     def lost(self, generation: int) -> None:
@@ -201,7 +199,8 @@ class HeldLock:
         try:
             if self._begin_release():
                 self._over = True
-                self._lock._report.over(self.generation, self._lock._max_hold_s)
+                lock = self._lock
+                lock._host.run(lock._report.over(self.generation, lock._max_hold_s), lock._clock)
                 self._give_back()
         finally:
             self._mutex.release()
