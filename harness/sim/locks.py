@@ -359,6 +359,10 @@ class SimHost:
             return ProcessState(False, signalable=False)
         return ProcessState(True, zombie=found.zombie, starttime=found.starttime)
 
+    def _find_elsewhere(self, op: ops.FindElsewhere) -> int | None:
+        found = self._world.find_elsewhere(op.pid, op.starttime, self._process.namespace)
+        return None if found is None else found.host_pid
+
     def _now(self, op: ops.Now) -> float:
         return self._world.now
 
@@ -397,6 +401,7 @@ _PERFORMERS: dict[str, Callable[[SimHost, Any], Any]] = {
     "OpenBell": SimHost._open_bell,
     "Ring": SimHost._ring,
     "ProcessStatus": SimHost._process_status,
+    "FindElsewhere": SimHost._find_elsewhere,
     "Now": SimHost._now,
     "WallNow": SimHost._wall_now,
     "PrintError": SimHost._print_error,

@@ -41,6 +41,7 @@ from lockjaw.history import Phase, Record
 
 EPOCH_MS = 1_767_225_600_000  # 2026-01-01: the wall clock at second 0
 TICKS_PER_S = 100
+_IN_CONTAINERS = 1_000_000  # what the machine calls the processes of other namespaces: from here on
 _LATENCIES = 8
 _LAST_BREATHS = 50  # awaits in the cleanup code of one task
 _LATENCY_S = 0.0002
@@ -56,11 +57,13 @@ class Process:
     """One simulated process.
 
     ``zombie``: dead and not reaped yet. ``skew_s``: its wall clock is that far ahead. ``lag_s``: what it sees of files
-    that others change may be that old.
+    that others change may be that old. ``host_pid``: its number on the machine (namespace 1), from where the processes
+    of all others, containers on it, are seen.
     """
 
     def __init__(self, world: World, name: str, role: str, pid: int, namespace: int) -> None:
         self.world, self.name, self.role, self.pid, self.namespace = world, name, role, pid, namespace
+        self.host_pid = pid if namespace == 1 else _IN_CONTAINERS + len(world.processes)
         self.starttime = int(world.now * TICKS_PER_S) + pid
         self.alive, self.zombie, self.paused, self.busy = True, False, False, False
         self.code: int | None = None
@@ -149,7 +152,16 @@ class World:
     def find(self, pid: int, namespace: int) -> Process | None:
         """Who has this pid now, as seen from a pid namespace; a zombie has it still."""
         for process in reversed(self.processes):
-            if process.pid == pid and process.namespace == namespace and (process.alive or process.zombie):
+            seen = process.host_pid if namespace == 1 else process.pid if process.namespace == namespace else None
+            if seen == pid and (process.alive or process.zombie):
+                return process
+        return None
+
+    def find_elsewhere(self, pid: int, starttime: int | None, namespace: int) -> Process | None:
+        """Who lives and has this pid in another pid namespace, if that can be seen from this one."""
+        for process in reversed(self.processes):
+            theirs = namespace == 1 != process.namespace and process.pid == pid and process.alive
+            if theirs and starttime in (None, process.starttime):
                 return process
         return None
 

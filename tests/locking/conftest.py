@@ -2,9 +2,11 @@
 
 import json
 import select
+import shutil
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,52 @@ def session_file(tmp_path):
 @pytest.fixture
 def lock_file(session_file):
     return Path(f"{session_file}.lock")
+
+
+@pytest.fixture
+def namespace():
+    """The beginning of a command that runs in a pid namespace of its own; ``--mount-proc`` may follow."""
+    if shutil.which("unshare") is None:
+        pytest.skip("pid namespaces need the program `unshare`")
+    command = ["unshare", "--user", "--map-root-user", "--pid", "--fork"]
+    tried = subprocess.run([*command, "--mount-proc", "true"], capture_output=True, text=True)
+    if tried.returncode:
+        pytest.skip(f"this kernel gives us no pid namespace: {tried.stderr.strip()}")
+    return command
+
+
+_FOREIGN_OWNER = """
+import json, os, sys
+body = {"pid": os.getpid(), "createdAt": "2026-05-14T07:35:46.405Z"}
+if len(sys.argv) > 2:
+    with open("/proc/self/stat") as stat:
+        body["starttime"] = int(stat.read().rpartition(")")[2].split()[19])
+with open(sys.argv[1], "w") as file:
+    json.dump(body, file)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def foreign_owner():
+    """A foreign lock file of a live process that a command starts; with a start time if more arguments follow.
+
+    Gives the process that was started: within a namespace of its own, the owner is its child."""
+
+    @contextmanager
+    def held(command, path, *more):
+        command = [*command, sys.executable, "-c", _FOREIGN_OWNER, str(path), *more]
+        started = subprocess.Popen(command, stdin=-1, stdout=-1, text=True)
+        try:
+            assert started.stdout.readline() == "held\n"
+            yield started
+        finally:
+            started.stdin.close()
+            started.stdout.close()
+            started.wait(10)
+
+    return held
 
 
 @pytest.fixture(autouse=True)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lockjaw.clock import iso
-from lockjaw.locking import SessionLock, cleaning
+from lockjaw.locking import SessionLock, identity
 from lockjaw.locking.cleaning import Cleaned, clean_lock, clean_locks, exit_status, render_cleaned
-from lockjaw.locking.identity import process_state, this_process
+from lockjaw.locking.identity import ProcessIdentity, process_state, this_process
 from lockjaw.locking.listing import LockRow, list_locks
 
 LONG_AGO_MS = 1_000_000_000_000
@@ -136,71 +134,33 @@ def test_a_pid_that_lives_in_a_container_of_this_machine_is_not_dead(
     """OpenClaw's files do not name their namespace: a process that has the number inside its own is in doubt."""
     path = dead(folder)
     pid = json.loads(path.read_text())["pid"]
-    monkeypatch.setattr(cleaning, "_numbers", lambda entry: [int(entry), pid] if entry == str(os.getpid()) else [])
+    monkeypatch.setattr(identity, "_numbers", lambda entry: [int(entry), pid] if entry == str(os.getppid()) else [])
+    monkeypatch.setattr(identity, "this_process", lambda: ProcessIdentity(os.getpid(), pid_namespace=1))
 
     one = only(folder)
 
     assert (one.action, path.exists()) == ("refused", True)
-    assert f"process {os.getpid()} of this machine" in one.why
+    assert f"process {os.getppid()} has that pid in its own pid namespace" in one.why
 
 
-def _unshared(*arguments: str) -> list[str]:
-    return ["unshare", "--user", "--map-root-user", "--pid", "--fork", *arguments]
-
-
-def _can_unshare() -> bool:
-    unshare = shutil.which("unshare")
-    return (
-        unshare is not None and subprocess.run(_unshared("--mount-proc", "true"), capture_output=True).returncode == 0
-    )
-
-
-real_namespaces = pytest.mark.skipif(not _can_unshare(), reason="no pid namespaces for us here")
-_HOLDER = """
-import json, os, sys, time
-body = {"pid": os.getpid(), "createdAt": "2026-05-14T07:35:46.405Z"}
-if len(sys.argv) > 2:
-    with open("/proc/self/stat") as stat:
-        body["starttime"] = int(stat.read().rpartition(")")[2].split()[19])
-with open(sys.argv[1], "w") as file:
-    json.dump(body, file)
-print("held", flush=True)
-sys.stdin.read()
-"""
-
-
-@contextmanager
-def _held_by(command: list[str], path: Path, *more: str) -> Iterator[None]:
-    """A foreign lock file of a live process that this command starts."""
-    started = [*command, sys.executable, "-c", _HOLDER, str(path), *more]
-    holder = subprocess.Popen(started, stdin=-1, stdout=-1, text=True)
-    assert holder.stdin is not None
-    assert holder.stdout is not None
-    try:
-        assert holder.stdout.readline() == "held\n"
-        yield
-    finally:
-        holder.stdin.close()
-        holder.stdout.close()
-        holder.wait(10)
-
-
-@real_namespaces
-def test_the_lock_of_a_live_process_in_a_container_is_refused(folder: Path) -> None:
+def test_the_lock_of_a_live_process_in_a_container_stays(
+    folder: Path, namespace: list[str], foreign_owner: Any
+) -> None:
     path = folder / "s.jsonl.lock"
-    with _held_by(_unshared("--mount-proc"), path, "starttime"):  # its pid, 1, is somebody else's here
+    with foreign_owner([*namespace, "--mount-proc"], path, "starttime"):  # its pid, 1, is somebody else's here
         one = only(folder)
-        assert (one.action, path.exists()) == ("refused", True)
+        assert (one.action, path.exists()) == ("kept", True)
         assert "in its own pid namespace" in one.why
 
 
-@real_namespaces
 @pytest.mark.parametrize("mount", [["--mount-proc"], []], ids=["own proc", "proc of the host"])
-def test_from_within_a_container_the_lock_of_a_live_process_outside_is_refused(mount: list[str], folder: Path) -> None:
+def test_from_within_a_container_the_lock_of_a_live_process_outside_is_refused(
+    mount: list[str], folder: Path, namespace: list[str], foreign_owner: Any
+) -> None:
     path = folder / "s.jsonl.lock"
-    with _held_by([], path):
+    with foreign_owner([], path):
         # The pid means nobody in there, or the cleaner itself.
-        inside = _unshared(*mount, sys.executable, "-m", "lockjaw", "locks", "clean", str(folder), "--json")
+        inside = [*namespace, *mount, sys.executable, "-m", "lockjaw", "locks", "clean", str(folder), "--json"]
         done = subprocess.run(inside, capture_output=True, text=True, timeout=60)
 
     assert path.exists(), done.stdout

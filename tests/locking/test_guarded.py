@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from lockjaw.locking import (
     SessionLock,
     SessionLocked,
     guard_record,
+    identity,
     inspect_lock,
 )
 from lockjaw.locking.algorithms.coarse import Registry
@@ -132,6 +134,47 @@ def test_owner_in_another_pid_namespace_is_never_judged_dead(clock, session_file
     os.utime(lock_file, (0, 0))
     with pytest.raises(SessionLocked, match="another pid namespace"):
         try_once(session_file, clock).acquire()
+
+
+def child_of(process):
+    """The only child of a process."""
+    return int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
+
+
+@pytest.mark.real
+def test_foreign_owner_in_a_container_that_we_can_see_is_alive(
+    clock, session_file, lock_file, namespace, foreign_owner, actor
+):
+    """OpenClaw's file does not say in which pid namespace its pid counts: here it is somebody else's."""
+    with foreign_owner([*namespace, "--mount-proc"], lock_file, "starttime") as started:
+        body, owner = lock_file.read_text(), child_of(started)
+        assert json.loads(body)["pid"] == 1
+        with pytest.raises(SessionLocked, match=f"which is process {owner} here, is alive"):
+            try_once(session_file, clock).acquire()
+        assert inspect_lock(session_file).pid_here == owner
+        assert lock_file.read_text() == body
+        waiter = actor()
+        waiter.send("acquire", file=str(session_file), timeout=30.0)
+        assert waiter.silent_for(0.2)
+        os.kill(owner, signal.SIGKILL)
+        assert waiter.reply()["reclaimed"] == "recycled-pid"  # told of its death, although its pid means another here
+        waiter.do("release")
+
+
+@pytest.mark.real
+def test_start_time_tells_an_owner_in_a_container_from_a_stranger_with_its_number(
+    clock, session_file, lock_file, namespace, foreign_owner
+):
+    with foreign_owner([*namespace, "--mount-proc"], lock_file) as started:
+        body, owner = {"pid": 1, "createdAt": CREATED, "starttime": 1}, child_of(started)
+        lock_file.write_text(json.dumps({"pid": os.getpid(), "createdAt": CREATED}))
+        with try_once(session_file, clock) as held:
+            assert held.reclaimed == "orphan-self-pid"  # nobody has our number in there
+        lock_file.write_text(json.dumps(body))
+        with try_once(session_file, clock) as held:
+            assert held.reclaimed == "recycled-pid"  # whoever has its number there started at another time
+        assert identity.find_elsewhere(1, None) is not None
+        assert identity.find_elsewhere(1, identity.process_state(owner).starttime) == owner
 
 
 @pytest.mark.parametrize("kind", OWNERLESS)

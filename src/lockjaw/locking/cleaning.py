@@ -11,6 +11,7 @@ which are part of the lock: a guard that is removed while somebody has it open m
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from typing import Any
 
 from lockjaw.clock import Clock
 from lockjaw.errors import LockStateError, SessionLocked
-from lockjaw.locking.identity import this_process
+from lockjaw.locking.identity import process_state, this_process
 from lockjaw.locking.listing import SUFFIX, LockRow, indented, list_locks, why
 from lockjaw.locking.session_lock import SessionLock
 
@@ -66,7 +67,7 @@ def clean_lock(row: LockRow, *, dry_run: bool = False, clock: Clock | None = Non
         return Cleaned(row.path, "kept", why(view), view.pid)
     if view.alive is None or view.dead_reason not in PROOFS:
         return Cleaned(row.path, "refused", why(view), view.pid)
-    if not view.ours and (doubt := _doubt(row)) is not None:
+    if not view.ours and (doubt := _doubt(row.path)) is not None:
         return Cleaned(row.path, "refused", doubt, view.pid)
     proof = why(view).split(";", maxsplit=1)[0]
     if dry_run:
@@ -89,70 +90,35 @@ def _take_over_and_give_back(row: LockRow, proof: str, clock: Clock | None) -> C
     return Cleaned(row.path, "removed", proof, row.view.pid)
 
 
-def _doubt(row: LockRow) -> str | None:
-    """Why the owner of a foreign file may live in another pid namespace after all; None if it does not.
+def _doubt(path: Path) -> str | None:
+    """Why the owner of a foreign file may live in a pid namespace around ours, where we see nobody; None: it cannot.
 
-    OpenClaw's files do not name their namespace. One that a container wrote into a shared folder names a pid that does
-    not exist here, or is somebody else; and so does one of the host's for whoever looks at it from within a container.
+    OpenClaw's files do not name their namespace, so for whoever looks at one from within a container its pid means
+    nobody, or somebody else.
     """
-    pid, view = row.view.pid, row.view
-    try:
-        entries = [name for name in os.listdir("/proc") if name.isdigit()]
-    except OSError:
-        return None
-    for entry in entries:
-        if pid in _elsewhere(entry) and (view.starttime is None or _started(entry) == view.starttime):
-            return f"process {entry} of this machine has pid {pid} in its own pid namespace: it may be the owner"
     began_s = _namespace_began_s()
     try:
-        written_s = row.path.stat().st_ctime
+        written_s = path.stat().st_ctime
     except OSError:
         return None  # it has just gone
     if began_s is not None and written_s < began_s:
         return (
-            "it is older than this container (pid namespace) and does not say where its owner lives: perhaps outside. "
-            "Look from there, or remove it by hand if nobody outside uses this folder"
+            "it may be older than this container (pid namespace), and does not say where its owner lives: perhaps "
+            "outside. Look from there, or remove it by hand if nobody outside uses this folder"
         )
     return None
 
 
-def _elsewhere(entry: str) -> list[int]:
-    """The pids of a process in namespaces that are not ours."""
-    numbers = _numbers(entry)
-    try:
-        ours = os.readlink("/proc/self") == str(os.getpid())
-    except OSError:
-        ours = True
-    return numbers[1:] if ours else numbers  # else /proc is that of a namespace around ours
-
-
 def _namespace_began_s() -> float | None:
-    """When our pid namespace was made, in Unix time; None in the machine's first one: outside of it there is nobody."""
+    """When our pid namespace was made, in Unix time: the end of all time if we cannot tell; None in the machine's first
+    one: outside of it there is nobody."""
     if this_process().pid_namespace in (None, _FIRST_NAMESPACE):
         return None
-    ticks = _started("1")
+    ticks = process_state(1).starttime
     if ticks is None:
-        return None
+        return math.inf
     booted_s = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     return booted_s + (ticks + 1) / os.sysconf("SC_CLK_TCK")
-
-
-def _numbers(entry: str) -> list[int]:
-    """A process's pid in each namespace from ours down to its own."""
-    try:
-        with open(f"/proc/{entry}/status", encoding="ascii", errors="replace") as status:
-            line = next((line for line in status if line.startswith("NSpid:")), "")
-    except OSError:
-        return []
-    return [int(number) for number in line.split()[1:]]
-
-
-def _started(entry: str) -> int | None:
-    try:
-        text = Path("/proc", entry, "stat").read_text(encoding="ascii", errors="replace")
-        return int(text.rpartition(")")[2].split()[19])
-    except (OSError, IndexError, ValueError):
-        return None
 
 
 def exit_status(cleaned: Sequence[Cleaned]) -> int:

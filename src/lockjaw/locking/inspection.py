@@ -16,14 +16,13 @@ from lockjaw.locking.operations import (
     Contents,
     Handle,
     OpenExisting,
-    ProcessStatus,
     RangeTest,
     Read,
     ReadAt,
     Steps,
     WallNow,
 )
-from lockjaw.locking.owner_record import fingerprint, judge, parse
+from lockjaw.locking.owner_record import fingerprint, judge_owner, parse
 from lockjaw.locking.paths import LockPaths
 
 #: How far behind the last ticket that had its turn waiters are looked for.
@@ -48,6 +47,8 @@ class LockView:
         max_hold_s: how long its owner means to hold it at most, nominal seconds; None where it does not say. A promise
             for people: nobody of ours takes a lock for its age.
         waiters: pids of who waits with a lock of ours, first come first; 0 for one that cannot be named.
+        pid_here: the owner's process as this pid namespace counts, where ``pid`` counts in another one and the process
+            can be seen from here.
     """
 
     exists: bool
@@ -62,6 +63,7 @@ class LockView:
     age_s: float = 0.0
     max_hold_s: float | None = None
     waiters: tuple[int, ...] = ()
+    pid_here: int | None = None
 
 
 def inspect_lock(
@@ -101,13 +103,13 @@ def inspect(paths: LockPaths, me: ProcessIdentity) -> Steps[LockView]:
     ours = status.same_file(body) or record.names(fingerprint(contents.data))
     alive: bool | None = None
     reason: str | None = "missing-pid"
+    pid_here: int | None = None
     if ours:
         alive, reason = owner_lives, None if owner_lives else "owner-byte-free"
     elif owner.pid is not None:
-        state = yield ProcessStatus(owner.pid)
         # Somebody else looks, so whether *this* process holds the file by another algorithm is no question.
-        judgement = judge(owner, state, me, held_here=True)
-        alive, reason = judgement.alive, judgement.reason or None
+        judgement = yield from judge_owner(owner, me, held_here=True)
+        alive, reason, pid_here = judgement.alive, judgement.reason or None, judgement.pid_here
     return LockView(
         True,
         owner.pid,
@@ -121,6 +123,7 @@ def inspect(paths: LockPaths, me: ProcessIdentity) -> Steps[LockView]:
         age_s,
         None if owner.max_hold_ms is None else owner.max_hold_ms / 1000,
         waiters,
+        pid_here,
     )
 
 

@@ -19,7 +19,7 @@ from lockjaw.clock import Clock
 from lockjaw.errors import LockStateError
 from lockjaw.locking import bells, file_systems
 from lockjaw.locking import operations as ops
-from lockjaw.locking.identity import process_state
+from lockjaw.locking.identity import find_elsewhere, process_state
 from lockjaw.locking.operations import Contents, FileStatus, Handle
 from lockjaw.locking.range_locks import RangeLocks, native_range_locks
 
@@ -329,6 +329,9 @@ class Kernel:
     def _process_status(self, op: ops.ProcessStatus) -> ops.ProcessState:
         return process_state(op.pid)
 
+    def _find_elsewhere(self, op: ops.FindElsewhere) -> int | None:
+        return find_elsewhere(op.pid, op.starttime)
+
     def _now(self, op: ops.Now) -> float:
         return self.clock.monotonic()
 
@@ -367,6 +370,7 @@ _PERFORMERS: dict[type[Any], Callable[[Kernel, Any], Any]] = {
     ops.Ring: Kernel._ring,
     ops.GiveWay: Kernel._give_way,
     ops.ProcessStatus: Kernel._process_status,
+    ops.FindElsewhere: Kernel._find_elsewhere,
     ops.Now: Kernel._now,
     ops.WallNow: Kernel._wall_now,
     ops.PrintError: Kernel._print_error,

@@ -89,6 +89,10 @@ def render_locks(rows: Sequence[LockRow], directory: Path) -> str:
 
 def why(view: LockView) -> str:
     """Why its owner counts as alive, as dead, or as neither, in one sentence."""
+    if view.pid_here and view.alive is None:
+        return f"process {view.pid_here} has that pid in its own pid namespace: it may be the owner, nothing is proven"
+    if view.pid_here:
+        return f"alive: it is process {view.pid_here} here, which has that pid in its own pid namespace"
     if view.dead_reason:
         return _REASONS.get(view.dead_reason, view.dead_reason)
     if view.ours:

@@ -305,6 +305,16 @@ class ProcessStatus(NamedTuple):
     pid: int
 
 
+class FindElsewhere(NamedTuple):
+    """-> pid here of a live process that calls itself ``pid`` in another pid namespace (0 if it has none here), or None
+    if none is seen.
+
+    ``starttime``: and that started then; None: whenever. Not cheap: for whoever is about to call an owner dead."""
+
+    pid: int
+    starttime: int | None
+
+
 class Now(NamedTuple):
     """-> nominal monotonic seconds."""
 
@@ -478,6 +488,7 @@ Operation: TypeAlias = (
     | Ring
     | GiveWay
     | ProcessStatus
+    | FindElsewhere
     | Now
     | WallNow
     | PrintError

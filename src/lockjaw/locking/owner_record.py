@@ -2,7 +2,7 @@
 
 The body is OpenClaw's: JSON with ``pid``, ``createdAt`` (ISO 8601, UTC), ``starttime`` (Linux) and, from
 2026.5.22 on, ``maxHoldMs``. Ours adds ``pidNamespace`` and ``generation``, which
-OpenClaw ignores. Pure: no file, no clock.
+OpenClaw ignores. No file, no clock.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from lockjaw.clock import iso, parse_iso
 from lockjaw.locking.identity import ProcessIdentity
-from lockjaw.locking.operations import ProcessState
+from lockjaw.locking.operations import FindElsewhere, ProcessState, ProcessStatus, Steps
 
 
 class OwnerRecord(NamedTuple):
@@ -39,10 +39,12 @@ NOBODY = OwnerRecord()
 
 @dataclass(frozen=True)
 class Judgement:
-    """``alive`` is None when nothing is proven; ``reason`` says why it is not True."""
+    """``alive`` is None when nothing is proven; ``reason`` says why it is not True. ``pid_here``: the number here of an
+    owner that lives in another pid namespace and can be seen."""
 
     alive: bool | None
     reason: str = ""
+    pid_here: int | None = None
 
 
 def parse(data: bytes) -> OwnerRecord:
@@ -122,6 +124,24 @@ def judge(record: OwnerRecord, state: ProcessState, me: ProcessIdentity, *, held
         # inside its process has forgotten what it held (#26602, #49603).
         return Judgement(False, "orphan-self-pid")
     return Judgement(True)
+
+
+def judge_owner(record: OwnerRecord, me: ProcessIdentity, *, held_here: bool) -> Steps[Judgement]:
+    """``judge``, and a last look before anybody is called dead: OpenClaw's files do not name the pid namespace in which
+    their pid counts, so the owner may live in a container whose processes we see, by other numbers.
+
+    Without a start time in the record such a process may be a stranger: then nothing is proven.
+    """
+    assert record.pid is not None
+    state: ProcessState = yield ProcessStatus(record.pid)
+    judgement = judge(record, state, me, held_here=held_here)
+    if judgement.alive is False:
+        pid_here: int | None = yield FindElsewhere(record.pid, record.starttime)
+        if pid_here and record.starttime is not None:
+            return Judgement(True, pid_here=pid_here)
+        if pid_here is not None:
+            return Judgement(None, "other-pid-namespace", pid_here or None)
+    return judgement
 
 
 def _value(number: int | None) -> str:

@@ -178,6 +178,18 @@ def test_a_pid_can_be_used_again() -> None:
     assert world.find(first.pid, 2) is None  # in another pid namespace it is nobody
 
 
+def test_the_machine_sees_the_processes_of_its_containers_by_numbers_of_its_own() -> None:
+    world = World(SparseChoices({}))
+    inside, sibling = world.start("a", "a", namespace=2), world.start("b", "b", namespace=3)
+    assert world.find(inside.pid, 1) is None
+    assert world.find(inside.host_pid, 1) is inside
+    assert world.find_elsewhere(inside.pid, inside.starttime, 1) is inside
+    assert world.find_elsewhere(inside.pid, inside.starttime + 1, 1) is None
+    assert world.find_elsewhere(sibling.pid, None, 2) is None  # from within a container nobody else is seen
+    world.kill(inside)
+    assert world.find_elsewhere(inside.pid, None, 1) is None
+
+
 ESCAPES = [
     ("open", lambda: open("/dev/null")),  # noqa: SIM115
     ("os.open", lambda: os.open("/dev/null", os.O_RDONLY)),

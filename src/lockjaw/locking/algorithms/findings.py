@@ -19,8 +19,6 @@ from lockjaw.locking.operations import (
     Contents,
     FileStatus,
     Handle,
-    ProcessState,
-    ProcessStatus,
     RangeTest,
     Read,
     ReadAt,
@@ -29,7 +27,7 @@ from lockjaw.locking.operations import (
     WaitForRelease,
     WallNow,
 )
-from lockjaw.locking.owner_record import NOBODY, Judgement, OwnerRecord, fingerprint, judge, parse
+from lockjaw.locking.owner_record import NOBODY, Judgement, OwnerRecord, fingerprint, judge_owner, parse
 
 #: How old a lock file that names nobody must be before it is taken: its creator may be about to write it.
 #: OpenClaw's later versions wait as long (#80686: 5 s robbed a frozen creator).
@@ -147,8 +145,7 @@ def examine(request: GuardedRequest, guard: Handle) -> Steps[Finding]:
     owner = parse(foreign.data)
     if owner.pid is None:
         return _ownerless(path, foreign, state)
-    process: ProcessState = yield ProcessStatus(owner.pid)
-    judgement = judge(owner, process, request.process, held_here=request.held_here(path))
+    judgement = yield from judge_owner(owner, request.process, held_here=request.held_here(path))
     if judgement.alive is False:
         return Dead(state, judgement.reason, owner.owner, foreign)
     return (yield from _foreign_owner(path, foreign, owner, judgement, state))
@@ -284,18 +281,23 @@ def _foreign_owner(
     now_ms: int = yield WallNow()
     age = "unknown age" if owner.created_at_ms is None else f"age {_age(now_ms - owner.created_at_ms)}"
     what = f"its lock ({age}) was not made by a Lockjaw lock; our last generation is {state.generation}"
+    here = judgement.pid_here
+    wait = WaitForRelease(path, contents.status, math.inf, pid=here, starttime=owner.starttime)
     if judgement.alive is None:
+        seen = f"; it may be process {here} here" if here else ""
         advice = (
-            f"Process {owner.pid} belongs to another pid namespace and cannot be judged from here: {what}. Wait for "
-            "its run, or remove the lock file if you know that it is dead."
+            f"Process {owner.pid} belongs to another pid namespace and cannot be judged from here{seen}: {what}. Wait "
+            "for its run, or remove the lock file if you know that it is dead."
         )
-        return Busy(owner.owner, advice, WaitForRelease(path, contents.status, math.inf), state)
-    return Busy(
-        owner.owner,
-        f"Process {owner.pid} is alive: {what}. Wait for its run or stop process {owner.pid}.",
-        WaitForRelease(path, contents.status, math.inf, pid=owner.pid, starttime=owner.starttime),
-        state,
-    )
+    elif here:
+        advice = (
+            f"Process {owner.pid} of another pid namespace, which is process {here} here, is alive: {what}. Wait for "
+            f"its run or stop process {here}."
+        )
+    else:
+        advice = f"Process {owner.pid} is alive: {what}. Wait for its run or stop process {owner.pid}."
+        wait = wait._replace(pid=owner.pid)
+    return Busy(owner.owner, advice, wait, state)
 
 
 def _age(duration_ms: float) -> str:
