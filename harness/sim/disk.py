@@ -246,6 +246,13 @@ class Disk:
         end = offset + length
         return any(o < end and offset < e and owner is not file for o, e, _, owner in file.inode.locks)
 
+    def first_locked(self, file: OpenFile, offset: int, length: int) -> int | None:
+        end = offset + length
+        return min(
+            (max(o, offset) for o, e, _, owner in file.inode.locks if o < end and offset < e and owner is not file),
+            default=None,
+        )
+
     def lock(self, file: OpenFile, offset: int, length: int, exclusive: bool) -> bool:
         end = offset + length
         for o, e, theirs, owner in file.inode.locks:

@@ -353,6 +353,10 @@ class SimHost:
         self._point(op, op.handle.path)
         return self._disk.locked_elsewhere(self._disk.file(op.handle.number), op.offset, op.length)
 
+    def _range_find(self, op: ops.RangeFind) -> int | None:
+        self._point(op, op.handle.path)
+        return self._disk.first_locked(self._disk.file(op.handle.number), op.offset, op.length)
+
     def _process_status(self, op: ops.ProcessStatus) -> ProcessState:
         found = self._world.find(op.pid, self._process.namespace)
         if found is None:
@@ -398,6 +402,7 @@ _PERFORMERS: dict[str, Callable[[SimHost, Any], Any]] = {
     "RangeLock": SimHost._range_lock,
     "RangeUnlock": SimHost._range_unlock,
     "RangeTest": SimHost._range_test,
+    "RangeFind": SimHost._range_find,
     "OpenBell": SimHost._open_bell,
     "Ring": SimHost._ring,
     "ProcessStatus": SimHost._process_status,

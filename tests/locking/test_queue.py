@@ -12,7 +12,7 @@ from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, SessionLocked, bells, 
 from lockjaw.locking.algorithms.coarse import Registry
 from lockjaw.locking.catalog import Order
 from lockjaw.locking.drivers import run_blocking
-from lockjaw.locking.guard_record import SECTION, decode_waiter, encode_tickets, encode_waiter, state
+from lockjaw.locking.guard_record import SECTION, TICKETS_OFFSET, decode_waiter, encode_tickets, encode_waiter, state
 from lockjaw.locking.identity import this_process
 from lockjaw.locking.operations import Close, RangeLock, Ring, Straight, WaitForRelease, WaitForSection
 from lockjaw.locking.paths import LockPaths
@@ -254,6 +254,36 @@ def test_deleted_folder_is_made_again(clock, tmp_path):
     folder.rmdir()
     with lock as held, held.section():
         assert held.path.exists()
+
+
+def test_waiter_behind_a_jump_of_the_ticket_number_is_rung(clock, session_file, actor, monkeypatch):
+    """Whoever died while it wrote the number leaves a gap of a million tickets; the ring must not get lost in it."""
+    told, ring = [], bells.ring
+
+    def heard(path, ticket):
+        told.append((ticket, ring(path, ticket)))
+        return told[-1][1]
+
+    monkeypatch.setattr(bells, "ring", heard)
+    holder = SessionLock(session_file, clock=clock)
+    holder.acquire()
+    with open(f"{session_file}.guard", "r+b") as guard:
+        guard.seek(TICKETS_OFFSET)
+        guard.write(encode_tickets(1)[:30])
+    waiters = [actor(), actor()]
+    for waiter in waiters:
+        waiter.send("acquire", file=str(session_file), timeout=30.0)
+        assert waiter.silent_for(0.3)
+    with pytest.raises(SessionLocked, match="We were number 3 in the queue"):
+        SessionLock(session_file, timeout=0.1, clock=clock).acquire()
+    holder.release()
+    rung = [ticket for ticket, heard in told if heard is True]
+    assert len(rung) == 1
+    assert rung[0] > 1 << 20
+    assert len(told) <= 3  # no search by trying: the kernel knows who is first
+    assert waiters[0].reply()["ok"]
+    waiters[0].do("release")
+    assert waiters[1].reply()["ok"]
 
 
 @pytest.mark.real

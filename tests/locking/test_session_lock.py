@@ -7,6 +7,8 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
+import warnings
 
 import pytest
 
@@ -19,6 +21,7 @@ from lockjaw.locking import (
     SessionLock,
     SessionLocked,
     inspect_lock,
+    kernel,
     release_all_held,
 )
 from lockjaw.locking.identity import process_state
@@ -223,6 +226,78 @@ def test_forked_child_does_not_keep_a_dead_holders_lock(clock, session_file):
         assert held.reclaimed == "owner-byte-free"
     holder.stdin.close()
     holder.stdout.close()
+
+
+def child_with_open_guards(folder):
+    """Fork, and let the child tell how many descriptors of a lock's files it has."""
+    read, write = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # newer versions of Python: forks and threads
+        pid = os.fork()
+    if pid == 0:
+        opened = 0
+        for entry in os.listdir("/proc/self/fd"):
+            try:
+                opened += ".guard" in os.readlink(f"/proc/self/fd/{entry}")
+            except OSError:
+                pass
+        os.write(write, bytes([opened]))
+        os._exit(0)
+    os.waitpid(pid, 0)
+    with os.fdopen(read, "rb") as told:
+        os.close(write)
+        return told.read()[0]
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("moment", ["guard opened", "body opened", "taken from rest", "before it closes"])
+def test_fork_while_another_thread_opens_or_closes_a_guard_leaks_no_descriptor(
+    clock, session_file, monkeypatch, moment
+):
+    """A description's locks live as long as any copy of its descriptor: a forked child must know all of them."""
+    lock = SessionLock(session_file, clock=clock)
+    if "opened" not in moment:
+        lock.acquire()
+        lock.release()
+    reached, forked, waited = threading.Event(), threading.Event(), []
+
+    def stop_here():
+        if threading.current_thread() is not thread or waited:
+            return
+        reached.set()
+        waited.append(forked.wait(0.3))  # a fork that does not wait for us is done by then
+
+    def stopping(function, before=False, only=""):
+        def stopped(*arguments):
+            if before:
+                stop_here()
+            result = function(*arguments)
+            if not before and only in str(arguments[0]):
+                stop_here()
+            return result
+
+        return stopped
+
+    match moment:
+        case "guard opened":
+            monkeypatch.setattr(os, "open", stopping(os.open, only="s.jsonl.guard"))
+        case "body opened":
+            monkeypatch.setattr(os, "open", stopping(os.open, only="s.jsonl.body.guard"))
+        case "taken from rest":
+            monkeypatch.setattr(kernel, "_still_named", stopping(kernel._still_named))
+        case "before it closes":
+            monkeypatch.setattr(kernel, "_still_named", lambda handle: False)  # so that it closes and opens anew
+            monkeypatch.setattr(kernel, "_close_for_good", stopping(kernel._close_for_good, before=True))
+    thread = threading.Thread(target=lock.acquire)
+    thread.start()
+    assert reached.wait(10.0)
+    try:
+        assert child_with_open_guards(session_file.parent) == 0
+    finally:
+        forked.set()
+        thread.join()
+        lock.release()
+    assert waited == [False]  # the fork waited for the descriptor to be known
 
 
 SIGNALS = """

@@ -21,7 +21,7 @@ from lockjaw.locking import bells, file_systems
 from lockjaw.locking import operations as ops
 from lockjaw.locking.identity import find_elsewhere, process_state
 from lockjaw.locking.operations import Contents, FileStatus, Handle
-from lockjaw.locking.range_locks import RangeLocks, native_range_locks
+from lockjaw.locking.range_locks import COMING_AND_GOING, RangeLocks, native_range_locks
 
 _FILE_MODE = 0o644  # OpenClaw's lock files are readable by all
 _NO_FOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -150,6 +150,10 @@ class Kernel:
         return self._open(op.path, (os.O_RDWR if op.writable else os.O_RDONLY) | _NO_FOLLOW)
 
     def open_guard(self, path: str, body_path: str) -> Handle:
+        with COMING_AND_GOING:
+            return self._take_or_open(path, body_path)
+
+    def _take_or_open(self, path: str, body_path: str) -> Handle:
         resting = _resting.get(path)
         while resting:
             try:
@@ -176,14 +180,18 @@ class Kernel:
         return self.open_guard(op.path, op.body_path)
 
     def _open(self, path: str, flags: int) -> Handle:
-        handle = Handle(path, os.open(path, flags, _FILE_MODE))
-        self._opened.append(handle)
-        _open_handles.add(handle)
+        with COMING_AND_GOING:
+            handle = Handle(path, os.open(path, flags, _FILE_MODE))
+            self._opened.append(handle)
+            _open_handles.add(handle)
         return handle
 
     def close(self, handle: Handle) -> None:
-        if handle.number < 0:
-            return
+        with COMING_AND_GOING:
+            if handle.number >= 0:
+                self._rest_or_close(handle)
+
+    def _rest_or_close(self, handle: Handle) -> None:
         _open_handles.discard(handle)
         again = handle.again()
         if again.rests:
@@ -303,13 +311,20 @@ class Kernel:
     def _range_test(self, op: ops.RangeTest) -> bool:
         return self._ranges.locked_elsewhere(op.handle, op.offset, op.length)
 
+    def first_locked(self, handle: Handle, offset: int, length: int) -> int | None:
+        return self._ranges.first_locked(handle, offset, length)
+
+    def _range_find(self, op: ops.RangeFind) -> int | None:
+        return self._ranges.first_locked(op.handle, op.offset, op.length)
+
     def _open_bell(self, op: ops.OpenBell) -> Handle | None:
-        descriptor = bells.open_bell(op.path, op.ticket)
-        if descriptor is None:
-            return None
-        handle = Handle(op.path, descriptor)
-        self._opened.append(handle)
-        _open_handles.add(handle)
+        with COMING_AND_GOING:
+            descriptor = bells.open_bell(op.path, op.ticket)
+            if descriptor is None:
+                return None
+            handle = Handle(op.path, descriptor)
+            self._opened.append(handle)
+            _open_handles.add(handle)
         return handle
 
     def ring(self, path: str, ticket: int) -> bool:
@@ -366,6 +381,7 @@ _PERFORMERS: dict[type[Any], Callable[[Kernel, Any], Any]] = {
     ops.RangeLock: Kernel._range_lock,
     ops.RangeUnlock: Kernel._range_unlock,
     ops.RangeTest: Kernel._range_test,
+    ops.RangeFind: Kernel._range_find,
     ops.OpenBell: Kernel._open_bell,
     ops.Ring: Kernel._ring,
     ops.GiveWay: Kernel._give_way,

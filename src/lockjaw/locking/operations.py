@@ -273,6 +273,14 @@ class RangeTest(NamedTuple):
     length: int = 1
 
 
+class RangeFind(NamedTuple):
+    """-> offset of the first of these bytes that another open file description has locked, or None."""
+
+    handle: Handle
+    offset: int
+    length: int
+
+
 # --------------------------------------------------------------------------- bells
 
 
@@ -386,6 +394,7 @@ class Calls(Protocol):
     def lock(self, handle: Handle, offset: int) -> bool: ...
     def unlock(self, handle: Handle, offset: int) -> None: ...
     def locked_elsewhere(self, handle: Handle, offset: int, length: int) -> bool: ...
+    def first_locked(self, handle: Handle, offset: int, length: int) -> int | None: ...
     def read(self, handle: Handle, length: int) -> bytes: ...
     def write(self, handle: Handle, data: bytes, offset: int) -> None: ...
     def empty(self, handle: Handle) -> None: ...
@@ -428,6 +437,10 @@ class ByOperation:
 
     def locked_elsewhere(self, handle: Handle, offset: int, length: int) -> bool:
         return bool(self._perform(RangeTest(handle, offset, length)))
+
+    def first_locked(self, handle: Handle, offset: int, length: int) -> int | None:
+        first: int | None = self._perform(RangeFind(handle, offset, length))
+        return first
 
     def read(self, handle: Handle, length: int) -> bytes:
         return bytes(self._perform(ReadAt(handle, length)))
@@ -484,6 +497,7 @@ Operation: TypeAlias = (
     | RangeLock
     | RangeUnlock
     | RangeTest
+    | RangeFind
     | OpenBell
     | Ring
     | GiveWay

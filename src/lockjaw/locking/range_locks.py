@@ -16,6 +16,7 @@ import errno
 import fcntl
 import os
 import struct
+from _thread import RLock as _RLock
 from functools import lru_cache
 from typing import Protocol
 
@@ -25,7 +26,8 @@ from lockjaw.locking.operations import Handle
 
 _SETLK = getattr(fcntl, "F_OFD_SETLK", 0)
 _GETLK = getattr(fcntl, "F_OFD_GETLK", 0)
-_pack = struct.Struct("hhqqi4x").pack
+_FLOCK = struct.Struct("hhqqi4x")
+_pack, _unpack = _FLOCK.pack, _FLOCK.unpack
 
 
 @lru_cache(maxsize=64)
@@ -39,6 +41,16 @@ _UNLOCKED = struct.pack("h", fcntl.F_UNLCK)
 _BUSY = (errno.EAGAIN, errno.EACCES)
 _NO_LOCKS_HERE = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _OWNER_FILES = 8
+
+#: Held while a descriptor that may carry a lock comes or goes, and by whoever forks: a child knows every one that it
+#: was born with, and closes it. One that it did not know would keep its parent's locks beyond the parent's death.
+COMING_AND_GOING = _RLock()
+
+os.register_at_fork(
+    before=COMING_AND_GOING.acquire,
+    after_in_parent=COMING_AND_GOING.release,
+    after_in_child=COMING_AND_GOING.release,
+)
 _SHARED = {SECTION: "section", QUEUE: "queue"}
 
 
@@ -47,6 +59,7 @@ class RangeLocks(Protocol):
     def lock(self, handle: Handle, offset: int, length: int, exclusive: bool) -> bool: ...
     def unlock(self, handle: Handle, offset: int, length: int) -> None: ...
     def locked_elsewhere(self, handle: Handle, offset: int, length: int) -> bool: ...
+    def first_locked(self, handle: Handle, offset: int, length: int) -> int | None: ...
     def closed(self, handle: Handle) -> None: ...
     def unlock_all(self, handle: Handle) -> bool:
         """Drop every lock of an open handle. -> may its descriptor serve another handle?"""
@@ -90,6 +103,22 @@ class DescriptionLocks:
             raise
         return answer[:2] != _UNLOCKED
 
+    def first_locked(self, handle: Handle, offset: int, length: int) -> int | None:
+        # The kernel names some lock of the range, not the first one: ask for what is before it, until nothing is.
+        first = None
+        while length > 0:
+            try:
+                answer = fcntl.fcntl(handle.number, _GETLK, _request(fcntl.F_WRLCK, offset, length))
+            except OSError as error:
+                _refuse_unsupported(handle, error)
+                raise
+            kind, _, start, _, _ = _unpack(answer)
+            if kind == fcntl.F_UNLCK:
+                break
+            first = max(offset, start)
+            length = first - offset
+        return first
+
     def closed(self, handle: Handle) -> None:
         return None
 
@@ -116,11 +145,12 @@ class FlockFiles:
         path = self._path(handle, offset)
         if path in self._files.get(handle, {}):
             return True
-        descriptor = self._open(path)
-        if not self._try(handle, descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH):
-            os.close(descriptor)
-            return False
-        self._files.setdefault(handle, {})[path] = descriptor
+        with COMING_AND_GOING:
+            descriptor = self._open(path)
+            if not self._try(handle, descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH):
+                os.close(descriptor)
+                return False
+            self._files.setdefault(handle, {})[path] = descriptor
         return True
 
     def unlock(self, handle: Handle, offset: int, length: int) -> None:
@@ -137,6 +167,9 @@ class FlockFiles:
             return not self._try(handle, descriptor, fcntl.LOCK_SH)
         finally:
             self._drop(descriptor)
+
+    def first_locked(self, handle: Handle, offset: int, length: int) -> int | None:
+        return offset if self.locked_elsewhere(handle, offset, length) else None
 
     def unlock_all(self, handle: Handle) -> bool:
         self.closed(handle)

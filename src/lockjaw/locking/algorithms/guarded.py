@@ -88,6 +88,7 @@ from lockjaw.locking.operations import (
     RangeTest,
     RangeUnlock,
     ReadAt,
+    Ring,
     Settle,
     Steps,
     Straight,
@@ -101,7 +102,6 @@ from lockjaw.locking.owner_record import body_at, fingerprint
 TIMEOUT_S = 60.0
 _PAD_LIMIT_BYTES = 4096
 _BODY_BYTES = 256  # of B, blanks behind the text: a shorter text never leaves the end of a longer one
-_QUEUE_SCAN_LIMIT = 4096  # tickets that a release tries to ring before it finds one that is still waited with
 _CLAIM_TRIES = 60  # some microseconds each, while whoever rang us finishes its release
 _IN_TRANSIT_LOOKS = 4  # a fence that meets an owner without a lock file looks so often whether it gets one
 
@@ -285,7 +285,7 @@ def give_back(calls: Calls, grant: GuardedGrant) -> Released | None:
             return Released(removed=False)  # fenced: L belongs to a newer generation, even in our old inode
         if state.issued > state.ticket:
             # A moment early: while the first waiter wakes up we do the rest, and it tries until we have.
-            rung = ring_next(calls, request, state.ticket, state.issued)
+            rung = ring_next(calls, request, guard, state.ticket, state.issued)
         found = calls.look(request.lock_path) or (0, 0, 0)
         removed = found[:2] == grant.identity
         if removed:
@@ -324,13 +324,24 @@ def close(calls: Calls, grant: GuardedGrant) -> None:
             calls.close(grant.place.bell)
 
 
-def ring_next(calls: Calls, request: GuardedRequest, ticket: int, issued: int) -> bool:
+def ring_next(calls: Calls, request: GuardedRequest, guard: Handle, ticket: int, issued: int) -> bool:
     """Ring the first waiter behind a ticket, if there is one. Who has gone has no bell any more; who has none yet looks
     for itself."""
-    for waiter in range(ticket + 1, min(issued, ticket + _QUEUE_SCAN_LIMIT) + 1):
-        if calls.ring(request.guard_path, waiter):
-            return True
-    return False
+    if issued <= ticket:
+        return False
+    if calls.ring(request.guard_path, ticket + 1):
+        return True  # nearly always
+    first = next_waiter(calls, guard, ticket, issued)
+    return first is not None and calls.ring(request.guard_path, first)
+
+
+def next_waiter(calls: Calls, guard: Handle, ticket: int, issued: int) -> int | None:
+    """The first ticket behind this one that somebody waits with. However many have gone, however far the numbers have
+    jumped (see ``guard_record``): the kernel knows."""
+    if issued <= ticket:
+        return None
+    first = calls.first_locked(guard, TICKET_BASE + ticket + 1, issued - ticket)
+    return None if first is None else first - TICKET_BASE
 
 
 def claim(calls: Calls, request: GuardedRequest, guard: Handle, place: Place) -> GuardedGrant | None:
@@ -418,7 +429,7 @@ def _wait_in_queue(request: GuardedRequest, mine: list[Handle]) -> Steps[Guarded
                 if now - idle[1] < request.overtake_s:
                     busy = _queued(request, guard, state)
                     # We may have stood in the way of its only try.
-                    yield Straight(ring_next, (request, state.ticket, state.issued))
+                    yield Straight(ring_next, (request, guard, state.ticket, state.issued))
             if busy is None and (yield from _wait_for_section(request, guard, deadline)):
                 again = yield from examine(request, guard)
                 busy = again if isinstance(again, Busy) else None
@@ -479,7 +490,8 @@ def fence(request: GuardedRequest) -> Steps[GuardedGrant]:
                 raise LockStateError(request.lock_path, finding.owner, f"the lock cannot be fenced. {finding.advice}")
             yield RangeUnlock(guard, SECTION)
             if grant is not None:
-                yield Straight(ring_next, (request, grant.state.ticket, grant.state.issued))  # it watches the old owner
+                # It watches the old owner.
+                yield Straight(ring_next, (request, guard, grant.state.ticket, grant.state.issued))
                 return grant
             looks += 1
             yield Settle()  # whoever has the owner's byte and no lock file yet is about to link it
@@ -505,8 +517,10 @@ def release(grant: GuardedGrant) -> Steps[Released]:
                 released = yield Straight(give_back, (grant,))
             else:
                 state = yield from read_state(grant.guard)
+                first = yield Straight(next_waiter, (grant.guard, state.ticket, state.issued))
                 yield Straight(close, (grant,))
-                yield Straight(ring_next, (grant.request, state.ticket, state.issued))
+                if first is not None:
+                    yield Ring(grant.request.guard_path, first)
     except GeneratorExit:
         raise
     except BaseException:
@@ -606,11 +620,12 @@ def _lose_place(guard: Handle, place: Place | None) -> Steps[None]:
 
 def _leave(request: GuardedRequest, guard: Handle, place: Place | None) -> Steps[None]:
     """Give up waiting: nothing is left of us, and who stood behind us learns of it."""
-    issued = 0
+    behind: int | None = None
     yield Straight(undo, (request, guard))
     if place is not None:
         try:
             issued = (yield from read_state(guard)).issued
+            behind = yield Straight(next_waiter, (guard, place.ticket, issued))
         except OSError:
             pass  # whoever is behind us looks for itself, a little later
     try:
@@ -620,14 +635,15 @@ def _leave(request: GuardedRequest, guard: Handle, place: Place | None) -> Steps
     if place is not None:
         if place.bell is not None:
             yield Close(place.bell)
-        yield Straight(ring_next, (request, place.ticket, issued))
+        if behind is not None:
+            yield Ring(request.guard_path, behind)
 
 
 def _count_ahead(guard: Handle, place: Place) -> Steps[int]:
     state = yield from read_state(guard)
-    ahead = 0
-    for ticket in range(max(state.ticket + 1, place.ticket - _QUEUE_SCAN_LIMIT), place.ticket):
-        ahead += bool((yield RangeTest(guard, TICKET_BASE + ticket)))
+    ahead, ticket = 0, state.ticket
+    while (found := (yield Straight(next_waiter, (guard, ticket, place.ticket - 1)))) is not None:
+        ahead, ticket = ahead + 1, found
     return ahead
 
 
