@@ -96,6 +96,16 @@ class Cell:
         found = self.run.check(check).verdict
         return found if all(condition.met for condition in self.run.reached) else Verdict.UNKNOWN
 
+    def why_unclear(self, check: str) -> str:
+        """Why the cell says neither HELD nor VIOLATED of this check; empty if it does."""
+        if self.run is None:
+            return self.error.partition("\n")[0]
+        unmet = [condition.says for condition in self.run.reached if not condition.met]
+        if unmet:
+            return f"the run did not reach the danger: {'; '.join(unmet)}"
+        found = self.run.check(check)
+        return found.finding if found.verdict is Verdict.UNKNOWN else ""
+
     def document(self) -> dict[str, Any]:
         run = None if self.run is None else self.run.document()
         return {"version": self.version, "scenario": self.scenario, "error": self.error or None, "run": run}
@@ -116,10 +126,18 @@ def matrix(
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """A version without a clear verdict, and why."""
+
+    version: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Bisection:
     """``first``: the first version with the verdict of the later end; ``before``: the last one known without it.
 
-    ``skipped`` lie between the two and gave no clear verdict: the change may be in one of them.
+    ``skipped`` gave no clear verdict. Those between the two, ``in_doubt``, may be where it changed.
     """
 
     check: str
@@ -127,11 +145,12 @@ class Bisection:
     now: Verdict
     before: str
     first: str
-    skipped: tuple[str, ...]
+    skipped: tuple[Skipped, ...]
+    in_doubt: tuple[str, ...]
     cells: tuple[Cell, ...]
 
     def sentence(self) -> str:
-        doubt = f" (no clear verdict from {', '.join(self.skipped)})" if self.skipped else ""
+        doubt = f"; it may have changed in {', '.join(self.in_doubt)}, skipped" if self.in_doubt else ""
         return (
             f"openclaw {self.first} is the first version where {self.check} is {self.now}; "
             f"{self.before} was {self.was}{doubt}"
@@ -148,38 +167,42 @@ def bisect(
 ) -> Bisection:
     """Search the first version whose verdict of one check is that of the last of ``versions``, not of the first.
 
-    Verdicts are assumed to change once. A version that cannot be run, or has a third verdict, is skipped.
+    Verdicts are assumed to change once. A run without a clear verdict is repeated once. A version that then still has
+    none, or that cannot be run, is skipped, as ``git bisect skip`` does.
 
     Raises:
-        HarnessError: the two ends cannot be run, or do not differ.
+        HarnessError: one of the ends gives no clear verdict, or they do not differ.
     """
     cells: dict[Version, Cell] = {}
 
-    def verdict(version: Version) -> Verdict | None:
+    def verdict(version: Version) -> Verdict:
+        """HELD, VIOLATED, or UNKNOWN for a version to skip."""
         if version not in cells:
-            cells[version] = _cell(version, scenario, options, say)
-            told(cells[version])
-        return cells[version].verdict(check)
+            cells[version] = one(version)
+            if cells[version].verdict(check) is Verdict.UNKNOWN:
+                say(f"  once more: {cells[version].why_unclear(check)}")
+                cells[version] = one(version)
+        return cells[version].verdict(check) or Verdict.UNKNOWN
+
+    def one(version: Version) -> Cell:
+        say(f"{scenario.name} against openclaw@{version}")
+        cell = _cell(version, scenario, options, say)
+        told(cell)
+        return cell
 
     def end(version: Version) -> Verdict:
         found = verdict(version)
-        if found is None:
-            raise HarnessError(f"openclaw@{version} cannot be run: {cells[version].error}")
         if found is Verdict.UNKNOWN:
-            raise HarnessError(
-                f"openclaw@{version} gives no clear verdict of {check}: its run did not reach the danger"
-            )
+            why = cells[version].why_unclear(check)
+            raise HarnessError(f"openclaw@{version} gives no clear verdict of {check}: {why}; choose another end")
         return found
 
     was, now = end(versions[0]), end(versions[-1])
     if was == now:
         raise HarnessError(f"{check} is {was} in {versions[0]} and in {versions[-1]}: there is nothing to search")
     low, high = 0, len(versions) - 1
-    dead: set[int] = set()
-    while True:
-        open_places = [n for n in range(low + 1, high) if n not in dead]
-        if not open_places:
-            break
+    dead: list[int] = []
+    while open_places := [n for n in range(low + 1, high) if n not in dead]:
         middle = min(open_places, key=lambda n: abs(2 * n - low - high))
         found = verdict(versions[middle])
         if found == now:
@@ -187,11 +210,14 @@ def bisect(
         elif found == was:
             low = middle
         else:
-            dead.add(middle)
-    skipped = tuple(str(versions[n]) for n in sorted(dead) if low < n < high)
+            say(f"  skipped: {cells[versions[middle]].why_unclear(check)}")
+            dead.append(middle)
+    skipped = [Skipped(str(versions[n]), cells[versions[n]].why_unclear(check)) for n in sorted(dead)]
+    in_doubt = [str(versions[n]) for n in sorted(dead) if low < n < high]
     return Bisection(
-        check, was, now, str(versions[low]), str(versions[high]), skipped, tuple(cells[v] for v in sorted(cells))
-    )
+        check, was, now, str(versions[low]), str(versions[high]), tuple(skipped), tuple(in_doubt),
+        tuple(cells[v] for v in sorted(cells)),
+    )  # fmt: skip
 
 
 def _cell(version: Version, scenario: Scenario, options: Options, say: Say) -> Cell:

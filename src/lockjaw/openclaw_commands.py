@@ -118,12 +118,15 @@ def bisect_command(scenario: str, good: str, bad: str, check: str, options: Opti
         shown: dict[str, Any] = {
             "lockjaw": __version__, "command": "openclaw bisect", "scenario": loaded.name, "check": check,
             "first": found.first, "before": found.before, "was": str(found.was), "now": str(found.now),
-            "skipped": list(found.skipped), "cells": [cell.document() for cell in found.cells],
+            "skipped": [vars(one) for one in found.skipped], "in_doubt": list(found.in_doubt),
+            "cells": [cell.document() for cell in found.cells],
         }  # fmt: skip
         sys.stdout.write(document.to_json(shown))
     else:
         print(table(found.cells, check))
-        print(found.sentence())
+        skipped = [f"{one.version} was skipped: {one.why}" for one in found.skipped]
+        for paragraph in (*skipped, found.sentence()):
+            print(textwrap.fill(paragraph, WIDTH, subsequent_indent="  ", break_on_hyphens=False))
     return 0
 
 

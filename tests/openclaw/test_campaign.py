@@ -21,19 +21,23 @@ VERSIONS = [Version(f"2026.4.{day}") for day in range(1, 21)]
 
 
 class Fake:
-    """Versions from ``changed`` on HOLD; ``broken`` cannot be run; counts what it was asked."""
+    """Versions from ``changed`` on HOLD; ``broken`` cannot be run, ``unknown`` have no verdict, ``shaky`` have
+    none at first. Keeps what it was asked."""
 
-    def __init__(self, changed: int, broken: tuple[int, ...] = (), unknown: tuple[int, ...] = ()) -> None:
-        self.changed, self.broken, self.unknown = changed, broken, unknown
+    def __init__(
+        self, changed: int, broken: tuple[int, ...] = (), unknown: tuple[int, ...] = (), shaky: tuple[int, ...] = ()
+    ) -> None:
+        self.changed, self.broken, self.unknown, self.shaky = changed, broken, unknown, shaky
         self.asked: list[str] = []
 
     def __call__(self, scenario: Scenario, version: Version, *rest: Any) -> Run:
+        first = str(version) not in self.asked
         self.asked.append(str(version))
         day = version.key[2]
         if day in self.broken:
             raise HarnessError("it does not start")
         verdict = Verdict.HELD if day >= self.changed else Verdict.VIOLATED
-        verdict = Verdict.UNKNOWN if day in self.unknown else verdict
+        verdict = Verdict.UNKNOWN if day in self.unknown or (first and day in self.shaky) else verdict
         from lockjaw.harness.outcome import outcome_of
 
         return Run(
@@ -57,13 +61,31 @@ def test_search_finds_the_version_that_changed_the_verdict(changed: int, monkeyp
     assert len(fake.asked) == len(set(fake.asked)) <= 2 + 5
 
 
-def test_version_that_cannot_be_run_is_skipped_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = search(Fake(10, broken=(9,), unknown=(8,)), monkeypatch)
-    assert (found.first, found.before, found.skipped) == ("2026.4.10", "2026.4.7", ("2026.4.8", "2026.4.9"))
-    assert "no clear verdict from 2026.4.8, 2026.4.9" in found.sentence()
+def test_version_without_a_clear_verdict_is_skipped_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = Fake(10, broken=(9, 15), unknown=(8,))
+    found = search(fake, monkeypatch)
+    assert (found.first, found.before) == ("2026.4.10", "2026.4.7")
+    assert found.in_doubt == ("2026.4.8", "2026.4.9")
+    assert {one.version: one.why for one in found.skipped} == {"2026.4.8": "x", "2026.4.9": "it does not start"}
+    assert "it may have changed in 2026.4.8, 2026.4.9, skipped" in found.sentence()
 
 
-@pytest.mark.parametrize(("fake", "text"), [(Fake(1), "nothing to search"), (Fake(5, broken=(1,)), "does not start")])
+def test_run_without_a_clear_verdict_is_repeated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = Fake(10, broken=(9,), unknown=(8,), shaky=(1, 10, 20))
+    found = search(fake, monkeypatch)
+    assert (found.first, found.before) == ("2026.4.10", "2026.4.7")
+    asked = {day: fake.asked.count(f"2026.4.{day}") for day in (1, 7, 8, 9, 10, 20)}
+    assert asked == {1: 2, 7: 1, 8: 2, 9: 1, 10: 2, 20: 2}
+
+
+@pytest.mark.parametrize(
+    ("fake", "text"),
+    [
+        (Fake(1), "nothing to search"),
+        (Fake(5, broken=(1,)), "does not start; choose another end"),
+        (Fake(5, unknown=(20,)), "2026.4.20 gives no clear verdict of never_session_locked: x"),
+    ],
+)
 def test_search_between_ends_that_do_not_differ_is_an_error(
     fake: Fake, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
