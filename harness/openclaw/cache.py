@@ -216,8 +216,8 @@ def _terminable() -> Iterator[None]:
 
 
 def keep_json(path: Path, value: Any) -> None:
-    """Write JSON so that a reader sees all of it or nothing."""
-    fresh = path.with_name(f".{path.name}-{os.getpid()}")
+    """Write JSON so that a reader sees all of it or nothing, whoever else writes it at that moment."""
+    fresh = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
     fresh.write_text(json.dumps(value), encoding="utf-8")
     fresh.replace(path)
 

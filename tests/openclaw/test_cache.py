@@ -119,6 +119,31 @@ def test_two_that_want_a_version_at_once_install_it_once(
     assert len(installations(tmp_path)) == 2
 
 
+def test_two_threads_may_keep_the_same_file_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both, failed = threading.Barrier(2, timeout=30), []
+    replace = Path.replace
+
+    def together(fresh: Path, path: Path) -> Path:
+        both.wait()
+        return replace(fresh, path)
+
+    def keep() -> None:
+        try:
+            cache_module.keep_json(tmp_path / "known.json", ["x"])
+        except OSError as error:
+            failed.append(error)
+
+    monkeypatch.setattr(Path, "replace", together)
+    threads = [threading.Thread(target=keep) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert json.loads((tmp_path / "known.json").read_text()) == ["x"]
+    assert [p.name for p in tmp_path.iterdir()] == ["known.json"]
+
+
 def test_leftover_of_a_killed_installation_is_removed(cache: Cache) -> None:
     old = cache.root / "openclaw" / ".2026.4.8.part-99999"
     old.mkdir(parents=True)
