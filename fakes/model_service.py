@@ -14,7 +14,16 @@ from typing import Literal
 from lockjaw.fakes.model_script import ANY_MODEL, Capacity, ModelScript, NoStepFits, Quota, ScriptProgress, Step
 from lockjaw.fakes.reply_plan import Action, Circumstances, Whole, error_reply, json_reply, plan
 from lockjaw.fakes.wire import OPENAI_CHAT, route
-from lockjaw.fakes.wire.surface import EPOCH, ApiError, ChatRequest, ErrorKind, Headers, RequestRefused, Surface
+from lockjaw.fakes.wire.surface import (
+    EPOCH,
+    ApiError,
+    ChatRequest,
+    ErrorKind,
+    Headers,
+    Question,
+    RequestRefused,
+    Surface,
+)
 from lockjaw.seeds import Seeds
 
 _SHOWN = 200  # characters of a path in an error
@@ -34,7 +43,7 @@ class Order:
 
     request_id: str
     surface: Surface
-    what: Literal["chat", "models", "unknown"]
+    what: Literal["chat", "models", "question", "unknown"]
     headers: Headers
     request: ChatRequest | None = None
     step: Step | None = None
@@ -128,6 +137,8 @@ class ModelService:
         order = Order(request_id, surface, found.what, surface.reply_headers(request_id))
         if found.what == "chat":
             self._receive_chat(order, target, body, now, header)
+        elif found.question is not None:
+            self._answer(order, found.question, body)
         elif found.what == "models":
             names = sorted(name for name in self.script.models if name != ANY_MODEL)
             order.answer = json_reply(surface.models(names, EPOCH))
@@ -164,10 +175,27 @@ class ModelService:
             order.problem, order.unexpected = f"unexpected request: no step of model {model!r} fits it", True
             self._fail(order, "model_not_found")
         except KeyError:
-            known = ", ".join(sorted(script.models))
-            order.problem = f"unexpected request: model {model!r} is not in the script (it has: {known})"
-            order.unexpected = True
-            self._fail(order, "model_not_found")
+            self._fail_unknown(order)
+
+    def _answer(self, order: Order, question: Callable[[bytes], Question], body: bytes) -> None:
+        try:
+            asked = question(body)
+        except RequestRefused as refused:
+            order.model, order.problem = refused.model, refused.error.message
+            order.answer = error_reply(order.surface, refused.error, order.request_id)
+            return
+        order.model = asked.model
+        order.request = ChatRequest(asked.model, False, False, 0, (), 0)
+        if asked.model in self.script.models or ANY_MODEL in self.script.models:
+            order.answer = json_reply(asked.answer)
+        else:
+            self._fail_unknown(order)
+
+    def _fail_unknown(self, order: Order) -> None:
+        known = ", ".join(sorted(self.script.models))
+        order.problem = f"unexpected request: model {order.model!r} is not in the script (it has: {known})"
+        order.unexpected = True
+        self._fail(order, "model_not_found")
 
     def _within_quota(self, order: Order, now: float) -> bool:
         quotas = self.script.quotas

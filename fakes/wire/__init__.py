@@ -6,27 +6,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from lockjaw.fakes.wire.anthropic_messages import AnthropicMessages
+from lockjaw.fakes.wire.anthropic_messages import AnthropicMessages, count_tokens
 from lockjaw.fakes.wire.gemini import Gemini
-from lockjaw.fakes.wire.ollama import Ollama
+from lockjaw.fakes.wire.ollama import Ollama, OllamaGenerate, show
 from lockjaw.fakes.wire.openai_chat import OpenAIChat
 from lockjaw.fakes.wire.openai_responses import OpenAIResponses
-from lockjaw.fakes.wire.surface import Surface
+from lockjaw.fakes.wire.surface import Question, Surface
 
 OPENAI_CHAT, OPENAI_RESPONSES = OpenAIChat(), OpenAIResponses()
-ANTHROPIC, GEMINI, OLLAMA = AnthropicMessages(), Gemini(), Ollama()
+ANTHROPIC, GEMINI, OLLAMA, OLLAMA_GENERATE = AnthropicMessages(), Gemini(), Ollama(), OllamaGenerate()
 SURFACES: dict[str, Surface] = {
-    surface.name: surface for surface in (OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC, GEMINI, OLLAMA)
+    surface.name: surface for surface in (OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC, GEMINI, OLLAMA, OLLAMA_GENERATE)
 }
 _GEMINI_METHODS = (":generateContent", ":streamGenerateContent")
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """``unknown``: no surface has such a path; the error goes out in the form of the likeliest one."""
+    """``unknown``: no surface has such a path; the error goes out in the form of the likeliest one.
+
+    ``question``: what answers a request that asks about a model and does not run it.
+    """
 
     surface: Surface
-    what: Literal["chat", "models", "unknown"]
+    what: Literal["chat", "models", "question", "unknown"]
+    question: Callable[[bytes], Question] | None = None
 
 
 def route(method: str, path: str, header: Callable[[str], str]) -> Route:
@@ -40,12 +44,18 @@ def route(method: str, path: str, header: Callable[[str], str]) -> Route:
             return Route(OPENAI_CHAT, "chat")
         if path.endswith("/messages"):
             return Route(ANTHROPIC, "chat")
+        if path.endswith("/messages/count_tokens"):
+            return Route(ANTHROPIC, "question", count_tokens)
         if path.endswith("/responses"):
             return Route(OPENAI_RESPONSES, "chat")
         if path.endswith(_GEMINI_METHODS):
             return Route(GEMINI, "chat")
         if path.endswith("/api/chat"):
             return Route(OLLAMA, "chat")
+        if path.endswith("/api/generate"):
+            return Route(OLLAMA_GENERATE, "chat")
+        if path.endswith("/api/show"):
+            return Route(OLLAMA, "question", show)
     likely = _likely(path, header)
     listing = "/api/tags" if likely is OLLAMA else "/models"
     return Route(likely, "models" if method == "GET" and path.endswith(listing) else "unknown")

@@ -17,6 +17,7 @@ from lockjaw.fakes.wire.surface import (
     ChatRequest,
     ErrorKind,
     Headers,
+    Question,
     Reply,
     RequestRefused,
     Tokens,
@@ -213,17 +214,8 @@ class MessageStream:
 
 def parse_request(body: bytes) -> ChatRequest:
     """Check the body of ``POST .../v1/messages``. Raises RequestRefused with the vendor's words."""
-    try:
-        value = decoded(body)
-    except ValueError:
-        raise _refused("The request body is not valid JSON: invalid JSON") from None
-    if not isinstance(value, dict):
-        raise _refused("Input should be a valid dictionary")
-    model = value.get("model")
-    if "model" not in value:
-        raise _refused("model: Field required")
-    if not isinstance(model, str) or not model:
-        raise _refused("model: Input should be a valid string")
+    value = _object(body)
+    model = _model(value)
     try:
         messages = _check_messages(value)
         _check_options(value)
@@ -239,6 +231,39 @@ def parse_request(body: bytes) -> ChatRequest:
         rough_tokens(message.get("content") for message in messages),
         text,
     )
+
+
+def count_tokens(body: bytes) -> Question:
+    """``POST .../v1/messages/count_tokens``: the count that a reply to these messages would claim, unless its step says
+    another. Raises RequestRefused with the vendor's words."""
+    value = _object(body)
+    model = _model(value)
+    try:
+        messages = _check_messages(value)
+        _check_tools(value)
+    except RequestRefused as refused:
+        raise RequestRefused(refused.error, model) from None
+    count = rough_tokens(message.get("content") for message in messages)
+    return Question(model, encode({"input_tokens": count}))
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        value = decoded(body)
+    except ValueError:
+        raise _refused("The request body is not valid JSON: invalid JSON") from None
+    if not isinstance(value, dict):
+        raise _refused("Input should be a valid dictionary")
+    return value
+
+
+def _model(value: dict[str, Any]) -> str:
+    if "model" not in value:
+        raise _refused("model: Field required")
+    model = value["model"]
+    if not isinstance(model, str) or not model:
+        raise _refused("model: Input should be a valid string")
+    return model
 
 
 def _words(content: Any) -> str:
@@ -325,6 +350,10 @@ def _check_options(value: dict[str, Any]) -> None:
         raise _refused("max_tokens: Input should be greater than or equal to 1")
     if not isinstance(value.get("stream", False), bool):
         raise _refused("stream: Input should be a valid boolean")
+    _check_tools(value)
+
+
+def _check_tools(value: dict[str, Any]) -> None:
     tools = value.get("tools", [])
     if not isinstance(tools, list):
         raise _refused("tools: Input should be a valid list")

@@ -1,4 +1,4 @@
-"""Ollama's own chat API on the wire: JSON lines, and streaming unless told otherwise."""
+"""Ollama's own API on the wire (chat, generate, show): JSON lines, and streaming unless told otherwise."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Any
 
 from lockjaw.clock import iso
 from lockjaw.fakes.wire.surface import (
+    EPOCH,
     ApiError,
     Call,
     ChatRequest,
     ErrorKind,
     Headers,
+    Question,
     Reply,
     RequestRefused,
     arguments_object,
@@ -43,6 +45,7 @@ ERRORS: dict[ErrorKind, tuple[int, str]] = {
 }
 _ROLES = ("system", "user", "assistant", "tool")
 _DONE = {"stop": "stop", "length": "length", "tool_calls": "stop", "content_filter": "stop"}
+CONTEXT_TOKENS = 131_072
 _NS_PER_TOKEN = 1_000_000  # the durations that a reply claims are invented: a reply's bytes do not depend on time
 
 
@@ -85,19 +88,43 @@ class Ollama:
         return encode({"models": listed})
 
     def whole(self, reply: Reply) -> bytes:
-        message: dict[str, Any] = {"role": "assistant", "content": reply.text}
-        if reply.reasoning:
-            message["thinking"] = reply.reasoning
-        if reply.calls:
-            message["tool_calls"] = [call_object(index, call) for index, call in enumerate(reply.calls)]
-        return encode(_head(reply) | {"message": message} | last_fields(reply))
+        return encode(_head(reply) | {"message": _message(reply)} | last_fields(reply))
 
     def stream(self, reply: Reply) -> OllamaStream:
         return OllamaStream(reply)
 
 
+class OllamaGenerate(Ollama):
+    """``POST /api/generate``: a prompt instead of messages, and text without a message around it."""
+
+    name = "ollama-generate"
+
+    def parse(self, target: str, body: bytes) -> ChatRequest:
+        return parse_prompt(body)
+
+    def whole(self, reply: Reply) -> bytes:
+        return encode(_head(reply) | _bare(_message(reply)) | last_fields(reply) | {"context": []})
+
+    def stream(self, reply: Reply) -> OllamaStream:
+        return OllamaGenerateStream(reply)
+
+
 def _head(reply: Reply) -> dict[str, Any]:
     return {"model": reply.request.model, "created_at": iso(reply.created * 1000)}
+
+
+def _message(reply: Reply) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": reply.text}
+    if reply.reasoning:
+        message["thinking"] = reply.reasoning
+    if reply.calls:
+        message["tool_calls"] = [call_object(index, call) for index, call in enumerate(reply.calls)]
+    return message
+
+
+def _bare(message: dict[str, Any]) -> dict[str, Any]:
+    more = {key: message[key] for key in ("thinking", "tool_calls") if key in message}
+    return {"response": message["content"]} | more
 
 
 def call_object(index: int, call: Call) -> dict[str, Any]:
@@ -123,15 +150,17 @@ def last_fields(reply: Reply) -> dict[str, Any]:
 class OllamaStream:
     """One line per token; the last one has the reason and the counts. There is no end mark but ``"done":true``."""
 
+    before_token, after_token = b',"message":{"role":"assistant","content":', b'},"done":false}\n'
+
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
-        self._head = encode(_head(reply))[:-1] + b',"message":{"role":"assistant","content":'
+        self._head = encode(_head(reply))[:-1] + self.before_token
 
     def reasoning(self, text: str) -> bytes:
         return self._line({"role": "assistant", "content": "", "thinking": text})
 
     def token(self, text: str) -> bytes:
-        return self._head + encode(text) + b'},"done":false}\n'
+        return self._head + encode(text) + self.after_token
 
     def tool_call(self, index: int, call: Call) -> bytes:
         return self._line({"role": "assistant", "content": "", "tool_calls": [call_object(index, call)]})
@@ -140,14 +169,26 @@ class OllamaStream:
         return b""
 
     def done(self) -> bytes:
-        last = {"message": {"role": "assistant", "content": ""}} | last_fields(self._reply)
+        last = self._body({"role": "assistant", "content": ""}) | last_fields(self._reply)
         return encode(_head(self._reply) | last) + b"\n"
 
     def error(self, error: ApiError) -> bytes:
         return encode({"error": error.message}) + b"\n"
 
     def _line(self, message: dict[str, Any]) -> bytes:
-        return encode(_head(self._reply) | {"message": message, "done": False}) + b"\n"
+        return encode(_head(self._reply) | self._body(message) | {"done": False}) + b"\n"
+
+    def _body(self, message: dict[str, Any]) -> dict[str, Any]:
+        return {"message": message}
+
+
+class OllamaGenerateStream(OllamaStream):
+    """As that, with ``response`` where a chat has a message."""
+
+    before_token, after_token = b',"response":', b',"done":false}\n'
+
+    def _body(self, message: dict[str, Any]) -> dict[str, Any]:
+        return _bare(message)
 
 
 # --------------------------------------------------------------------------- requests
@@ -155,17 +196,8 @@ class OllamaStream:
 
 def parse_request(body: bytes) -> ChatRequest:
     """Check the body of ``POST /api/chat``. Raises RequestRefused with the server's words."""
-    try:
-        value = decoded(body)
-    except ValueError:
-        raise _refused("invalid character in the JSON body") from None
-    if not isinstance(value, dict):
-        raise _refused("json: cannot unmarshal value into Go value of type api.ChatRequest")
-    model, stream, messages = value.get("model"), value.get("stream"), value.get("messages", [])
-    if not isinstance(model, str) or not model:
-        raise _refused("model is required")
-    if stream is not None and not isinstance(stream, bool):
-        raise _refused("json: cannot unmarshal value into Go struct field ChatRequest.stream of type bool", model)
+    value, model = _options(body, "api.ChatRequest")
+    messages = value.get("messages", [])
     if not isinstance(messages, list):
         raise _refused("json: cannot unmarshal value into Go struct field ChatRequest.messages", model)
     if not messages:
@@ -178,13 +210,69 @@ def parse_request(body: bytes) -> ChatRequest:
     user = (text_of(message.get("content", "")) for message in reversed(messages) if message["role"] == "user")
     return ChatRequest(
         model,
-        stream is not False,
+        value.get("stream") is not False,
         True,
         len(messages),
         tuple(sorted(value)),
         rough_tokens(message.get("content") for message in messages),
         next(user, ""),
     )
+
+
+def parse_prompt(body: bytes) -> ChatRequest:
+    """Check the body of ``POST /api/generate``. Raises RequestRefused with the server's words."""
+    value, model = _options(body, "api.GenerateRequest")
+    prompt = value.get("prompt", "")
+    if not isinstance(prompt, str):
+        raise _refused("json: cannot unmarshal value into Go struct field GenerateRequest.prompt of type string", model)
+    if not prompt:
+        raise _refused("this fake loads no models on request: prompt must not be empty", model)
+    tokens = rough_tokens((value.get("system", ""), prompt))
+    return ChatRequest(model, value.get("stream") is not False, True, 1, tuple(sorted(value)), tokens, prompt)
+
+
+def show(body: bytes) -> Question:
+    """``POST /api/show``: what a client asks before its first chat. Raises RequestRefused.
+
+    The window is invented, as the model is: clients want a number, and stop to ask when they have one.
+    """
+    value = _object(body, "api.ShowRequest")
+    model = value.get("model") or value.get("name")  # older clients say name
+    if not isinstance(model, str) or not model:
+        raise _refused("model is required")
+    document = {
+        "license": "",
+        "modelfile": f"FROM {model}\n",
+        "parameters": "",
+        "template": "{{ .Prompt }}",
+        "details": {"parent_model": "", "format": "gguf", "family": "lockjaw", "parameter_size": "0B"},
+        "model_info": {"general.architecture": "lockjaw", "lockjaw.context_length": CONTEXT_TOKENS},
+        "capabilities": ["completion", "tools", "thinking"],
+        "modified_at": iso(EPOCH * 1000),
+    }
+    return Question(model, encode(document))
+
+
+def _options(body: bytes, type_name: str) -> tuple[dict[str, Any], str]:
+    """-> the body and the model that it names."""
+    value = _object(body, type_name)
+    model, stream = value.get("model"), value.get("stream")
+    if not isinstance(model, str) or not model:
+        raise _refused("model is required")
+    if stream is not None and not isinstance(stream, bool):
+        short = type_name.removeprefix("api.")
+        raise _refused(f"json: cannot unmarshal value into Go struct field {short}.stream of type bool", model)
+    return value, model
+
+
+def _object(body: bytes, type_name: str) -> dict[str, Any]:
+    try:
+        value = decoded(body)
+    except ValueError:
+        raise _refused("invalid character in the JSON body") from None
+    if not isinstance(value, dict):
+        raise _refused(f"json: cannot unmarshal value into Go value of type {type_name}")
+    return value
 
 
 def _refused(message: str, model: str = "") -> RequestRefused:

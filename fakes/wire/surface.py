@@ -143,6 +143,14 @@ class Reply:
     usage_given: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a client asks about a model without running it; takes no step of a script. ``answer``: the whole body."""
+
+    model: str
+    answer: bytes
+
+
 class StreamFormat(Protocol):
     """The events of one streamed reply, asked for in order. Each method gives the bytes of one or more whole events."""
 

@@ -179,3 +179,17 @@ async def test_every_block_of_a_stream_is_closed_before_the_next_one_opens(serve
     blocks = [event["index"] for event in events if "index" in event]
     assert blocks == sorted(blocks)
     assert set(blocks) == {0, 1, 2, 3}
+
+
+async def test_tokens_are_counted_without_taking_a_step(client: Any) -> None:
+    sdk, rig = await client({"m": [{"text": "first"}]})
+    ask = {"model": "m", "messages": [{"role": "user", "content": "x" * 400}], "tools": [TOOL]}
+    counted = (await sdk.messages.count_tokens(**ask)).input_tokens
+    reply = await sdk.messages.create(**ask, max_tokens=10)
+    assert counted > 100
+    assert (reply.content[0].text, reply.usage.input_tokens) == ("first", counted)
+    assert rig.server.verify(strict=True) == []
+    with pytest.raises(anthropic.NotFoundError, match="other"):
+        await sdk.messages.count_tokens(model="other", messages=ASK["messages"])
+    with pytest.raises(anthropic.BadRequestError, match="at least one message"):
+        await sdk.messages.count_tokens(model="m", messages=[])

@@ -29,6 +29,7 @@ STREAMED: dict[str, tuple[str, dict[str, Any]]] = {
     "anthropic-messages": ("/v1/messages", {"model": "m", "max_tokens": 9, "messages": TALK, "stream": True}),
     "gemini": ("/v1beta/models/m:streamGenerateContent?alt=sse", {"contents": [{"parts": [{"text": "hi"}]}]}),
     "ollama-chat": ("/api/chat", {"model": "m", "messages": TALK}),
+    "ollama-generate": ("/api/generate", {"model": "m", "prompt": "hi"}),
 }
 WHOLE: dict[str, tuple[str, dict[str, Any]]] = {
     "openai-chat": ("/v1/chat/completions", {"model": "m", "messages": TALK}),
@@ -36,6 +37,7 @@ WHOLE: dict[str, tuple[str, dict[str, Any]]] = {
     "anthropic-messages": ("/v1/messages", {"model": "m", "max_tokens": 9, "messages": TALK}),
     "gemini": ("/v1beta/models/m:generateContent", {"contents": [{"parts": [{"text": "hi"}]}]}),
     "ollama-chat": ("/api/chat", {"model": "m", "messages": TALK, "stream": False}),
+    "ollama-generate": ("/api/generate", {"model": "m", "prompt": "hi", "stream": False}),
 }
 STEPS: dict[str, dict[str, Any]] = {
     "everything": {
