@@ -2,6 +2,8 @@
 
     python tests/locking/torture.py            a scaled-down run, seconds
     python tests/locking/torture.py --full     200,000 acquisitions over 16 processes, 2,000 storms of 16
+    python tests/locking/torture.py --full --results FILE    the same in slices, one line of FILE each; begun anew, it
+                                                             goes on behind the last line
 
 Sixteen processes take one lock again and again while a nemesis kills (and replaces), stops and continues them and
 while they give up waits. The witness is a word of shared memory: who is inside writes its number there, and whoever
@@ -10,6 +12,7 @@ finds another's number has met a second owner. A killed owner's number is wiped 
 
 import argparse
 import asyncio
+import json
 import mmap
 import os
 import random
@@ -21,10 +24,14 @@ import time
 from pathlib import Path
 
 from lockjaw.clock import ScaledClock
+from lockjaw.harness.bench.contention import storm
+from lockjaw.harness.bench.contestants import contestants
 from lockjaw.locking import SessionLock, SessionLocked
 
 PROCESSES = 16
-INSIDE, OVERLAPS, GENERATION, FALLS, TOTAL, GAVE_UP = range(0, 48, 8)
+INSIDE, OVERLAPS, GENERATION, FALLS, TOTAL = range(0, 40, 8)
+TIMED_OUT, CANCELLED = 2048, 3072  # one word for each contender
+SLICE, STORM_SLICE = 10_000, 100
 
 
 class Shared:
@@ -36,6 +43,9 @@ class Shared:
 
     def set(self, at, value):
         struct.pack_into("q", self._map, at, value)
+
+    def add(self, at):
+        self.set(at, self.get(at) + 1)
 
 
 def contender(shared, file, number, seed, target):
@@ -52,12 +62,14 @@ def contender(shared, file, number, seed, target):
             if style > 0.8:
                 held = asyncio.run(cancelled_now_and_then(lock, rng))
                 if held is None:
+                    shared.add(CANCELLED + number * 8)
                     continue
             else:
                 held = lock.acquire()
         except SessionLocked:
             if patient:
                 os._exit(3)  # a lost waiter
+            shared.add(TIMED_OUT + number * 8)
             continue
         if shared.get(INSIDE) not in (0, number + 1):
             shared.set(OVERLAPS, shared.get(OVERLAPS) + 1)
@@ -66,7 +78,7 @@ def contender(shared, file, number, seed, target):
             shared.set(FALLS, shared.get(FALLS) + 1)
         shared.set(GENERATION, held.generation)
         shared.set(TOTAL, shared.get(TOTAL) + 1)
-        shared.set(mine, shared.get(mine) + 1)
+        shared.add(mine)
         if shared.get(INSIDE) != number + 1:
             shared.set(OVERLAPS, shared.get(OVERLAPS) + 1)
         shared.set(INSIDE, 0)
@@ -86,8 +98,8 @@ async def cancelled_now_and_then(lock, rng):
         return None
 
 
-def torture(target, seed=1, progress=lambda text: None):
-    """-> what went wrong, as a list of sentences."""
+def torture(target, seed=1, progress=lambda text: None, counts=None):
+    """-> what went wrong, as a list of sentences. ``counts``: gets how much was done."""
     rng, shared, wrong = random.Random(seed), Shared(), []
     with tempfile.TemporaryDirectory(prefix="lockjaw-torture-", dir=os.environ.get("TORTURE_DIR")) as folder:
         file = str(Path(folder) / "s.jsonl")
@@ -157,8 +169,29 @@ def torture(target, seed=1, progress=lambda text: None):
         names = sorted(os.listdir(folder))
         if names != ["s.jsonl.body.guard", "s.jsonl.guard"]:
             wrong.append(f"left behind: {names}")
-        progress(f"{shared.get(TOTAL)} acquisitions, {kills} kills, {stops} stops\n")
+        if counts is not None:
+            words = {name: sum(shared.get(at + n * 8) for n in range(PROCESSES))
+                     for name, at in (("timed_out", TIMED_OUT), ("cancelled", CANCELLED))}  # fmt: skip
+            counts.update(acquisitions=shared.get(TOTAL), kills=kills, stops=stops, **words)
     return wrong
+
+
+def storms(rounds):
+    """-> (storms with two owners at once, storms)"""
+    ours = contestants()[0][0]
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TORTURE_DIR")) as folder:
+        return storm(ours, Path(folder), PROCESSES, rounds)
+
+
+def run_slice(kind, size, seed, progress):
+    """-> one line of the results."""
+    began, done = time.monotonic(), {}
+    if kind == "acquisitions":
+        wrong = torture(size, seed, progress, done)
+    else:
+        overlaps, done["storms"] = storms(size)
+        wrong = [f"{overlaps} storms with two owners"] if overlaps else []
+    return {"kind": kind, "seed": seed, **done, "took_s": round(time.monotonic() - began, 1), "wrong": wrong}
 
 
 def main():
@@ -167,26 +200,49 @@ def main():
     parser.add_argument("--acquisitions", type=int)
     parser.add_argument("--storms", type=int)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--results", type=Path, help="a line of JSON for each slice; what stands there is not run again"
+    )
     options = parser.parse_args()
-    acquisitions = options.acquisitions or (200_000 if options.full else 2_000)
-    storms = (2_000 if options.full else 20) if options.storms is None else options.storms
+    wanted = {
+        "acquisitions": (200_000 if options.full else 2_000) if options.acquisitions is None else options.acquisitions,
+        "storms": (2_000 if options.full else 20) if options.storms is None else options.storms,
+    }
+    lines = []
+    if options.results is not None and options.results.exists():
+        lines = [json.loads(line) for line in options.results.read_text().splitlines()]
 
-    def progress(text):
-        print("\r" + text, end="", flush=True)
+    def sums():
+        """What all slices together did."""
+        names = ("acquisitions", "kills", "stops", "timed_out", "cancelled", "storms", "took_s")
+        return {name: sum(line.get(name, 0) for line in lines) for name in names}
 
-    wrong = torture(acquisitions, options.seed, progress)
-    if storms:
-        from lockjaw.harness.bench.contention import storm
-        from lockjaw.harness.bench.contestants import contestants
+    try:
+        for kind, size in (("acquisitions", SLICE), ("storms", STORM_SLICE)):
+            while (left := wanted[kind] - sums()[kind]) > 0:
+                seed = options.seed + len(lines)
 
-        ours = contestants()[0][0]
-        with tempfile.TemporaryDirectory() as folder:
-            overlaps, rounds = storm(ours, Path(folder), 16, storms)
-        print(f"{overlaps} of {rounds} storms with two owners at once")
-        if overlaps:
-            wrong.append(f"{overlaps} storms with two owners")
-    print("\n".join(wrong) or "held")
-    return 1 if wrong else 0
+                def progress(text, kind=kind):
+                    print(f"\r\033[K{sums()[kind]} of {wanted[kind]} {kind}; this slice: {text}", end="", flush=True)
+
+                line = run_slice(kind, min(left, size), seed, progress)
+                lines.append(line)
+                if options.results is not None:
+                    with options.results.open("a") as file:
+                        file.write(json.dumps(line) + "\n")
+                print(f"\r\033[K{json.dumps(line)}", flush=True)
+    except KeyboardInterrupt:
+        print("\nstopped; the slice that was under way does not count")
+    done = sums()
+    print(
+        f"{done['acquisitions']:,} acquisitions over {PROCESSES} processes with {done['kills']:,} kills, "
+        f"{done['stops']:,} stops,\n{done['timed_out']:,} waits that timed out and {done['cancelled']:,} cancelled; "
+        f"{done['storms']:,} storms of {PROCESSES}; {done['took_s']:,.0f} s in all"
+    )
+    wrong = [sentence for line in lines for sentence in line["wrong"]]
+    missing = any(done[kind] < count for kind, count in wanted.items())
+    print("\n".join(wrong) or ("held so far" if missing else "held"))
+    return 1 if wrong or missing else 0
 
 
 if __name__ == "__main__":
