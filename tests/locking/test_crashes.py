@@ -1,8 +1,10 @@
 """A process dies, a disk fails, a task is interrupted: at every single operation."""
 
+import dis
 import errno
 import os
 import signal
+import sys
 import time
 
 import pytest
@@ -264,3 +266,78 @@ def test_failed_release_blocks_nobody(clock, session_file, fault, after):
         if not faulty.fired:
             break
     assert at >= 5
+
+
+class InterruptedAt:
+    """Raises KeyboardInterrupt at the n-th place of the lock's code at which CPython looks for signals: at the begin of
+    a function, in a loop, and after a call."""
+
+    def __init__(self, at):
+        self.left, self.fired, self._places = at, None, {}
+
+    def __call__(self, frame, event, argument):
+        if os.sep + "locking" + os.sep not in frame.f_code.co_filename or self.fired:
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        return self.look
+
+    def look(self, frame, event, argument):
+        if event == "opcode" and frame.f_lasti in self._where(frame.f_code) and not self.fired:
+            if self.left == 0:
+                self.fired = f"{frame.f_code.co_qualname}:{frame.f_lineno}"
+                raise KeyboardInterrupt
+            self.left -= 1
+        return self.look
+
+    def _where(self, code):
+        places = self._places.get(code)
+        if places is None:
+            places, looks = set(), False
+            for instruction in dis.get_instructions(code):
+                if instruction.opname in ("CACHE", "PRECALL"):
+                    continue
+                # A function that returns what it called: whoever called it sees the interruption at its own place.
+                if looks and instruction.opname != "RETURN_VALUE":
+                    places.add(instruction.offset)
+                looks = instruction.opname.startswith(("CALL", "RESUME", "JUMP_BACKWARD"))
+            self._places[code] = places
+        return places
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # a socket
+@pytest.mark.parametrize(
+    ("path", "caller"), [("free", "acquire"), ("free", "with"), ("dead owner", "acquire"), ("no folder", "acquire")]
+)
+def test_interrupted_acquire_leaves_the_lock_free_or_with_the_caller(clock, tmp_path, path, caller):
+    interrupted, at = 0, 0
+    tracer, before = None, sys.gettrace()
+    while tracer is None or tracer.fired:
+        folder = tmp_path / ("new" if path == "no folder" else "s") / str(at)
+        session_file = folder / "s.jsonl"
+        if path != "no folder":
+            folder.mkdir(parents=True)
+        if path == "dead owner":
+            with SessionLock(session_file, clock=clock):
+                os.link(f"{session_file}.body.guard", f"{session_file}.spare")
+            os.rename(f"{session_file}.spare", f"{session_file}.lock")
+        lock, tracer = SessionLock(session_file, timeout=5.0, clock=clock), InterruptedAt(at)
+        sys.settrace(tracer)
+        try:
+            if caller == "acquire":
+                lock.acquire()
+            else:
+                lock.__enter__()
+            sys.settrace(before)
+        except KeyboardInterrupt:
+            sys.settrace(before)
+            interrupted += 1
+            assert lock._held == []
+            # Free: as if we had never asked, so that a program that only knows the lock file can take it, too.
+            assert not os.path.exists(f"{session_file}.lock") or path == "dead owner", tracer.fired
+            with SessionLock(session_file, timeout=0.0, clock=clock) as held:
+                assert path == "dead owner" or held.reclaimed == "", tracer.fired
+        else:
+            assert tracer.fired is None
+            lock.release()
+        at += 5 if path == "dead owner" else 1  # that one is long: an interruption there costs 10 ms
+    assert interrupted > 50

@@ -100,9 +100,9 @@ def follow(monkeypatch):
     on(guarded, "end_append", lambda result: tell("leave"))
     acquire, stop, fence = Lock._try_now, HeldLock.stop_at_limit, Lock._hold
 
-    def wants(self, order):
+    def wants(self, order, mine):
         tell("acquire")
-        return acquire(self, order)
+        return acquire(self, order, mine)
 
     def released(self):
         begun = begin_release(self)

@@ -116,7 +116,7 @@ _ACQUIRE, _RELEASE = catalog.Guarded.acquire, catalog.Guarded.release
 NO_SHORT_CUTS = ((catalog.Guarded, "try_now", None), (catalog.Guarded, "give_now", None))
 
 
-def robs_by_age(self: Any, order: Any) -> Any:
+def robs_by_age(self: Any, order: Any, mine: Any = None) -> Any:
     """Whoever wants the lock removes a lock file that is older than 10 s, then asks."""
     try:
         status = yield ops.Stat(order.paths.lock)
@@ -125,10 +125,10 @@ def robs_by_age(self: Any, order: Any) -> Any:
     else:
         if status.age_s > 10.0:
             yield ops.Unlink(order.paths.lock, missing_ok=True)
-    return (yield from _ACQUIRE(self, order))
+    return (yield from _ACQUIRE(self, order, mine))
 
 
-def inspects_then_unlinks(self: Any, order: Any) -> Any:
+def inspects_then_unlinks(self: Any, order: Any, mine: Any = None) -> Any:
     """Whoever sees a dead owner removes the lock file by path; by then it may be another's."""
     try:
         contents = yield ops.Read(order.paths.lock)
@@ -139,7 +139,7 @@ def inspects_then_unlinks(self: Any, order: Any) -> Any:
         process = yield ops.ProcessStatus(owner.pid)
         if not process.exists or process.zombie:
             yield ops.Unlink(order.paths.lock, missing_ok=True)
-    return (yield from _ACQUIRE(self, order))
+    return (yield from _ACQUIRE(self, order, mine))
 
 
 def releases_blindly(self: Any, grant: Any) -> Any:

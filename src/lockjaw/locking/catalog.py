@@ -19,7 +19,7 @@ from lockjaw.locking.algorithms.plain import PlainGrant
 from lockjaw.locking.algorithms.released_for_prompt import Fingerprint
 from lockjaw.locking.guard_record import GuardRecord, label, signature
 from lockjaw.locking.identity import ProcessIdentity
-from lockjaw.locking.operations import Calls, Steps
+from lockjaw.locking.operations import Calls, Handle, Steps
 from lockjaw.locking.owner_record import OwnerRecord, body_parts
 from lockjaw.locking.paths import LockPaths
 
@@ -71,6 +71,8 @@ class LockAlgorithm(Protocol):
     ``try_now``, ``give_now``, ``enter_now``: the first straight run of acquire, release and enter, for who wants to
     spare the machinery around it; their result is None (False) if the whole algorithm has to be run.
 
+    ``give_up``: after an interruption between the grant and its holder; ``mine``: what that acquire opened.
+
     ``watchdog``: what becomes of a lock that is held for longer than its limit: ``thread``: its holder is stopped, by a
     thread that nothing starves; ``sweep``: it is given away in the holder's event loop, every minute; None: nothing.
     """
@@ -84,12 +86,13 @@ class LockAlgorithm(Protocol):
     @property
     def watchdog(self) -> str | None: ...
     @property
-    def try_now(self) -> Callable[[Calls, Order], Any] | None: ...
+    def try_now(self) -> Callable[[Calls, Order, list[Handle]], Any] | None: ...
     @property
     def give_now(self) -> Callable[[Calls, Any], Released | None] | None: ...
     @property
     def enter_now(self) -> Callable[[Calls, Any], bool] | None: ...
-    def acquire(self, order: Order) -> Steps[Any]: ...
+    def acquire(self, order: Order, mine: list[Handle] | None = None) -> Steps[Any]: ...
+    def give_up(self, order: Order, mine: list[Handle]) -> Steps[None]: ...
     def fence(self, order: Order) -> Steps[Any]: ...
     def release(self, grant: Any) -> Steps[Released]: ...
     def enter(self, grant: Any) -> Steps[None]: ...
@@ -114,10 +117,13 @@ class Coarse:
     def timeout_s(self) -> float:
         return self.rules.timeout_s
 
-    def acquire(self, order: Order) -> Steps[Grant]:
+    def acquire(self, order: Order, mine: list[Handle] | None = None) -> Steps[Grant]:
         request = CoarseRequest(order.paths.lock, order.process, order.timeout_s, order.max_hold_s, order.reentrant)
         inner = yield from coarse.acquire(self.rules, order.registry, request)
         return Grant(order, inner, reclaimed=inner.reclaimed)
+
+    def give_up(self, order: Order, mine: list[Handle]) -> Steps[None]:
+        yield from ()
 
     def fence(self, order: Order) -> Steps[Grant]:
         yield from ()
@@ -167,11 +173,14 @@ class Guarded:
     enter_now = staticmethod(guarded.begin_append)
 
     @classmethod
-    def try_now(cls, calls: Calls, order: Order) -> GuardedGrant | None:
-        return guarded.try_now(calls, order.prepared or cls._prepare(order))
+    def try_now(cls, calls: Calls, order: Order, mine: list[Handle] | None = None) -> GuardedGrant | None:
+        return guarded.try_now(calls, order.prepared or cls._prepare(order), mine)
 
-    def acquire(self, order: Order) -> Steps[GuardedGrant]:
-        return guarded.acquire(order.prepared or self._prepare(order))
+    def acquire(self, order: Order, mine: list[Handle] | None = None) -> Steps[GuardedGrant]:
+        return guarded.acquire(order.prepared or self._prepare(order), mine)
+
+    def give_up(self, order: Order, mine: list[Handle]) -> Steps[None]:
+        return guarded.give_up(order.prepared or self._prepare(order), mine)
 
     def fence(self, order: Order) -> Steps[GuardedGrant]:
         return guarded.fence(order.prepared or self._prepare(order))
@@ -217,8 +226,11 @@ class Plain:
     try_now = give_now = enter_now = None
     can_reenter = False
 
-    def acquire(self, order: Order) -> Steps[Grant]:
+    def acquire(self, order: Order, mine: list[Handle] | None = None) -> Steps[Grant]:
         return Grant(order, (yield from self.take(order.paths.lock, order.timeout_s)))
+
+    def give_up(self, order: Order, mine: list[Handle]) -> Steps[None]:
+        yield from ()
 
     def fence(self, order: Order) -> Steps[Grant]:
         yield from ()

@@ -10,6 +10,7 @@ upstream's algorithms): two SessionLock objects exclude each other even in one t
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 from _thread import RLock as _RLock
@@ -27,7 +28,7 @@ from lockjaw.locking.algorithms.released_for_prompt import Fingerprint
 from lockjaw.locking.catalog import LOCK_ALGORITHMS, Granted, Order, ReleasedForPrompt
 from lockjaw.locking.host import THIS_HOST, Host
 from lockjaw.locking.identity import ProcessIdentity
-from lockjaw.locking.operations import PrintError, Steps
+from lockjaw.locking.operations import Handle, PrintError, Steps
 
 # A release, an append or a fence waits that long for another's section: an append with its flush takes
 # milliseconds. The real floor keeps a small time scale from calling a slow disk a frozen owner.
@@ -384,24 +385,29 @@ class SessionLock:
         order = self._begin()
         if self._report.heard:
             self._report.acquiring(self._timeout_s)
+        before, mine = len(self._held), list[Handle]()
         try:
-            grant = self._try_now(order) or self._host.run(self._algorithm.acquire(order), self._clock)
+            grant = self._try_now(order, mine) or self._host.run(self._algorithm.acquire(order, mine), self._clock)
+            held = self._hold(grant, fenced=False)
         except BaseException as error:
-            self._report.refused(error)
+            self._give_up(order, mine, before, error)
             raise
-        return self._hold(grant, fenced=False)
+        return held
 
     async def acquire_async(self) -> HeldLock:
         """As ``acquire``. Cancelling gives up the wait and leaves no trace."""
         order = self._begin()
         if self._report.heard:
             self._report.acquiring(self._timeout_s)
+        before, mine = len(self._held), list[Handle]()
         try:
-            grant = self._try_now(order) or await self._host.run_async(self._algorithm.acquire(order), self._clock)
+            grant = self._try_now(order, mine)
+            grant = grant or await self._host.run_async(self._algorithm.acquire(order, mine), self._clock)
+            held = self._hold(grant, fenced=False)
         except BaseException as error:
-            self._report.refused(error)
+            self._give_up(order, mine, before, error)
             raise
-        return self._hold(grant, fenced=False)
+        return held
 
     async def fence_async(self) -> HeldLock:
         """Take the lock from a live owner of ours: whatever it appends from now on is refused.
@@ -445,10 +451,24 @@ class SessionLock:
     ) -> None:
         await self.release_async()
 
-    def _try_now(self, order: Order) -> Any:
+    def _give_up(self, order: Order, mine: list[Handle], before: int, error: BaseException) -> None:
+        """An acquire failed. If that was no failure of its own but an interruption (Ctrl-C, an exception of a signal
+        handler), the lock may have been granted, and the caller has nothing to release it with."""
+        if len(self._held) > before:
+            held = self._held.pop()
+            self._host.holds.add(held)  # if it did not come as far
+            held._release()
+            return
+        if not isinstance(
+            error, OSError | LocalError | asyncio.CancelledError | GeneratorExit
+        ):  # SessionLocked is an OSError
+            self._host.run(self._algorithm.give_up(order, mine), self._clock)
+        self._report.refused(error)
+
+    def _try_now(self, order: Order, mine: list[Handle]) -> Any:
         if (try_now := self._algorithm.try_now) is None:
             return None
-        return self._host.straight(self._clock, try_now, order)
+        return self._host.straight(self._clock, try_now, order, mine)
 
     def _begin(self) -> Order:
         if self._held and self._held[-1].belongs_to_parent:
@@ -474,8 +494,8 @@ class SessionLock:
         assert self._order is not None
         held = HeldLock(self, grant, self._order.process)
         holds = self._host.holds
-        holds.add(held)
         self._held.append(held)
+        holds.add(held)
         if self._report.heard:
             if fenced and grant.fenced:
                 self._report.fenced(grant)

@@ -215,12 +215,18 @@ def take(
         raise
 
 
-def try_now(calls: Calls, request: GuardedRequest) -> GuardedGrant | None:
-    """``acquire``, if it need not wait. -> None: it may have to, or has to make the folder."""
+def try_now(calls: Calls, request: GuardedRequest, mine: list[Handle] | None = None) -> GuardedGrant | None:
+    """``acquire``, if it need not wait. -> None: it may have to, or has to make the folder.
+
+    Args:
+        mine: gets what was opened, for ``give_up``.
+    """
     try:
         guard = calls.open_guard(request.guard_path, request.body_path)
     except FileNotFoundError:
         return None
+    if mine is not None:
+        mine.append(guard)
     grant = None
     try:
         grant = take(calls, request, guard, None)
@@ -357,14 +363,18 @@ def claim(calls: Calls, request: GuardedRequest, guard: Handle, place: Place) ->
 # --------------------------------------------------------------------------- the algorithm
 
 
-def acquire(request: GuardedRequest) -> Steps[GuardedGrant]:
+def acquire(request: GuardedRequest, mine: list[Handle] | None = None) -> Steps[GuardedGrant]:
     """Take the lock, waiting in the queue until the timeout. Tries at least once.
+
+    Args:
+        mine: gets what was opened, for ``give_up``.
 
     Raises:
         SessionLocked: with the owner and what can be done about it.
         LockStateError: L is a directory or link, or the guard's record is damaged: nobody may go on.
     """
-    mine: list[Handle] = []
+    mine = [] if mine is None else mine
+    mine.clear()
     try:
         try:
             grant: GuardedGrant | None = yield Straight(_attempt, (request, mine))
@@ -411,6 +421,7 @@ def _wait_in_queue(request: GuardedRequest, mine: list[Handle]) -> Steps[Guarded
                 place = yield from _join(request, guard, deadline)
                 if place is not None:
                     place = place._replace(bell=(yield OpenBell(request.guard_path, place.ticket)))
+                    mine += [] if place.bell is None else [place.bell]
                 grant = yield Straight(take, (request, guard, place))
                 if grant is not None:
                     return grant
@@ -457,6 +468,18 @@ def _wait_in_queue(request: GuardedRequest, mine: list[Handle]) -> Steps[Guarded
     except BaseException:
         yield from _leave(request, mine[0], place)
         raise
+
+
+def give_up(request: GuardedRequest, mine: list[Handle]) -> Steps[None]:
+    """An interruption (Ctrl-C) came between a grant and whoever should have held it: close everything. The lock file is
+    void from then on, and is removed as any contender may remove it."""
+    for handle in mine:
+        yield Close(handle)
+    try:
+        grant = yield from acquire(request._replace(timeout_s=0.0))
+    except OSError:  # SessionLocked is one
+        return  # somebody has it, or whoever comes next takes it over
+    yield from release(grant)
 
 
 def fence(request: GuardedRequest) -> Steps[GuardedGrant]:
