@@ -151,7 +151,8 @@ class Kernel:
 
     def open_guard(self, path: str, body_path: str) -> Handle:
         with COMING_AND_GOING:
-            return self._take_or_open(path, body_path)
+            handle = self._take_or_open(path, body_path)
+        return handle
 
     def _take_or_open(self, path: str, body_path: str) -> Handle:
         resting = _resting.get(path)
