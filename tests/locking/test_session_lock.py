@@ -238,7 +238,7 @@ def child_with_open_guards(folder):
         opened = 0
         for entry in os.listdir("/proc/self/fd"):
             try:
-                opened += ".guard" in os.readlink(f"/proc/self/fd/{entry}")
+                opened += os.readlink(f"/proc/self/fd/{entry}").startswith(f"{folder}/s.jsonl.")
             except OSError:
                 pass
         os.write(write, bytes([opened]))

@@ -152,7 +152,7 @@ class Kernel:
     def open_guard(self, path: str, body_path: str) -> Handle:
         with COMING_AND_GOING:
             handle = self._take_or_open(path, body_path)
-        return handle
+        return handle  # noqa: RET504 -- an interruption after the call must find the mutex in hand
 
     def _take_or_open(self, path: str, body_path: str) -> Handle:
         resting = _resting.get(path)
