@@ -12,6 +12,10 @@ Theory of operation
     * a request belongs to the gateway if the gateway has just said that it sends a prompt, else to the client;
     * ``client.call`` begins when the client's connection opens; its process may have needed ten seconds to get there.
 
+    What the watch of files saw is dated when it was read, which on a busy machine is later than it was. Our own client
+    dates its lock itself: as long as the watch has not seen the gateway's lock file go, whatever it tells of that
+    gateway happened before the client had the lock, and is dated so.
+
     Records of a gateway run that need the session are held back until the run names it.
 """
 
@@ -127,6 +131,7 @@ class Reading:
         self._fell_back = False
         self._key = expected.session_key
         self._locks: dict[str, tuple[str, str]] = {}  # path -> actor, owner
+        self._granted: dict[str, float] = {}  # path -> when our client had the lock, until the watch sees its file
         self._calls: dict[str, tuple[_Run, str]] = {}  # request id -> run, model
         self._stdout: list[str] = []
         self._error: list[str] = []
@@ -372,7 +377,10 @@ class Reading:
         found: list[Record] = []
         if before is not None:
             data: dict[str, Any] = {"path": lock.path, "owner": before[1], "generation": 0, "removed": True}
-            found.append(_record(lock.t, before[0], "lock.release", "ok", **data))
+            t = self._not_late(lock.t, before[0], lock.path)
+            found.append(_record(t, before[0], "lock.release", "ok", **data))
+        if lock.there and lock.actor == CLIENT:
+            self._granted.pop(lock.path, None)
         if lock.there and lock.actor:
             run = self._own if lock.actor == CLIENT else self._live()
             owner = run.run_id if run is not None else lock.actor
@@ -390,15 +398,24 @@ class Reading:
         message = entry.get("message")
         role = message.get("role") if isinstance(message, dict) else None
         data: dict[str, Any] = {"path": written.path, "entry_id": str(entry["id"]), "type": entry.get("type")}
-        return [_record(written.t, actor, "append", "info", **data, role=role, generation=0, run_id=owner)]
+        t = self._not_late(written.t, actor, f"{written.path}.lock") if owner else written.t
+        return [_record(t, actor, "append", "info", **data, role=role, generation=0, run_id=owner)]
+
+    def _not_late(self, t: float, actor: str, lock_path: str) -> float:
+        """When that holder did it, at the latest."""
+        granted = self._granted.get(lock_path)
+        return t if granted is None or actor == CLIENT else min(t, granted - 1e-6)
 
     def _record(self, record: Record) -> list[Record]:
         if record.op == "provider.request":
             return self._request(record)
         if record.op == "actor.exit" and record.data.get("role") == CLIENT:
             self._client_exit = record
-        if record.op == "client.call" and record.phase == "invoke" and not self._expected.reads_client:
-            self._called = True
+        if not self._expected.reads_client and record.actor == CLIENT:
+            if record.op == "client.call" and record.phase == "invoke":
+                self._called = True
+            if record.op == "lock" and record.phase == "ok":
+                self._granted[str(record.data.get("path"))] = record.t
         return []
 
     def _request(self, record: Record) -> list[Record]:

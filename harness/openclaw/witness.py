@@ -50,7 +50,7 @@ class Witness:
         for record in records:
             if record.op == "actor.ready" and isinstance(record.data.get("pid"), int):
                 self._pids[record.data["pid"]] = str(record.data.get("actor") or record.actor)
-        told = ("provider.request", "actor.exit", "client.call")
+        told = ("provider.request", "actor.exit", "client.call", "lock")
         seen: list[Observation] = [Seen(record) for record in records if record.op in told]
         seen += self._watch.take()
         for actor, tail in self._tails.items():

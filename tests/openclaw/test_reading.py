@@ -188,6 +188,20 @@ def test_our_own_client_records_for_itself() -> None:
     assert {record.actor for record in bench.history()} == {GATEWAY, "models", "harness"}
 
 
+def test_what_the_watch_tells_late_of_the_gateway_lies_before_our_clients_lock() -> None:
+    bench = Bench("takeover", reads_client=False)
+    begin(bench)
+    path = LOCK.removesuffix(".lock")
+    bench.reading.read(Seen(Record(93.001, CLIENT, "lock", "ok", {"path": LOCK})))
+    late = {"type": "message", "id": "ab8662fc", "message": {"role": "assistant", "content": "x"}}
+    (append,) = bench.reading.read(Written(93.003, path, late))
+    (release,) = bench.lock(93.004, GATEWAY, there=False)
+    assert append.t <= release.t < 93.001
+    assert append.t > 93.0009
+    bench.lock(93.005, CLIENT)
+    assert bench.reading.read(Written(93.006, path, {**late, "id": "2"})) == []  # ours: it records its own
+
+
 def test_lock_of_a_stranger_and_locks_of_the_store_are_nobodys() -> None:
     bench = Bench()
     assert bench.lock(1.0, "") == []
