@@ -160,6 +160,17 @@ def state(data: bytes) -> GuardState:
         (generation, epoch, ticket), slot = first, SLOT_BYTES
     else:
         (generation, epoch, ticket), slot = second, 0
+    return _with_tickets(data, generation, epoch, ticket, slot)
+
+
+def since(known: GuardState, data: bytes) -> GuardState:
+    """As ``state``, for who has understood these records before: nearly always only tickets were drawn since."""
+    if known.generation and data[:LENGTH] == known.data[:LENGTH]:
+        return _with_tickets(data, known.generation, known.epoch, known.ticket, known.slot)
+    return state(data)
+
+
+def _with_tickets(data: bytes, generation: int, epoch: int, ticket: int, slot: int) -> GuardState:
     issued = _issued(data[TICKETS_OFFSET:])
     plain = issued is not None and _FINGERPRINT not in data[slot ^ SLOT_BYTES :][:SLOT_BYTES]
     whole = ticket + _TICKET_JUMP if issued is None else issued

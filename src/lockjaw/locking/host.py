@@ -34,23 +34,15 @@ class Host(Protocol):
 
 
 class LocalHost:
-    """This process on this machine."""
+    """This process on this machine. What every turn of a lock needs is here without a step in between."""
 
-    @property
-    def holds(self) -> ProcessHolds:
-        return PROCESS_HOLDS
-
-    def process_id(self) -> int:
-        return os.getpid()
-
-    def identity(self) -> ProcessIdentity:
-        return this_process()
+    holds = PROCESS_HOLDS
+    process_id = staticmethod(os.getpid)
+    identity = staticmethod(this_process)
+    straight = staticmethod(run_straight)
 
     def paths(self, session_file: str | os.PathLike[str]) -> LockPaths:
         return LockPaths.of(session_file)
-
-    def straight(self, clock: Clock, run: Callable[..., T], *arguments: Any) -> T:
-        return run_straight(clock, run, *arguments)
 
     def run(self, steps: Steps[T], clock: Clock) -> T:
         return run_blocking(steps, clock)

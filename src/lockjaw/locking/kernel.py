@@ -58,10 +58,7 @@ def _close_for_good(handle: Handle) -> None:
 
 
 def _still_named(handle: Handle) -> bool:
-    now = time.monotonic()
-    if now < handle.checked_s + _CHECK_AGAIN_S:
-        return True
-    handle.checked_s = now
+    handle.checked_s = time.monotonic()
     named = os.fstat(handle.number).st_nlink > 0
     return named and (handle.body is None or os.fstat(handle.body.number).st_nlink > 0)
 
@@ -161,7 +158,8 @@ class Kernel:
                 handle = resting.pop()
             except IndexError:
                 break  # another thread was faster
-            if (handle.body is None and body_path) or not _still_named(handle):
+            trusted = time.monotonic() < handle.checked_s + _CHECK_AGAIN_S
+            if (handle.body is None and body_path) or not (trusted or _still_named(handle)):
                 _close_for_good(handle)
                 continue
             self._opened.append(handle)
@@ -196,11 +194,12 @@ class Kernel:
         _open_handles.discard(handle)
         again = handle.again()
         if again.rests:
-            resting = _resting.setdefault(again.path, [])
-            if len(resting) < _RESTING_EACH and self._ranges.unlock_all(again):
-                if len(_resting) > _RESTING_LIMIT:
+            resting = _resting.get(again.path)
+            if resting is None:
+                if len(_resting) >= _RESTING_LIMIT:
                     _close_resting()
-                    resting = _resting.setdefault(again.path, [])
+                resting = _resting.setdefault(again.path, [])
+            if len(resting) < _RESTING_EACH and self._ranges.unlock_all(again):
                 resting.append(again)
                 return
         self._ranges.closed(handle)

@@ -73,9 +73,11 @@ class Handle:
 
     def again(self) -> Handle:
         """A new handle of the same open file; this one is closed from now on."""
-        other = Handle(self.path, self.number, self.identity, self.body)
-        other.rests, other.checked_s, other.epoch, other.known = self.rests, self.checked_s, self.epoch, self.known
-        other.mine, other.signed, other.spare, other.block = self.mine, self.signed, self.spare, self.block
+        other = Handle.__new__(Handle)  # by hand: with every release
+        other.path, other.number, other.identity, other.body = self.path, self.number, self.identity, self.body
+        other.rests, other.checked_s, other.claim = self.rests, self.checked_s, None
+        other.epoch, other.known, other.mine = self.epoch, self.known, self.mine
+        other.signed, other.spare, other.block = self.signed, self.spare, self.block
         self.number, self.body = -1, None
         return other
 

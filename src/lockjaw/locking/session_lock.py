@@ -268,8 +268,8 @@ class HeldLock:
             ) from None
 
     def _release(self) -> None:
-        if self.belongs_to_parent:
-            return  # and the mutex may be a copy of one that a thread of the parent's has locked
+        if self._me is not self._lock._host.identity():
+            return  # it is our parent's, and the mutex may be a copy of one that a thread there has locked
         with self._mutex:
             if self._begin_release():
                 self._give_back()

@@ -183,7 +183,7 @@ def understood(guard: Handle, data: bytes) -> GuardState:
     if known is not None and known.data == data:
         return known
     try:
-        state = guard.known = guard_record.state(data)
+        state = guard.known = guard_record.since(known or GuardState(), data)
     except UnreadableGuard as error:
         raise LockStateError(
             guard.path, data[:80], f"{error}; when no process uses this session any more, remove that file"

@@ -143,6 +143,9 @@ class Released(NamedTuple):
     lost: bool = False
 
 
+_REMOVED = Released(removed=True)
+
+
 class Superseded(Exception):
     """The section was entered by a holder that holds no longer. ``current`` equals its own generation if no
     newer one was granted: then the lock file was taken away from outside."""
@@ -287,7 +290,7 @@ def give_back(calls: Calls, grant: GuardedGrant) -> Released | None:
     rung = False
     try:
         state = _state(calls, grant)
-        if not _same_grant(state, grant.state):
+        if state is not grant.state and not _same_grant(state, grant.state):
             return Released(removed=False)  # fenced: L belongs to a newer generation, even in our old inode
         if state.issued > state.ticket:
             # A moment early: while the first waiter wakes up we do the rest, and it tries until we have.
@@ -296,13 +299,19 @@ def give_back(calls: Calls, grant: GuardedGrant) -> Released | None:
         removed = found[:2] == grant.identity
         if removed:
             calls.unlink(request.lock_path)
-        if (not removed or found[2] != _BODY_BYTES) and grant.apart is None and guard.body is not None:
+            if found[2] == _BODY_BYTES:
+                return _REMOVED
+        if grant.apart is None and guard.body is not None:
             calls.empty(guard.body)  # somebody may have written into it; the next text shall be the whole of it
         return Released(removed, lost=not removed)
     finally:
-        close(calls, grant)
-        if rung:
-            calls.give_way()
+        try:
+            calls.close(guard)  # frees the section and the owner's byte, at one stroke
+        finally:
+            if rung:
+                calls.give_way()  # before the rest: whoever was rung may be waiting on our processor
+            if grant.place is not None or grant.apart is not None:
+                close(calls, grant)
 
 
 def _state(calls: Calls, grant: GuardedGrant) -> GuardState:
