@@ -236,6 +236,71 @@ def test_foreign_release_is_heard_without_polling(clock, session_file, lock_file
     assert time.monotonic() - started < 0.25  # by now it looks for itself only every 0.5 s
 
 
+def resting(session_file, clock, turns=6):
+    """A lock that has had several turns: its guard rests, and generations are reserved."""
+    lock = SessionLock(session_file, timeout=0.0, clock=clock)
+    for _ in range(turns):
+        lock.acquire()
+        lock.release()
+    return lock
+
+
+def test_lock_file_that_a_release_could_not_remove_is_not_written_outside_the_section(clock, session_file, lock_file):
+    lock = resting(session_file, clock)
+    lock.acquire()
+    with pytest.MonkeyPatch.context() as broken:
+        broken.setattr(kernel.os, "unlink", refuse)
+        with pytest.raises(OSError, match="Input/output error"):
+            lock.release()
+    left = lock_file.read_bytes()
+    held_section = False
+
+    class Watching(kernel.Kernel):
+        def perform(self, operation):
+            nonlocal held_section
+            result = super().perform(operation)
+            held_section = held_section or (isinstance(operation, RangeLock) and operation.offset == SECTION)
+            assert held_section or lock_file.read_bytes() == left
+            return result
+
+    order = lock._begin()
+    grant = run_blocking(LOCK_ALGORITHMS["guarded"].acquire(order), clock, Watching(clock))
+    assert grant.reclaimed == "owner-byte-free"
+    run_blocking(LOCK_ALGORITHMS["guarded"].release(grant), clock)
+
+
+def refuse(*arguments):
+    raise OSError(5, "Input/output error")
+
+
+def test_foreign_lock_that_appears_between_two_turns_is_honoured(clock, session_file, lock_file):
+    lock = resting(session_file, clock)
+    foreign = f'{{"pid": {os.getppid()}, "createdAt": "2026-05-14T07:35:46.405Z"}}'
+    lock_file.write_text(foreign)
+    with pytest.raises(SessionLocked):
+        lock.acquire()
+    assert lock_file.read_text() == foreign
+    lock_file.unlink()
+    with lock:
+        pass
+
+
+async def test_generation_rises_after_a_fence_by_who_has_generations_in_reserve(clock, session_file):
+    lock, owner, system = resting(session_file, clock), SessionLock(session_file, clock=clock), kernel.Kernel(clock)
+    aside = system.open_guard(f"{session_file}.guard", f"{session_file}.body.guard")
+    held = owner.acquire()  # through another descriptor
+    system.close(aside)
+    seen = [held.generation]
+    fenced = await lock.fence_async()
+    seen.append(fenced.generation)
+    lock.release()
+    for _ in range(3):
+        seen.append(lock.acquire().generation)
+        lock.release()
+    assert seen == sorted(set(seen))
+    owner.release()
+
+
 def test_spoiled_ticket_number_is_skipped_over():
     assert state(bytes(1024) + encode_tickets(7)).issued == 7
     assert state(bytes(1024) + encode_tickets(7)[:30]).issued > 1_000_000

@@ -42,8 +42,9 @@ class Handle:
         checked_s: when (monotonic, real) its driver last saw that its name still leads to it.
         epoch, known, claim: the guarded algorithm's notes: which owner's byte is the current one, what the guard said
             when it was read last, and which file it may have made the lock file while it had that byte.
-        mine, signed, spare, block: more of them: the record that was written through this handle last, for whom, how
-            many of the generations that it reserved are left, and how many it reserved.
+        mine, signed, spare, block: more of them: what the guard said when a grant of this handle removed its lock file,
+            for whom the record in it was written, how many of the generations that it reserved are left, and how many
+            it reserved.
     """
 
     __slots__ = (

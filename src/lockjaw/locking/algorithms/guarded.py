@@ -23,9 +23,10 @@ Q = ``<session>.jsonl.guard`` is never removed, and carries four things:
 record anything, unless it overrules us, and it cannot yet: who overrules wants to see L, and the link that makes L is
 our last act. That no L lay there when we had the byte proves that no dead owner's is waiting to be judged.
 So an uncontended acquire is: lock, see that there is no L, read Q, write Q, write B, link; and a release is: lock the
-section, read Q, look at L, unlink, unlock everything. (Q need not be written each time, see
-``GuardState.generation``.) Each order matters: the byte before the record, the record before L, L removed before the
-byte is free. A crash between any two leaves a state that the next contender reads correctly.
+section, read Q, look at L, unlink, unlock everything. (Who took it last and finds Q as it left it need not see that
+there is no L, nor write Q each time, see ``GuardState.generation``.)
+Each order matters: the byte before the record, the record before L, L removed before the byte is free. A crash
+between any two leaves a state that the next contender reads correctly.
 
 *Who finds the lock taken, or somebody waiting*, takes a ticket and waits for its *bell*, which the releaser rings for
 the first waiter alone, a moment before the lock is free: waking up takes longer than the rest of a release. How it
@@ -177,10 +178,17 @@ def take(
         guard.claim = None
         return None
     try:
-        # In this order: if no L lay there, and the epoch still is ours after that, nobody but us can link one; so
-        # nobody can overrule, and write to Q, before our own link.
-        free = in_section or not calls.exists(request.lock_path)
-        state = understood(guard, calls.read(guard, STATE_LENGTH))
+        mine, guard.mine = guard.mine, None
+        # If Q says what it said when we removed our own L, then nobody of ours has made one since: what may lie there
+        # is foreign, and the link finds it.
+        again = mine is not None and understood(guard, calls.read(guard, STATE_LENGTH)) is mine
+        if again:
+            free, state = True, mine
+        else:
+            # In this order: if no L lay there, and the epoch still is ours after that, nobody but us can link one; so
+            # nobody can overrule, and write to Q, before our own link.
+            free = in_section or not calls.exists(request.lock_path)
+            state = understood(guard, calls.read(guard, STATE_LENGTH))
         ticket, issued = state.ticket, state.issued
         if place is not None:
             last, issued = place.ticket, place.ticket
@@ -189,16 +197,16 @@ def take(
         ahead = last > ticket + 1 and calls.locked_elsewhere(guard, TICKET_BASE + ticket + 1, last - ticket - 1)
         if free and state.epoch == guard.epoch and last > ticket and (in_section or (not ahead and state.plain)):
             now_ms = calls.wall_ms()
-            mine = state is guard.mine and guard.signed is request.signature
-            if mine and guard.spare and issued == ticket:
+            again = again and guard.signed is request.signature
+            if again and guard.spare and issued == ticket:
                 guard.spare -= 1  # nobody was here since we were, and a generation is left from then
             else:
                 if ahead and place is None:
                     issued = ticket  # we go past the waiters, and they remain
-                block = min(2 * guard.block, MOST_RESERVED) if mine else 1
+                block = min(2 * guard.block, MOST_RESERVED) if again else 1
                 slot = guard_record.encode(request.signature, now_ms, state.generation + block, state.epoch, issued)
                 calls.write(guard, slot, state.slot)
-                guard.known = guard.mine = state = state.granted(slot, state.generation + block, state.epoch, issued)
+                guard.known = state = state.granted(slot, state.generation + block, state.epoch, issued)
                 guard.signed, guard.block, guard.spare = request.signature, block, block - 1
             generation = state.generation - guard.spare
             calls.write(body, body_at(request.body, now_ms, generation).ljust(_BODY_BYTES), 0)
@@ -299,6 +307,7 @@ def give_back(calls: Calls, grant: GuardedGrant) -> Released | None:
         removed = found[:2] == grant.identity
         if removed:
             calls.unlink(request.lock_path)
+            guard.mine = grant.state
             if found[2] == _BODY_BYTES:
                 return _REMOVED
         if grant.apart is None and guard.body is not None:
@@ -853,7 +862,7 @@ def _record(
     generation = state.generation + 1
     slot = guard_record.encode(request.signature, now_ms, generation, epoch, ticket, more)
     yield WriteInPlace(guard, slot, state.slot)
-    guard.mine = None
+    guard.signed = None  # nothing is reserved
     granted = guard.known = state.granted(slot, generation, epoch, ticket, plain=not more)
     return granted
 
