@@ -39,10 +39,12 @@ class LocalHost:
     holds = PROCESS_HOLDS
     process_id = staticmethod(os.getpid)
     identity = staticmethod(this_process)
-    straight = staticmethod(run_straight)
 
     def paths(self, session_file: str | os.PathLike[str]) -> LockPaths:
         return LockPaths.of(session_file)
+
+    def straight(self, clock: Clock, run: Callable[..., T], *arguments: Any) -> T:
+        return run_straight(clock, run, *arguments)
 
     def run(self, steps: Steps[T], clock: Clock) -> T:
         return run_blocking(steps, clock)
