@@ -58,7 +58,10 @@ def _close_for_good(handle: Handle) -> None:
 
 
 def _still_named(handle: Handle) -> bool:
-    handle.checked_s = time.monotonic()
+    now = time.monotonic()
+    if now < handle.checked_s + _CHECK_AGAIN_S:
+        return True
+    handle.checked_s = now
     named = os.fstat(handle.number).st_nlink > 0
     return named and (handle.body is None or os.fstat(handle.body.number).st_nlink > 0)
 
@@ -158,8 +161,7 @@ class Kernel:
                 handle = resting.pop()
             except IndexError:
                 break  # another thread was faster
-            trusted = time.monotonic() < handle.checked_s + _CHECK_AGAIN_S
-            if (handle.body is None and body_path) or not (trusted or _still_named(handle)):
+            if (handle.body is None and body_path) or not _still_named(handle):
                 _close_for_good(handle)
                 continue
             self._opened.append(handle)
