@@ -4,13 +4,14 @@ import dis
 import errno
 import os
 import signal
+import subprocess
 import sys
 import time
 
 import pytest
 
 from lockjaw.clock import ScaledClock
-from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, inspect_lock, kernel, range_locks
+from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, inspect_lock, kernel, range_locks, release_all_held
 from lockjaw.locking.algorithms.coarse import Registry
 from lockjaw.locking.catalog import Order
 from lockjaw.locking.drivers import run_blocking
@@ -342,3 +343,44 @@ def test_interrupted_acquire_leaves_the_lock_free_or_with_the_caller(clock, tmp_
             lock.release()
         at += 5 if path == "dead owner" else 1  # that one is long: an interruption there costs 10 ms
     assert interrupted > 50
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 KiB; the test's, to be filled."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "lockjaw", str(folder)], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    release_all_held()
+    kernel._close_resting()
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_full_disk_refuses_the_lock_and_leaves_nothing_and_a_disk_with_room_gives_it(small_disk, clock):
+    session_file, filler = small_disk / "s.jsonl", small_disk / "filler"
+
+    def write_all():
+        with filler.open("wb", buffering=0) as file:
+            while file.write(bytes(512)):
+                pass
+
+    def fill():
+        with pytest.raises(OSError, match="No space left"):
+            write_all()
+
+    fill()
+    with pytest.raises(OSError, match="No space left"):
+        SessionLock(session_file, timeout=0.0, clock=clock).acquire()
+    assert not os.path.exists(f"{session_file}.lock")
+    filler.unlink()
+    with SessionLock(session_file, timeout=0.0, clock=clock) as held:
+        assert held.reclaimed == ""
+    fill()  # its files have their blocks by now: who has used the lock once can use it on a full disk
+    with SessionLock(session_file, timeout=0.0, clock=clock) as held, held.section():
+        assert held.reclaimed == ""
+    assert not os.path.exists(f"{session_file}.lock")
