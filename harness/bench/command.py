@@ -11,7 +11,7 @@ from lockjaw.harness.bench.run import FULL, QUICK, run
 
 
 def bench_locks(*, full: bool, as_json: bool, out: Path | None) -> int:
-    """Measure in the current folder's file system. -> exit status.
+    """Measure in the current folder's file system. -> exit status; 130 after Ctrl-C, with what there is until then.
 
     ``out``: a folder for ``locks.json``, ``locks.md`` and ``locks.svg``; created if absent.
     """
@@ -21,7 +21,7 @@ def bench_locks(*, full: bool, as_json: bool, out: Path | None) -> int:
     def progress(what: str) -> None:
         nonlocal said
         if clear:
-            print(f"{clear}{what[:100]}", end="", file=sys.stderr, flush=True)
+            print(f"{clear}{what[:78]}", end="", file=sys.stderr, flush=True)
         elif (headline := what.partition(",")[0].partition(":")[0]) != said:
             said = headline
             print(headline, file=sys.stderr, flush=True)
@@ -35,7 +35,10 @@ def bench_locks(*, full: bool, as_json: bool, out: Path | None) -> int:
         out.mkdir(parents=True, exist_ok=True)
         (out / "locks.json").write_text(document + "\n")
         (out / "locks.md").write_text(text)
-        case = list(result.figures[0].contention)[1 if len(result.figures[0].contention) > 1 else 0]
-        (out / "locks.svg").write_text(plot.svg(list(result.figures), case))
+        if cases := list(result.figures[0].contention):
+            (out / "locks.svg").write_text(plot.svg(list(result.figures), cases[min(1, len(cases) - 1)]))
     sys.stdout.write(document + "\n" if as_json else text)
+    if result.interrupted:
+        print("interrupted: the figures are those of what had been measured", file=sys.stderr)
+        return 130
     return 0

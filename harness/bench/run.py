@@ -41,10 +41,11 @@ class Plan:
 
 
 QUICK = Plan("quick", 2, 300, (1, 4), 0.2, (8,), (0.0, 0.005), 0.25, 3, 0.4, 3, 8, 0.25)
-FULL = Plan("full", 3, 1000, (1, 4, 16), 2.0, (8, 16, 64), (0.0, 0.005, 0.2), 5.0, 10, 2.0, 100, 64, 10.0)
-
+FULL = Plan("full", 2, 1000, (1, 4, 16), 1.0, (8, 16, 64), (0.0, 0.005, 0.2), 1.5, 5, 1.0, 40, 64, 10.0)
 
 _MOST_NODES = 16  # a Node process with the whole of OpenClaw in it takes some 100 MB
+_TURNS = 2  # that everybody could have had, however many they are and however long each holds
+_LONG_S = 4.0  # a measurement that takes longer is not repeated
 
 
 @dataclass
@@ -72,6 +73,7 @@ class Result:
     figures: Sequence[Figures]
     absent: Sequence[Absent]
     took_s: float
+    interrupted: bool = False
 
     def document(self) -> dict[str, Any]:
         return {
@@ -82,6 +84,7 @@ class Result:
             "locks": [asdict(figures) for figures in self.figures],
             "absent": [asdict(absent) for absent in self.absent],
             "took_s": round(self.took_s, 1),
+            "interrupted": self.interrupted,
         }
 
 
@@ -90,22 +93,51 @@ def case(processes: int, hold_s: float) -> str:
     return f"{processes} x {hold_s * 1000:g} ms"
 
 
+def contention_s(plan: Plan, processes: int, hold_s: float) -> float:
+    """How long one contention is watched."""
+    return max(plan.contention_s, _TURNS * processes * hold_s if plan is FULL else 0.0)
+
+
+def about_s(plan: Plan, contestants: int) -> float:
+    """Seconds that a plan takes with so many contestants, roughly: what is waited for, and a little for processes."""
+    each = plan.rounds * len(plan.waiters) * (plan.handoff_s + 0.3)
+    for processes in plan.processes:
+        for hold_s in plan.holds_s:
+            length_s = contention_s(plan, processes, hold_s)
+            each += (length_s + 0.2) * (1 if length_s > _LONG_S else plan.rounds)
+    each += plan.kills * 0.3 + plan.cpu_s + 0.5
+    return contestants * each + 5 * plan.storm_rounds * 0.35 + 5 * plan.kills * plan.kill_limit_s
+
+
 def run(plan: Plan, folder: Path, progress: Progress) -> Result:
-    """Measure in a new folder inside ``folder``, which decides the file system; it is removed afterwards."""
+    """Measure in a new folder inside ``folder``, which decides the file system; it is removed afterwards.
+
+    Ctrl-C ends the measurements; the result holds what was measured until then.
+    """
     began = time.monotonic()
+    interrupted = False
     here, absent = contestants()
     figures = {contestant.name: Figures(contestant.name, contestant.kind) for contestant in here}
     load_before = os.getloadavg()
     with tempfile.TemporaryDirectory(dir=folder, prefix=".lockjaw-bench-") as name:
-        bench = _Bench(plan, Path(name).resolve(), here, figures, progress)
-        bench.uncontended()
-        bench.handoffs()
-        bench.contentions()
-        bench.kills()
-        bench.storms()
-        bench.waits()
-    absent = [*absent, *bench.failed]
-    return Result(plan, environment(folder, load_before), list(figures.values()), absent, time.monotonic() - began)
+        expected = _clock(about_s(plan, len(here)))
+
+        def timed(what: str) -> None:
+            progress(f"{what} ({_clock(time.monotonic() - began)} of about {expected})")
+
+        bench = _Bench(plan, Path(name).resolve(), here, figures, timed)
+        steps = (bench.uncontended, bench.handoffs, bench.contentions, bench.kills, bench.storms, bench.waits)
+        try:
+            for step in steps:
+                step()
+        except KeyboardInterrupt:
+            interrupted = True
+    absent, took_s = [*absent, *bench.failed], time.monotonic() - began
+    return Result(plan, environment(folder, load_before), list(figures.values()), absent, took_s, interrupted)
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
 
 
 def environment(folder: Path, load_before: tuple[float, float, float]) -> dict[str, Any]:
@@ -185,63 +217,79 @@ class _Bench:
     def handoffs(self) -> None:
         for waiters in self._plan.waiters:
             samples: dict[str, list[list[float]]] = {}
-            for number in range(self._plan.rounds):
-                for contestant in self._here:
-                    if contestant.node is not None and self._plan is QUICK and (waiters, number) != (1, 0):
-                        continue  # starting Node takes seconds
-                    self._progress(f"hand-off, {waiters} waiting, round {number + 1}: {contestant.name}")
-                    try:
-                        found = handoff(contestant, self._fresh(), waiters, self._plan.handoff_s)
-                    except NODE_FAILURES as error:
-                        self._failed(contestant, f"hand-off to {waiters}", error)
-                        continue
-                    if found:
-                        samples.setdefault(contestant.name, []).append(sorted(found))
-            for name, rounds in samples.items():
-                self._figures[name].handoff_p50_s[waiters] = statistics.median(v[len(v) // 2] for v in rounds)
-                self._figures[name].handoff_p99_s[waiters] = statistics.median(v[len(v) * 99 // 100] for v in rounds)
+            try:
+                for number in range(self._plan.rounds):
+                    self._handoff_round(waiters, number, samples)
+            finally:
+                for name, rounds in samples.items():
+                    figures = self._figures[name]
+                    figures.handoff_p50_s[waiters] = statistics.median(v[len(v) // 2] for v in rounds)
+                    figures.handoff_p99_s[waiters] = statistics.median(v[len(v) * 99 // 100] for v in rounds)
+
+    def _handoff_round(self, waiters: int, number: int, samples: dict[str, list[list[float]]]) -> None:
+        for contestant in self._here:
+            if contestant.node is not None and self._plan is QUICK and (waiters, number) != (1, 0):
+                continue  # starting Node takes seconds
+            self._progress(f"hand-off, {waiters} waiting, round {number + 1}: {contestant.name}")
+            try:
+                found = handoff(contestant, self._fresh(), waiters, self._plan.handoff_s)
+            except NODE_FAILURES as error:
+                self._failed(contestant, f"hand-off to {waiters}", error)
+                continue
+            if found:
+                samples.setdefault(contestant.name, []).append(sorted(found))
 
     def contentions(self) -> None:
         for processes in self._plan.processes:
             for hold_s in self._plan.holds_s:
                 found: dict[str, list[Contention]] = {}
-                for number in range(self._plan.rounds):
-                    for contestant in self._here:
-                        if contestant.node is not None and (self._plan is QUICK or processes > _MOST_NODES):
-                            continue
-                        self._progress(f"contention {case(processes, hold_s)}, round {number + 1}: {contestant.name}")
-                        # Long enough that everybody could have had several turns.
-                        duration_s = max(self._plan.contention_s, 4 * processes * hold_s if self._plan is FULL else 0.0)
-                        try:
-                            one = contend(contestant, self._fresh(), processes, hold_s, duration_s)
-                        except NODE_FAILURES as error:
-                            self._failed(contestant, f"contention {case(processes, hold_s)}", error)
-                            continue
-                        found.setdefault(contestant.name, []).append(one)
-                for name, rounds in found.items():
-                    # The round with the median fairness, whole: medians of each figure would describe no round at all.
-                    middle = sorted(rounds, key=lambda one: one.jain)[(len(rounds) - 1) // 2]
-                    self._figures[name].contention[case(processes, hold_s)] = middle
+                rounds = 1 if contention_s(self._plan, processes, hold_s) > _LONG_S else self._plan.rounds
+                try:
+                    for number in range(rounds):
+                        self._contention_round(processes, hold_s, number, found)
+                finally:
+                    for name, all_of_it in found.items():
+                        # The round with the median fairness, whole: medians of each figure would describe no round.
+                        middle = sorted(all_of_it, key=lambda one: one.jain)[(len(all_of_it) - 1) // 2]
+                        self._figures[name].contention[case(processes, hold_s)] = middle
+
+    def _contention_round(self, processes: int, hold_s: float, number: int, found: dict[str, list[Contention]]) -> None:
+        name = case(processes, hold_s)
+        for contestant in self._here:
+            if contestant.node is not None and (self._plan is QUICK or processes > _MOST_NODES):
+                continue
+            self._progress(f"contention {name}, round {number + 1}: {contestant.name}")
+            duration_s = contention_s(self._plan, processes, hold_s)
+            try:
+                one = contend(contestant, self._fresh(), processes, hold_s, duration_s)
+            except NODE_FAILURES as error:
+                self._failed(contestant, f"contention {name}", error)
+                continue
+            found.setdefault(contestant.name, []).append(one)
 
     def kills(self) -> None:
         blocking = [contestant for contestant in self._here if contestant.open_async is None]
         samples: dict[str, list[float]] = {}
-        for number in range(self._plan.kills):
-            for contestant in blocking:
-                if contestant.node is not None and self._plan is QUICK and number:
-                    continue
-                self._progress(f"SIGKILL of the holder, {number + 1} of {self._plan.kills}: {contestant.name}")
-                try:
-                    took_s = recover(contestant, self._fresh(), self._plan.kill_limit_s)
-                except NODE_FAILURES as error:
-                    self._failed(contestant, "SIGKILL", error)
-                    continue
-                if took_s is None:
-                    self._figures[contestant.name].recovery_never += 1
-                samples.setdefault(contestant.name, []).append(float("inf") if took_s is None else took_s)
-        for name, values in samples.items():
-            middle = statistics.median_high(values)
-            self._figures[name].recovery_p50_s = None if middle == float("inf") else middle
+        try:
+            for number in range(self._plan.kills):
+                for contestant in blocking:
+                    if contestant.node is None or self._plan is FULL or not number:
+                        self._kill(contestant, number, samples)
+        finally:
+            for name, values in samples.items():
+                middle = statistics.median_high(values)
+                self._figures[name].recovery_p50_s = None if middle == float("inf") else middle
+
+    def _kill(self, contestant: Contestant, number: int, samples: dict[str, list[float]]) -> None:
+        self._progress(f"SIGKILL of the holder, {number + 1} of {self._plan.kills}: {contestant.name}")
+        try:
+            took_s = recover(contestant, self._fresh(), self._plan.kill_limit_s)
+        except NODE_FAILURES as error:
+            self._failed(contestant, "SIGKILL", error)
+            return
+        if took_s is None:
+            self._figures[contestant.name].recovery_never += 1
+        samples.setdefault(contestant.name, []).append(float("inf") if took_s is None else took_s)
 
     def storms(self) -> None:
         for contestant in self._here:

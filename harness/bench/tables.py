@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterable, Iterator
 
 from lockjaw.harness.bench.run import Figures, Result
 
@@ -12,15 +13,20 @@ OURS, OURS_ASYNC, BARE = "guarded", "guarded-async", "bare flock"
 
 def markdown(result: Result) -> str:
     """One table a measurement; fairness and longest wait stand in the row of every throughput."""
-    lines = [f"# Session locks, measured ({result.plan.name})", "", _environment(result), ""]
-    waiters = result.plan.waiters
+    stopped = ", interrupted" if result.interrupted else ""
+    lines = [f"# Session locks, measured ({result.plan.name}{stopped})", "", *_wrapped(_environment(result)), ""]
+    waiters, plan = result.plan.waiters, result.plan
+    lines += ["## Acquire and release; hand-off to a waiter: p50 / p99 us", ""]
     lines += _table(
-        ["lock", "uncontended p50 / p99 us", *(f"hand-off to {n} p50 / p99 us" for n in waiters), "after SIGKILL ms",
-         "storm overlaps", f"CPU of {result.plan.cpu_waiters} waiting {result.plan.cpu_s:g} s, ms"],
+        ["lock", "uncontended", *(f"{n} waiting" for n in waiters)],
         [[one.name, _pair(one.uncontended_p50_s, one.uncontended_p99_s),
-          *(_pair(one.handoff_p50_s.get(n), one.handoff_p99_s.get(n)) for n in waiters), _recovery(one), _storm(one),
-          _number(one.wait_cpu_s, 1e3)] for one in result.figures],
+          *(_pair(one.handoff_p50_s.get(n), one.handoff_p99_s.get(n)) for n in waiters)] for one in result.figures],
     )  # fmt: skip
+    lines += ["", f"## After a crash; CPU of {plan.cpu_waiters} that wait {plan.cpu_s:g} s", ""]
+    lines += _table(
+        ["lock", "after SIGKILL ms", "storm overlaps", "CPU ms"],
+        [[one.name, _recovery(one), _storm(one), _number(one.wait_cpu_s, 1e3)] for one in result.figures],
+    )
     for name in result.figures[0].contention:
         lines += ["", f"## Contention: {name} hold", ""]
         lines += _table(
@@ -29,10 +35,10 @@ def markdown(result: Result) -> str:
               f"{c.longest_s / c.fair_s:.1f}", f"{c.least} - {c.most}", str(c.starving)]
              for one in result.figures if (c := one.contention.get(name))],
         )  # fmt: skip
-    lines += ["", "## What was promised", ""] + [f"* {line}" for line in promises(result)]
-    lines += ["", "## Who is starving", ""] + [f"* {line}" for line in starving(result)]
+    lines += ["", "## What was promised", "", *_bullets(promises(result))]
+    lines += ["", "## Who is starving", "", *_bullets(starving(result))]
     if result.absent:
-        lines += ["", "## Not measured", ""] + [f"* {absent.name}: {absent.reason}" for absent in result.absent]
+        lines += ["", "## Not measured", "", *_bullets(f"{absent.name}: {absent.reason}" for absent in result.absent)]
     return "\n".join(lines) + "\n"
 
 
@@ -79,7 +85,9 @@ def _promises(result: Result) -> Iterator[tuple[bool, str]]:
         yield c.jain >= 0.99, f"{case}: Jain at least 0.99: {c.jain:.4f}"
         share = c.longest_s / c.fair_s
         yield share <= 3, f"{case}: longest wait at most 3 x the fair share: {share:.1f} x"
-    recovery = ours.recovery_p50_s if ours.recovery_p50_s is not None else math.inf
+    if ours.recovery_p50_s is None and not ours.recovery_never:
+        return  # interrupted before that
+    recovery = math.inf if ours.recovery_p50_s is None else ours.recovery_p50_s
     yield recovery < 0.010, f"recovery from SIGKILL p50 under 10 ms: {recovery * 1e3:.1f} ms"
     if ours.storm_overlaps is not None:
         yield ours.storm_overlaps == 0, f"no overlap in a storm: {ours.storm_overlaps} of {ours.storm_rounds} rounds"
@@ -100,6 +108,17 @@ def _environment(result: Result) -> str:
     )
 
 
+def _wrapped(text: str, first: str = "") -> list[str]:
+    return textwrap.wrap(
+        text, 80, initial_indent=first, subsequent_indent=" " * len(first),
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _bullets(lines: Iterable[str]) -> list[str]:
+    return [part for line in lines for part in _wrapped(line, "* ")]
+
+
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]]
 
@@ -109,7 +128,11 @@ def _number(value: float | None, factor: float) -> str:
 
 
 def _pair(p50: float | None, p99: float | None) -> str:
-    return f"{_number(p50, 1e6)} / {_number(p99, 1e6)}"
+    return "-" if p50 is None or p99 is None else f"{_short(p50 * 1e6)} / {_short(p99 * 1e6)}"
+
+
+def _short(value: float) -> str:
+    return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
 
 
 def _recovery(one: Figures) -> str:

@@ -489,7 +489,7 @@ def locks_clean(
 
 @bench_app.command("locks", short_help="All of them side by side: speed, and who starves.")
 def bench_locks(
-    full: Annotated[bool, typer.Option("--full/--quick", help="Everything (most of an hour), or one minute.")] = False,
+    full: Annotated[bool, typer.Option("--full/--quick", help="Everything (about 20 minutes), or one minute.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for locks.json, locks.md and locks.svg.")] = None,
     as_json: JsonFlag = False,
 ) -> None:

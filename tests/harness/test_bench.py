@@ -1,0 +1,82 @@
+"""What ``lockjaw bench locks`` says, and what it keeps when it is stopped. What it measures: ``tests/benchmarks``."""
+
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
+import pytest
+
+from lockjaw.harness.bench import plot, tables
+from lockjaw.harness.bench.contention import Contention
+from lockjaw.harness.bench.contestants import Absent
+from lockjaw.harness.bench.run import FULL, QUICK, Figures, Result, about_s, run
+
+TINY = replace(QUICK, rounds=1, uncontended=10, waiters=(1,), handoff_s=0.05, contention_s=0.05, kills=1, cpu_s=0.05)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("where", ["uncontended", "contention", "SIGKILL"])
+def test_an_interrupted_run_keeps_what_it_has(tmp_path, where):
+    def progress(what):
+        if what.startswith(where):
+            raise KeyboardInterrupt
+
+    stopped = run(TINY, tmp_path, progress)
+    assert stopped.interrupted
+    assert stopped.document()["interrupted"] is True
+    assert list(tmp_path.iterdir()) == []
+    ours = stopped.figures[0]
+    assert (ours.uncontended_p50_s is not None) == (where != "uncontended")
+    assert bool(ours.handoff_p50_s) == (where != "uncontended")
+    assert ours.recovery_p50_s is None
+    text = tables.markdown(stopped)
+    assert "(quick, interrupted)" in text
+    assert "recovery" not in text  # a promise that was not measured is neither held nor missed
+
+
+@pytest.mark.real
+def test_an_interrupt_within_a_round_keeps_the_contestants_before_it(tmp_path):
+    def progress(what):
+        if what.startswith("contention") and "coarse" in what:
+            raise KeyboardInterrupt
+
+    first, *_, last = run(TINY, tmp_path, progress).figures
+    assert list(first.contention) == ["8 x 0 ms"]
+    assert last.contention == {}
+
+
+def test_a_full_run_says_how_long_it_will_take():
+    assert 600 < about_s(FULL, 14) < 1800
+    assert 20 < about_s(QUICK, 14) < 90
+
+
+def result():
+    fair = Contention(100.0, 1.0, 0.02, 0.01, 10, 10, 0, (0.01, 0.02))
+    unfair = Contention(100.0, 0.5, 2.0, 0.01, 0, 20, 1, (0.001, 2.0))
+    figures = [
+        Figures(name, kind, 6e-5 if name == "guarded" else 1.6e-5, 1e-4, {1: handoff_s}, {1: 1e-3}, {"2 x 0 ms": c})
+        for name, kind, handoff_s, c in (
+            ("guarded", "ours", 2e-4, fair),
+            ("guarded-async", "ours", 3e-4, fair),
+            ("bare flock", "kernel", 1e-4, fair),
+            ("portalocker", "polls", 0.1, unfair),
+        )
+    ]
+    environment = {"kernel": "6", "cores": 2, "file_system": "ext4", "python": "3", "load_before": [0],
+                   "load_after": [1], "versions": {"lockjaw": "0"}}  # fmt: skip
+    return Result(QUICK, environment, figures, [Absent("openclaw", "the Node package is not installed")], 1.0)
+
+
+def test_table_says_what_was_missed_and_who_starves():
+    lines = tables.markdown(result()).splitlines()
+    assert all(len(line) <= 80 for line in lines if not line.startswith("|"))
+    text = " ".join(line.strip() for line in lines)
+    assert "MISSED uncontended p50 at most 1.3 x portalocker: 3.75 x" in text
+    assert "held   guarded hand-off to 1 at most 2 x bare flock: 2.0 x" in text
+    assert "portalocker, 2 x 0 ms: 1 of 2 contenders get less than a quarter" in text
+    assert "openclaw: the Node package is not installed" in text
+    assert result().document()["absent"][0]["name"] == "openclaw"
+
+
+def test_plot_has_one_mark_for_each_contender():
+    root = ET.fromstring(plot.svg(list(result().figures), "2 x 0 ms"))
+    assert len(root.findall("{*}circle")) == 8
