@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 
 from lockjaw.harness.bench import plot, tables
 from lockjaw.harness.bench.run import FULL, QUICK, run
@@ -15,18 +17,21 @@ def bench_locks(*, full: bool, as_json: bool, out: Path | None) -> int:
 
     ``out``: a folder for ``locks.json``, ``locks.md`` and ``locks.svg``; created if absent.
     """
+    interrupts = _Interrupts()
     clear = "\r\033[K" if sys.stderr.isatty() else ""
     said = ""
 
     def progress(what: str) -> None:
         nonlocal said
+        interrupts.check()
         if clear:
             print(f"{clear}{what[:78]}", end="", file=sys.stderr, flush=True)
         elif (headline := what.partition(",")[0].partition(":")[0]) != said:
             said = headline
             print(headline, file=sys.stderr, flush=True)
 
-    result = run(FULL if full else QUICK, out.parent if out and out.parent.is_dir() else Path.cwd(), progress)
+    with interrupts:
+        result = run(FULL if full else QUICK, out.parent if out and out.parent.is_dir() else Path.cwd(), progress)
     if clear:
         print(clear, end="", file=sys.stderr)
     text = tables.markdown(result)
@@ -42,3 +47,25 @@ def bench_locks(*, full: bool, as_json: bool, out: Path | None) -> int:
         print("interrupted: the figures are those of what had been measured", file=sys.stderr)
         return 130
     return 0
+
+
+class _Interrupts:
+    """Ctrl-C, remembered. Where it comes in the middle of a fork, Python drops the exception with which it is told: the
+    hooks of logging and filelock run there, and what they raise is ignored."""
+
+    def __init__(self) -> None:
+        self._came = False
+
+    def __enter__(self) -> None:
+        self._before = signal.signal(signal.SIGINT, self._note)
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def check(self) -> None:
+        if self._came:
+            raise KeyboardInterrupt
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._came = True
+        signal.default_int_handler(number, frame)

@@ -1,11 +1,15 @@
 """What ``lockjaw bench locks`` says, and what it keeps when it is stopped. What it measures: ``tests/benchmarks``."""
 
+import json
+import os
+import signal
+import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
 import pytest
 
-from lockjaw.harness.bench import plot, tables
+from lockjaw.harness.bench import command, plot, tables
 from lockjaw.harness.bench.contention import Contention
 from lockjaw.harness.bench.contestants import Absent
 from lockjaw.harness.bench.run import FULL, QUICK, Figures, Result, about_s, run
@@ -42,6 +46,25 @@ def test_an_interrupt_within_a_round_keeps_the_contestants_before_it(tmp_path):
     first, *_, last = run(TINY, tmp_path, progress).figures
     assert list(first.contention) == ["8 x 0 ms"]
     assert last.contention == {}
+
+
+def test_ctrl_c_in_the_middle_of_a_fork_is_not_lost(tmp_path, monkeypatch, capsys):
+    """What hooks of a fork raise, Python ignores: the run must end all the same, before its next measurement."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "QUICK", TINY)
+    armed = [True]
+
+    def at_fork():
+        if armed:
+            armed.clear()
+            os.kill(os.getpid(), signal.SIGINT)
+
+    os.register_at_fork(before=at_fork)  # cannot be taken back, and does nothing afterwards
+    unraisable = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    assert command.bench_locks(full=False, as_json=True, out=None) == 130
+    assert [one.exc_type for one in unraisable] == [KeyboardInterrupt]
+    assert json.loads(capsys.readouterr().out)["interrupted"] is True
 
 
 def test_a_full_run_says_how_long_it_will_take():
