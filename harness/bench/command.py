@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 from pathlib import Path
@@ -26,7 +27,7 @@ def bench_locks(*, full: bool, as_json: bool, out: Path | None) -> int:
         interrupts.check()
         if clear:
             print(f"{clear}{what[:78]}", end="", file=sys.stderr, flush=True)
-        elif (headline := what.partition(",")[0].partition(":")[0]) != said:
+        elif (headline := re.split(r"[,:(]", what)[0].strip()) != said:
             said = headline
             print(headline, file=sys.stderr, flush=True)
 

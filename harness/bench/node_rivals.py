@@ -27,7 +27,7 @@ from lockjaw.harness.openclaw.cache import default_root
 SCRIPT = Path(__file__).with_name("node_contender.mjs")
 CACHE = "LOCKJAW_OPENCLAW_CACHE"  # another folder than the user's cache
 START_S = 60.0  # a Node process loads a large program before it is ready
-NODE_FAILURES = (ChildProcessError, TimeoutError)
+NODE_FAILURES = (ChildProcessError, TimeoutError, BrokenPipeError)  # it ended, is late, or does not listen
 _OPENCLAW_LOCK = "acquireSessionWriteLock"
 
 

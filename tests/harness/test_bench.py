@@ -12,6 +12,7 @@ import pytest
 from lockjaw.harness.bench import command, plot, tables
 from lockjaw.harness.bench.contention import Contention
 from lockjaw.harness.bench.contestants import Absent
+from lockjaw.harness.bench.node_rivals import NODE_FAILURES, NodeRival
 from lockjaw.harness.bench.run import FULL, QUICK, Figures, Result, about_s, run
 
 TINY = replace(QUICK, rounds=1, uncontended=10, waiters=(1,), handoff_s=0.05, contention_s=0.05, kills=1, cpu_s=0.05)
@@ -65,6 +66,15 @@ def test_ctrl_c_in_the_middle_of_a_fork_is_not_lost(tmp_path, monkeypatch, capsy
     assert command.bench_locks(full=False, as_json=True, out=None) == 130
     assert [one.exc_type for one in unraisable] == [KeyboardInterrupt]
     assert json.loads(capsys.readouterr().out)["interrupted"] is True
+
+
+def test_a_node_contender_that_stops_listening_is_told_of_and_ends_nothing(tmp_path):
+    node = tmp_path / "node"
+    node.write_text("#!/bin/sh\nexec <&-\necho ready\nsleep 30\n")
+    node.chmod(0o755)
+    rival = NodeRival("openclaw 0", node, tmp_path / "lock.js")
+    with pytest.raises(NODE_FAILURES):
+        rival.spans(tmp_path, 1, 0.0, 0.01, "contend")
 
 
 def test_a_full_run_says_how_long_it_will_take():
