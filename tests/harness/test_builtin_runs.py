@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lockjaw.harness import Run, load_scenario, run_policies
+from lockjaw.harness.scenario import Scenario
 from lockjaw.scenarios import names
 from lockjaw.verdict import Verdict
 
@@ -19,14 +20,26 @@ CASCADE = ("gateway_timeout", "gateway_timeout_fast_backup", "gateway_timeout_mi
 @pytest.mark.parametrize("name", PLAYED)
 def test_policies_break_the_laws_that_the_scenario_says_and_no_others(name: str, tmp_path: Path) -> None:
     scenario = load_scenario(name)
-    runs = {run.policy: run for run in run_policies(scenario, list(scenario.expect), seed=3, out=tmp_path)}
-    broken = {policy: {c.name for c in run.checks if c.verdict is Verdict.VIOLATED} for policy, run in runs.items()}
-    assert broken == {policy: set(laws) for policy, laws in scenario.expect.items()}
-    for run in (runs[scenario.baseline], runs["takeover"]):
-        assert [reached.says for reached in run.reached if not reached.met] == [], (run.policy, run.run_dir)
+    runs = played(scenario, tmp_path / "first")
+    if unreached(scenario, runs):
+        runs = played(scenario, tmp_path / "second")  # on a busy machine a race may be missed, and the run is UNKNOWN
+    assert unreached(scenario, runs) == []
     assert runs["takeover"].verdict is Verdict.HELD
     if name in CASCADE:
         answered_in_place(runs["takeover"])
+
+
+def played(scenario: Scenario, out: Path) -> dict[str, Run]:
+    """A run of each policy; whether the danger was reached or not, no law is broken but those that the file says."""
+    runs = {run.policy: run for run in run_policies(scenario, list(scenario.expect), seed=3, out=out)}
+    broken = {policy: {c.name for c in run.checks if c.verdict is Verdict.VIOLATED} for policy, run in runs.items()}
+    assert broken == {policy: set(laws) for policy, laws in scenario.expect.items()}
+    return runs
+
+
+def unreached(scenario: Scenario, runs: dict[str, Run]) -> list[tuple[str, str]]:
+    both = (runs[scenario.baseline], runs["takeover"])
+    return [(run.policy, reached.says) for run in both for reached in run.reached if not reached.met]
 
 
 def answered_in_place(run: Run) -> None:
