@@ -158,8 +158,7 @@ class ModelService:
         try:
             request = order.request = surface.parse(target, body)
         except RequestRefused as refused:
-            order.model, order.problem = refused.model, refused.error.message
-            order.answer = error_reply(surface, refused.error, order.request_id)
+            self._refuse(order, refused)
             return
         model = order.model = request.model
         script = self.script
@@ -181,8 +180,7 @@ class ModelService:
         try:
             asked = question(body)
         except RequestRefused as refused:
-            order.model, order.problem = refused.model, refused.error.message
-            order.answer = error_reply(order.surface, refused.error, order.request_id)
+            self._refuse(order, refused)
             return
         order.model = asked.model
         order.request = ChatRequest(asked.model, False, False, 0, (), 0)
@@ -190,6 +188,10 @@ class ModelService:
             order.answer = json_reply(asked.answer)
         else:
             self._fail_unknown(order)
+
+    def _refuse(self, order: Order, refused: RequestRefused) -> None:
+        order.model, order.problem = refused.model, refused.error.message
+        order.answer = error_reply(order.surface, refused.error, order.request_id)
 
     def _fail_unknown(self, order: Order) -> None:
         known = ", ".join(sorted(self.script.models))

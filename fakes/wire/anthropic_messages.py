@@ -6,7 +6,7 @@ and ``tool_result`` is checked as the vendor does it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lockjaw.clock import iso
@@ -214,13 +214,7 @@ class MessageStream:
 
 def parse_request(body: bytes) -> ChatRequest:
     """Check the body of ``POST .../v1/messages``. Raises RequestRefused with the vendor's words."""
-    value = _object(body)
-    model = _model(value)
-    try:
-        messages = _check_messages(value)
-        _check_options(value)
-    except RequestRefused as refused:
-        raise RequestRefused(refused.error, model) from None
+    value, model, messages = _checked(body, _check_options)
     text = next((_words(message["content"]) for message in reversed(messages) if message["role"] == "user"), "")
     return ChatRequest(
         model,
@@ -236,15 +230,23 @@ def parse_request(body: bytes) -> ChatRequest:
 def count_tokens(body: bytes) -> Question:
     """``POST .../v1/messages/count_tokens``: the count that a reply to these messages would claim, unless its step says
     another. Raises RequestRefused with the vendor's words."""
+    _, model, messages = _checked(body, _check_tools)
+    count = rough_tokens(message.get("content") for message in messages)
+    return Question(model, encode({"input_tokens": count}))
+
+
+def _checked(
+    body: bytes, check_rest: Callable[[dict[str, Any]], None]
+) -> tuple[dict[str, Any], str, list[dict[str, Any]]]:
+    """-> the body, and the model and the messages in it. Raises RequestRefused, with the model once it is known."""
     value = _object(body)
     model = _model(value)
     try:
         messages = _check_messages(value)
-        _check_tools(value)
+        check_rest(value)
     except RequestRefused as refused:
         raise RequestRefused(refused.error, model) from None
-    count = rough_tokens(message.get("content") for message in messages)
-    return Question(model, encode({"input_tokens": count}))
+    return value, model, messages
 
 
 def _object(body: bytes) -> dict[str, Any]:
