@@ -17,7 +17,7 @@ from websockets.protocol import State
 from lockjaw.fakes.gateway_answers import MAX_BUFFERED_BYTES, MAX_PAYLOAD_BYTES
 from lockjaw.fakes.gateway_script import Close, ConnectStep
 from lockjaw.fakes.journal import Journal, redacted
-from lockjaw.gateway.links import limit_message
+from lockjaw.gateway.listener import limit_message
 
 PREAUTH_BYTES = 65_536
 encode = msgspec.json.Encoder().encode

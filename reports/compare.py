@@ -21,6 +21,7 @@ Skeleton = Callable[[Sequence[Record]], Sequence[Record]]
 #: what happened.
 _GIVEN = ("policy", "seed", "engine", "scenario", "scale", "generation")
 _LEFT_OUT = frozenset({"run.start", "actor.ready", "lane.wait"})
+_to_json = json.JSONEncoder(sort_keys=True, default=str).encode
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,7 @@ def _steps(history: Sequence[Record], skeleton: Skeleton) -> dict[str, list[tupl
             # An exit is noted by the harness, and the order in which different processes end means nothing.
             actor = str(record.data.get("actor") or record.actor) if record.op == "actor.exit" else record.actor
             data: dict[str, Any] = {k: v for k, v in bare.data.items() if k not in _GIVEN}
-            steps.setdefault(actor, []).append(
-                (at, json.dumps((bare.op, bare.phase, data), sort_keys=True, default=str))
-            )
+            steps.setdefault(actor, []).append((at, _to_json((bare.op, bare.phase, data))))
     return steps
 
 

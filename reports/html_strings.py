@@ -20,11 +20,14 @@ _PICTURES = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n
 _HIDDEN = re.compile(
     "[\u0080-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
+_to_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
 _SLACK = 1000  # read beyond the limit before folders are shortened, so that a cut path does not show
 
 
 def visible(text: str) -> str:
     """The text without characters that hide, reorder or break what a reader sees."""
+    if text.isascii() and text.isprintable():
+        return text  # as nearly all are, and a page has thousands
     return _HIDDEN.sub("\ufffd", text.translate(_PICTURES))
 
 
@@ -42,7 +45,7 @@ def folder_shortener(run_dir: str) -> Callable[[str], str]:
 
 def plain(value: object) -> str:
     """A record's value as text: strings as they are, everything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return value if isinstance(value, str) else _to_json(value)
 
 
 def excerpt(value: object, limit: int, short: Callable[[str], str]) -> str:

@@ -25,6 +25,8 @@ _HOME = re.compile(r"(?<![\w>])/(?:home|Users)/[^/\s\"'()|]+|(?<![\w>/])/root(?=
 
 def shorten(text: str, run_dir: str = "") -> str:
     """Replace the machine's folders: ``<state>`` for a state folder, ``<run>`` for the run's, ``~`` for homes."""
+    if "/" not in text:
+        return text
     if "/agents/" in text:
         text = _WORD.sub(_state_folders, text)
     if run_dir.startswith("/"):

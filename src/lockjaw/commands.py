@@ -1,6 +1,6 @@
 """What ``lockjaw run``, ``replay`` and ``report`` do: the harness makes runs, the reports show them.
 
-Harness and reports do not know each other; they meet here.
+Harness and reports do not know each other; they meet here. A writer of reports is imported by whoever asks for one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lockjaw.harness.scenario import Scenario, load_scenario
 from lockjaw.harness.sim.tape import Choices, StrictReplay, read_tape
 from lockjaw.harness.store import HISTORY, SCENARIO, TAPE, VERDICT, RunDirectory
 from lockjaw.history import Record, read_records
-from lockjaw.reports import document, junit, markdown, text
+from lockjaw.reports import document, text
 from lockjaw.run_status import run_status
 
 Progress = Callable[[str, Record], None]
@@ -88,6 +88,8 @@ def run_command(names: Sequence[str], options: RunOptions) -> int:
                 if options.engine == BOTH:
                     compared += [agreement(real, sim) for sim, real in zip(*each, strict=True)]
     if options.junit:
+        from lockjaw.reports import junit
+
         options.junit.write_text(junit.render(runs), encoding="utf-8")
     since = None
     if known is not None:
@@ -95,6 +97,8 @@ def run_command(names: Sequence[str], options: RunOptions) -> int:
     notes = [] if since is None else since.lines()
     shown = pages.write_pages(runs)
     if options.markdown:
+        from lockjaw.reports import markdown
+
         told = f"\n{markdown.fence(chr(10).join(notes), 'text')}\n" if notes else ""
         options.markdown.write_text(markdown.render(runs) + told, encoding="utf-8")
     if options.as_json:
@@ -244,6 +248,8 @@ def report_command(run_dir: Path, options: ReportOptions) -> int:
     if options.as_json:
         sys.stdout.write(document.to_json(document.document([kept, *others], command="report")))
     elif options.as_markdown:
+        from lockjaw.reports import markdown
+
         sys.stdout.write(markdown.render([kept, *others]))
     elif written:
         print("\n".join(written))

@@ -1,34 +1,17 @@
-"""What a connection of the gateway server runs over.
+"""What a connection of the gateway server runs over: all that the server asks of one.
 
-``Link`` is all that the server asks of a connection, so that a simulation can put memory in its place.
-``WebSocketLink`` is the real one, on ``websockets``. Nothing here knows frames.
+So a simulation can put memory in the place of sockets (``listener.py``). Nothing here knows frames.
 """
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
-import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import dataclass
-from http import HTTPStatus
-from typing import Any, ClassVar, Protocol
+from typing import Protocol
 
-from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
-
-from lockjaw.clock import Clock
-from lockjaw.errors import ConnectionLost
 from lockjaw.gateway.auth import Peer
-from lockjaw.gateway.frames import MAX_FRAME_BYTES, MAX_PREAUTH_BYTES
 
 MAX_PREAUTH_SOCKETS = 32  # sockets of one address that have not said hello yet
-UPGRADE_S = 10.0  # nominal; for the HTTP upgrade alone
-CLOSE_S = 10.0  # nominal; for the peer's answer to a close frame, then the TCP connection is cut
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip")
 
 
 class Link(Protocol):
@@ -63,108 +46,6 @@ class PreauthBudget:
             del self._open[address]
 
 
-class _Socket(ServerConnection):
-    """Knows when its TCP connection begins and ends, also when it never gets through the upgrade.
-
-    ``opening`` holds the sockets of one listener that have not been upgraded yet.
-    """
-
-    opening: ClassVar[set[_Socket]]
-    release: Callable[[], None] | None = None
-
-    def give_back(self) -> None:
-        release, self.release = self.release, None
-        if release is not None:
-            release()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self.opening.add(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.opening.discard(self)
-        self.give_back()
-        super().connection_lost(exc)
-
-
-@dataclass(frozen=True)
-class Listener:
-    """A listening socket and what it accepted."""
-
-    port: int
-    _server: Server
-    _opening: set[_Socket]
-
-    def close(self) -> None:
-        """Accept nothing more; cut what is not upgraded yet. Open links stay open."""
-        self._server.close(close_connections=False)
-        for socket in tuple(self._opening):
-            socket.transport.abort()
-
-    async def wait_closed(self) -> None:
-        """Until every link's handler has returned."""
-        await self._server.wait_closed()
-
-
-class WebSocketLink:
-    """A ``Link`` over an upgraded WebSocket."""
-
-    def __init__(self, socket: ServerConnection, peer: Peer) -> None:
-        self._socket, self._peer = socket, peer
-
-    @property
-    def peer(self) -> Peer:
-        return self._peer
-
-    async def receive(self) -> str | bytes:
-        try:
-            return await self._socket.recv()
-        except ConnectionClosed as error:
-            raise _lost(error) from None
-
-    async def send(self, text: str) -> None:
-        try:
-            await self._socket.send(text)
-        except ConnectionClosed as error:
-            raise _lost(error) from None
-        except AttributeError:
-            raise ConnectionLost(1006) from None  # see close
-
-    async def close(self, code: int, reason: str) -> None:
-        # A transport that was closed while it still had data to send, and then sent it, forgets its loop without
-        # noting that it is closed; websockets then aborts it once more and meets None (CPython 3.11, seen).
-        with suppress(AttributeError):
-            await self._socket.close(code, reason)
-
-    def buffered_bytes(self) -> int:
-        return self._socket.transport.get_write_buffer_size()
-
-    def authenticated(self) -> None:
-        limit_message(self._socket, MAX_FRAME_BYTES)
-        if isinstance(self._socket, _Socket):
-            self._socket.give_back()
-
-
-def limit_message(socket: ServerConnection, limit_bytes: int) -> None:
-    """The longest message that the library takes from now on; a longer one closes the connection with 1009."""
-    protocol: Any = socket.protocol
-    name = "max_message_size" if hasattr(protocol, "max_message_size") else "max_size"  # the latter before 16
-    setattr(protocol, name, limit_bytes)
-
-
-def _lost(error: ConnectionClosed) -> ConnectionLost:
-    close = error.rcvd or error.sent
-    return ConnectionLost(close.code, close.reason) if close else ConnectionLost(1006)
-
-
-def peer_of(remote_address: Any, headers: Any) -> Peer:
-    """The peer as its socket address and upgrade headers show it."""
-    address = str(remote_address[0]) if isinstance(remote_address, tuple) and remote_address else "unknown"
-    forwarded = any(name in headers for name in _FORWARDED)
-    origins = headers.get_all("Origin")
-    return Peer(address, is_loopback(address), forwarded, origins[0] if origins else None)
-
-
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine's own, without asking a name server."""
     if host == "localhost":
@@ -175,51 +56,3 @@ def is_loopback(host: str) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback
-
-
-async def listen(
-    handle: Callable[[Link], Awaitable[None]],
-    host: str,
-    port: int,
-    *,
-    clock: Clock,
-    budget: PreauthBudget,
-) -> Listener:
-    """Accept WebSockets and hand each to ``handle`` until the server is closed.
-
-    Raises:
-        OSError: the address cannot be listened on.
-    """
-
-    class Socket(_Socket):
-        opening: ClassVar[set[_Socket]] = set()  # one set per listener
-
-    async def connected(socket: ServerConnection) -> None:
-        assert isinstance(socket, Socket)
-        socket.opening.discard(socket)
-        assert socket.request is not None
-        await handle(WebSocketLink(socket, peer_of(socket.remote_address, socket.request.headers)))
-
-    def upgrade(socket: ServerConnection, request: Request) -> Response | None:
-        address = peer_of(socket.remote_address, request.headers).address
-        if not budget.acquire(address):
-            return socket.respond(HTTPStatus.SERVICE_UNAVAILABLE, "Too many unauthenticated sockets\n")
-        assert isinstance(socket, Socket)
-        socket.release = lambda: budget.release(address)
-        return None
-
-    server = await serve(
-        connected,
-        host,
-        port,
-        process_request=upgrade,
-        create_connection=Socket,
-        compression=None,
-        max_size=2 * MAX_PREAUTH_BYTES,  # until hello: the library must not keep what the protocol will refuse
-        ping_interval=None,  # ticks are the keep-alive of this protocol
-        open_timeout=clock.real_s(UPGRADE_S),
-        close_timeout=clock.real_s(CLOSE_S),
-        server_header=None,
-        logger=logging.Logger("lockjaw.gateway", logging.CRITICAL + 1),  # strangers' garbage is not our news
-    )
-    return Listener(next(iter(server.sockets)).getsockname()[1], server, Socket.opening)

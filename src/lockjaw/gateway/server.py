@@ -14,14 +14,14 @@ import asyncio
 import errno
 import random
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lockjaw.behaviours import Behaviour
 from lockjaw.clock import Clock
 from lockjaw.errors import ConnectionLost, LocalError, SettingsError
 from lockjaw.gateway.auth import Credentials, FailureLimit
 from lockjaw.gateway.frames import MAX_BUFFERED_BYTES, MAX_FRAME_BYTES
-from lockjaw.gateway.links import Link, Listener, PreauthBudget, is_loopback, listen
+from lockjaw.gateway.links import Link, PreauthBudget, is_loopback
 from lockjaw.gateway.pairing import DeviceFiles, Documents, Pairing
 from lockjaw.gateway.server_events import EVENTS, Audience, Connection
 from lockjaw.gateway.server_methods import METHODS, Methods, SessionDirectory, unavailable
@@ -41,6 +41,9 @@ from lockjaw.gateway.server_turns import TurnRequest, TurnRunner, Turns
 from lockjaw.history import NullRecorder, Recorder
 from lockjaw.seeds import uuid4
 from lockjaw.settings import Settings
+
+if TYPE_CHECKING:
+    from lockjaw.gateway.listener import Listener
 
 __all__ = ["GatewayServer", "ListenError", "SessionDirectory", "TurnRequest", "TurnRunner"]
 
@@ -153,6 +156,8 @@ class GatewayServer:
             ListenError: the port is taken, not ours to use, or the host is not this machine.
             SettingsError: the settings ask for a credential and name none.
         """
+        from lockjaw.gateway.listener import listen  # here, because links may come from somewhere else
+
         self._check_credentials()
         port = self._settings.gateway.port if port is None else port
         if not (self._allow_remote or is_loopback(host)):

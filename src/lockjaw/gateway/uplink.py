@@ -26,7 +26,7 @@ from lockjaw.gateway.identity import ConnectAuth, DeviceIdentity, DeviceTokens, 
 from lockjaw.gateway.profile import ClientProfile, connect_params
 from lockjaw.gateway.protocol import Challenge, GatewayProtocol, SeqGap
 from lockjaw.gateway.reconnect import ReconnectPolicy, startup_delay_s
-from lockjaw.gateway.transport import Dial, Transport, dial
+from lockjaw.gateway.transport import Dial, Transport
 from lockjaw.settings import Settings
 
 REQUEST_LIMIT_S = 30.0
@@ -72,9 +72,13 @@ class Uplink:
         client_version: str = "2026.4.8",
         profile: ClientProfile | None = None,
         dial_limit_s: float | None = DIAL_LIMIT_S,
-        open_transport: Dial = dial,
+        open_transport: Dial | None = None,
         tokens: TokenStore | None = None,
     ) -> None:
+        if open_transport is None:  # here, because whoever brings a transport does not need the library
+            from lockjaw.gateway import websocket
+
+            open_transport = websocket.dial
         self._settings, self._clock, self._identity = settings, clock, identity
         self._ids = ids or random.SystemRandom()
         self._dialect = dialect(protocol_version)

@@ -545,6 +545,8 @@ def agent_main(settings: Settings, request: AgentRequest, *, ready_fd: int | Non
     recorder = recorder_from_environment(os.environ, clock)
 
     # Everything that takes time is made before "ready": the user's clock starts with the first step of the turn.
+    import lockjaw.gateway.websocket  # noqa: F401
+
     models = ModelClient(settings.providers, clock=clock)
     client = TurnClient(
         settings, request, clock=clock, recorder=recorder, models=models,

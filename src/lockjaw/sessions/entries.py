@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
@@ -19,7 +18,6 @@ import msgspec
 CURRENT_VERSION = 3
 Message = dict[str, Any]
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _to_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
@@ -100,10 +98,7 @@ def encode_indented(value: dict[str, Any]) -> bytes:
 
 def to_utf8(text: str) -> bytes:
     """JSON text as UTF-8; half a surrogate pair (a model's answer cut in the middle) becomes its escape."""
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text).encode()
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _finite(value: Any) -> Any:

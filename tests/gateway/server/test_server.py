@@ -17,7 +17,8 @@ from lockjaw.gateway.auth import Peer
 from lockjaw.gateway.client import GatewayClient
 from lockjaw.gateway.frames import AgentParams
 from lockjaw.gateway.identity import DeviceIdentity
-from lockjaw.gateway.links import MAX_PREAUTH_SOCKETS, WebSocketLink
+from lockjaw.gateway.links import MAX_PREAUTH_SOCKETS
+from lockjaw.gateway.listener import WebSocketLink
 from lockjaw.gateway.server import MAX_CALLS, ListenError
 from lockjaw.gateway.server_events import Connection
 from lockjaw.settings import AgentSettings, GatewaySettings
