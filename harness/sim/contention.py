@@ -2,8 +2,9 @@
 
 Each contender takes the lock, appends an entry inside the write section, thinks a little, appends another one, and
 gives the lock back, a few times over. It may begin with a lock file that a dead process left; a *taker* may fence
-whoever does not let go; a *robber* may remove the lock file by hand. The history is judged by the same checkers as
-any other.
+whoever does not let go; a *robber* may remove the lock file by hand, and somebody who cleans up the guard that nobody
+uses. The history is judged by the same checkers as any other, and by two laws of locks alone, which hold here because a
+grant and its record are one instant.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from lockjaw.errors import Fenced, LockStateError, SessionLocked
 from lockjaw.harness.checkers import ScenarioFacts, run_checks
+from lockjaw.harness.checkers.spans import holds, numbered
 from lockjaw.harness.real.aftermath import record_lock, record_transcript, try_next_turn
 from lockjaw.harness.sim.disk import Disk
 from lockjaw.harness.sim.engine import enclosed
@@ -25,14 +28,16 @@ from lockjaw.harness.sim.world import EPOCH_MS, Process, SimClock, SimRecorder, 
 from lockjaw.history import Record
 from lockjaw.locking import HeldLock, SessionLock
 from lockjaw.locking.owner_record import OwnerRecord, body
+from lockjaw.locking.paths import GUARD_SUFFIX
 from lockjaw.seeds import Seeds
 from lockjaw.sessions import Transcript
-from lockjaw.verdict import CheckResult
+from lockjaw.verdict import CheckResult, Verdict
 
 FOLDER = "/sim/state/agents/main/sessions"
 SESSION = "11111111-1111-4111-8111-111111111111"
 PATH = f"{FOLDER}/{SESSION}.jsonl"
 CHECKS = ("one_writer", "no_lock_left", "transcript_whole", "recovered_within")
+OF_GENERATIONS = ("one_writer", "generations_rise")
 LIMIT_S = 900.0
 
 
@@ -44,6 +49,10 @@ class Contention:
         stale: a dead process's lock file lies there at the beginning.
         taker_after_s: one more process fences the lock this long after it asked in vain; None: nobody does.
         robbed_at_s: the lock file is removed by hand then; None: never.
+        turns: how often in a row each round takes the lock, with the same ``SessionLock``.
+        pause_s: between rounds; None: ``think_s``.
+        guard_removed_at_s: the guard is removed by hand as soon after that as nobody uses it; None: never. The
+            generations begin anew with it, so what is judged then is who holds the lock beside whom.
         recovered_within_s: bound for the checker of that name.
     """
 
@@ -55,7 +64,14 @@ class Contention:
     stale: bool = False
     taker_after_s: float | None = None
     robbed_at_s: float | None = None
+    turns: int = 1
+    pause_s: float | None = None
+    guard_removed_at_s: float | None = None
     recovered_within_s: float = 400.0
+
+
+#: Each process takes the lock several times in a row, so that its guard rests with generations in reserve.
+AGAIN_AND_AGAIN = Contention(rounds=3, turns=3, pause_s=0.2)
 
 
 @dataclass(frozen=True)
@@ -79,7 +95,31 @@ def run_contention(setup: Contention, *, seed: int, choices: Choices) -> Contend
     enclosed(world, arena.play)
     choices.finish()
     facts = ScenarioFacts(recovered_within_s=setup.recovered_within_s)
-    return Contended(world.history, choices.tape, run_checks(CHECKS, world.history, facts), world.now)
+    checks = [*run_checks(CHECKS, world.history, facts), one_holder(world.history), generations_rise(world.history)]
+    if setup.guard_removed_at_s is not None:
+        checks = [check for check in checks if check.name not in OF_GENERATIONS]
+    return Contended(world.history, choices.tape, checks, world.now)
+
+
+def one_holder(history: Sequence[Record]) -> CheckResult:
+    """Nobody is granted the lock while another one holds it, unless he fences him."""
+    grants = holds(numbered(history))
+    for hold in grants:
+        beside = [h for h in grants if h is not hold and h.path == hold.path and h.live_at(hold.granted.i)]
+        if beside and hold.granted.op == "lock":
+            finding = f"{hold.actor} was granted the lock while {beside[0].actor} held it"
+            return CheckResult("one_holder", Verdict.VIOLATED, finding, (beside[0].granted.i, hold.granted.i))
+    return CheckResult("one_holder", Verdict.HELD if grants else Verdict.UNKNOWN, f"{len(grants)} grants")
+
+
+def generations_rise(history: Sequence[Record]) -> CheckResult:
+    """Each grant has a higher generation than every one before. UNKNOWN for a lock without generations."""
+    grants = [hold for hold in holds(numbered(history)) if hold.generation]
+    for before, hold in pairwise(grants):
+        if hold.generation <= before.generation:
+            finding = f"{hold.actor} was granted generation {hold.generation} after {before.generation}"
+            return CheckResult("generations_rise", Verdict.VIOLATED, finding, (before.granted.i, hold.granted.i))
+    return CheckResult("generations_rise", Verdict.HELD if grants else Verdict.UNKNOWN, f"{len(grants)} grants")
 
 
 class _Arena:
@@ -90,7 +130,7 @@ class _Arena:
         self.disk = Disk(lambda: world.now)
         self.disk.changed = self.waiters.changed
         self.disk.make_folder(FOLDER)
-        self._open = 0
+        self._in_use = 0  # contenders that have, want or give back the lock
 
     def process(self, name: str) -> Process:
         process = self.world.start(name, "contender")
@@ -109,6 +149,8 @@ class _Arena:
             processes.append(self._start("taker", self._take))
         if setup.robbed_at_s is not None:
             world.at(setup.robbed_at_s, self._rob)
+        if setup.guard_removed_at_s is not None:
+            world.at(setup.guard_removed_at_s, self._remove_guard)
         for process in processes:
             SimRecorder(harness).record("actor.ready", role="contender", pid=process.pid, actor=process.name)
         world.run(LIMIT_S, done=lambda: not any(process.alive for process in processes))
@@ -143,15 +185,18 @@ class _Arena:
                 PATH, timeout=self.setup.timeout_s, algorithm=self.setup.algorithm, clock=clock,
                 recorder=SimRecorder(process), owner=owner, host=host,
             )  # fmt: skip
-            async with lock as held:
-                transcript = Transcript.open(
-                    Path(PATH), session_id=SESSION, cwd=Path("/sim"), clock=clock, ids=ids, files=files,
-                    recorder=SimRecorder(process), section=held.section, generation=held.generation, run_id=owner,
-                )  # fmt: skip
-                transcript.append_custom("contention", {"owner": owner})
-                await clock.sleep(self.setup.think_s)
-                transcript.append_custom("contention", {"owner": owner})
-            await clock.sleep(self.setup.think_s)
+            for _ in range(self.setup.turns):
+                self._in_use += 1
+                async with lock as held:
+                    transcript = Transcript.open(
+                        Path(PATH), session_id=SESSION, cwd=Path("/sim"), clock=clock, ids=ids, files=files,
+                        recorder=SimRecorder(process), section=held.section, generation=held.generation, run_id=owner,
+                    )  # fmt: skip
+                    transcript.append_custom("contention", {"owner": owner})
+                    await clock.sleep(self.setup.think_s)
+                    transcript.append_custom("contention", {"owner": owner})
+                self._in_use -= 1
+            await clock.sleep(self.setup.think_s if self.setup.pause_s is None else self.setup.pause_s)
 
     async def _take(self, process: Process) -> None:
         """Asks, waits in vain, fences, writes."""
@@ -181,6 +226,12 @@ class _Arena:
     def _rob(self) -> None:
         if f"{PATH}.lock" in self.disk.names:
             self.disk.unlink(f"{PATH}.lock")
+
+    def _remove_guard(self) -> None:
+        if self._in_use:
+            self.world.at(self.world.now + 0.05, self._remove_guard)
+        elif f"{PATH}{GUARD_SUFFIX}" in self.disk.names:
+            self.disk.unlink(f"{PATH}{GUARD_SUFFIX}")
 
     def _leave_stale_lock(self) -> None:
         record = OwnerRecord(pid=77, created_at_ms=EPOCH_MS - 60_000, starttime=5)

@@ -121,9 +121,7 @@ class Disk:
         if file is None:
             return
         self._let_go(file.inode)
-        if file.inode.locks:
-            file.inode.locks = [lock for lock in file.inode.locks if lock[3] is not file]
-            self.changed()
+        self.unlock_all(file)
 
     def _new_number(self) -> int:
         """Inode numbers are reused at once, as ext4 does: who compares them must keep the file open."""
@@ -266,4 +264,9 @@ class Disk:
         kept = [k for k in file.inode.locks if not (k[3] is file and k[0] == offset and k[1] == offset + length)]
         if len(kept) != len(file.inode.locks):
             file.inode.locks = kept
+            self.changed()
+
+    def unlock_all(self, file: OpenFile) -> None:
+        if file.inode.locks:
+            file.inode.locks = [lock for lock in file.inode.locks if lock[3] is not file]
             self.changed()

@@ -20,6 +20,7 @@ from lockjaw.locking.identity import ProcessIdentity
 from lockjaw.locking.operations import Contents, FileStatus, Handle, Operation, ProcessState, Steps
 from lockjaw.locking.paths import GUARD_SUFFIX, LockPaths
 from lockjaw.locking.process_holds import ProcessHolds
+from lockjaw.locking.resting import RestingGuards
 
 T = TypeVar("T")
 
@@ -56,6 +57,7 @@ class SimHost:
         self._identity = ProcessIdentity(process.pid, process.starttime, process.namespace)
         self._paths: dict[str, LockPaths] = {}
         self._rung: set[int] = set()  # bells that were heard
+        self._resting = RestingGuards(self._close_for_good, self._is_named, lambda: self._world.now)
 
     @property
     def holds(self) -> ProcessHolds:
@@ -231,11 +233,16 @@ class SimHost:
         return self._open_file(op, os.O_RDWR if op.writable else os.O_RDONLY)
 
     def _open_guard(self, op: ops.OpenGuard) -> Handle:
-        handle = self._open_file(op, os.O_RDWR | os.O_CREAT)
-        if op.body_path:
-            body = self._disk.open(op.body_path, os.O_RDWR | os.O_CREAT, self._process)
-            handle.body = Handle(op.body_path, body.fd, (1, body.inode.number))
-        handle.rests = True
+        value = self._point(op, op.path)  # also for one that rests: whoever is killed or late is so anywhere
+        handle = self._resting.take(op.path, op.body_path)
+        if handle is None:
+            handle = Handle(op.path, self._disk.open(op.path, os.O_RDWR | os.O_CREAT, self._process).fd)
+            if op.body_path:
+                body = self._disk.open(op.body_path, os.O_RDWR | os.O_CREAT, self._process)
+                handle.body = Handle(op.body_path, body.fd, (1, body.inode.number))
+            self._resting.opened(handle)
+        if value:
+            self._after(value, op, op.path)
         return handle
 
     def _close(self, op: ops.Close) -> None:
@@ -244,17 +251,26 @@ class SimHost:
             try:
                 value = self._point(op, handle.path)
             except OSError:
-                self._let_go(handle)  # as Linux: a close that fails has closed
+                self._close_for_good(handle.again())  # as Linux: a close that fails has closed
                 raise
-            self._let_go(handle)
+            again = handle.again()
+            if not self._resting.keep(again, self._unlock_all):
+                self._close_for_good(again)
             if value:
                 self._after(value, op, handle.path)
 
-    def _let_go(self, handle: Handle) -> None:
-        number, handle.number = handle.number, -1
-        self._disk.close(number)
+    def _close_for_good(self, handle: Handle) -> None:
+        self._disk.close(handle.number)
         if handle.body is not None:
             self._disk.close(handle.body.number)
+
+    def _unlock_all(self, handle: Handle) -> bool:
+        self._disk.unlock_all(self._disk.file(handle.number))
+        return True
+
+    def _is_named(self, handle: Handle) -> bool:
+        files = [handle] if handle.body is None else [handle, handle.body]
+        return all(self._disk.file(file.number).inode.links for file in files)
 
     def _read(self, op: ops.Read) -> Contents:
         self._point(op, op.path)

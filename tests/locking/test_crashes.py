@@ -357,7 +357,7 @@ def small_disk(tmp_path):
         pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
     yield folder
     release_all_held()
-    kernel._close_resting()
+    kernel._resting.close_all()
     subprocess.run(["umount", str(folder)], check=True)
 
 

@@ -9,7 +9,7 @@ from lockjaw.locking import LockStateError, SessionLock, file_systems, kernel
 
 @pytest.fixture
 def on_nfs(monkeypatch):
-    kernel._close_resting()
+    kernel._resting.close_all()
     monkeypatch.setattr(file_systems, "odd_kind", lambda descriptor: "nfs")
 
 

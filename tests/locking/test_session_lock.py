@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import os
 import pickle
 import signal
@@ -284,10 +285,12 @@ def test_fork_while_another_thread_opens_or_closes_a_guard_leaks_no_descriptor(
         case "body opened":
             monkeypatch.setattr(os, "open", stopping(os.open, only="s.jsonl.body.guard"))
         case "taken from rest":
-            monkeypatch.setattr(kernel, "_still_named", stopping(kernel._still_named))
+            monkeypatch.setattr(kernel._resting, "take", stopping(kernel._resting.take))
         case "before it closes":
-            monkeypatch.setattr(kernel, "_still_named", lambda handle: False)  # so that it closes and opens anew
-            monkeypatch.setattr(kernel, "_close_for_good", stopping(kernel._close_for_good, before=True))
+            resting = kernel._resting
+            monkeypatch.setattr(resting, "_now", lambda: math.inf)  # it looks again ...
+            monkeypatch.setattr(resting, "_is_named", lambda handle: False)  # ... so that it closes and opens anew
+            monkeypatch.setattr(resting, "_close", stopping(resting._close, before=True))
     thread = threading.Thread(target=lock.acquire)
     thread.start()
     assert reached.wait(10.0)

@@ -7,8 +7,10 @@ uniform delays and with priorities, as docs/concepts/simulation.md shows it.
 
 from __future__ import annotations
 
+import inspect
 import os
 import statistics
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -22,7 +24,7 @@ from lockjaw.errors import RunAborted
 from lockjaw.harness import load_scenario
 from lockjaw.harness.run import judge
 from lockjaw.harness.shrink import in_words, shrink
-from lockjaw.harness.sim.contention import Contention, run_contention, violated_by
+from lockjaw.harness.sim.contention import AGAIN_AND_AGAIN, Contention, run_contention, violated_by
 from lockjaw.harness.sim.engine import run_sim
 from lockjaw.harness.sim.tape import (
     EVERYDAY,
@@ -38,6 +40,7 @@ from lockjaw.locking import catalog, session_lock
 from lockjaw.locking import operations as ops
 from lockjaw.locking.algorithms import coarse, guarded
 from lockjaw.locking.owner_record import parse
+from lockjaw.locking.resting import RestingGuards
 from lockjaw.runner.embedded import EmbeddedRunner
 from lockjaw.runner.policy import POLICY_FUNCTIONS, reuse_session
 from lockjaw.seeds import Seeds
@@ -77,6 +80,19 @@ def patched(*changes: tuple[Any, str, Any]) -> Iterator[None]:
             else:
                 patch.setattr(owner, name, value)
         yield
+
+
+def rewritten(function: Any, old: str, new: str) -> Any:
+    """The function with one piece of its text replaced."""
+    text = textwrap.dedent(inspect.getsource(function))
+    assert text.count(old) == 1, f"{function.__qualname__} does not say {old!r} any more, or says it twice"
+    scope: dict[str, Any] = {}
+    exec("from __future__ import annotations\n" + text.replace(old, new), function.__globals__, scope)
+    return scope[function.__name__]
+
+
+def says_instead(owner: Any, name: str, old: str, new: str) -> Callable[[], AbstractContextManager[None]]:
+    return lambda: patched((owner, name, rewritten(getattr(owner, name), old, new)))
 
 
 def with_rules(**rules: Any) -> AbstractContextManager[None]:
@@ -194,6 +210,36 @@ BUGS = (
     Bug(
         "our own lock robs a live holder for its age", "all_delivered",
         lambda: patched((catalog.Guarded, "acquire", robs_by_age)), lambda: turn("busy_loop_holder"), EVERYDAY,
+    ),
+    Bug(
+        "who takes the lock again believes its note, whatever the guard says by now", "generations_rise",
+        says_instead(guarded, "take", "understood(guard, calls.read(guard, STATE_LENGTH)) is mine", "True"),
+        lambda: contention(AGAIN_AND_AGAIN),
+    ),
+    Bug(
+        "generations in reserve are used although somebody else was there", "generations_rise",
+        says_instead(guarded, "take", "if again and guard.spare", "if guard.spare"),
+        lambda: contention(replace(AGAIN_AND_AGAIN, turns=2)),
+    ),
+    Bug(
+        "generations are reserved and not written down", "generations_rise",
+        says_instead(guarded, "take", "now_ms, state.generation + block", "now_ms, state.generation + 1"),
+        lambda: contention(AGAIN_AND_AGAIN),
+    ),
+    Bug(
+        "a guard that rested while a live owner was overruled goes by the old owner's byte", "one_holder",
+        says_instead(guarded, "take", "state.epoch == guard.epoch and ", ""),
+        lambda: contention(Contention(think_s=2.0, pause_s=10.0, taker_after_s=2.5, robbed_at_s=8.0)),
+    ),
+    Bug(
+        "a guard rests although its file was removed", "one_holder",
+        says_instead(RestingGuards, "take", "if self._is_named(guard)", "if True"),
+        lambda: contention(replace(AGAIN_AND_AGAIN, guard_removed_at_s=2.0, pause_s=1.0, turns=1, rounds=5)),
+    ),
+    Bug(
+        "a guard rests with its locks", "recovered_within",
+        says_instead(RestingGuards, "keep", " and unlock(guard)", ""),
+        lambda: contention(Contention(timeout_s=60.0, pause_s=500.0)), EVERYDAY,
     ),
 )  # fmt: skip
 

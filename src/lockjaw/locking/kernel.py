@@ -22,31 +22,13 @@ from lockjaw.locking import operations as ops
 from lockjaw.locking.identity import find_elsewhere, process_state
 from lockjaw.locking.operations import Contents, FileStatus, Handle
 from lockjaw.locking.range_locks import COMING_AND_GOING, RangeLocks, native_range_locks
+from lockjaw.locking.resting import RestingGuards
 
 _FILE_MODE = 0o644  # OpenClaw's lock files are readable by all
 _NO_FOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 #: Every handle open in this process.
 _open_handles: set[Handle] = set()
-
-
-#: Guard files that were closed a moment ago: their descriptors, unlocked, by path. Whoever locks a session again and
-#: again opens nothing. A descriptor is in use by at most one handle, so handles exclude each other as ever.
-_resting: dict[str, list[Handle]] = {}
-_RESTING_LIMIT = 32  # paths ...
-_RESTING_EACH = 4  # ... and descriptors of each
-_CHECK_AGAIN_S = 0.1  # so long a descriptor is trusted to be what its name leads to; appends look for themselves
-
-
-def _close_resting() -> None:
-    """Close what only rests. Threads may take descriptors out at the same time."""
-    for path in list(_resting):
-        handles = _resting.pop(path, [])
-        while handles:
-            try:
-                _close_for_good(handles.pop())
-            except IndexError:
-                break
 
 
 def _close_for_good(handle: Handle) -> None:
@@ -57,13 +39,12 @@ def _close_for_good(handle: Handle) -> None:
         os.close(handle.number)  # with the locks
 
 
-def _still_named(handle: Handle) -> bool:
-    now = time.monotonic()
-    if now < handle.checked_s + _CHECK_AGAIN_S:
-        return True
-    handle.checked_s = now
+def _is_named(handle: Handle) -> bool:
     named = os.fstat(handle.number).st_nlink > 0
     return named and (handle.body is None or os.fstat(handle.body.number).st_nlink > 0)
+
+
+_resting = RestingGuards(_close_for_good, _is_named, time.monotonic)
 
 
 def _forget_parent() -> None:
@@ -79,10 +60,7 @@ def _forget_parent() -> None:
             pass  # the parent was in the middle of closing it
         handle.number = -1
     _open_handles.clear()
-    for handles in _resting.values():
-        for handle in handles:
-            _close_for_good(handle)
-    _resting.clear()
+    _resting.close_all()
 
 
 os.register_at_fork(after_in_child=_forget_parent)
@@ -151,22 +129,15 @@ class Kernel:
 
     def open_guard(self, path: str, body_path: str) -> Handle:
         with COMING_AND_GOING:
-            handle = self._take_or_open(path, body_path)
-        return handle  # noqa: RET504 -- an interruption after the call must find the mutex in hand
+            handle = _resting.take(path, body_path)
+            if handle is None:
+                handle = self._open_new_guard(path, body_path)
+            else:
+                self._opened.append(handle)
+                _open_handles.add(handle)
+        return handle
 
-    def _take_or_open(self, path: str, body_path: str) -> Handle:
-        resting = _resting.get(path)
-        while resting:
-            try:
-                handle = resting.pop()
-            except IndexError:
-                break  # another thread was faster
-            if (handle.body is None and body_path) or not _still_named(handle):
-                _close_for_good(handle)
-                continue
-            self._opened.append(handle)
-            _open_handles.add(handle)
-            return handle
+    def _open_new_guard(self, path: str, body_path: str) -> Handle:
         handle = self._open(path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW)
         file_systems.refuse_odd(path, handle.number)
         if body_path:
@@ -174,7 +145,7 @@ class Kernel:
             handle.body = Handle(body_path, body)
             status = os.fstat(body)
             handle.body.identity = status.st_dev, status.st_ino
-        handle.rests, handle.checked_s = True, time.monotonic()
+        _resting.opened(handle)
         return handle
 
     def _open_guard(self, op: ops.OpenGuard) -> Handle:
@@ -190,22 +161,11 @@ class Kernel:
     def close(self, handle: Handle) -> None:
         with COMING_AND_GOING:
             if handle.number >= 0:
-                self._rest_or_close(handle)
-
-    def _rest_or_close(self, handle: Handle) -> None:
-        _open_handles.discard(handle)
-        again = handle.again()
-        if again.rests:
-            resting = _resting.get(again.path)
-            if resting is None:
-                if len(_resting) >= _RESTING_LIMIT:
-                    _close_resting()
-                resting = _resting.setdefault(again.path, [])
-            if len(resting) < _RESTING_EACH and self._ranges.unlock_all(again):
-                resting.append(again)
-                return
-        self._ranges.closed(handle)
-        _close_for_good(again)
+                _open_handles.discard(handle)
+                again = handle.again()
+                if not _resting.keep(again, self._ranges.unlock_all):
+                    self._ranges.closed(handle)
+                    _close_for_good(again)
 
     def _close(self, op: ops.Close) -> None:
         self.close(op.handle)

@@ -9,6 +9,7 @@ import pickle
 import runpy
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from lockjaw.harness import load_scenario, run_scenario
 from lockjaw.harness.agreement import agreement, fallback_steps, lock_owners
 from lockjaw.harness.explore import Job, explore, operations
 from lockjaw.harness.run import run_async
-from lockjaw.harness.sim.contention import Contention, run_contention
+from lockjaw.harness.sim.contention import AGAIN_AND_AGAIN, Contention, run_contention
 from lockjaw.harness.sim.engine import SimLived, run_sim
 from lockjaw.harness.sim.tape import (
     CRASH_AFTER,
@@ -261,37 +262,42 @@ def test_a_crash_of_the_taker_at_a_sample_of_its_operations_leaves_nothing_in_th
     assert tried > 100
 
 
-@pytest.mark.parametrize("stale", [False, True])
-def test_crash_sweep_of_the_guarded_lock(stale: bool) -> None:
-    setup = Contention("guarded", contenders=2, rounds=1, stale=stale)
+def operations_of(setup: Contention, every: int) -> list[Place]:
+    """Each operation of the contenders in the undisturbed run, or every so manieth."""
     base = SparseChoices({})
     run_contention(setup, seed=1, choices=base)
-    seen: dict[str, int] = {}
-    tried = 0
+    seen: Counter[str] = Counter()
+    places = []
     for label, bound, _ in base.tape:
-        nth = seen.get(label, 0)
-        seen[label] = nth + 1
         if bound == POINT_BOUND and not label.startswith("harness"):
-            for how in (CRASH_BEFORE, CRASH_AFTER, TEAR):
-                found = run_contention(setup, seed=1, choices=SparseChoices({Place(label, nth): how}))
-                assert not found.violated, (label, nth, how, found.checks)
-                tried += 1
+            places.append(Place(label, seen[label]))
+        seen[label] += 1
+    return places[::every]
+
+
+STALE = pytest.param(Contention(rounds=1, stale=True), 1, id="stale")
+AGAIN = pytest.param(AGAIN_AND_AGAIN, 4, id="again and again")  # all of them take half a minute
+
+
+@pytest.mark.parametrize(("setup", "every"), [pytest.param(Contention(rounds=1), 1, id="free"), STALE, AGAIN])
+def test_crash_sweep_of_the_guarded_lock(setup: Contention, every: int) -> None:
+    tried = 0
+    for place in operations_of(setup, every):
+        for how in (CRASH_BEFORE, CRASH_AFTER, TEAR):
+            found = run_contention(setup, seed=1, choices=SparseChoices({place: how}))
+            assert not found.violated, (place, how, found.checks)
+            tried += 1
     print(f"crash points tried: {tried}")
     assert tried > 100
 
 
-def test_guarded_lock_survives_each_fault_at_each_operation() -> None:
-    setup = Contention("guarded", contenders=2, rounds=1, stale=True)
-    base = SparseChoices({})
-    run_contention(setup, seed=1, choices=base)
-    seen: dict[str, int] = {}
-    for label, bound, _ in base.tape:
-        nth = seen.get(label, 0)
-        seen[label] = nth + 1
-        if bound == POINT_BOUND and not label.startswith("harness"):
-            for fault in range(FIRST_FAULT, POINT_BOUND):
-                found = run_contention(setup, seed=1, choices=SparseChoices({Place(label, nth): fault}))
-                assert "one_writer" not in found.violated, (label, nth, fault, found.checks)
+@pytest.mark.parametrize(("setup", "every"), [STALE, AGAIN])
+def test_guarded_lock_survives_each_fault_at_each_operation(setup: Contention, every: int) -> None:
+    for place in operations_of(setup, every):
+        for fault in range(FIRST_FAULT, POINT_BOUND):
+            found = run_contention(setup, seed=1, choices=SparseChoices({place: fault}))
+            broken = {"one_writer", "one_holder", "generations_rise"} & set(found.violated)
+            assert not broken, (place, fault, found.checks)
 
 
 # --------------------------------------------------------------------------- agreement
