@@ -16,6 +16,7 @@ import httpx
 from lockjaw.fakes.model_script import ScriptProgress, load_model_script
 from lockjaw.fakes.model_service import ModelService, Order
 from lockjaw.fakes.reply_plan import Action, Break, Chunk, Open, Silence, Whole, cut_body, delivered
+from lockjaw.fakes.wire.surface import Headers
 from lockjaw.history import Recorder
 
 
@@ -98,11 +99,9 @@ class MemoryModels:
             exchange.start()
         return exchange
 
-    def hold(self, act: Callable[[], None]) -> bool:
-        """True if the server is frozen; ``act`` then happens when it thaws."""
-        if self.paused:
-            self._held.append(act)
-        return self.paused
+    def hold(self, act: Callable[[], None]) -> None:
+        """The server is frozen: ``act`` happens when it thaws."""
+        self._held.append(act)
 
     def opened(self, exchange: _Exchange) -> None:
         self._exchanges.append(exchange)
@@ -127,7 +126,7 @@ class _Exchange:
         self._sent = 0
         self.recorded = self._ended = self._left = False
         self.status: int | None = None
-        self.headers: tuple[tuple[str, str], ...] = ()
+        self.headers: Headers = ()
         self.inbox: deque[bytes] = deque()
         self.finished: str | None = None  # "end", or how it broke
         self._waiter: asyncio.Future[None] | None = None
@@ -143,7 +142,9 @@ class _Exchange:
     def _next(self) -> None:
         action = next(self._actions, None)
         if action is None:
-            self._arrived("end")
+            self._models.over(self)
+            if not self._left:
+                self._finish("end")
             return
         batch: list[Action] = [action]
         due = action.at_s
@@ -158,29 +159,34 @@ class _Exchange:
         self._timer = self._timeline.at(self._began + due, self._act, batch)
 
     def _act(self, batch: list[Action]) -> None:
-        if self._models.hold(lambda: self._act(batch)):
+        if self._models.paused:
+            self._models.hold(lambda: self._act(batch))
             return
         for action in batch:
             match action:
-                case Open(headers=headers, status=status):
-                    self._arrived("open", (status, headers))
-                case Chunk(data=data, tokens=tokens, last=last):
+                case Chunk(data=data, tokens=tokens, last=last):  # most are
                     self._sent = tokens
                     if last:
                         self._end("ok")
-                        self._arrived("last", data)
+                        self._models.over(self)
+                    self._arrived(data, "end" if last else None)
+                    if last:
                         return
-                    self._arrived("data", data)
+                case Open(headers=headers, status=status):
+                    self._began_reply(status, headers)
                 case Whole(status=status, headers=headers, body=body, tokens=tokens):
                     self._sent = tokens
                     self._end("ok", **({} if status == 200 else {"status": status}))
-                    self._arrived("whole", (status, headers, body))
+                    self._models.over(self)
+                    self._began_reply(status, headers)
+                    self._arrived(body, "end")
                     return
-                case Break(how=how, half=half):
+                case Break(how=how, half=begun):
                     self._end("fail", client_gone=False, disconnect=how)
-                    if isinstance(half, Whole) and how != "mid_header":
-                        self._arrived("open", (half.status, half.headers))
-                    self._arrived("half", cut_body(action))
+                    if isinstance(begun, Whole) and how != "mid_header":
+                        self._began_reply(begun.status, begun.headers)
+                    if half := cut_body(action):
+                        self._arrived(half)
                     self.break_off(how)
                     return
                 case Silence():
@@ -204,7 +210,8 @@ class _Exchange:
         self._timeline.at(self._timeline.now() + self._timeline.latency(self.client), self._gone)
 
     def _gone(self) -> None:
-        if self._models.hold(self._gone):
+        if self._models.paused:
+            self._models.hold(self._gone)
             return
         if self._stays and not self._ended:
             return  # it goes on with nobody listening
@@ -218,47 +225,40 @@ class _Exchange:
             self._timer.cancel()
         self._end("fail", client_gone=False)
         self._models.over(self)
-        self._timeline.at(self._timeline.now() + self._timeline.latency(self.client), self._receive, "broken", how)
+        self._timeline.at(self._timeline.now() + self._timeline.latency(self.client), self._finish, how)
 
     # ------------------------------------------------------------------ the client's side
 
-    def _arrived(self, what: str, value: Any = None) -> None:
-        if what in ("last", "whole", "end"):
-            self._models.over(self)
-        if self._left:
-            return
-        self._receive(what, value)
+    def _began_reply(self, status: int, headers: Headers) -> None:
+        if not self._left:
+            self.status, self.headers = status, headers
+            self._wake()
 
-    def _receive(self, what: str, value: Any = None) -> None:
-        if what == "open":
-            self.status, self.headers = value
-        elif what == "data":
-            self.inbox.append(value)
-        elif what == "last":
-            self.inbox.append(value)
-            self.finished = "end"
-        elif what == "whole":
-            self.status, self.headers = value[0], value[1]
-            self.inbox.append(value[2])
-            self.finished = "end"
-        elif what == "half":
-            if value:
-                self.inbox.append(value)
-        elif what == "broken":
-            self.finished = self.finished or value
-        else:
-            self.finished = self.finished or "end"
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    def _arrived(self, data: bytes, finished: str | None = None) -> None:
+        """A piece of the body. ``finished``: how the reply ended with it."""
+        if not self._left:
+            self.inbox.append(data)
+            self.finished = self.finished or finished
+            self._wake()
 
-    async def wait(self, ready: Callable[[], bool]) -> None:
-        while not ready():
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiter = waiter
-            try:
-                await waiter
-            finally:
-                self._waiter = None
+    def _finish(self, how: str) -> None:
+        """The reply is over, in order or not; the first end counts."""
+        self.finished = self.finished or how
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def news(self) -> None:
+        """Wait until something arrives."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiter = waiter
+        try:
+            await waiter
+        finally:
+            self._waiter = None
 
     def broken(self) -> httpx.TransportError | None:
         if self.finished in (None, "end"):
@@ -275,7 +275,8 @@ class _Body(httpx.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         exchange = self._exchange
         while True:
-            await exchange.wait(lambda: bool(exchange.inbox) or exchange.finished is not None)
+            while not exchange.inbox and exchange.finished is None:
+                await exchange.news()
             if exchange.inbox:
                 piece = exchange.inbox.popleft() if len(exchange.inbox) == 1 else b"".join(exchange.inbox)
                 exchange.inbox.clear()
@@ -303,7 +304,8 @@ class Transport(httpx.AsyncBaseTransport):
             raise httpx.ConnectError("All connection attempts failed")
         exchange = self._models.begin(self._client, request)
         try:
-            await exchange.wait(lambda: exchange.status is not None or exchange.finished is not None)
+            while exchange.status is None and exchange.finished is None:
+                await exchange.news()
         except asyncio.CancelledError:
             exchange.leave()
             raise

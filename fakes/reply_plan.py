@@ -11,9 +11,10 @@ import hashlib
 import math
 import string
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
+from msgspec.structs import replace
 
 from lockjaw.fakes.model_script import FOREVER, HowToBreak, Recorded, Step
 from lockjaw.fakes.wire.surface import EPOCH, ApiError, Call, ChatRequest, Headers, Reply, Surface, Tokens
@@ -24,8 +25,7 @@ _ALPHABET = (string.ascii_letters + string.digits).encode()
 _AS_LETTERS = bytes(_ALPHABET[byte % len(_ALPHABET)] for byte in range(256))
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
+class Whole(msgspec.Struct, frozen=True):
     """A complete response. ``length``: what its content-length says, if that is not the truth."""
 
     at_s: float
@@ -36,8 +36,7 @@ class Whole:
     length: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(msgspec.Struct, frozen=True):
     """Status and headers of a streamed response: chunked, or with a content-length (and then no chunks)."""
 
     at_s: float
@@ -46,8 +45,7 @@ class Open:
     length: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(msgspec.Struct, frozen=True):
     """A piece of the streamed body; ``tokens`` are out with it. ``last``: the response ends here, in order."""
 
     at_s: float
@@ -56,8 +54,7 @@ class Chunk:
     last: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Break:
+class Break(msgspec.Struct, frozen=True):
     """The connection ends. ``half``: what is begun first, and not finished; ``how`` says where it is cut."""
 
     at_s: float
@@ -65,8 +62,7 @@ class Break:
     half: Chunk | Whole | Open | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Silence:
+class Silence(msgspec.Struct, frozen=True):
     """Nothing more, for as long as the client stays."""
 
     at_s: float
@@ -95,6 +91,8 @@ def delivered(actions: Iterable[Action]) -> Iterator[Action]:
     left: int | None = None  # bytes of the length that was promised
     for action in actions:
         match action:
+            case Chunk() if left is None:  # most are
+                yield action
             case Whole(length=int(length)) if length < len(action.body):
                 yield replace(action, body=action.body[:length], length=None)
             case Whole(length=int()):
@@ -103,7 +101,8 @@ def delivered(actions: Iterable[Action]) -> Iterator[Action]:
                 yield Break(action.at_s, "fin")
             case Open(length=int(left)):
                 yield action
-            case Chunk() if left is not None:
+            case Chunk():
+                assert left is not None
                 data = action.data[:left]
                 left -= len(data)
                 yield replace(action, data=data, last=left == 0)

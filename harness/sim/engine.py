@@ -64,15 +64,12 @@ class SimLived:
     steps: int = 0
 
 
-@dataclass
 class _Timeline:
-    world: World
+    def __init__(self, world: World) -> None:
+        self.world, self.at = world, world.at
 
     def now(self) -> float:
         return self.world.now
-
-    def at(self, when: float, callback: Callable[..., Any], *args: Any) -> Any:
-        return self.world.at(when, callback, *args)
 
     def latency(self, client: str) -> float:
         return self.world.latency(client, "models")

@@ -107,8 +107,8 @@ class Partial:
             text, status = error_text(chunk) or "the stream reported an error", error_status(chunk)
             reason = classify(text, status, error_code(chunk), behaviour=BEHAVIOURS["takeover"])
             raise ModelFailure(text, reason or "unknown", status=status)
-        if isinstance(chunk.get("id"), str):
-            self.response_id = self.response_id or chunk["id"]
+        if not self.response_id and isinstance(chunk.get("id"), str):
+            self.response_id = chunk["id"]
         choices = chunk.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
         for usage in (chunk.get("usage"), choice.get("usage")):
@@ -150,10 +150,12 @@ class Partial:
 
     def _delta(self, delta: dict[str, Any]) -> list[Delta]:
         deltas: list[Delta] = []
-        thinking = next((delta[key] for key in THINKING_KEYS if delta.get(key) and isinstance(delta[key], str)), "")
-        if thinking:
-            self._text("thinking", thinking)
-            deltas.append(ThinkingDelta(thinking))
+        for key in THINKING_KEYS:
+            thinking = delta.get(key)
+            if thinking and isinstance(thinking, str):
+                self._text("thinking", thinking)
+                deltas.append(ThinkingDelta(thinking))
+                break
         text = delta.get("content")
         if isinstance(text, str) and text:
             self._text("text", text)

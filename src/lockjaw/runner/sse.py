@@ -48,14 +48,17 @@ class EventStream:
             chunk = chunk.removeprefix(b"\n")
         # splitlines() of bytes ends lines at LF, CR and CRLF, which are exactly the line ends of the format.
         for line in chunk.splitlines(keepends=True):
-            body = line.rstrip(b"\r\n") if line.endswith((b"\r", b"\n")) else line
+            body = line.rstrip(b"\r\n")
             if len(self._pending) + len(body) > self._limit:
                 raise StreamTooLong(self._limit)
-            self._pending += body
-            if body is not line:
-                complete = bytes(self._pending)
+            if len(body) == len(line):  # its end is still to come
+                self._pending += body
+            elif self._pending:
+                complete = bytes(self._pending + body)
                 self._pending.clear()
                 self._line(complete, events)
+            else:
+                self._line(body, events)
         self._skip_newline = ends_with_cr
         return events
 
