@@ -205,6 +205,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FunctionLoader(_source), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, finalize=_shown,
+        optimized=False,  # compiling a template takes as long as all the pages that a command renders of it
     )  # fmt: skip
     environment.globals["short"] = lambda text, run_dir: folder_shortener(run_dir)(text)
     return environment

@@ -1,4 +1,4 @@
-"""What a command loads: nobody waits for what was not asked for. Modules are named here, never times."""
+"""What a command loads and leaves: nobody waits for what was not asked for. Modules are named here, never times."""
 
 from __future__ import annotations
 
@@ -60,3 +60,13 @@ def test_the_client_loads_nothing_of_the_harness_and_has_its_websocket_before_it
     modules = loaded(WHEN_READY, tmp_path, "agent", "--message", "hello", "--agent", "main", status=0)
     assert "lockjaw.gateway.websocket" in modules
     assert not of(modules, "lockjaw.harness", "lockjaw.fakes", "lockjaw.reports", "jinja2", "yaml")
+
+
+def test_the_end_of_a_command_looks_for_no_garbage() -> None:
+    # What is registered first is called last. Frozen objects are left alone by every later collection.
+    probe = (
+        "import atexit, gc; atexit.register(lambda: print('frozen', gc.get_freeze_count() > 10_000));"
+        "from lockjaw.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", probe, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "frozen True"

@@ -8,6 +8,7 @@ Exit status of ``lockjaw agent``: 0 answered, 1 no answer, 2 usage, 5 answered b
 
 from __future__ import annotations
 
+import atexit
 import gc
 import json
 import os
@@ -68,6 +69,7 @@ def main() -> None:
     # Start-up makes objects and no garbage, and looking for some costs a tenth of it. httpx loads its own command
     # line with what draws progress bars, if that is installed; nobody here asks for it.
     gc.set_threshold(50_000)
+    atexit.register(gc.freeze)  # the interpreter would look, several times, through all that it is about to drop
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     from lockjaw.process import watch_lifeline
 
