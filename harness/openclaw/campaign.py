@@ -112,14 +112,19 @@ class Cell:
 
 
 def matrix(
-    versions: Sequence[Version], scenarios: Sequence[Scenario], options: Options, say: Say, told: Callable[[Cell], None]
+    versions: Sequence[Version],
+    scenarios: Sequence[Scenario],
+    options: Options,
+    say: Say,
+    told: Callable[[Cell], None],
+    progress: Progress | None = None,
 ) -> list[Cell]:
     """Each scenario against each version; a version that cannot be run does not stop the others."""
     cells = []
     for version in versions:
         for scenario in scenarios:
             say(f"{scenario.name} against openclaw@{version}")
-            cell = _cell(version, scenario, options, say)
+            cell = _cell(version, scenario, options, say, progress)
             told(cell)
             cells.append(cell)
     return cells
@@ -164,6 +169,7 @@ def bisect(
     options: Options,
     say: Say,
     told: Callable[[Cell], None],
+    progress: Progress | None = None,
 ) -> Bisection:
     """Search the first version whose verdict of one check is that of the last of ``versions``, not of the first.
 
@@ -186,7 +192,7 @@ def bisect(
 
     def one(version: Version) -> Cell:
         say(f"{scenario.name} against openclaw@{version}")
-        cell = _cell(version, scenario, options, say)
+        cell = _cell(version, scenario, options, say, progress)
         told(cell)
         return cell
 
@@ -220,9 +226,9 @@ def bisect(
     )  # fmt: skip
 
 
-def _cell(version: Version, scenario: Scenario, options: Options, say: Say) -> Cell:
+def _cell(version: Version, scenario: Scenario, options: Options, say: Say, progress: Progress | None) -> Cell:
     try:
-        return Cell(str(version), scenario.name, run_version(scenario, version, options, say))
+        return Cell(str(version), scenario.name, run_version(scenario, version, options, say, progress))
     except NoNamespace:
         raise
     except HarnessError as error:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import textwrap
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,11 +21,12 @@ from lockjaw.harness.openclaw import demo, fidelity, npm
 from lockjaw.harness.openclaw.cache import Cache
 from lockjaw.harness.openclaw.campaign import Cell, Options, bisect, matrix, run_version
 from lockjaw.harness.openclaw.versions import PACKAGE, parse_target, parse_version, published_between, traits_of
-from lockjaw.harness.run import Run, run_policies
+from lockjaw.harness.run import Progress, Run, run_policies
 from lockjaw.harness.scenario import Scenario, load_scenario
 from lockjaw.harness.store import HISTORY, SCENARIO, RunDirectory
 from lockjaw.history import Record, read_records
 from lockjaw.reports import document, junit, markdown, text
+from lockjaw.run_status import run_status
 from lockjaw.verdict import Verdict, combine
 
 
@@ -42,7 +45,8 @@ def run_against(
     if options.client_policy is not None and options.client_policy not in POLICIES:
         raise SettingsError("--policy", "", f"one of {', '.join(POLICIES)}", options.client_policy)
     scenarios = [load_scenario(name) for name in names]
-    runs = [run_version(scenario, version, options, _say) for scenario in scenarios]
+    with _watched(as_json) as progress:
+        runs = [run_version(scenario, version, options, _say, progress) for scenario in scenarios]
     if junit_file:
         junit_file.write_text(junit.render(runs), encoding="utf-8")
     if markdown_file:
@@ -77,7 +81,8 @@ def replay_against(
         out=out,
         seed=int(manifest["seed"]),
     )
-    again = run_version(scenario, version, options, _say)
+    with _watched(as_json) as progress:
+        again = run_version(scenario, version, options, _say, progress)
     now = again.document()
     same = {key: then[key] == now[key] for key in ("verdict", "event_hash")}
     if as_json:
@@ -95,7 +100,8 @@ def matrix_command(versions: str, scenarios: str, options: Options, *, as_json: 
     """A table of verdicts: versions down, checks across. The exit status is that of the worst verdict."""
     wanted = [parse_version(part.strip(), source="--versions") for part in versions.split(",") if part.strip()]
     loaded = [load_scenario(name.strip()) for name in scenarios.split(",") if name.strip()]
-    cells = matrix(wanted, loaded, options, _say, _told)
+    with _watched(as_json) as progress:
+        cells = matrix(wanted, loaded, options, _say, _told, progress)
     if as_json:
         cells_shown = [cell.document() for cell in cells]
         sys.stdout.write(document.to_json({"lockjaw": __version__, "command": "openclaw matrix", "cells": cells_shown}))
@@ -113,7 +119,8 @@ def bisect_command(scenario: str, good: str, bad: str, check: str, options: Opti
     ends = parse_version(good, source="--good"), parse_version(bad, source="--bad")
     between = published_between(npm.published_versions(PACKAGE), *ends)
     _say(f"{len(between)} published versions from {between[0]} to {between[-1]}")
-    found = bisect(between, loaded, check, options, _say, _told)
+    with _watched(as_json) as progress:
+        found = bisect(between, loaded, check, options, _say, _told, progress)
     if as_json:
         shown: dict[str, Any] = {
             "lockjaw": __version__, "command": "openclaw bisect", "scenario": loaded.name, "check": check,
@@ -137,15 +144,9 @@ def fidelity_command(
 
     ``kept``: folders of finished runs of the real program, in place of new ones.
     """
-    found = []
-    for name, history, loaded in _kept(kept) if kept else _fresh(versions, scenario, options):
-        version = parse_target(name)
-        if version is None:
-            raise SettingsError("--kept", "", "runs against openclaw@VERSION", name)
-        policy = traits_of(version).policy
-        # Simulated: the model's durations are then its own, and not those of a busy machine times 25.
-        model = run_policies(loaded, [policy], engine="sim", seed=options.seed, out=options.out)[0]
-        found.append(fidelity.compare(name, history, policy, model.history))
+    with _watched(as_json) as progress:
+        wanted = _kept(kept) if kept else _fresh(versions, scenario, options, progress)
+        found = [_beside_model(*one, options) for one in wanted]
     if as_json:
         tables = [
             {"real": f.real, "model": f.model, "rows": [vars(row) for row in f.rows], "unexplained": len(f.unexplained)}
@@ -167,11 +168,23 @@ def _kept(folders: Sequence[Path]) -> Iterator[tuple[str, Sequence[Record], Scen
             raise SettingsError(str(folder), "", f"the folder of a finished run ({error})") from error
 
 
-def _fresh(versions: str, scenario: str, options: Options) -> Iterator[tuple[str, Sequence[Record], Scenario]]:
+def _fresh(
+    versions: str, scenario: str, options: Options, progress: Progress
+) -> Iterator[tuple[str, Sequence[Record], Scenario]]:
     loaded = _as_run(load_scenario(scenario), options)
     for part in versions.split(","):
-        run = run_version(loaded, parse_version(part.strip(), source="--versions"), options, _say)
+        run = run_version(loaded, parse_version(part.strip(), source="--versions"), options, _say, progress)
         yield run.target, run.history, loaded
+
+
+def _beside_model(name: str, history: Sequence[Record], scenario: Scenario, options: Options) -> fidelity.Fidelity:
+    version = parse_target(name)
+    if version is None:
+        raise SettingsError("--kept", "", "runs against openclaw@VERSION", name)
+    policy = traits_of(version).policy
+    # Simulated: the model's durations are then its own, and not those of a busy machine times 25.
+    model = run_policies(scenario, [policy], engine="sim", seed=options.seed, out=options.out)[0]
+    return fidelity.compare(name, history, policy, model.history)
 
 
 def demo_command(version: str, options: Options, *, as_json: bool) -> int:
@@ -219,6 +232,7 @@ def table(cells: Sequence[Cell], check: str | None = None) -> str:
 
 
 ACROSS, WIDTH = 5, 80  # versions beside each other, as far as they fit
+EVERY_S = 60.0  # between two signs of life of a run, in a log
 
 
 def _across(scenario: str, cells: Sequence[Cell]) -> str:
@@ -254,6 +268,25 @@ def _as_run(scenario: Scenario, options: Options) -> Scenario:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _watched(quiet: bool) -> Iterator[Progress]:
+    """What runs of minutes tell their records to: a terminal shows where they are, a log gets a line each minute."""
+    told_s = time.monotonic()
+    with run_status(quiet=quiet) as status:
+
+        def tell(policy: str, record: Record) -> None:
+            nonlocal told_s
+            if record.op == "run.start":
+                status.live.begin("", [policy])
+            if status.record is not None:
+                status.record(policy, record)
+            elif not quiet and time.monotonic() - told_s >= EVERY_S:
+                told_s = time.monotonic()
+                _say(f"  {record.t:.0f} s: still running")
+
+        yield tell
 
 
 def _told(cell: Cell) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from lockjaw import openclaw_commands
 from lockjaw.errors import HarnessError
 from lockjaw.harness.openclaw import campaign, fidelity
 from lockjaw.harness.openclaw.campaign import Cell, Options, bisect, matrix
@@ -13,7 +14,7 @@ from lockjaw.harness.openclaw.versions import Version
 from lockjaw.harness.run import Reached, Run
 from lockjaw.harness.scenario import Scenario, load_scenario
 from lockjaw.history import Record
-from lockjaw.openclaw_commands import table
+from lockjaw.openclaw_commands import matrix_command, table
 from lockjaw.verdict import CheckResult, Verdict
 
 CHECK = "never_session_locked"
@@ -191,3 +192,22 @@ def test_known_difference_names_its_cause() -> None:
     assert row.what == "client does not get the lock: how long"
     assert "set-up" in row.why
     assert row.why in table.markdown()
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_log_gets_a_sign_of_life_each_minute_and_json_none(
+    as_json: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(openclaw_commands.time, "monotonic", lambda: now[0])
+
+    def slow(scenario: Scenario, version: Version, options: Options, say: Any, progress: Any) -> Run:
+        for at in range(0, 150, 5):
+            now[0] += 5.0
+            progress("p", Record(float(at), "gateway", "lock" if at else "run.start", "ok", {"path": "s.jsonl.lock"}))
+        return Fake(1)(scenario, version)
+
+    monkeypatch.setattr(campaign, "run_version", slow)
+    matrix_command("2026.4.8,2026.5.7", "gateway_timeout", Options(), as_json=as_json)
+    said = [line for line in capsys.readouterr().err.splitlines() if "still running" in line]
+    assert said == ([] if as_json else [f"  {at} s: still running" for at in (55, 115, 25, 85, 145)])
