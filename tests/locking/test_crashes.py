@@ -11,6 +11,7 @@ import time
 import pytest
 
 from lockjaw.clock import ScaledClock
+from lockjaw.errors import Fenced
 from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, inspect_lock, kernel, range_locks, release_all_held
 from lockjaw.locking.algorithms.coarse import Registry
 from lockjaw.locking.catalog import Order
@@ -307,9 +308,17 @@ class InterruptedAt:
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # a socket
 @pytest.mark.parametrize(
-    ("path", "caller"), [("free", "acquire"), ("free", "with"), ("dead owner", "acquire"), ("no folder", "acquire")]
+    ("path", "caller"),
+    [
+        ("free", "acquire"),
+        ("free", "with"),
+        ("dead owner", "acquire"),
+        ("dead foreign owner", "acquire"),
+        ("no folder", "acquire"),
+    ],
 )
-def test_interrupted_acquire_leaves_the_lock_free_or_with_the_caller(clock, tmp_path, path, caller):
+def test_interrupted_acquire_leaves_the_lock_free_or_with_the_caller(clock, tmp_path, monkeypatch, path, caller):
+    monkeypatch.setattr(kernel, "find_elsewhere", lambda *who: None)  # it looks at every process of the machine
     interrupted, at = 0, 0
     tracer, before = None, sys.gettrace()
     while tracer is None or tracer.fired:
@@ -321,6 +330,8 @@ def test_interrupted_acquire_leaves_the_lock_free_or_with_the_caller(clock, tmp_
             with SessionLock(session_file, clock=clock):
                 os.link(f"{session_file}.body.guard", f"{session_file}.spare")
             os.rename(f"{session_file}.spare", f"{session_file}.lock")
+        if path == "dead foreign owner":
+            session_file.with_name("s.jsonl.lock").write_text(DEAD_FOREIGN)
         lock, tracer = SessionLock(session_file, timeout=5.0, clock=clock), InterruptedAt(at)
         sys.settrace(tracer)
         try:
@@ -335,14 +346,58 @@ def test_interrupted_acquire_leaves_the_lock_free_or_with_the_caller(clock, tmp_
             assert lock._held == []
             assert not range_locks.COMING_AND_GOING._is_owned(), tracer.fired  # other threads may go on
             # Free: as if we had never asked, so that a program that only knows the lock file can take it, too.
-            assert not os.path.exists(f"{session_file}.lock") or path == "dead owner", tracer.fired
+            assert not os.path.exists(f"{session_file}.lock") or "dead" in path, tracer.fired
             with SessionLock(session_file, timeout=0.0, clock=clock) as held:
-                assert path == "dead owner" or held.reclaimed == "", tracer.fired
+                assert "dead" in path or held.reclaimed == "", tracer.fired
         else:
             assert tracer.fired is None
             lock.release()
-        at += 5 if path == "dead owner" else 1  # that one is long: an interruption there costs 10 ms
+        at += 5 if "dead" in path else 1  # that one is long: an interruption there costs 10 ms
     assert interrupted > 50
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # a socket
+@pytest.mark.parametrize("path", ["free", "live owner", "live owner of a foreign file"])
+async def test_interrupted_fence_leaves_the_lock_to_its_owner_or_free(clock, tmp_path, path):
+    interrupted, overruled, at = 0, 0, 0
+    tracer, before = None, sys.gettrace()
+    while tracer is None or tracer.fired:
+        session_file = tmp_path / str(at) / "s.jsonl"
+        lock_file = session_file.with_name("s.jsonl.lock")
+        session_file.parent.mkdir()
+        owner, held = SessionLock(session_file, clock=clock), None
+        if path != "free":
+            if "foreign" in path:
+                lock_file.write_text(DEAD_FOREIGN)
+            held = owner.acquire()
+        lock, tracer = SessionLock(session_file, timeout=5.0, clock=clock), InterruptedAt(at)
+        sys.settrace(tracer)
+        try:
+            await lock.fence_async()
+            sys.settrace(before)
+        except KeyboardInterrupt:
+            sys.settrace(before)
+            interrupted += 1
+            assert lock._held == []
+            assert not range_locks.COMING_AND_GOING._is_owned(), tracer.fired
+            try:
+                if held is not None:
+                    with held.section():
+                        pass
+            except Fenced:
+                overruled += 1  # what came as far as the record stands; nobody holds the lock then
+                assert not lock_file.exists(), tracer.fired
+            owner.release()
+            assert not lock_file.exists(), tracer.fired
+            with SessionLock(session_file, timeout=0.0, clock=clock) as next_one:
+                assert next_one.reclaimed == "", tracer.fired
+        else:
+            assert tracer.fired is None
+            lock.release()
+            owner.release()
+        at += 3
+    assert interrupted > 50
+    assert overruled > 10 or path == "free"
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ class LockAlgorithm(Protocol):
     ``try_now``, ``give_now``, ``enter_now``: the first straight run of acquire, release and enter, for who wants to
     spare the machinery around it; their result is None (False) if the whole algorithm has to be run.
 
-    ``give_up``: after an interruption between the grant and its holder; ``mine``: what that acquire opened.
+    ``give_up``: after an interruption between the grant and its holder; ``mine``: what that acquire or fence opened.
 
     ``watchdog``: what becomes of a lock that is held for longer than its limit: ``thread``: its holder is stopped, by a
     thread that nothing starves; ``sweep``: it is given away in the holder's event loop, every minute; None: nothing.
@@ -93,7 +93,7 @@ class LockAlgorithm(Protocol):
     def enter_now(self) -> Callable[[Calls, Any], bool] | None: ...
     def acquire(self, order: Order, mine: list[Handle] | None = None) -> Steps[Any]: ...
     def give_up(self, order: Order, mine: list[Handle]) -> Steps[None]: ...
-    def fence(self, order: Order) -> Steps[Any]: ...
+    def fence(self, order: Order, mine: list[Handle] | None = None) -> Steps[Any]: ...
     def release(self, grant: Any) -> Steps[Released]: ...
     def enter(self, grant: Any) -> Steps[None]: ...
     def leave(self, grant: Any) -> Steps[None]: ...
@@ -125,7 +125,7 @@ class Coarse:
     def give_up(self, order: Order, mine: list[Handle]) -> Steps[None]:
         yield from ()
 
-    def fence(self, order: Order) -> Steps[Grant]:
+    def fence(self, order: Order, mine: list[Handle] | None = None) -> Steps[Grant]:
         yield from ()
         raise LockStateError(
             order.paths.lock, self.name, "the lock cannot be fenced: this algorithm has no generations"
@@ -182,8 +182,8 @@ class Guarded:
     def give_up(self, order: Order, mine: list[Handle]) -> Steps[None]:
         return guarded.give_up(order.prepared or self._prepare(order), mine)
 
-    def fence(self, order: Order) -> Steps[GuardedGrant]:
-        return guarded.fence(order.prepared or self._prepare(order))
+    def fence(self, order: Order, mine: list[Handle] | None = None) -> Steps[GuardedGrant]:
+        return guarded.fence(order.prepared or self._prepare(order), mine)
 
     def release(self, grant: GuardedGrant) -> Steps[Released]:
         return guarded.release(grant)
@@ -232,7 +232,7 @@ class Plain:
     def give_up(self, order: Order, mine: list[Handle]) -> Steps[None]:
         yield from ()
 
-    def fence(self, order: Order) -> Steps[Grant]:
+    def fence(self, order: Order, mine: list[Handle] | None = None) -> Steps[Grant]:
         yield from ()
         raise LockStateError(
             order.paths.lock, self.name, "the lock cannot be fenced: this algorithm has no generations"

@@ -14,7 +14,7 @@ import asyncio
 import math
 import os
 from _thread import RLock as _RLock
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -390,7 +390,7 @@ class SessionLock:
             grant = self._try_now(order, mine) or self._host.run(self._algorithm.acquire(order, mine), self._clock)
             held = self._hold(grant, fenced=False)
         except BaseException as error:
-            self._give_up(order, mine, before, error)
+            self._give_up(order, mine, before, error, self._report.refused)
             raise
         return held
 
@@ -405,25 +405,28 @@ class SessionLock:
             grant = grant or await self._host.run_async(self._algorithm.acquire(order, mine), self._clock)
             held = self._hold(grant, fenced=False)
         except BaseException as error:
-            self._give_up(order, mine, before, error)
+            self._give_up(order, mine, before, error, self._report.refused)
             raise
         return held
 
     async def fence_async(self) -> HeldLock:
         """Take the lock from a live owner of ours: whatever it appends from now on is refused.
 
-        An owner that is gone meanwhile is no error: then this is an acquire. Cancelling leaves no trace.
+        An owner that is gone meanwhile is no error: then this is an acquire. Cancelling leaves no trace; an
+        interruption (Ctrl-C) leaves the lock to its owner or, if he is overruled already, to nobody.
 
         Raises:
             LockStateError: the owner is foreign, or paused inside an append: it cannot be fenced.
         """
         order = self._begin()
+        before, mine = len(self._held), list[Handle]()
         try:
-            grant = await self._host.run_async(self._algorithm.fence(order), self._clock)
+            grant = await self._host.run_async(self._algorithm.fence(order, mine), self._clock)
+            held = self._hold(grant, fenced=True)
         except BaseException as error:
-            self._report.not_fenced(error)
+            self._give_up(order, mine, before, error, self._report.not_fenced)
             raise
-        return self._hold(grant, fenced=True)
+        return held
 
     def release(self) -> None:
         """Give the lock back. No error if it is not held any more (fenced, lost, or released by a signal)."""
@@ -451,9 +454,16 @@ class SessionLock:
     ) -> None:
         await self.release_async()
 
-    def _give_up(self, order: Order, mine: list[Handle], before: int, error: BaseException) -> None:
-        """An acquire failed. If that was no failure of its own but an interruption (Ctrl-C, an exception of a signal
-        handler), the lock may have been granted, and the caller has nothing to release it with."""
+    def _give_up(
+        self,
+        order: Order,
+        mine: list[Handle],
+        before: int,
+        error: BaseException,
+        report: Callable[[BaseException], None],
+    ) -> None:
+        """An acquire or a fence failed. If that was no failure of its own but an interruption (Ctrl-C, an exception of
+        a signal handler), the lock may have been granted, and the caller has nothing to release it with."""
         if len(self._held) > before:
             held = self._held.pop()
             self._host.holds.add(held)  # if it did not come as far
@@ -463,7 +473,7 @@ class SessionLock:
             error, OSError | LocalError | asyncio.CancelledError | GeneratorExit
         ):  # SessionLocked is an OSError
             self._host.run(self._algorithm.give_up(order, mine), self._clock)
-        self._report.refused(error)
+        report(error)
 
     def _try_now(self, order: Order, mine: list[Handle]) -> Any:
         if (try_now := self._algorithm.try_now) is None:

@@ -314,13 +314,7 @@ def give_back(calls: Calls, grant: GuardedGrant) -> Released | None:
             calls.empty(guard.body)  # somebody may have written into it; the next text shall be the whole of it
         return Released(removed, lost=not removed)
     finally:
-        try:
-            calls.close(guard)  # frees the section and the owner's byte, at one stroke
-        finally:
-            if rung:
-                calls.give_way()  # before the rest: whoever was rung may be waiting on our processor
-            if grant.place is not None or grant.apart is not None:
-                close(calls, grant)
+        close(calls, grant, rung)
 
 
 def _state(calls: Calls, grant: GuardedGrant) -> GuardState:
@@ -337,11 +331,13 @@ def _same_grant(one: GuardState, other: GuardState) -> bool:
     return one.generation == other.generation and one.epoch == other.epoch
 
 
-def close(calls: Calls, grant: GuardedGrant) -> None:
-    """L is gone before anybody sees the owner's byte free."""
+def close(calls: Calls, grant: GuardedGrant, rung: bool = False) -> None:
+    """Close everything that a grant has open. L is gone before anybody sees the owner's byte free."""
     try:
         calls.close(grant.guard)  # frees the section and the owner's byte, at one stroke
     finally:
+        if rung:
+            calls.give_way()  # before the rest: whoever was rung may be waiting on our processor
         if grant.apart is not None:
             calls.close(grant.apart)
         if grant.place is not None and grant.place.bell is not None:
@@ -466,6 +462,7 @@ def _wait_in_queue(request: GuardedRequest, mine: list[Handle]) -> Steps[Guarded
                     grant = yield from _grant(request, guard, again, place)
                     yield RangeUnlock(guard, SECTION)
                     if grant is not None:
+                        mine += [] if grant.apart is None else [grant.apart]
                         return grant
                     continue  # somebody was faster
                 yield RangeUnlock(guard, SECTION)
@@ -500,16 +497,21 @@ def give_up(request: GuardedRequest, mine: list[Handle]) -> Steps[None]:
     yield from release(grant)
 
 
-def fence(request: GuardedRequest) -> Steps[GuardedGrant]:
+def fence(request: GuardedRequest, mine: list[Handle] | None = None) -> Steps[GuardedGrant]:
     """Raise the generation over a live owner of ours, past whoever waits; take the lock if its owner is gone.
+
+    Args:
+        mine: gets what was opened, for ``give_up``.
 
     Raises:
         LockStateError: the owner is foreign, or frozen inside its append section: it cannot be fenced.
     """
-    guard = yield from _open_guard(request)
+    mine = [] if mine is None else mine
+    mine[:] = [(yield from _open_guard(request))]
     looks = 0
     try:
         while True:
+            guard = mine[0]
             until = (yield Now()) + request.section_wait_s
             if not (yield from _lock(guard, SECTION, until)):
                 state = yield from read_state(guard)
@@ -519,7 +521,7 @@ def fence(request: GuardedRequest) -> Steps[GuardedGrant]:
                     "the lock cannot be fenced: its owner is frozen inside its append section",
                 )
             if (yield from _is_deleted(guard)):
-                guard = yield from _open_anew(request, guard)
+                mine[0] = yield from _open_anew(request, guard)
                 continue
             finding = yield from examine(request, guard)
             grant: GuardedGrant | None = None
@@ -533,14 +535,15 @@ def fence(request: GuardedRequest) -> Steps[GuardedGrant]:
             if grant is not None:
                 # It watches the old owner.
                 yield Straight(ring_next, (request, guard, grant.state.ticket, grant.state.issued))
+                mine += [] if grant.apart is None else [grant.apart]
                 return grant
             looks += 1
             yield Settle()  # whoever has the owner's byte and no lock file yet is about to link it
     except GeneratorExit:
         raise
     except BaseException:
-        yield Straight(undo, (request, guard))
-        yield Close(guard)  # frees the section and the owner's byte as well
+        yield Straight(undo, (request, mine[0]))
+        yield Close(mine[0])  # frees the section and the owner's byte as well
         raise
 
 
