@@ -41,7 +41,7 @@ class Plan:
 
 
 QUICK = Plan("quick", 2, 300, (1, 4), 0.2, (8,), (0.0, 0.005), 0.25, 3, 0.4, 3, 8, 0.25)
-FULL = Plan("full", 2, 1000, (1, 4, 16), 1.0, (8, 16, 64), (0.0, 0.005, 0.2), 1.5, 5, 1.0, 40, 64, 10.0)
+FULL = Plan("full", 2, 1000, (1, 4, 16), 1.0, (8, 16, 64), (0.0, 0.005, 0.2), 1.5, 5, 12.0, 40, 64, 10.0)
 
 _MOST_NODES = 16  # a Node process with the whole of OpenClaw in it takes some 100 MB
 _TURNS = 2  # that everybody could have had, however many they are and however long each holds
@@ -106,7 +106,7 @@ def about_s(plan: Plan, contestants: int) -> float:
             length_s = contention_s(plan, processes, hold_s)
             each += (length_s + 0.2) * (1 if length_s > _LONG_S else plan.rounds)
     each += plan.kills * 0.3 + plan.cpu_s + 0.5
-    return contestants * each + 5 * plan.storm_rounds * 0.35 + 5 * plan.kills * plan.kill_limit_s
+    return contestants * each + 5 * plan.storm_rounds * 0.35 + (3 + plan.kills) * plan.kill_limit_s
 
 
 def run(plan: Plan, folder: Path, progress: Progress) -> Result:
@@ -273,7 +273,8 @@ class _Bench:
         try:
             for number in range(self._plan.kills):
                 for contestant in blocking:
-                    if contestant.node is None or self._plan is FULL or not number:
+                    once = contestant.node is not None and self._plan is not FULL
+                    if not (number and once) and not self._figures[contestant.name].recovery_never:
                         self._kill(contestant, number, samples)
         finally:
             for name, values in samples.items():

@@ -25,7 +25,10 @@ def markdown(result: Result) -> str:
     lines += ["", f"## After a crash; CPU of {plan.cpu_waiters} that wait {plan.cpu_s:g} s", ""]
     lines += _table(
         ["lock", "after SIGKILL ms", "storm overlaps", "CPU ms"],
-        [[one.name, _recovery(one), _storm(one), _number(one.wait_cpu_s, 1e3)] for one in result.figures],
+        [
+            [one.name, _recovery(one, plan.kill_limit_s), _storm(one), _number(one.wait_cpu_s, 1e3)]
+            for one in result.figures
+        ],
     )
     for name in result.figures[0].contention:
         lines += ["", f"## Contention: {name} hold", ""]
@@ -135,9 +138,9 @@ def _short(value: float) -> str:
     return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
 
 
-def _recovery(one: Figures) -> str:
+def _recovery(one: Figures, limit_s: float) -> str:
     if one.recovery_p50_s is None:
-        return "never" if one.recovery_never else "-"
+        return f"> {limit_s * 1e3:,.0f}" if one.recovery_never else "-"
     return _number(one.recovery_p50_s, 1e3)
 
 

@@ -4,14 +4,15 @@ import json
 import os
 import signal
 import sys
+import time
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
 import pytest
 
 from lockjaw.harness.bench import command, plot, tables
-from lockjaw.harness.bench.contention import Contention
-from lockjaw.harness.bench.contestants import Absent
+from lockjaw.harness.bench.contention import Contention, recover
+from lockjaw.harness.bench.contestants import Absent, Contestant
 from lockjaw.harness.bench.node_rivals import NODE_FAILURES, NodeRival
 from lockjaw.harness.bench.run import FULL, QUICK, Figures, Result, about_s, run
 
@@ -75,6 +76,41 @@ def test_a_node_contender_that_stops_listening_is_told_of_and_ends_nothing(tmp_p
     rival = NodeRival("openclaw 0", node, tmp_path / "lock.js")
     with pytest.raises(NODE_FAILURES):
         rival.spans(tmp_path, 1, 0.0, 0.01, "contend")
+
+
+def lock_that_judges_by_pid(path):
+    """As the usual soft lock: a file that names its owner, taken when no such process answers."""
+
+    def acquire():
+        while True:
+            try:
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            except FileExistsError:
+                try:
+                    with open(path) as file:
+                        os.kill(int(file.read() or os.getpid()), 0)
+                except ProcessLookupError:
+                    os.unlink(path)
+                time.sleep(0.001)
+            else:
+                os.write(descriptor, str(os.getpid()).encode())
+                return os.close(descriptor)
+
+    return acquire, lambda: os.unlink(path)
+
+
+@pytest.mark.real
+def test_the_holder_that_is_killed_is_gone_for_those_who_judge_by_pid(tmp_path):
+    took_s = recover(Contestant("by pid", "polls", lock_that_judges_by_pid), tmp_path, limit_s=20.0)
+    assert took_s is not None
+
+
+def test_who_does_not_succeed_a_killed_holder_is_said_to_take_longer_than_was_watched():
+    told = result()
+    told.figures[0].recovery_never = 1
+    told.figures[1].recovery_p50_s = 0.048
+    rows = [line.split(" | ")[1] for line in tables.markdown(told).splitlines() if line.count(" | ") == 3]
+    assert {"> 400", "48.0"} <= set(rows)
 
 
 def test_a_full_run_says_how_long_it_will_take():
