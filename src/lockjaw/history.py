@@ -16,13 +16,14 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import msgspec
 
 from lockjaw.clock import Clock
-
-Phase = Literal["invoke", "ok", "fail", "info"]
+from lockjaw.recorder import NullRecorder as NullRecorder
+from lockjaw.recorder import Phase as Phase
+from lockjaw.recorder import Recorder as Recorder
 
 #: op -> what it means and which keys ``data`` carries.
 OPERATIONS: dict[str, str] = {
@@ -81,17 +82,6 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     phase: Phase
     data: dict[str, Any] = {}
     i: int = 0
-
-
-class Recorder(Protocol):
-    def record(self, op: str, phase: Phase = "info", /, **data: Any) -> None: ...
-
-
-class NullRecorder:
-    """Nobody listens."""
-
-    def record(self, op: str, phase: Phase = "info", /, **data: Any) -> None:
-        return None
 
 
 class MemoryRecorder:

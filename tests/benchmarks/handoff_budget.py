@@ -21,7 +21,7 @@ from typing import Any
 from lockjaw.locking import SessionLock
 from lockjaw.locking.alarms import Alarms
 from lockjaw.locking.kernel import Kernel
-from lockjaw.locking.range_locks import DescriptionLocks
+from lockjaw.locking.posix_locks import DescriptionLocks
 
 TURNS = 150
 STAMPED: tuple[tuple[type[Any], str], ...] = (

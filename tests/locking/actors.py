@@ -3,6 +3,10 @@
 ``python actors.py interpret``: reads one JSON command a line, answers with one JSON line.
 ``python actors.py storm FILE CONTENDERS ROUNDS BODY``: see ``storm``.
 ``python actors.py killed FILE PHASE``: see ``killed``.
+``python actors.py die FILE PHASE STEP``: see ``die``.
+``python actors.py contend WITNESS FILE NUMBER SEED TARGET``: a contender of the torture.
+
+Windows runs all of it but what forks.
 """
 
 import asyncio
@@ -11,12 +15,16 @@ import os
 import signal
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
+
+from contending import Shared, contender
 
 from lockjaw.clock import ScaledClock
 from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, SessionLocked, inspect_lock
 from lockjaw.locking.algorithms.coarse import Registry
 from lockjaw.locking.catalog import Order
+from lockjaw.locking.cleaning import clean_locks
 from lockjaw.locking.drivers import run_blocking
 from lockjaw.locking.identity import this_process
 from lockjaw.locking.kernel import Kernel
@@ -55,6 +63,16 @@ def interpret():
                 case "leave":
                     section.__exit__(None, None, None)
                     answer(ok=True)
+                case "give up in the queue":
+                    asyncio.run(_give_up_in_the_queue(command["file"]))
+                    answer(ok=True)
+                case "look":
+                    answer(ok=True, **asdict(inspect_lock(command["file"])))
+                case "clean":
+                    answer(ok=True, cleaned=[one.document() for one in clean_locks(Path(command["folder"]))])
+                case "remove":
+                    os.unlink(command["file"])
+                    answer(ok=True)
                 case "release":
                     lock.release()
                     answer(ok=True)
@@ -65,6 +83,18 @@ def interpret():
                     raise ValueError(other)
         except Exception as error:
             answer(ok=False, error=type(error).__name__, text=str(error))
+
+
+async def _give_up_in_the_queue(file):
+    task = asyncio.create_task(SessionLock(file, timeout=60.0, clock=CLOCK).acquire_async())
+    while os.getpid() not in inspect_lock(file).waiters:
+        await asyncio.sleep(0.01)
+    task.cancel()
+    try:
+        await task
+    except asyncio.CancelledError:
+        return
+    raise AssertionError("it got the lock")
 
 
 def storm(file, contenders, rounds, body):
@@ -120,6 +150,10 @@ def _contend(session, witness):
         return b"x"
 
 
+def _end():
+    os.kill(os.getpid(), signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)  # there, too, no handler runs
+
+
 class KilledAt(Kernel):
     """Kills its own process before the n-th operation of the chosen kind of run."""
 
@@ -129,7 +163,7 @@ class KilledAt(Kernel):
 
     def perform(self, operation):
         if self.left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            _end()
         self.left -= 1
         return super().perform(operation)
 
@@ -146,7 +180,6 @@ def killed(file, phase):
 
     Phases: ``acquire`` (lock free), ``reclaim`` (a dead owner of ours), ``takeover`` (a dead foreign owner),
     ``fence`` (a live owner, this process, which then releases), ``release``. One answer a kill."""
-    algorithm = LOCK_ALGORITHMS["guarded"]
     folder = os.path.dirname(file)
     for step in range(1000):
         Path(file + ".lock").unlink(missing_ok=True)
@@ -161,14 +194,7 @@ def killed(file, phase):
         generation = inspect_lock(file).generation
         pid = os.fork()
         if pid == 0:
-            kernel = KilledAt(CLOCK, step)
-            if phase == "release":
-                grant = run_blocking(algorithm.acquire(order_for(file)), CLOCK)
-                run_blocking(algorithm.release(grant), CLOCK, kernel)
-            elif phase == "fence":
-                run_blocking(algorithm.fence(order_for(file)), CLOCK, kernel)
-            else:
-                run_blocking(algorithm.acquire(order_for(file)), CLOCK, kernel)
+            die(file, phase, step)
             os._exit(0)
         _, status = os.waitpid(pid, 0)
         if owner is not None:
@@ -189,12 +215,28 @@ def killed(file, phase):
             return
 
 
+def die(file, phase, step):
+    """Do what a phase of ``killed`` is about, and die at an operation, if it has so many."""
+    algorithm, kernel = LOCK_ALGORITHMS["guarded"], KilledAt(CLOCK, int(step))
+    if phase == "release":
+        grant = run_blocking(algorithm.acquire(order_for(file)), CLOCK)
+        run_blocking(algorithm.release(grant), CLOCK, kernel)
+    elif phase == "fence":
+        run_blocking(algorithm.fence(order_for(file)), CLOCK, kernel)
+    else:
+        run_blocking(algorithm.acquire(order_for(file)), CLOCK, kernel)
+
+
 def _die_holding(file):
     pid = os.fork()
     if pid == 0:
         SessionLock(file, clock=CLOCK).acquire()
-        os.kill(os.getpid(), signal.SIGKILL)
+        _end()
     os.waitpid(pid, 0)
+
+
+def contend(witness, file, number, seed, target):
+    contender(Shared(witness), file, int(number), seed, int(target))
 
 
 if __name__ == "__main__":
@@ -202,4 +244,4 @@ if __name__ == "__main__":
     if role == "storm":
         storm(arguments[0], int(arguments[1]), int(arguments[2]), arguments[3])
     else:
-        {"interpret": interpret, "killed": killed}[role](*arguments)
+        {"interpret": interpret, "killed": killed, "die": die, "contend": contend}[role](*arguments)

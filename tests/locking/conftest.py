@@ -1,18 +1,22 @@
 """Actors for the lock's tests: processes that are always reaped."""
 
+import errno
 import json
+import os
 import select
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from lockjaw.clock import ScaledClock
-from lockjaw.locking import kernel, release_all_held
+from lockjaw.locking import bells, kernel, release_all_held
+from lockjaw.locking.windows_locks import WindowsLocks
 
 ACTORS = Path(__file__).with_name("actors.py")
 
@@ -20,11 +24,12 @@ ACTORS = Path(__file__).with_name("actors.py")
 class Actor:
     """A process that performs one command at a time. ``send`` without ``reply`` leaves it busy."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, command=(sys.executable, str(ACTORS)), stderr=None):
         self.process = subprocess.Popen(
-            [sys.executable, str(ACTORS), *map(str, arguments)],
+            [*command, *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=stderr,
             text=True,
             bufsize=1,
         )
@@ -74,11 +79,11 @@ class Actor:
 def actor():
     started = []
 
-    def start(*arguments):
-        actor = Actor(*(arguments or ("interpret",)))
+    def start(*arguments, **options):
+        actor = Actor(*(arguments or ("interpret",)), **options)
         started.append(actor)
         if not arguments:
-            assert actor.reply()["ready"] == actor.pid
+            actor.calls_itself = actor.reply()["ready"]  # on Windows not what its parent on Linux calls it
         return actor
 
     yield start
@@ -111,6 +116,80 @@ def namespace():
     if tried.returncode:
         pytest.skip(f"this kernel gives us no pid namespace: {tried.stderr.strip()}")
     return command
+
+
+class LockFileEx:
+    """Windows' byte-range locks, on this machine's files: a handle's own lock is in the way of its next one, a shared
+    one may lie on its own exclusive one, an unlock names exactly what was locked and takes the exclusive one first,
+    and locked bytes can be read or written through no other handle."""
+
+    def __init__(self):
+        self._locks, self._mutex = [], threading.RLock()  # (file, descriptor, offset, length, exclusive)
+
+    @staticmethod
+    def _file(descriptor):
+        status = os.fstat(descriptor)
+        return status.st_dev, status.st_ino
+
+    def _overlapping(self, descriptor, offset, length):
+        file = self._file(descriptor)
+        return [
+            (owner, exclusive)
+            for other, owner, start, size, exclusive in self._locks
+            if other == file and start < offset + length and offset < start + size
+        ]
+
+    def lock_bytes(self, descriptor, offset, length, exclusive):
+        with self._mutex:
+            for owner, alone in self._overlapping(descriptor, offset, length):
+                if exclusive or (alone and owner != descriptor):
+                    return False
+            self._locks.append((self._file(descriptor), descriptor, offset, length, exclusive))
+        return True
+
+    def unlock_bytes(self, descriptor, offset, length):
+        with self._mutex:
+            for exclusive in (True, False):
+                lock = (self._file(descriptor), descriptor, offset, length, exclusive)
+                if lock in self._locks:
+                    self._locks.remove(lock)
+                    return
+        raise OSError(errno.EACCES, "the segment is already unlocked")
+
+    def closed(self, descriptor):
+        with self._mutex:
+            self._locks = [lock for lock in self._locks if lock[1] != descriptor]
+
+    def check_access(self, descriptor, offset, length, *, writing):
+        for owner, exclusive in self._overlapping(descriptor, offset, length):
+            if (owner != descriptor and exclusive) or (writing and not exclusive):
+                raise OSError(errno.EACCES, "another process has locked a portion of the file")
+
+
+@pytest.fixture
+def lock_file_ex(monkeypatch):
+    """The lock's calls as they are on Windows: ``LockFileEx`` for locks, and no bells."""
+    fake, close, pread, pwrite = LockFileEx(), os.close, os.pread, os.pwrite
+
+    def closing(descriptor):
+        fake.closed(descriptor)
+        close(descriptor)
+
+    def reading(descriptor, length, offset):
+        fake.check_access(descriptor, offset, length, writing=False)
+        return pread(descriptor, length, offset)
+
+    def writing(descriptor, data, offset):
+        fake.check_access(descriptor, offset, len(data), writing=True)
+        return pwrite(descriptor, data, offset)
+
+    monkeypatch.setattr(os, "close", closing)
+    monkeypatch.setattr(os, "pread", reading)
+    monkeypatch.setattr(os, "pwrite", writing)
+    monkeypatch.setattr(bells, "AVAILABLE", False)
+    ranges = WindowsLocks(fake.lock_bytes, fake.unlock_bytes)
+    monkeypatch.setattr(kernel, "native_range_locks", lambda: ranges)
+    return ranges
 
 
 _FOREIGN_OWNER = """

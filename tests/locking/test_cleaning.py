@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from lockjaw.clock import iso
-from lockjaw.locking import SessionLock, identity
+from lockjaw.locking import SessionLock, proc
 from lockjaw.locking.cleaning import Cleaned, clean_lock, clean_locks, exit_status, render_cleaned
-from lockjaw.locking.identity import ProcessIdentity, process_state, this_process
+from lockjaw.locking.identity import process_state, this_process
 from lockjaw.locking.listing import LockRow, list_locks
 
 LONG_AGO_MS = 1_000_000_000_000
@@ -134,8 +134,8 @@ def test_a_pid_that_lives_in_a_container_of_this_machine_is_not_dead(
     """OpenClaw's files do not name their namespace: a process that has the number inside its own is in doubt."""
     path = dead(folder)
     pid = json.loads(path.read_text())["pid"]
-    monkeypatch.setattr(identity, "_numbers", lambda entry: [int(entry), pid] if entry == str(os.getppid()) else [])
-    monkeypatch.setattr(identity, "this_process", lambda: ProcessIdentity(os.getpid(), pid_namespace=1))
+    monkeypatch.setattr(proc, "_numbers", lambda entry: [int(entry), pid] if entry == str(os.getppid()) else [])
+    monkeypatch.setattr(proc, "pid_namespace", lambda: 1)
 
     one = only(folder)
 

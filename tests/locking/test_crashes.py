@@ -12,7 +12,15 @@ import pytest
 
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import Fenced
-from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, inspect_lock, kernel, range_locks, release_all_held
+from lockjaw.locking import (
+    LOCK_ALGORITHMS,
+    SessionLock,
+    inspect_lock,
+    kernel,
+    posix_locks,
+    range_locks,
+    release_all_held,
+)
 from lockjaw.locking.algorithms.coarse import Registry
 from lockjaw.locking.catalog import Order
 from lockjaw.locking.drivers import run_blocking
@@ -218,7 +226,7 @@ def test_kernel_that_refuses_the_section_to_a_release_blocks_nobody(clock, sessi
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as broken:
-        broken.setattr(range_locks.DescriptionLocks, "lock_byte", fail)
+        broken.setattr(posix_locks.DescriptionLocks, "lock_byte", fail)
         with pytest.raises(OSError, match="Input/output error"):
             lock.release()
     with SessionLock(session_file, timeout=0.0, clock=clock) as held, held.section():

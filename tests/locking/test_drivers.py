@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from lockjaw.clock import ScaledClock
-from lockjaw.locking import LOCK_ALGORITHMS, LockStateError, SessionLock, SessionLocked, kernel, range_locks
+from lockjaw.locking import LOCK_ALGORITHMS, LockStateError, SessionLock, SessionLocked, kernel, posix_locks
 from lockjaw.locking.algorithms.coarse import Registry
 from lockjaw.locking.catalog import Order
 from lockjaw.locking.drivers import run_async, run_blocking
@@ -29,6 +29,7 @@ from lockjaw.locking.operations import (
     WriteInPlace,
 )
 from lockjaw.locking.paths import LockPaths
+from lockjaw.locking.windows_locks import WindowsLocks
 
 
 class LateClock:
@@ -205,9 +206,9 @@ def test_short_write_is_a_full_disk(clock, tmp_path, monkeypatch):
         system.perform(Unlink(str(tmp_path / "none"), missing_ok=False))
 
 
-@pytest.fixture(params=[range_locks.DescriptionLocks, range_locks.FlockFiles])
+@pytest.fixture(params=[posix_locks.DescriptionLocks, posix_locks.FlockFiles, WindowsLocks])
 def ranges(request):
-    return request.param()
+    return request.getfixturevalue("lock_file_ex") if request.param is WindowsLocks else request.param()
 
 
 def test_range_locks_exclude_two_handles_of_one_process(clock, tmp_path, ranges):
@@ -229,7 +230,7 @@ def test_range_locks_exclude_two_handles_of_one_process(clock, tmp_path, ranges)
     system.perform(Close(one))
 
 
-@pytest.mark.parametrize("kind", [range_locks.DescriptionLocks, range_locks.FlockFiles])
+@pytest.mark.parametrize("kind", [posix_locks.DescriptionLocks, posix_locks.FlockFiles])
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EBADF])
 def test_file_system_without_range_locks_fails_closed(clock, tmp_path, monkeypatch, kind, code):
     def refuse(*arguments):
@@ -237,8 +238,8 @@ def test_file_system_without_range_locks_fails_closed(clock, tmp_path, monkeypat
 
     system = Kernel(clock, kind())
     handle = system.perform(OpenGuard(str(tmp_path / "g")))
-    monkeypatch.setattr(range_locks.fcntl, "fcntl", refuse)
-    monkeypatch.setattr(range_locks.fcntl, "flock", refuse)
+    monkeypatch.setattr(posix_locks.fcntl, "fcntl", refuse)
+    monkeypatch.setattr(posix_locks.fcntl, "flock", refuse)
     with pytest.raises(OSError) as caught:
         system.perform(RangeLock(handle, 0))
     if code == errno.ENOLCK:
@@ -248,7 +249,7 @@ def test_file_system_without_range_locks_fails_closed(clock, tmp_path, monkeypat
 
 
 async def test_lock_works_and_fences_with_flock_alone(clock, session_file, lock_file, monkeypatch):
-    monkeypatch.delattr(range_locks.fcntl, "F_OFD_SETLK")
+    monkeypatch.delattr(posix_locks.fcntl, "F_OFD_SETLK")
     first, second = SessionLock(session_file, clock=clock), SessionLock(session_file, clock=clock)
     held = first.acquire()
     with pytest.raises(SessionLocked):
@@ -267,10 +268,10 @@ async def test_lock_works_and_fences_with_flock_alone(clock, session_file, lock_
 
 
 def test_fork_keeps_no_flock_of_its_parent_alive(clock, session_file, monkeypatch):
-    monkeypatch.delattr(range_locks.fcntl, "F_OFD_SETLK")
+    monkeypatch.delattr(posix_locks.fcntl, "F_OFD_SETLK")
     lock = SessionLock(session_file, clock=clock)
     lock.acquire()
-    ours = [number for files in range_locks._FLOCK_FILES._files.values() for number in files.values()]
+    ours = [number for files in posix_locks._FLOCK_FILES._files.values() for number in files.values()]
     pid = os.fork()
     if pid == 0:
         closed = 0
@@ -312,9 +313,9 @@ def test_close_that_fails_has_closed_all_the_same(clock, session_file, monkeypat
 
 
 def test_platform_without_description_locks_uses_flock(monkeypatch):
-    assert isinstance(range_locks.native_range_locks(), range_locks.DescriptionLocks)
-    monkeypatch.delattr(range_locks.fcntl, "F_OFD_SETLK")
-    assert isinstance(range_locks.native_range_locks(), range_locks.FlockFiles)
+    assert isinstance(posix_locks.native_range_locks(), posix_locks.DescriptionLocks)
+    monkeypatch.delattr(posix_locks.fcntl, "F_OFD_SETLK")
+    assert isinstance(posix_locks.native_range_locks(), posix_locks.FlockFiles)
 
 
 def test_threads_of_one_process_exclude_each_other(clock, session_file):

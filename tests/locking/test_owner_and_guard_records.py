@@ -1,7 +1,6 @@
 """The texts in lock and guard files, and what they prove. Pure."""
 
 import json
-import os
 import zlib
 
 import psutil
@@ -9,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lockjaw.locking import identity
+from lockjaw.locking import proc
 from lockjaw.locking.guard_record import (
     LENGTH,
     SLOT_BYTES,
@@ -173,14 +172,14 @@ def test_process_of_another_user_lives(monkeypatch):
     def refuse(pid, number):
         raise PermissionError
 
-    monkeypatch.setattr(identity.os, "kill", refuse)
+    monkeypatch.setattr(proc.os, "kill", refuse)
     state = process_state(1)
     assert (state.exists, state.signalable) == (True, False)
     assert state.starttime is not None
 
 
 def test_without_proc_psutil_tells_who_is_dead(monkeypatch):
-    monkeypatch.setattr(identity, "_stat_fields", lambda pid: (None, None))
+    monkeypatch.setattr(proc, "_stat_fields", lambda pid: (None, None))
     assert process_state(this_process().pid) == ProcessState(True, True, False, None)
 
     class Zombie:
@@ -204,8 +203,8 @@ def test_machine_without_proc_has_no_namespace(monkeypatch):
     def missing(path):
         raise FileNotFoundError(path)
 
-    monkeypatch.setattr(identity.os, "stat", missing)
-    namespace = identity._identify(os.getpid()).pid_namespace
+    monkeypatch.setattr(proc.os, "stat", missing)
+    namespace = proc.pid_namespace()
     monkeypatch.undo()
     assert namespace is None
 

@@ -7,124 +7,74 @@
 
 Sixteen processes take one lock again and again while a nemesis kills (and replaces), stops and continues them and
 while they give up waits. The witness is a word of shared memory: who is inside writes its number there, and whoever
-finds another's number has met a second owner. A killed owner's number is wiped by the nemesis, after the kill.
+finds another's number has met a second owner. The nemesis stops whom it is about to kill, and wipes its number.
 """
 
 import argparse
-import asyncio
 import json
-import mmap
 import os
 import random
 import signal
-import struct
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from lockjaw.clock import ScaledClock
+from contending import CANCELLED, FALLS, INSIDE, OVERLAPS, TIMED_OUT, TOTAL, Shared, contender
+
 from lockjaw.harness.bench.contention import storm
 from lockjaw.harness.bench.contestants import contestants
-from lockjaw.locking import SessionLock, SessionLocked
 
 PROCESSES = 16
-INSIDE, OVERLAPS, GENERATION, FALLS, TOTAL = range(0, 40, 8)
-TIMED_OUT, CANCELLED = 2048, 3072  # one word for each contender
 SLICE, STORM_SLICE = 10_000, 100
 
 
-class Shared:
-    def __init__(self):
-        self._map = mmap.mmap(-1, 8192)
-
-    def get(self, at):
-        return struct.unpack_from("q", self._map, at)[0]
-
-    def set(self, at, value):
-        struct.pack_into("q", self._map, at, value)
-
-    def add(self, at):
-        self.set(at, self.get(at) + 1)
-
-
-def contender(shared, file, number, seed, target):
-    """Counts live in its own word; the rest is only written inside the lock."""
-    rng, mine, clock = random.Random(seed), 1024 + number * 8, ScaledClock.start()
-    steady, patient = SessionLock(file, timeout=120.0, clock=clock), True  # which reserves generations
-    while shared.get(TOTAL) < target:
-        style = rng.random()
-        patient = style > 0.05
-        lock = steady
-        if not 0.3 < style < 0.7:
-            lock = SessionLock(file, timeout=120.0 if patient else rng.random() * 0.01, clock=clock)
+def forked(shared, file, number, seed, target):
+    """-> pid of a new contender."""
+    pid = os.fork()
+    if pid == 0:
         try:
-            if style > 0.8:
-                held = asyncio.run(cancelled_now_and_then(lock, rng))
-                if held is None:
-                    shared.add(CANCELLED + number * 8)
-                    continue
-            else:
-                held = lock.acquire()
-        except SessionLocked:
-            if patient:
-                os._exit(3)  # a lost waiter
-            shared.add(TIMED_OUT + number * 8)
-            continue
-        if shared.get(INSIDE) not in (0, number + 1):
-            shared.set(OVERLAPS, shared.get(OVERLAPS) + 1)
-        shared.set(INSIDE, number + 1)
-        if held.generation <= shared.get(GENERATION):
-            shared.set(FALLS, shared.get(FALLS) + 1)
-        shared.set(GENERATION, held.generation)
-        shared.set(TOTAL, shared.get(TOTAL) + 1)
-        shared.add(mine)
-        if shared.get(INSIDE) != number + 1:
-            shared.set(OVERLAPS, shared.get(OVERLAPS) + 1)
-        shared.set(INSIDE, 0)
-        lock.release()
-    os._exit(0)
+            contender(shared, file, number, f"{seed}/{os.getpid()}", target)
+        finally:
+            os._exit(4)
+    return pid
 
 
-async def cancelled_now_and_then(lock, rng):
-    task = asyncio.create_task(lock.acquire_async())
-    await asyncio.sleep(0)
-    if rng.random() < 0.3:
-        await asyncio.sleep(rng.random() * 0.003)
-        task.cancel()
-    try:
-        return await task
-    except asyncio.CancelledError:
-        return None
+def torture(
+    target,
+    seed=1,
+    progress=lambda text: None,
+    counts=None,
+    *,
+    processes=PROCESSES,
+    begin=forked,
+    shared=None,
+    rest_s=0.05,
+):
+    """-> what went wrong, as a list of sentences.
 
-
-def torture(target, seed=1, progress=lambda text: None, counts=None):
-    """-> what went wrong, as a list of sentences. ``counts``: gets how much was done."""
-    rng, shared, wrong = random.Random(seed), Shared(), []
+    ``counts``: gets how much was done; ``begin``: starts a contender; ``rest_s``: the nemesis's, at most."""
+    rng, shared, wrong = random.Random(seed), shared or Shared(), []
     with tempfile.TemporaryDirectory(prefix="lockjaw-torture-", dir=os.environ.get("TORTURE_DIR")) as folder:
         file = str(Path(folder) / "s.jsonl")
         seeds = iter(range(10**9))
 
         def start(number):
-            pid = os.fork()
-            if pid == 0:
-                try:
-                    contender(shared, file, number, f"{seed}/{next(seeds)}/{os.getpid()}", target)
-                finally:
-                    os._exit(4)
-            return pid
+            return begin(shared, file, number, f"{seed}/{next(seeds)}", target)
 
-        pids = {number: start(number) for number in range(PROCESSES)}
+        pids = {number: start(number) for number in range(processes)}
         kills = stops = 0
         last, changed = 0, time.monotonic()
         while shared.get(TOTAL) < target:
-            time.sleep(rng.random() * 0.05)
-            number = rng.randrange(PROCESSES)
+            time.sleep(rng.random() * rest_s)
+            number = rng.randrange(processes)
             if rng.random() < 0.5:
+                os.kill(pids[number], signal.SIGSTOP)
+                os.waitid(os.P_PID, pids[number], os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+                if shared.get(INSIDE) == number + 1:
+                    shared.set(INSIDE, 0)  # while it still has the lock: nobody else can be writing here
                 os.kill(pids[number], signal.SIGKILL)
                 os.waitpid(pids[number], 0)
-                if shared.get(INSIDE) == number + 1:
-                    shared.set(INSIDE, 0)
                 pids[number] = start(number)
                 kills += 1
             else:
@@ -170,7 +120,7 @@ def torture(target, seed=1, progress=lambda text: None, counts=None):
         if names != ["s.jsonl.body.guard", "s.jsonl.guard"]:
             wrong.append(f"left behind: {names}")
         if counts is not None:
-            words = {name: sum(shared.get(at + n * 8) for n in range(PROCESSES))
+            words = {name: sum(shared.get(at + n * 8) for n in range(processes))
                      for name, at in (("timed_out", TIMED_OUT), ("cancelled", CANCELLED))}  # fmt: skip
             counts.update(acquisitions=shared.get(TOTAL), kills=kills, stops=stops, **words)
     return wrong

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import atexit
 import hashlib
-import os
 import socket
 import sys
 from functools import lru_cache
+
+from lockjaw.locking.system import os
 
 AVAILABLE = sys.platform == "linux"
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ def _doubt(path: Path) -> str | None:
 def _namespace_began_s() -> float | None:
     """When our pid namespace was made, in Unix time: the end of all time if we cannot tell; None in the machine's first
     one: outside of it there is nobody."""
-    if this_process().pid_namespace in (None, _FIRST_NAMESPACE):
+    if sys.platform == "win32" or this_process().pid_namespace in (None, _FIRST_NAMESPACE):
         return None
     ticks = process_state(1).starttime
     if ticks is None:

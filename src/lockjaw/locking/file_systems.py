@@ -9,6 +9,9 @@ from functools import cache
 
 from lockjaw.errors import LockStateError
 
+if sys.platform == "win32":
+    from lockjaw.locking import windows
+
 #: Set to 1 to lock there all the same: your file system's locks then have to hold between all machines that use it.
 OPT_IN = "LOCKJAW_TRUST_FILE_SYSTEM"
 
@@ -31,9 +34,9 @@ def _libc() -> ctypes.CDLL:
 
 
 def odd_kind(descriptor: int) -> str | None:
-    """The name of a file system whose locks are not to be trusted, or None. Off Linux always None: nobody tells."""
+    """The name of a file system whose locks are not to be trusted, or None. On macOS always None: nobody tells."""
     if sys.platform != "linux":
-        return None
+        return "network drive" if sys.platform == "win32" and windows.is_remote(descriptor) else None
     status = ctypes.create_string_buffer(256)
     if _libc().fstatfs(descriptor, status) != 0:
         return None

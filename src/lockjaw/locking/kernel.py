@@ -8,7 +8,6 @@ worst instant (between a system call and the assignment of its result) leaks no 
 from __future__ import annotations
 
 import errno
-import os
 import stat
 import sys
 import time
@@ -21,11 +20,18 @@ from lockjaw.locking import bells, file_systems
 from lockjaw.locking import operations as ops
 from lockjaw.locking.identity import find_elsewhere, process_state
 from lockjaw.locking.operations import Contents, FileStatus, Handle
-from lockjaw.locking.range_locks import COMING_AND_GOING, RangeLocks, native_range_locks
+from lockjaw.locking.range_locks import COMING_AND_GOING, RangeLocks
 from lockjaw.locking.resting import RestingGuards
+from lockjaw.locking.system import os
+
+if sys.platform == "win32":
+    from lockjaw.locking.windows_locks import native_range_locks
+else:
+    from lockjaw.locking.posix_locks import native_range_locks
 
 _FILE_MODE = 0o644  # OpenClaw's lock files are readable by all
 _NO_FOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_GUARD = os.O_RDWR | os.O_CREAT | _NO_FOLLOW | getattr(os, "O_KEEP_NAME", 0)
 
 #: Every handle open in this process.
 _open_handles: set[Handle] = set()
@@ -138,7 +144,7 @@ class Kernel:
         return handle
 
     def _open_new_guard(self, path: str, body_path: str) -> Handle:
-        handle = self._open(path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW)
+        handle = self._open(path, _GUARD)
         file_systems.refuse_odd(path, handle.number)
         if body_path:
             body = os.open(body_path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, _FILE_MODE)

@@ -1,8 +1,8 @@
 """The text of a lock file, and what it proves about its owner.
 
-The body is OpenClaw's: JSON with ``pid``, ``createdAt`` (ISO 8601, UTC), ``starttime`` (Linux) and, from
-2026.5.22 on, ``maxHoldMs``. Ours adds ``pidNamespace`` and ``generation``, which
-OpenClaw ignores. No file, no clock.
+The body is OpenClaw's: JSON with ``pid``, ``createdAt`` (ISO 8601, UTC), ``starttime`` (Linux; ours on Windows, too)
+and, from 2026.5.22 on, ``maxHoldMs``. Ours adds ``pidNamespace`` and ``generation``, which OpenClaw ignores. No file,
+no clock.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ import _thread
 import asyncio
 import atexit
 import math
-import os
 import signal
 import sys
 import threading
@@ -26,8 +25,10 @@ from lockjaw.locking.algorithms import coarse
 from lockjaw.locking.algorithms.coarse import Registry
 from lockjaw.locking.drivers import run_blocking
 from lockjaw.locking.operations import Steps
+from lockjaw.locking.system import os
 
-RELEASE_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGABRT)
+_NAMES = ("SIGINT", "SIGTERM", "SIGQUIT", "SIGBREAK", "SIGABRT")  # Windows has the fourth for the third
+RELEASE_SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 _LOOK_AGAIN_REAL_S = 0.02  # at a holder that was in the middle of an append when its limit was over
 
 

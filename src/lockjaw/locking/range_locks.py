@@ -5,7 +5,10 @@ process exclude each other and closing some other descriptor of the file drops n
 fail on both counts). Elsewhere on POSIX: ``flock`` on one small file per byte beside the guard (owners share
 eight of them, which the generations take in turn); a test there is a short shared lock and may make another
 process's attempt fail once, which costs it one more poll. There are no tickets there: nobody can lock one, nobody
-sees one locked, and waiters poll in no order. Windows has neither and is not supported.
+sees one locked, and waiters poll in no order.
+
+On Windows: ``LockFileEx``, whose locks belong to the handle. There are tickets, so there is order; a test is a short
+shared lock there, too, and nobody is rung, so waiters poll.
 
 A file system without such locks (some NFS, 9p and FUSE mounts) fails closed with LockStateError.
 """
@@ -13,34 +16,14 @@ A file system without such locks (some NFS, 9p and FUSE mounts) fails closed wit
 from __future__ import annotations
 
 import errno
-import fcntl
-import os
-import struct
 from _thread import RLock as _RLock
-from functools import lru_cache
 from typing import Protocol
 
 from lockjaw.errors import LockStateError
-from lockjaw.locking.guard_record import QUEUE, SECTION, TICKET_BASE
 from lockjaw.locking.operations import Handle
+from lockjaw.locking.system import os
 
-_SETLK = getattr(fcntl, "F_OFD_SETLK", 0)
-_GETLK = getattr(fcntl, "F_OFD_GETLK", 0)
-_FLOCK = struct.Struct("hhqqi4x")
-_pack, _unpack = _FLOCK.pack, _FLOCK.unpack
-
-
-@lru_cache(maxsize=64)
-def _request(kind: int, offset: int, length: int) -> bytes:
-    """struct flock: l_type, l_whence, l_start, l_len, l_pid (0: the description owns the lock)."""
-    return _pack(kind, os.SEEK_SET, offset, length, 0)
-
-
-_EVERYTHING = _request(fcntl.F_UNLCK, 0, 0)  # length 0: to the end of all offsets
-_UNLOCKED = struct.pack("h", fcntl.F_UNLCK)
-_BUSY = (errno.EAGAIN, errno.EACCES)
 _NO_LOCKS_HERE = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
-_OWNER_FILES = 8
 
 #: Held while a descriptor that may carry a lock comes or goes, and by whoever forks: a child knows every one that it
 #: was born with, and closes it. One that it did not know would keep its parent's locks beyond the parent's death.
@@ -51,7 +34,6 @@ os.register_at_fork(
     after_in_parent=COMING_AND_GOING.release,
     after_in_child=COMING_AND_GOING.release,
 )
-_SHARED = {SECTION: "section", QUEUE: "queue"}
 
 
 class RangeLocks(Protocol):
@@ -65,170 +47,12 @@ class RangeLocks(Protocol):
         """Drop every lock of an open handle. -> may its descriptor serve another handle?"""
 
 
-class DescriptionLocks:
-    """Linux open-file-description locks."""
-
-    def lock_byte(self, handle: Handle, offset: int) -> bool:
-        try:
-            fcntl.fcntl(handle.number, _SETLK, _request(fcntl.F_WRLCK, offset, 1))
-        except OSError as error:
-            if error.errno in _BUSY:
-                return False
-            _refuse_unsupported(handle, error)
-            raise
-        return True
-
-    def lock(self, handle: Handle, offset: int, length: int, exclusive: bool) -> bool:
-        try:
-            fcntl.fcntl(handle.number, _SETLK, _request(fcntl.F_WRLCK if exclusive else fcntl.F_RDLCK, offset, length))
-        except OSError as error:
-            if error.errno in _BUSY:
-                return False
-            _refuse_unsupported(handle, error)
-            raise
-        return True
-
-    def unlock(self, handle: Handle, offset: int, length: int) -> None:
-        try:
-            fcntl.fcntl(handle.number, _SETLK, _request(fcntl.F_UNLCK, offset, length))
-        except OSError as error:
-            _refuse_unsupported(handle, error)
-            raise
-
-    def locked_elsewhere(self, handle: Handle, offset: int, length: int) -> bool:
-        try:
-            answer = fcntl.fcntl(handle.number, _GETLK, _request(fcntl.F_WRLCK, offset, length))
-        except OSError as error:
-            _refuse_unsupported(handle, error)
-            raise
-        return answer[:2] != _UNLOCKED
-
-    def first_locked(self, handle: Handle, offset: int, length: int) -> int | None:
-        # The kernel names some lock of the range, not the first one: ask for what is before it, until nothing is.
-        first = None
-        while length > 0:
-            try:
-                answer = fcntl.fcntl(handle.number, _GETLK, _request(fcntl.F_WRLCK, offset, length))
-            except OSError as error:
-                _refuse_unsupported(handle, error)
-                raise
-            kind, _, start, _, _ = _unpack(answer)
-            if kind == fcntl.F_UNLCK:
-                break
-            first = max(offset, start)
-            length = first - offset
-        return first
-
-    def closed(self, handle: Handle) -> None:
-        return None
-
-    def unlock_all(self, handle: Handle) -> bool:
-        try:
-            fcntl.fcntl(handle.number, _SETLK, _EVERYTHING)
-        except OSError:
-            return False
-        return True
-
-
-class FlockFiles:
-    """``flock`` on files beside the guard, for systems without description locks."""
-
-    def __init__(self) -> None:
-        self._files: dict[Handle, dict[str, int]] = {}
-
-    def lock_byte(self, handle: Handle, offset: int) -> bool:
-        return self.lock(handle, offset, 1, True)
-
-    def lock(self, handle: Handle, offset: int, length: int, exclusive: bool) -> bool:
-        if offset >= TICKET_BASE:
-            return False
-        path = self._path(handle, offset)
-        if path in self._files.get(handle, {}):
-            return True
-        with COMING_AND_GOING:
-            descriptor = self._open(path)
-            if not self._try(handle, descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH):
-                os.close(descriptor)
-                return False
-            self._files.setdefault(handle, {})[path] = descriptor
-        return True
-
-    def unlock(self, handle: Handle, offset: int, length: int) -> None:
-        descriptor = self._files.get(handle, {}).pop(self._path(handle, offset), None)
-        if descriptor is not None:
-            self._drop(descriptor)
-
-    def locked_elsewhere(self, handle: Handle, offset: int, length: int) -> bool:
-        path = self._path(handle, offset)
-        if offset >= TICKET_BASE or path in self._files.get(handle, {}):
-            return False
-        descriptor = self._open(path)
-        try:
-            return not self._try(handle, descriptor, fcntl.LOCK_SH)
-        finally:
-            self._drop(descriptor)
-
-    def first_locked(self, handle: Handle, offset: int, length: int) -> int | None:
-        return offset if self.locked_elsewhere(handle, offset, length) else None
-
-    def unlock_all(self, handle: Handle) -> bool:
-        self.closed(handle)
-        return False
-
-    def closed(self, handle: Handle) -> None:
-        for descriptor in self._files.pop(handle, {}).values():
-            self._drop(descriptor)
-
-    def forget_parent(self) -> None:
-        """In a forked child: close our copies of what the parent has locked, which drops nothing in the parent."""
-        for descriptors in self._files.values():
-            for descriptor in descriptors.values():
-                os.close(descriptor)
-        self._files.clear()
-
-    @staticmethod
-    def _drop(descriptor: int) -> None:
-        """Closing alone would leave the lock to a child that was forked this moment and has not closed its copy yet."""
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-        finally:
-            os.close(descriptor)
-
-    @staticmethod
-    def _path(handle: Handle, offset: int) -> str:
-        return f"{handle.path}.{_SHARED.get(offset) or f'owner{offset % _OWNER_FILES}'}"
-
-    @staticmethod
-    def _open(path: str) -> int:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-
-    @staticmethod
-    def _try(handle: Handle, descriptor: int, kind: int) -> bool:
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (*_BUSY, errno.EWOULDBLOCK):
-                return False
-            raise _unsupported(handle, error) from error
-        return True
-
-
-_DESCRIPTION_LOCKS = DescriptionLocks()
-_FLOCK_FILES = FlockFiles()  # one for all: who gives a lock back is not who took it
-
-os.register_at_fork(after_in_child=_FLOCK_FILES.forget_parent)
-
-
-def native_range_locks() -> RangeLocks:
-    return _DESCRIPTION_LOCKS if hasattr(fcntl, "F_OFD_SETLK") else _FLOCK_FILES
-
-
-def _refuse_unsupported(handle: Handle, error: OSError) -> None:
+def refuse_unsupported(handle: Handle, error: OSError) -> None:
     if error.errno in _NO_LOCKS_HERE:
-        raise _unsupported(handle, error) from error
+        raise unsupported(handle, error) from error
 
 
-def _unsupported(handle: Handle, error: OSError) -> LockStateError:
+def unsupported(handle: Handle, error: OSError) -> LockStateError:
     return LockStateError(
         handle.path,
         error.strerror,

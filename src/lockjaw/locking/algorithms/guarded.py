@@ -470,7 +470,7 @@ def _wait_in_queue(request: GuardedRequest, mine: list[Handle]) -> Steps[Guarded
             if busy is None or now >= deadline:
                 raise (yield from _locked(request, guard, busy, place, now - start))
             if place is not None:
-                busy = yield from _in_queue(guard, state, place, busy)
+                busy = yield from _in_queue(request, guard, state, place, busy)
             rung: bool = yield busy.wait._replace(until=min(deadline, now + busy.look_again_s))
             if rung and place is not None:
                 grant = yield Straight(claim, (request, guard, place))
@@ -633,14 +633,16 @@ def _join(request: GuardedRequest, guard: Handle, deadline: float) -> Steps[Plac
     return place
 
 
-def _in_queue(guard: Handle, state: GuardState, place: Place, busy: Busy) -> Steps[Busy]:
+def _in_queue(request: GuardedRequest, guard: Handle, state: GuardState, place: Place, busy: Busy) -> Steps[Busy]:
     """What a waiter with this place waits for."""
     wait: WaitForRelease = busy.wait._replace(bell=place.bell)
     if (yield from _waiter_ahead(guard, state, place)):
         front = place.ticket - 1
         data: bytes = yield ReadAt(guard, 16, guard_record.waiter_offset(front))
         wait = wait._replace(pid=guard_record.decode_waiter(front, data), starttime=None, queued=True)
-    return replace(busy, wait=wait)
+    # Without a bell nobody tells that the owner was overruled, and what we wait for ends with the overruled one.
+    look_again_s = min(busy.look_again_s, request.overtake_s) if place.bell is None else busy.look_again_s
+    return replace(busy, wait=wait, look_again_s=look_again_s)
 
 
 def _queued(request: GuardedRequest, guard: Handle, state: GuardState) -> Busy:
