@@ -58,7 +58,9 @@ if (what === "once") {
   await pause(3600000);
 }
 ready();
-const start = BigInt(fs.readFileSync(0, "utf8").trim());
+let told_start = "";
+for await (const piece of process.stdin) told_start += piece; // the bundle may have made it non-blocking
+const start = BigInt(told_start.trim());
 const end = BigInt(limit) + start;
 while (now() < start) await pause(1);
 let begun = 0n;

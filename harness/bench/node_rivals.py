@@ -85,7 +85,9 @@ class NodeRival:
     ) -> Iterator[list[subprocess.Popen[bytes]]]:
         session = folder / "s.jsonl"
         session.touch()
-        command = [str(self.node), str(SCRIPT), self.library, str(self.module), str(session), what]
+        # Without the version: 2026.7.1 takes the lock from an owner none of whose arguments is "openclaw".
+        library = self.library.split()[0]
+        command = [str(self.node), str(SCRIPT), library, str(self.module), str(session), what]
         running: list[subprocess.Popen[bytes]] = []
         try:
             for number in range(count):

@@ -78,6 +78,14 @@ def test_a_node_contender_that_stops_listening_is_told_of_and_ends_nothing(tmp_p
         rival.spans(tmp_path, 1, 0.0, 0.01, "contend")
 
 
+def test_a_node_contender_of_openclaw_is_one_by_its_command_line(tmp_path):
+    """2026.7.1 takes the lock from a live owner without the argument ``openclaw``: nobody would wait."""
+    node = tmp_path / "node"
+    node.write_text('#!/bin/sh\nfor one in "$@"; do [ "$one" != openclaw ] || echo \'{"waits": [7]}\'; done\n')
+    node.chmod(0o755)
+    assert NodeRival("openclaw 2026.7.1", node, tmp_path / "lock.js").uncontended(tmp_path, 1) == [7e-9]
+
+
 def lock_that_judges_by_pid(path):
     """As the usual soft lock: a file that names its owner, taken when no such process answers."""
 
