@@ -21,12 +21,13 @@ from lockjaw.locking import (
     identity,
     inspect_lock,
 )
+from lockjaw.locking.algorithms import guarded
 from lockjaw.locking.algorithms.coarse import Registry
 from lockjaw.locking.catalog import Order
 from lockjaw.locking.drivers import run_blocking
 from lockjaw.locking.identity import this_process
 from lockjaw.locking.kernel import Kernel
-from lockjaw.locking.operations import LinkFile, OpenExisting, Read, Stat, WriteInPlace
+from lockjaw.locking.operations import ByOperation, LinkFile, OpenExisting, Read, Stat, WriteInPlace
 from lockjaw.locking.paths import LockPaths
 
 GUARDED = LOCK_ALGORITHMS["guarded"]
@@ -362,6 +363,29 @@ def test_generations_that_are_reserved_are_used_once_and_by_one_process(actor, c
         assert inspect_lock(session_file).owner == "another"  # a record of its own, although its handle had some left
     grant(lock)
     assert seen == sorted(set(seen))
+
+
+def test_who_found_the_lock_taken_reads_the_guard_once_when_it_takes_it(clock, session_file):
+    """What it remembers from its last turn is over, so it need not be compared."""
+    lock, owner, performed = SessionLock(session_file, clock=clock), SessionLock(session_file, clock=clock), []
+    for _ in range(3):
+        with lock:
+            pass
+    request, system = GUARDED._prepare(lock._begin()), Kernel(clock)
+    guard = system.open_guard(request.guard_path, request.body_path)
+    owner.acquire()
+    assert guard.mine is not None
+    assert guarded.take(system, request, guard, None) is None
+    owner.release()
+
+    def listen(operation):
+        performed.append(type(operation).__name__)
+        return system.perform(operation)
+
+    grant = guarded.take(ByOperation(listen), request, guard, None)
+    assert performed == ["RangeLock", "Exists", "ReadAt", "WallNow", "WriteInPlace", "WriteInPlace", "LinkFile"]
+    assert grant.generation > 4
+    run_blocking(GUARDED.release(grant), clock)
 
 
 def test_lost_lock_file_is_not_called_fenced_because_generations_are_reserved(clock, session_file, lock_file):

@@ -11,6 +11,7 @@ import ctypes
 import os
 import select
 import sys
+from collections.abc import Collection
 
 from lockjaw.locking import bells
 from lockjaw.locking.identity import process_state
@@ -37,10 +38,14 @@ class Alarms:
         self._own: list[int] = []
         self._for: tuple[Handle | None, int | None, int | None, bool] | None = None
         self._bell: Handle | None = None
+        self._rung = False  # and the ring not yet forgotten
         self._poll: select.poll | None = None
 
     def set(self, wait: WaitForRelease) -> None:
         """Be ready for this wait. What has happened before may go unheard, but for rings."""
+        if self._rung and self._bell is not None and self._bell.number >= 0:
+            bells.silence(self._bell.number)
+        self._rung = False
         purpose = (wait.bell, wait.pid, wait.starttime, wait.queued)
         if wait.handle is not None and self._for == purpose and not self.late:
             return  # no file is watched, and everything else is as it was
@@ -56,17 +61,19 @@ class Alarms:
         else:
             self.complete = self._watch_file(wait) and (watched or wait.pid is None)
 
-    def sleep(self, timeout_ms: int) -> bool:
-        """Wait in this thread. -> did anything tell?"""
+    def sleep(self, timeout_ms: int) -> Collection[int]:
+        """Wait in this thread. -> the descriptors that told."""
         if self._poll is None:
             self._poll = select.poll()
             for descriptor in self.descriptors:
                 self._poll.register(descriptor, select.POLLIN)
-        return bool(self._poll.poll(timeout_ms))
+        return dict(self._poll.poll(timeout_ms))
 
-    def heard(self) -> bool:
-        """Something told. -> was it the bell? Its rings are forgotten: whoever was rung looks now."""
-        return self._bell is not None and bells.silence(self._bell.number)
+    def heard(self, told: Collection[int]) -> bool:
+        """These descriptors told. -> was it the bell? Its ring is forgotten when the next wait begins: whoever was rung
+        nearly always has the lock by then, and never waits again."""
+        self._rung = self._bell is not None and self._bell.number in told
+        return self._rung
 
     def close(self) -> None:
         while self._own:

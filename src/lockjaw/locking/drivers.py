@@ -170,8 +170,8 @@ def _sleep_on_alarms(wait: WaitForRelease, kernel: Kernel, waits: _Waits) -> boo
         return None
     watch = waits.watch(wait, kernel)
     while (timeout_s := watch.timeout_real_s()) > 0:
-        if alarms.sleep(math.ceil(timeout_s * 1000)):
-            return alarms.heard()
+        if told := alarms.sleep(math.ceil(timeout_s * 1000)):
+            return alarms.heard(told)
         watch.look()
     if (pause := watch.eager_pause_s(waits)) > 0:
         waits.clock.sleep_blocking(pause)
@@ -186,24 +186,27 @@ async def _await_alarms(wait: WaitForRelease, kernel: Kernel, waits: _Waits) -> 
     if not alarms.complete:
         return None
     watch = waits.watch(wait, kernel)
-    told: asyncio.Future[bool] | None = None
+    told: set[int] = set()
+    over: asyncio.Future[None] | None = None
 
-    def tell(heard: bool) -> None:
-        if told is not None and not told.done():
-            told.set_result(heard)
+    def end(descriptor: int | None = None) -> None:
+        if descriptor is not None:
+            told.add(descriptor)
+        if over is not None and not over.done():
+            over.set_result(None)
 
     try:
         for descriptor in alarms.descriptors:
-            loop.add_reader(descriptor, tell, True)
+            loop.add_reader(descriptor, end, descriptor)
         while (timeout_s := watch.timeout_real_s()) > 0:
-            told = loop.create_future()
-            timer = loop.call_later(timeout_s, tell, False)
+            over = loop.create_future()
+            timer = loop.call_later(timeout_s, end)
             try:
-                heard = await told
+                await over
             finally:
                 timer.cancel()
-            if heard:
-                return alarms.heard()
+            if told:
+                return alarms.heard(told)
             watch.look()
     except NotImplementedError:
         return None  # an event loop without descriptors

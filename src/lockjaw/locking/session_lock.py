@@ -291,9 +291,8 @@ class HeldLock:
 
     def _begin_release(self) -> bool:
         lock = self._lock
-        host = lock._host
-        if not host.holds.discard(self) or self._released or self._me is not host.identity():
-            return False  # released before (by a signal, by the watchdog), or not ours but our parent's
+        if not lock._host.holds.discard(self) or self._released:
+            return False  # released before (by a signal, by the watchdog), or our parent's: a fork holds nothing
         self._released = True
         if lock._report.heard:
             lock._report.releasing(self.generation)

@@ -175,7 +175,7 @@ def take(
     assert body is not None
     guard.claim = body.identity
     if not calls.lock(guard, OWNER_BASE + guard.epoch):
-        guard.claim = None
+        guard.claim = guard.mine = None  # somebody is here, so what the guard said when we left is over
         return None
     try:
         mine, guard.mine = guard.mine, None
