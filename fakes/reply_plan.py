@@ -11,7 +11,6 @@ import hashlib
 import math
 import string
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 import msgspec
 from msgspec.structs import replace
@@ -129,8 +128,7 @@ def json_reply(body: bytes) -> Whole:
 # --------------------------------------------------------------------------- plans
 
 
-@dataclass(frozen=True, slots=True)
-class Circumstances:
+class Circumstances(msgspec.Struct, frozen=True):
     """What a plan depends on beside its step and request.
 
     Args:

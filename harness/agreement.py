@@ -7,16 +7,16 @@ A disagreement is a finding about one of the engines, and a failure of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from lockjaw.harness.pattern import is_session_lock
 from lockjaw.harness.run import Run
 from lockjaw.history import Record
 
 
-@dataclass(frozen=True)
-class Agreement:
+class Agreement(msgspec.Struct, frozen=True):
     """``first_difference`` is None when the engines agree."""
 
     scenario: str

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,7 @@ RUN = "verdict"  # the row of the run as a whole, beside the rows of its laws
 _RANK = {Verdict.HELD: 0, Verdict.UNKNOWN: 1, Verdict.VIOLATED: 2}
 
 
-@dataclass(frozen=True, order=True)
-class Key:
+class Key(msgspec.Struct, frozen=True, order=True):
     """One row of the comparison; ``check`` is a law or ``verdict``."""
 
     scenario: str
@@ -36,8 +34,7 @@ class Key:
         return f"{self.scenario} {self.policy} {self.check} ({self.engine})"
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """One verdict that is not what it was. ``before`` None: the baseline does not have it; ``after`` None: the law is
     not checked any more, although the scenario was run."""
 
@@ -63,8 +60,7 @@ class Change:
         return f"{self.kind}: {self.key}: {self.before or 'not there'} -> {self.after or 'not checked'}"
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(msgspec.Struct, frozen=True):
     """``compared``: how many verdicts both sides have."""
 
     source: str

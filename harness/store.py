@@ -11,7 +11,6 @@ import errno
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -30,8 +29,7 @@ MANIFEST, HISTORY, VERDICT, SCENARIO = "manifest.json", "history.jsonl", "verdic
 TAPE = "tape.jsonl"  # of a simulated run: its choices
 
 
-@dataclass(frozen=True)
-class RunDirectory:
+class RunDirectory(msgspec.Struct, frozen=True):
     """The folder of one run."""
 
     path: Path

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from lockjaw.history import Record
 from lockjaw.reports.sentences import sentence
@@ -24,8 +25,7 @@ _LEFT_OUT = frozenset({"run.start", "actor.ready", "lane.wait"})
 _to_json = json.JSONEncoder(sort_keys=True, default=str).encode
 
 
-@dataclass(frozen=True)
-class Divergence:
+class Divergence(msgspec.Struct, frozen=True):
     """Where one actor's steps part. ``left`` and ``right``: positions in the two histories, None: no more steps there.
 
     ``at_s``: nominal seconds from the client's start, the earlier of the two.
@@ -38,8 +38,7 @@ class Divergence:
     says: str
 
 
-@dataclass(frozen=True)
-class Mark:
+class Mark(msgspec.Struct, frozen=True):
     """What a page marks in one run. ``first``: no other actor parts earlier. ``against``: the other run's name."""
 
     at: int

@@ -10,11 +10,11 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
 
+import msgspec
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -99,8 +99,7 @@ def render_matrix(
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(msgspec.Struct, frozen=True):
     """A policy that many scenarios have; or, with no ``policy``, those that belong to the era of one scenario."""
 
     policy: str

@@ -27,8 +27,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from lockjaw.reports.compare import Mark
 from lockjaw.reports.html_strings import excerpt, folder_shortener, plain, to_script_json
@@ -47,8 +48,7 @@ DATA_BYTES = 1_500_000
 CLIPS = (2000, 400, 120, 40)
 
 
-@dataclass(frozen=True)
-class RunPicture:
+class RunPicture(msgspec.Struct, frozen=True):
     """One run, as a page draws it."""
 
     view: RunView

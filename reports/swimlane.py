@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
 
 from lockjaw.history import Record
 from lockjaw.reports.lock_story import lock_story
@@ -47,8 +49,7 @@ _AROUND = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Lane:
+class Lane(msgspec.Struct, frozen=True):
     """One actor. ``rows``: rows of bars that it needs, >= 1. ``pid``: None if the history does not say.
 
     ``colour``: the same for the same actor in every run of a scenario, so that pages can be compared.
@@ -60,8 +61,7 @@ class Lane:
     colour: int = UNCOLOURED
 
 
-@dataclass(frozen=True)
-class Bar:
+class Bar(msgspec.Struct, frozen=True):
     """Something that takes time. ``end`` is None when it never ended; ``labels`` from the longest to the shortest.
 
     A wait for a session lock names the ``lock`` (its path) and the lane of its ``holder``, if there was one.
@@ -78,8 +78,7 @@ class Bar:
     holder: int | None = None
 
 
-@dataclass(frozen=True)
-class Ownerless:
+class Ownerless(msgspec.Struct, frozen=True):
     """A stretch in which a lock file was in somebody's way that no actor of the run had made, by the record."""
 
     lock: str
@@ -88,8 +87,7 @@ class Ownerless:
     text: str
 
 
-@dataclass(frozen=True)
-class Flag:
+class Flag(msgspec.Struct, frozen=True):
     """A moment that a reader looks for. ``level``: 2 and more are always marked, labels of higher ones go first.
 
     4 is what came out of it all, 3 a lock that was not to be had.
@@ -100,8 +98,7 @@ class Flag:
     level: int
 
 
-@dataclass(frozen=True)
-class Fault:
+class Fault(msgspec.Struct, frozen=True):
     """The nemesis acts on a lane. ``heals``: it takes a fault back (wakes, restarts)."""
 
     at: int
@@ -110,8 +107,7 @@ class Fault:
     heals: bool
 
 
-@dataclass(frozen=True)
-class Swimlane:
+class Swimlane(msgspec.Struct, frozen=True):
     """Everything that is drawn of one run. Positions index ``history``; ``begun`` is the client's start in s."""
 
     history: tuple[Record, ...]

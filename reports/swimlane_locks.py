@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
 
 from lockjaw.history import Record
 
@@ -20,8 +22,7 @@ How = Literal["takes", "reclaims", "fences"]
 STORE_S = 5.0
 
 
-@dataclass(frozen=True)
-class Hold:
+class Hold(msgspec.Struct, frozen=True):
     """One stretch in which ``owner`` held ``lock``. ``start`` and ``end`` are positions in the history.
 
     ``end`` is None when nobody took or gave back the lock before the history ended. ``dead``: the owner's process
@@ -75,8 +76,7 @@ def died(record: Record) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
-class Ownership:
+class Ownership(msgspec.Struct, frozen=True):
     """All stretches of ownership of a run, in the order in which they began.
 
     ``before``: position of a record about a lock -> who held that lock until then. ``locks``: those that somebody
@@ -140,8 +140,7 @@ def handoffs(spans: Sequence[Hold]) -> list[tuple[Hold, Hold]]:
     return found
 
 
-@dataclass(frozen=True)
-class Doubled:
+class Doubled(msgspec.Struct, frozen=True):
     """A stretch in which two owners used one lock at once: the first one wrote although the second had it.
 
     ``end`` is None if it lasted to the end.

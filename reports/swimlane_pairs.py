@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from lockjaw.history import Record
 from lockjaw.reports.swimlane_locks import died
@@ -29,8 +30,7 @@ _LASTS = {"pause": "paused", "block": "paused", "part": "parted", "toxic": "part
 _HEALS = {"resume": "paused", "restart": "paused", "kill": "paused", "heal": "parted"}
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(msgspec.Struct, frozen=True):
     """One operation from position ``start`` to ``end``; None: it never ended. ``cut``: its actor died in it."""
 
     start: int
@@ -38,8 +38,7 @@ class Span:
     cut: bool = False
 
 
-@dataclass(frozen=True)
-class Arrow:
+class Arrow(msgspec.Struct, frozen=True):
     """A message: sent at position ``start``, seen at position ``end``."""
 
     start: int

@@ -7,10 +7,10 @@ Markdown and JUnit reports only lay out what stands here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from lockjaw.history import Record
 from lockjaw.reports.lockband import lock_band
@@ -54,8 +54,7 @@ class RunLike(Protocol):
     def document(self) -> dict[str, Any]: ...
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One line of a timeline. ``at_s`` counts from the client's start; ``lock`` who held a session lock then.
 
     ``count`` > 1: so many like it in a row, until ``until_s``. ``witness``: a checker points at it. ``again``: the
@@ -81,8 +80,7 @@ class Row:
         return _WEIGHT.get(self.op, 1) + (_WITNESS if self.witness or self.op in _FRAME else 0)
 
 
-@dataclass(frozen=True)
-class Check:
+class Check(msgspec.Struct, frozen=True):
     """One checker's finding. ``witness``: indices into the history."""
 
     name: str
@@ -91,8 +89,7 @@ class Check:
     witness: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class RunView:
+class RunView(msgspec.Struct, frozen=True):
     """One run, ready to be laid out. ``headline`` says in words what the user got and what went wrong."""
 
     scenario: str
@@ -115,8 +112,7 @@ class RunView:
         return f"{self.policy} ({self.engine}, seed {self.seed})"
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(msgspec.Struct, frozen=True):
     """Policy x check: the combined verdict of ``total`` runs, of which ``like`` say it. None: nobody checked."""
 
     verdict: Verdict | None
@@ -124,8 +120,7 @@ class Cell:
     total: int = 0
 
 
-@dataclass(frozen=True)
-class ScenarioView:
+class ScenarioView(msgspec.Struct, frozen=True):
     """All runs of one scenario, and the table policy x check over them."""
 
     name: str

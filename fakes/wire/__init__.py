@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from lockjaw.fakes.wire.anthropic_messages import AnthropicMessages, count_tokens
 from lockjaw.fakes.wire.gemini import Gemini
@@ -21,8 +22,7 @@ SURFACES: dict[str, Surface] = {
 _GEMINI_METHODS = (":generateContent", ":streamGenerateContent")
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """``unknown``: no surface has such a path; the error goes out in the form of the likeliest one.
 
     ``question``: what answers a request that asks about a model and does not run it.

@@ -90,8 +90,7 @@ class RequestRefused(Exception):
         super().__init__(error.message)
 
 
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
+class ChatRequest(msgspec.Struct, frozen=True):
     """What a reply depends on. ``keys`` are the body's keys, sorted; ``prompt_tokens`` is a rough count;
     ``text`` is the last message of the user."""
 
@@ -104,8 +103,7 @@ class ChatRequest:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A tool call of the reply; ``arguments`` is the text as it goes out; ``key`` makes its id where it has none."""
 
     id: str | None
@@ -114,8 +112,7 @@ class Call:
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
+class Tokens(msgspec.Struct, frozen=True):
     """Token counts that the reply claims."""
 
     prompt: int
@@ -124,8 +121,7 @@ class Tokens:
     reasoning: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """What one reply says. ``key`` (24 letters and digits) makes its ids; ``created`` is Unix seconds.
 
     ``reason`` is stop, length, tool_calls or content_filter. ``usage_given``: the script states the counts, so they
@@ -143,8 +139,7 @@ class Reply:
     usage_given: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """What a client asks about a model without running it; takes no step of a script. ``answer``: the whole body."""
 
     model: str

@@ -8,12 +8,12 @@ harness notices a little later. A dead holder's lock *file* outlives it; ``Hold.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from functools import update_wrapper
 from math import inf
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from lockjaw.history import Record
 
@@ -103,8 +103,7 @@ def deaths(history: Sequence[Record]) -> list[tuple[str, Record]]:
     return found
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(msgspec.Struct, frozen=True):
     """One operation: ``invoke`` and what ended it. ``end`` is None while it is open at the end of the history."""
 
     start: Record
@@ -159,8 +158,7 @@ def _agree(a: Record, b: Record, keys: Iterable[str]) -> bool:
 # --------------------------------------------------------------------------- locks
 
 
-@dataclass(frozen=True)
-class Hold:
+class Hold(msgspec.Struct, frozen=True):
     """One grant of a lock, from ``granted`` until ``ended`` (None: still held when the history ends).
 
     ``how`` it ended: released, died (the file stays), fenced (a newer generation was granted), lost, open.
@@ -373,8 +371,7 @@ def gave_up_at_once(history: Sequence[Record]) -> list[Record]:
 # --------------------------------------------------------------------------- executions of a turn
 
 
-@dataclass(frozen=True)
-class Execution:
+class Execution(msgspec.Struct, frozen=True):
     """One execution of a turn by one actor: its provider calls and tool runs.
 
     ``fenced_at``: index from which its writes were refused, inf if never. Model candidates that one run tries one

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -85,8 +84,7 @@ class Choices(Protocol):
         """The run is over. Raises ReplayDiverged if the tape is not."""
 
 
-@dataclass(frozen=True)
-class Chances:
+class Chances(msgspec.Struct, frozen=True):
     """How often something other than 0 is drawn, per operation: 256ths for delays, 65536ths for the rest."""
 
     delay_256: int = 16

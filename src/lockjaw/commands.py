@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +32,7 @@ BASELINE = "baseline"  # the policy that shows the incident
 EXIT_DISAGREE = 4  # the engines do: one of them is wrong, whatever the verdicts are
 
 
-@dataclass(frozen=True)
-class RunOptions:
+class RunOptions(msgspec.Struct, frozen=True):
     """Flags of ``lockjaw run``."""
 
     policy: str
@@ -135,8 +133,7 @@ def replay_command(run: Path, *, as_json: bool, out: Path | None = None, yes_rea
     return _replay(Replayed(run, scenario, manifest, kept.document(), choices, out), as_json=as_json)
 
 
-@dataclass(frozen=True)
-class Replayed:
+class Replayed(msgspec.Struct, frozen=True):
     """What a replay repeats. ``history`` and ``why``: of a kit, to say where another history parts, and why it may."""
 
     path: Path
@@ -221,8 +218,7 @@ def _tape_of(run_dir: Path) -> Choices:
         raise SettingsError(str(run_dir / TAPE), "", f"the choices of a simulated run ({error})") from error
 
 
-@dataclass(frozen=True)
-class ReportOptions:
+class ReportOptions(msgspec.Struct, frozen=True):
     """Flags of ``lockjaw report``."""
 
     as_markdown: bool = False
@@ -260,8 +256,7 @@ def report_command(run_dir: Path, options: ReportOptions) -> int:
     return document.exit_status([kept, *others])
 
 
-@dataclass(frozen=True)
-class KeptRun:
+class KeptRun(msgspec.Struct, frozen=True):
     """A run as its folder holds it."""
 
     _document: dict[str, Any]

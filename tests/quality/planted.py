@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from msgspec import structs
+
 Plant = Callable[[object, str, object], None]  # setattr, or a monkeypatch's
 
 BUGS: dict[str, Callable[[Plant], None]] = {}
@@ -88,7 +90,7 @@ def a_takeover_restarts_the_turn(plant: Plant) -> None:
     embedded = agent.TurnClient._embedded
 
     async def anew(self: Any, session: Any, run_id: str, started_ms: int, effect: Any, **how: Any) -> Any:
-        return await embedded(self, session, run_id, started_ms, replace(effect, resume=False), **how)
+        return await embedded(self, session, run_id, started_ms, structs.replace(effect, resume=False), **how)
 
     plant(agent.TurnClient, "_embedded", anew)
 
@@ -123,7 +125,7 @@ def an_interrupted_command_is_run_again(plant: Plant) -> None:
     options = embedded.options_for
 
     def reckless(ref: Any, tools: Any) -> Any:
-        return replace(options(ref, tools), harmless=frozenset(tools))
+        return structs.replace(options(ref, tools), harmless=frozenset(tools))
 
     plant(embedded, "options_for", reckless)
 
@@ -319,7 +321,7 @@ def a_fallback_answers_in_the_name_of_the_gateway(plant: Plant) -> None:
 
     def silent(self: Any, answer: Any) -> Any:
         result = {"status": "ok", "result": answer.result} if answer.transport == "embedded" else answer.result
-        return answered(self, replace(answer, result=result, transport="gateway", marks={}))
+        return answered(self, structs.replace(answer, result=result, transport="gateway", marks={}))
 
     plant(agent.TurnClient, "_answered", silent)
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
+
 MAX_FAILURES = 10  # wrong credentials per address within WINDOW_S, then locked out for LOCKOUT_S
 WINDOW_S = 60.0
 LOCKOUT_S = 300.0
@@ -36,8 +38,7 @@ METHOD_SCOPES: dict[str, str | None] = {
 }
 
 
-@dataclass(frozen=True)
-class Peer:
+class Peer(msgspec.Struct, frozen=True):
     """The other end of a connection, as its upgrade request shows it.
 
     ``forwarded``: the request came through a proxy (so a loopback address proves nothing). ``origin``: the
@@ -65,8 +66,7 @@ class Peer:
         return not (self.local and host in ("localhost", "127.0.0.1", "::1"))
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """Outcome of a credential check. ``method`` when ok; ``reason`` (``token_mismatch``, ...) when not."""
 
     ok: bool

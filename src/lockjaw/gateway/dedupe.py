@@ -10,15 +10,15 @@ Source: protocol facts B2 (dedupe store) and its bounds there.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 TTL_S = 300.0  # upstream forgets after 5 minutes
 LIMIT = 1000  # entries; the oldest go first
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What goes into a response frame. ``error`` is a plain ErrorShape object, or None."""
 
     ok: bool

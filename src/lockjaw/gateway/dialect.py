@@ -5,16 +5,16 @@ Sources: protocol facts A3, A6, A7, A13.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from lockjaw.errors import LocalError
 
 DEFAULT_TICK_S = 30.0
 
 
-@dataclass(frozen=True)
-class Dialect:
+class Dialect(msgspec.Struct, frozen=True):
     """What depends on the protocol version. Durations in nominal seconds.
 
     ``signs_challenge_ts``: the signature carries the challenge's instant instead of our own clock's.
@@ -44,8 +44,7 @@ def dialect(version: int) -> Dialect:
     return DIALECTS[version]
 
 
-@dataclass(frozen=True)
-class HelloOk:
+class HelloOk(msgspec.Struct, frozen=True):
     """The gateway's welcome, read leniently: the real client checks none of it either.
 
     ``tick_interval_s`` in nominal seconds; ``device_token`` is set when one was issued to us.

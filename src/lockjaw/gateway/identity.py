@@ -13,7 +13,6 @@ import os
 import random
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -283,8 +282,7 @@ def _temporary(path: Path, raw: bytes) -> Path:
 # --------------------------------------------------------------------------- which credential
 
 
-@dataclass(frozen=True)
-class ConnectAuth:
+class ConnectAuth(msgspec.Struct, frozen=True):
     """The credentials of one connect, and the scopes to ask for with them.
 
     ``signed_token`` is the one that the device signature covers. Its ``repr`` shows no value.

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import msgspec
 from msgspec import UNSET
 
 from lockjaw.errors import (
@@ -72,63 +73,54 @@ TRANSITIONS: dict[tuple[State, str], State] = {
 # --------------------------------------------------------------------------- events
 
 
-@dataclass(frozen=True)
-class Challenge:
+class Challenge(msgspec.Struct, frozen=True):
     """What a connect has to sign. ``ts`` is the gateway's clock in Unix milliseconds, if it told it."""
 
     nonce: str
     ts: int | None
 
 
-@dataclass(frozen=True)
-class Welcomed:
+class Welcomed(msgspec.Struct, frozen=True):
     hello: HelloOk
 
 
-@dataclass(frozen=True)
-class ConnectFailed:
+class ConnectFailed(msgspec.Struct, frozen=True):
     """No hello. ``error``: RequestRejected, RequestTimedOut, RemoteProtocolError or ConnectionLost."""
 
     error: RemoteError
 
 
-@dataclass(frozen=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True):
     """The first of two answers: the gateway took the run on."""
 
     request_id: str
     payload: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Replied:
+class Replied(msgspec.Struct, frozen=True):
     request_id: str
     payload: Any
 
 
-@dataclass(frozen=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """A request ended without an answer that counts: RequestRejected, RequestTimedOut or ConnectionLost."""
 
     request_id: str
     error: RemoteError
 
 
-@dataclass(frozen=True)
-class EventReceived:
+class EventReceived(msgspec.Struct, frozen=True):
     frame: EventFrame
 
 
-@dataclass(frozen=True)
-class SeqGap:
+class SeqGap(msgspec.Struct, frozen=True):
     """Broadcasts are missing between two that arrived."""
 
     expected: int
     received: int
 
 
-@dataclass(frozen=True)
-class CloseNeeded:
+class CloseNeeded(msgspec.Struct, frozen=True):
     """The shell closes the socket with this code."""
 
     code: int

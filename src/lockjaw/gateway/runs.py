@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import msgspec
+
 from lockjaw.clock import Clock
 from lockjaw.errors import LockjawError, RunAborted
 from lockjaw.gateway.lanes import Ticket
@@ -34,8 +36,7 @@ class AbortRefused(LockjawError):
     """The caller may not stop this run, or named a run of another session. The text goes on the wire."""
 
 
-@dataclass(frozen=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """Who asks: a connection, the device behind it (None without one), and whether it holds operator.admin."""
 
     connection_id: str

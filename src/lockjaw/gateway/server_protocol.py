@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from lockjaw.errors import InvalidFrame, RemoteProtocolError
@@ -54,21 +55,18 @@ class Send:
     text: str = field(repr=False)
 
 
-@dataclass(frozen=True)
-class Close:
+class Close(msgspec.Struct, frozen=True):
     code: int
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """hello-ok was sent: from here on events go to this connection."""
 
     client: Client
 
 
-@dataclass(frozen=True)
-class Paired:
+class Paired(msgspec.Struct, frozen=True):
     """A device was paired, or got a new role, without a person."""
 
     device_id: str
@@ -84,8 +82,7 @@ class Call:
     params: Any = field(repr=False)
 
 
-@dataclass(frozen=True)
-class Log:
+class Log(msgspec.Struct, frozen=True):
     line: str
 
 
@@ -95,8 +92,7 @@ Effect = Send | Close | Opened | Paired | Call | Log
 # --------------------------------------------------------------------------- what all connections share
 
 
-@dataclass(frozen=True)
-class Client:
+class Client(msgspec.Struct, frozen=True):
     """Who is behind an open connection. ``protocol`` is the version that both sides speak now."""
 
     connection_id: str
@@ -117,8 +113,7 @@ class Client:
         return ADMIN in self.scopes
 
 
-@dataclass(frozen=True)
-class Gate:
+class Gate(msgspec.Struct, frozen=True):
     """What every connection of one gateway is judged by.
 
     ``hello`` gives the payload of hello-ok without ``auth`` for a client that is let in. ``versions``: the

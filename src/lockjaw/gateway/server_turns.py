@@ -59,8 +59,7 @@ class TurnRunner(Protocol):
     ) -> dict[str, Any]: ...
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """Where a final answer goes: the connection that waits for it, and how to hand it over."""
 
     connection_id: str

@@ -22,8 +22,9 @@ import asyncio
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from lockjaw.clock import Clock
 
@@ -47,8 +48,7 @@ kill -KILL 0
 """
 
 
-@dataclass(frozen=True)
-class CommandResult:
+class CommandResult(msgspec.Struct, frozen=True):
     """``exit_code`` is the shell's (128 + n for signal n); None when the command killed its own leader.
 
     ``output`` is the end of stdout and stderr together, at most the limit; ``dropped_bytes`` came before it.

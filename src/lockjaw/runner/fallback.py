@@ -22,6 +22,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import msgspec
+
 from lockjaw.behaviours import Behaviour
 from lockjaw.errors import Attempt, ModelFailure, ModelsFailed, SettingsError
 from lockjaw.runner.failover import OVERFLOW, classify, is_abort, is_disk_error, is_lock_error
@@ -95,8 +97,7 @@ def decision_line(
     )
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """One step of the chain. ``reason`` is a failover reason, or why the chain stopped; ``quiet``: not logged."""
 
     kind: Kind
@@ -124,8 +125,7 @@ class Decision:
         }
 
 
-@dataclass(frozen=True)
-class Advance:
+class Advance(msgspec.Struct, frozen=True):
     """Who is next. ``candidate`` None: nobody, raise ``FallbackChain.error()``.
 
     ``not_before``: nominal monotonic second before which the candidate must not be asked; at most ``now``

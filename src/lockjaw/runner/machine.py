@@ -5,14 +5,13 @@ Model calls, gateway connections, tools, clock and ids have seams of their own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from lockjaw.files import LOCAL_FILES, Files
 from lockjaw.locking.host import THIS_HOST, Host
 
 
-@dataclass(frozen=True)
-class Machine:
+class Machine(msgspec.Struct, frozen=True):
     """``files`` for sessions, ``locks`` for what guards them."""
 
     files: Files = LOCAL_FILES

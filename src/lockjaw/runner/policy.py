@@ -18,8 +18,9 @@ Theory of takeover
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import Any, Literal
+
+import msgspec
 
 from lockjaw.behaviours import Behaviour
 from lockjaw.errors import (
@@ -33,51 +34,44 @@ from lockjaw.errors import (
 # --------------------------------------------------------------------------- effects
 
 
-@dataclass(frozen=True)
-class Say:
+class Say(msgspec.Struct, frozen=True):
     """Print a line (or several) on the user's stderr."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """Note a step of the policy in the history: ask, stop, wait, continue, reclaim, fence, fork, rerun, give_up."""
 
     step: str
     detail: str = ""
 
 
-@dataclass(frozen=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """What became of the run? Reconnects if need be; performs to a ``RunState``."""
 
     run_id: str
     limit_s: float
 
 
-@dataclass(frozen=True)
-class Stop:
+class Stop(msgspec.Struct, frozen=True):
     """Ask the gateway to abort the run; performs to a ``StopReply``."""
 
     run_id: str
     limit_s: float
 
 
-@dataclass(frozen=True)
-class TakeLock:
+class TakeLock(msgspec.Struct, frozen=True):
     """Wait for the session lock, bounded; performs to a ``LockReply``. A granted lock stays with the shell."""
 
     bound_s: float
 
 
-@dataclass(frozen=True)
-class Fence:
+class Fence(msgspec.Struct, frozen=True):
     """Raise the generation over the live holder; performs to a ``LockReply``."""
 
 
-@dataclass(frozen=True)
-class RunEmbedded:
+class RunEmbedded(msgspec.Struct, frozen=True):
     """Run the turn in this process; performs to the ``result`` object of a turn, or raises its error.
 
     ``session``: ``same`` as asked, ``fresh`` (new and empty), or ``fork`` (new, seeded with the transcript).
@@ -97,8 +91,7 @@ Effect = Say | Step | Ask | Stop | TakeLock | Fence | RunEmbedded
 # --------------------------------------------------------------------------- what effects perform to
 
 
-@dataclass(frozen=True)
-class RunState:
+class RunState(msgspec.Struct, frozen=True):
     """``finished`` carries the result; ``failed`` the error text; ``running`` covers "not known to this
     gateway" too, which the protocol does not tell apart; ``unreachable``: nobody could be asked."""
 
@@ -107,16 +100,14 @@ class RunState:
     error: str = ""
 
 
-@dataclass(frozen=True)
-class StopReply:
+class StopReply(msgspec.Struct, frozen=True):
     """``confirmed``: the gateway says that it aborted this run."""
 
     confirmed: bool
     reachable: bool
 
 
-@dataclass(frozen=True)
-class LockReply:
+class LockReply(msgspec.Struct, frozen=True):
     """``granted``, or what is in the way.
 
     ``reclaimed``: the previous holder was dead by proof. ``fenceable``: the holder lives and honours
@@ -133,8 +124,7 @@ class LockReply:
 # --------------------------------------------------------------------------- what a policy is told and returns
 
 
-@dataclass(frozen=True)
-class GatewayFailure:
+class GatewayFailure(msgspec.Struct, frozen=True):
     """Why the gateway call failed, and what the client knows about its run."""
 
     error: LockjawError  # RequestTimedOut, ConnectionLost, or what the gateway or this machine refused
@@ -158,8 +148,7 @@ class GatewayFailure:
         return isinstance(self.error, ConnectionLost) and self.error.code in (1002, 1008)
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """The user's result. ``marks`` go into ``result.meta`` so that nothing degraded is silent."""
 
     result: dict[str, Any]

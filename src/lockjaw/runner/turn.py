@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
+import msgspec
+
 from lockjaw.settings import ModelRef
 
 Message = dict[str, Any]  # the message objects of a transcript
@@ -43,8 +45,7 @@ MAX_ROUNDS = 32  # model calls of one turn: enough for long tool work, an end fo
 # --------------------------------------------------------------------------- what goes in
 
 
-@dataclass(frozen=True)
-class ToolCall:
+class ToolCall(msgspec.Struct, frozen=True):
     """One call that the model asked for. ``problem`` says why it cannot be run at all (empty: it can)."""
 
     id: str
@@ -79,8 +80,7 @@ class Outcome(Protocol):
     def details(self) -> dict[str, Any] | None: ...
 
 
-@dataclass(frozen=True)
-class TurnOptions:
+class TurnOptions(msgspec.Struct, frozen=True):
     """The candidate that answers, and the tools: ``known`` by name, ``harmless`` those that may run twice."""
 
     ref: ModelRef
@@ -103,31 +103,27 @@ def options_for(ref: ModelRef, tools: Mapping[str, HasHarmless], *, max_rounds: 
 # --------------------------------------------------------------------------- what comes out
 
 
-@dataclass(frozen=True)
-class AppendMessage:
+class AppendMessage(msgspec.Struct, frozen=True):
     """Put the message on disk before performing the next effect."""
 
     message: Message
 
 
-@dataclass(frozen=True)
-class CallModel:
+class CallModel(msgspec.Struct, frozen=True):
     """Ask the model. ``messages`` is the context so far, oldest first; ``round`` counts from 1."""
 
     messages: tuple[Message, ...]
     round: int
 
 
-@dataclass(frozen=True)
-class RunTool:
+class RunTool(msgspec.Struct, frozen=True):
     """Run the tool. ``rerun``: an interrupted call of an earlier run whose tool is harmless."""
 
     call: ToolCall
     rerun: bool = False
 
 
-@dataclass(frozen=True)
-class Finish:
+class Finish(msgspec.Struct, frozen=True):
     """The turn is over.
 
     ``text`` is the payload for the user; ``stop_reason`` is ``stop``, ``length``, ``error`` or ``aborted``.

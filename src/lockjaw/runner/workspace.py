@@ -16,8 +16,9 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 READ_LIMIT_BYTES = 256 * 1024
 WRITE_LIMIT_BYTES = 8 * 1024 * 1024
@@ -29,8 +30,7 @@ class Refused(Exception):
     """The workspace does not do that; the message is for the model."""
 
 
-@dataclass(frozen=True)
-class Excerpt:
+class Excerpt(msgspec.Struct, frozen=True):
     """A piece of a file: ``data`` begins at ``offset``; ``size`` is that of the whole file, in bytes."""
 
     data: bytes

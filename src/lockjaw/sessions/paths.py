@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from lockjaw.errors import InvalidSessionId, LocalError
 from lockjaw.files import LOCAL_FILES, Files
@@ -73,8 +74,7 @@ def agent_of_key(session_key: str) -> str:
     return normalize_agent_id(parts[1])
 
 
-@dataclass(frozen=True)
-class SessionPaths:
+class SessionPaths(msgspec.Struct, frozen=True):
     """The files of all sessions below one state folder."""
 
     state_dir: Path

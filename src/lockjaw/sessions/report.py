@@ -6,9 +6,10 @@ Reads only. Unlike ``Transcript.open`` it mends nothing, so it may look at a fil
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from lockjaw.files import LOCAL_FILES, Files
 from lockjaw.sessions.entries import Entry, Message, entries_of
@@ -16,8 +17,7 @@ from lockjaw.sessions.repair import survey
 from lockjaw.sessions.turns import is_failed, tool_calls_of
 
 
-@dataclass(frozen=True)
-class TranscriptReport:
+class TranscriptReport(msgspec.Struct, frozen=True):
     """What a transcript file holds.
 
     Attributes:
