@@ -253,9 +253,8 @@ class SimHost:
             except OSError:
                 self._close_for_good(handle.again())  # as Linux: a close that fails has closed
                 raise
-            again = handle.again()
-            if not self._resting.keep(again, self._unlock_all):
-                self._close_for_good(again)
+            if not self._resting.keep(handle, self._unlock_all):
+                self._close_for_good(handle.again())
             if value:
                 self._after(value, op, handle.path)
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -14,6 +15,7 @@ from lockjaw.clock import ScaledClock
 from lockjaw.errors import Fenced
 from lockjaw.locking import (
     LOCK_ALGORITHMS,
+    HeldLock,
     SessionLock,
     inspect_lock,
     kernel,
@@ -406,6 +408,86 @@ async def test_interrupted_fence_leaves_the_lock_to_its_owner_or_free(clock, tmp
         at += 3
     assert interrupted > 50
     assert overruled > 10 or path == "free"
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # a coroutine
+@pytest.mark.parametrize("turns", [1, 3], ids=["first turn", "third turn"])
+@pytest.mark.parametrize("how", ["release", "with", "release_async"])
+async def test_interrupted_release_leaves_the_lock_free_or_with_the_caller(clock, tmp_path, how, turns):
+    interrupted, at = 0, 0
+    tracer, before = None, sys.gettrace()
+    while tracer is None or tracer.fired:
+        session_file = tmp_path / str(at) / "s.jsonl"
+        session_file.parent.mkdir()
+        lock, tracer = SessionLock(session_file, clock=clock), InterruptedAt(at)
+        for _ in range(turns - 1):
+            with lock:
+                pass
+        lock.acquire()
+        sys.settrace(tracer)
+        try:
+            if how == "release":
+                lock.release()
+            elif how == "with":
+                lock.__exit__(None, None, None)
+            else:
+                await lock.release_async()
+            sys.settrace(before)
+        except KeyboardInterrupt:
+            sys.settrace(before)
+            interrupted += 1
+            if lock._held:  # it had not begun
+                lock.release()
+            assert not range_locks.COMING_AND_GOING._is_owned(), tracer.fired
+            assert not os.path.exists(f"{session_file}.lock"), tracer.fired
+            with SessionLock(session_file, timeout=0.0, clock=clock) as held:
+                assert held.reclaimed == "", tracer.fired
+        else:
+            assert tracer.fired is None
+        at += 1
+    assert interrupted > 50
+
+
+class Told:
+    """A mutex that tells when somebody comes to it."""
+
+    def __init__(self, mutex):
+        self.mutex, self.reached = mutex, threading.Event()
+
+    def __enter__(self):
+        self.reached.set()
+        self.mutex.acquire()
+
+    def __exit__(self, *_):
+        self.mutex.release()
+
+
+def test_interrupted_release_waits_for_the_append_of_another_thread(clock, session_file, lock_file, monkeypatch):
+    """What is left of it must not free the section under a writer."""
+    lock, entered, inside = SessionLock(session_file, clock=clock), threading.Event(), []
+    held = lock.acquire()
+
+    def append():
+        with held.section():
+            entered.set()
+            told.reached.wait(10.0)
+            inside.append(lock_file.exists())
+
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    writer = threading.Thread(target=append)
+    told = Told(held._mutex)
+    writer.start()
+    assert entered.wait(10.0)
+    held._mutex = told
+    monkeypatch.setattr(HeldLock, "_release", interrupt)  # while it waits for the writer
+    with pytest.raises(KeyboardInterrupt):
+        lock.release()
+    told.reached.set()
+    writer.join()
+    assert inside == [True]
+    assert not lock_file.exists()
 
 
 @pytest.fixture

@@ -238,7 +238,7 @@ BUGS = (
     ),
     Bug(
         "a guard rests with its locks", "recovered_within",
-        says_instead(RestingGuards, "keep", " and unlock(guard)", ""),
+        says_instead(RestingGuards, "keep", " or not unlock(guard)", ""),
         lambda: contention(Contention(timeout_s=60.0, pause_s=500.0)), EVERYDAY,
     ),
 )  # fmt: skip

@@ -72,6 +72,7 @@ class LockAlgorithm(Protocol):
     spare the machinery around it; their result is None (False) if the whole algorithm has to be run.
 
     ``give_up``: after an interruption between the grant and its holder; ``mine``: what that acquire or fence opened.
+    ``abandon``: after an interruption in the middle of a release; None: what is left then is left.
 
     ``watchdog``: what becomes of a lock that is held for longer than its limit: ``thread``: its holder is stopped, by a
     thread that nothing starves; ``sweep``: it is given away in the holder's event loop, every minute; None: nothing.
@@ -91,6 +92,8 @@ class LockAlgorithm(Protocol):
     def give_now(self) -> Callable[[Calls, Any], Released | None] | None: ...
     @property
     def enter_now(self) -> Callable[[Calls, Any], bool] | None: ...
+    @property
+    def abandon(self) -> Callable[[Any], Steps[None]] | None: ...
     def acquire(self, order: Order, mine: list[Handle] | None = None) -> Steps[Any]: ...
     def give_up(self, order: Order, mine: list[Handle]) -> Steps[None]: ...
     def fence(self, order: Order, mine: list[Handle] | None = None) -> Steps[Any]: ...
@@ -106,7 +109,7 @@ class Coarse:
     rules: CoarseRules
 
     watchdog = "sweep"
-    try_now = give_now = enter_now = None
+    try_now = give_now = enter_now = abandon = None
     can_reenter = True
 
     @property
@@ -171,6 +174,7 @@ class Guarded:
     can_reenter = False
     give_now = staticmethod(guarded.give_back)
     enter_now = staticmethod(guarded.begin_append)
+    abandon = staticmethod(guarded.abandon)
 
     @classmethod
     def try_now(cls, calls: Calls, order: Order, mine: list[Handle] | None = None) -> GuardedGrant | None:
@@ -223,7 +227,7 @@ class Plain:
     timeout_s: float = plain.TIMEOUT_S
 
     watchdog = None
-    try_now = give_now = enter_now = None
+    try_now = give_now = enter_now = abandon = None
     can_reenter = False
 
     def acquire(self, order: Order, mine: list[Handle] | None = None) -> Steps[Grant]:

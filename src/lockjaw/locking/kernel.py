@@ -168,10 +168,9 @@ class Kernel:
         with COMING_AND_GOING:
             if handle.number >= 0:
                 _open_handles.discard(handle)
-                again = handle.again()
-                if not _resting.keep(again, self._ranges.unlock_all):
+                if not _resting.keep(handle, self._ranges.unlock_all):
                     self._ranges.closed(handle)
-                    _close_for_good(again)
+                    _close_for_good(handle.again())
 
     def _close(self, op: ops.Close) -> None:
         self.close(op.handle)

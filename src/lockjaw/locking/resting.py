@@ -54,22 +54,25 @@ class RestingGuards:
         return None
 
     def keep(self, guard: Handle, unlock: Callable[[Handle], bool]) -> bool:
-        """Let a guard rest. -> False: it must be closed for good, for its file's sake or for want of room.
+        """Let the descriptors of a guard rest: it is closed from then on. -> False: close it for good, for its file's
+        sake or for want of room.
+
+        Whatever interrupts this: the guard still has its locks and is open, or nobody has them.
 
         Args:
             unlock: drops all its locks. -> may its descriptor serve another handle?
         """
-        if not guard.rests:
+        if not guard.rests or not unlock(guard):
             return False
         resting = self._by_path.get(guard.path)
         if resting is None:
             if len(self._by_path) >= _PATHS:
                 self.close_all()
             resting = self._by_path.setdefault(guard.path, [])
-        if len(resting) < _EACH and unlock(guard):
-            resting.append(guard)
-            return True
-        return False
+        if len(resting) >= _EACH:
+            return False
+        resting.append(guard.again())
+        return True
 
     def close_all(self) -> None:
         for path in list(self._by_path):

@@ -34,6 +34,7 @@ from lockjaw.recorder import NullRecorder, Recorder
 # milliseconds. The real floor keeps a small time scale from calling a slow disk a frozen owner.
 _SECTION_WAIT_S = 2.0
 _SECTION_WAIT_FLOOR_REAL_S = 0.25
+_FAILURES = (OSError, LocalError, asyncio.CancelledError, GeneratorExit)  # and no interruptions
 _OVERTAKE_S = 0.25  # a waiter that does not come for a free lock is paused, or this machine is very busy
 
 
@@ -304,6 +305,17 @@ class HeldLock:
             released = self._lock._host.run(self._lock._algorithm.release(self._grant), self._lock._clock)
         self._end_release(released)
 
+    def _abandon(self, error: BaseException) -> None:
+        """Giving the lock back failed. If that was an interruption, do what is left of it; an append comes first."""
+        lock = self._lock
+        if (abandon := lock._algorithm.abandon) is None or isinstance(error, _FAILURES) or self.belongs_to_parent:
+            return
+        with self._mutex:
+            self._begin_release()
+            self._released = True
+            lock._host.run(abandon(self._grant), lock._clock)
+        self._end_release(Released(removed=True))
+
     def _give_now(self) -> Released | None:
         lock = self._lock
         if (give_now := lock._algorithm.give_now) is None:
@@ -428,14 +440,37 @@ class SessionLock:
         return held
 
     def release(self) -> None:
-        """Give the lock back. No error if it is not held any more (fenced, lost, or released by a signal)."""
+        """Give the lock back. No error if it is not held any more (fenced, lost, or released by a signal).
+
+        An interruption (Ctrl-C) passes on when nothing of the lock is left.
+        """
         if self._held:
-            self._held.pop()._release()
+            held = self._held[-1]
+            try:
+                held._release()
+            except BaseException as error:
+                held._abandon(error)
+                raise
+            finally:
+                self._forget(held)
 
     async def release_async(self) -> None:
         """As ``release``. A cancellation waits until the lock is given back."""
         if self._held:
-            await self._held.pop()._release_async()
+            held = self._held[-1]
+            try:
+                await held._release_async()
+            except BaseException as error:
+                held._abandon(error)
+                raise
+            finally:
+                self._forget(held)
+
+    def _forget(self, held: HeldLock) -> None:
+        try:
+            self._held.remove(held)
+        except ValueError:
+            pass  # another thread gave it back, too
 
     def __enter__(self) -> HeldLock:
         return self.acquire()
@@ -468,9 +503,7 @@ class SessionLock:
             self._host.holds.add(held)  # if it did not come as far
             held._release()
             return
-        if not isinstance(
-            error, OSError | LocalError | asyncio.CancelledError | GeneratorExit
-        ):  # SessionLocked is an OSError
+        if not isinstance(error, _FAILURES):
             self._host.run(self._algorithm.give_up(order, mine), self._clock)
         report(error)
 

@@ -486,8 +486,8 @@ def _wait_in_queue(request: GuardedRequest, mine: list[Handle]) -> Steps[Guarded
 
 
 def give_up(request: GuardedRequest, mine: list[Handle]) -> Steps[None]:
-    """An interruption (Ctrl-C) came between a grant and whoever should have held it: close everything. The lock file is
-    void from then on, and is removed as any contender may remove it."""
+    """An interruption (Ctrl-C) came between a grant and whoever should have held it, or while it was given back: close
+    everything. The lock file is void from then on, and is removed as any contender may remove it."""
     for handle in mine:
         yield Close(handle)
     try:
@@ -571,6 +571,12 @@ def release(grant: GuardedGrant) -> Steps[Released]:
         yield Straight(close, (grant,))
         raise
     return released or Released(removed=False)
+
+
+def abandon(grant: GuardedGrant) -> Steps[None]:
+    """An interruption came in the middle of a release: close what is open, and leave no lock file of ours."""
+    bell = None if grant.place is None else grant.place.bell
+    yield from give_up(grant.request, [one for one in (grant.guard, grant.apart, bell) if one is not None])
 
 
 def enter(grant: GuardedGrant) -> Steps[None]:
