@@ -11,6 +11,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from lockjaw.harness.pattern import is_session_lock
 from lockjaw.history import Record
@@ -177,9 +178,26 @@ def _order(theirs: Sequence[Step], ours: Sequence[Step]) -> list[Row]:
         why = _FURTHER if prefix else _database(a, b)
         rows.append(Row(f"order of the {actor}'s events", _told(a, b), _told(b, a), a == b, "" if a == b else why))
     a, b = ([f"{s.name}: {s.held_by or 'nobody'}" for s in found if s.actor == "client"] for found in (theirs, ours))
-    why = "" if a == b else _database(_names(theirs), _names(ours))
-    rows.append(Row("who holds the lock at each of the client's events", _told(a, b), _told(b, a), a == b, why))
+    further = prefix and len(a) == len(b)
+    if further and all(x == y or there for x, y, there in zip(a, b, _elsewhere(theirs, ours), strict=True)):
+        why = _FURTHER
+    else:
+        why = _database(_names(theirs), _names(ours))
+    rows.append(
+        Row(
+            "who holds the lock at each of the client's events", _told(a, b), _told(b, a), a == b, "" if a == b else why
+        )
+    )
     return rows
+
+
+def _elsewhere(theirs: Sequence[Step], ours: Sequence[Step]) -> list[bool]:
+    """At each of the client's events: was one of the two gateways further in its events than the other?"""
+    done: list[list[int]] = []
+    for found in (theirs, ours):
+        gateway = list(accumulate(step.actor == "gateway" for step in found))
+        done.append([count for count, step in zip(gateway, found, strict=True) if step.actor == "client"])
+    return [a != b for a, b in zip(*done, strict=True)]
 
 
 def _names(found: Sequence[Step]) -> list[str]:

@@ -182,6 +182,17 @@ def test_lock_in_other_hands_is_a_difference() -> None:
     )
 
 
+@pytest.mark.parametrize("asks_s", [95.0, 101.5])
+def test_a_gateway_that_got_further_may_have_let_go_only_from_then_on(asks_s: float) -> None:
+    """It gives the lock back at 101 s, before the user's end; asking another model, a step that the other one did not
+    come to, shows that it was ahead. Ahead by the time of the end, but not yet when the client's wait ran out."""
+    asked = Record(asks_s, "gateway", "model.call", "invoke", {"call_id": "c", "model": "m"})
+    release = Record(100.0, "gateway", "lock.release", "ok", {"path": "/a/state/agents/main/sessions/s.jsonl.lock"})
+    further = sorted([*incident()[:-1], asked, release], key=lambda r: r.t)
+    holder = "who holds the lock at each of the client's events"
+    assert (holder in unexplained(further)) == (asks_s > 101.0)
+
+
 def test_another_line_is_a_difference() -> None:
     assert "a line" in unexplained(incident(line="Error: another"))
 
