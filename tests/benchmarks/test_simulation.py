@@ -22,11 +22,12 @@ import pytest
 
 from lockjaw.harness import load_scenario
 from lockjaw.harness.explore import explore
+from lockjaw.harness.scenario import builtin_names
 from lockjaw.harness.sim.contention import Contention, run_contention
 from lockjaw.harness.sim.tape import RandomChoices
 from lockjaw.seeds import Seeds
 
-ROUNDS, CASCADES = 5, 40
+ROUNDS, CASCADES, HOURS_RUNS = 5, 40, 25
 NAIVE = runpy.run_path(str(Path(__file__).with_name("naive.py")))["cascade"]
 
 
@@ -59,6 +60,22 @@ def test_cascades_per_second_beside_a_naive_loop() -> None:
         f"({', '.join(f'{a:.0f}/{b:.0f}' for a, b in rounds)})"
     )
     assert ratio > 0.9  # what the simulation adds must cost less than what its own loop saves
+
+
+def test_simulated_hours_per_second() -> None:
+    """What an hour costs depends on what happens in it, so scenarios lie far apart."""
+    found = []
+    for name in builtin_names():
+        scenario = load_scenario(name)
+        explore(scenario, seeds=3, save=False)  # imports and caches are made now
+        began = time.process_time()
+        explored = explore(scenario, seeds=HOURS_RUNS, save=False)
+        assert explored.runs == HOURS_RUNS
+        hours = explored.simulated_s / 3600 / (time.process_time() - began)
+        found.append((hours, explored.simulated_s / HOURS_RUNS, name))
+    print("\nsimulated hours per CPU second (seconds of a run), takeover:")
+    for hours, run_s, name in sorted(found, reverse=True):
+        print(f"  {hours:5.1f} ({run_s:5.0f} s) {name}")
 
 
 def test_two_workers_make_nearly_twice_as_many() -> None:
