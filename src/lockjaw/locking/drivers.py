@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from lockjaw.clock import Clock
 from lockjaw.locking.alarms import Alarms
@@ -55,16 +54,6 @@ _LAST_LOOK_REAL_S = 4.0  # 64 waiters, 10 s: under 0.1 s of CPU
 
 # A contender that has judged a stale file acts on it within a millisecond, if it is not paused.
 _SETTLE_REAL_S = 0.005
-
-
-def run_straight(clock: Clock, run: Callable[..., T], *arguments: Any) -> T:
-    """Perform a straight run without the machinery around it: what the first step of an algorithm may spare."""
-    kernel = Kernel(clock)
-    try:
-        return run(kernel.calls, *arguments)
-    except BaseException:
-        kernel.abandon()
-        raise
 
 
 def run_blocking(steps: Steps[T], clock: Clock, kernel: Kernel | None = None) -> T:

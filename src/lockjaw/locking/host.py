@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from lockjaw.clock import Clock
-from lockjaw.locking.drivers import run_async, run_blocking, run_straight
+from lockjaw.locking.drivers import run_async, run_blocking
 from lockjaw.locking.identity import ProcessIdentity, this_process
+from lockjaw.locking.kernel import Kernel
 from lockjaw.locking.operations import Steps
 from lockjaw.locking.paths import LockPaths
 from lockjaw.locking.process_holds import PROCESS_HOLDS, ProcessHolds
@@ -44,7 +45,13 @@ class LocalHost:
         return LockPaths.of(session_file)
 
     def straight(self, clock: Clock, run: Callable[..., T], *arguments: Any) -> T:
-        return run_straight(clock, run, *arguments)
+        # Without the machinery around an algorithm: what its first step may spare.
+        kernel = Kernel(clock)
+        try:
+            return run(kernel.calls, *arguments)
+        except BaseException:
+            kernel.abandon()
+            raise
 
     def run(self, steps: Steps[T], clock: Clock) -> T:
         return run_blocking(steps, clock)
