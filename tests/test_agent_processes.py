@@ -7,6 +7,7 @@ import json
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from lockjaw.sessions import read_entries
@@ -247,3 +248,19 @@ async def test_whoever_is_killed_at_whatever_moment_the_next_turn_works(
             async with fake_models(one, {"m": PAY}):
                 reached.append(await turn_with_a_kill(one, f"session-{moment}", moment, number, victims))
     assert all(reached[:-1]), "the turn was over before the moment had come: a turn leaves fewer records than it did"
+
+
+async def test_openclaw_takes_the_processes_that_hold_locks_for_its_own(tmp_path: Path) -> None:
+    """2026.7.1 takes a lock from a live owner none of whose arguments is, or ends in, ``/openclaw``."""
+    async with live(tmp_path) as one:
+        await one.models({"m": ENDLESS})
+        gateway = await one.gateway()
+        agent = one.agent("--agent", "main", gateway=gateway, message="do not tell")
+        await gateway.until_record("lock", "ok")
+        for process in (gateway, agent):
+            seen = psutil.Process(process.pid)
+            assert [argument for argument in seen.cmdline() if argument.strip().endswith("/openclaw")]
+            assert "do not tell" not in " ".join(seen.cmdline())
+            environment = seen.environ()
+            assert environment["LOCKJAW_ACTOR"] == process.name  # the title has not taken its room
+            assert "SPT_NOENV" not in environment

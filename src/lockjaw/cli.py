@@ -414,8 +414,10 @@ def agent(
 
     Exit status: 0 answered, 1 no answer, 2 usage, 5 answered but the turn may run twice, 130/143 interrupted.
     """
+    from lockjaw.process import appear_as_openclaw
     from lockjaw.runner.agent import AgentRequest, agent_main
 
+    appear_as_openclaw("agent")
     settings = _load_settings(state_dir=state_dir, config_path=config, url=url, token=token, password=password)
     request = AgentRequest(
         message=message, agent_id=agent_id, to=to, session_id=session_id, timeout_s=_timeout(timeout),
@@ -441,8 +443,10 @@ def gateway_run(
     ready_fd: ReadyFd = None,
 ) -> None:
     """Run a gateway on loopback until SIGTERM or Ctrl-C."""
+    from lockjaw.process import appear_as_openclaw
     from lockjaw.runner.service import gateway_main
 
+    appear_as_openclaw("gateway")
     settings = _load_settings(state_dir=state_dir, config_path=config, port=port, token=token, password=password)
     sys.exit(gateway_main(settings, policy=_policy(policy), drain_s=drain, ready_fd=ready_fd))
 
@@ -479,7 +483,9 @@ def locks_clean(
     Exit status: 0 what is left has a live owner, 1 something was refused, 2 usage.
     """
     from lockjaw.locking.cleaning import clean_locks, exit_status, render_cleaned
+    from lockjaw.process import appear_as_openclaw
 
+    appear_as_openclaw("locks")  # it holds each lock for a moment
     cleaned = clean_locks(directory, dry_run=dry_run)
     if as_json:
         shown = [one.document() for one in cleaned]

@@ -64,6 +64,23 @@ def ids_from_environment(env: Mapping[str, str], actor: str) -> random.Random:
     return Seeds(int(seed)).child(actor).stream("ids") if seed else random.SystemRandom()
 
 
+def appear_as_openclaw(command: str) -> None:
+    """Give this process a command line that OpenClaw 2026.7.1 takes for that of a session lock's owner.
+
+    It removes the lock file of a live owner whose command line it can read and in which no argument ends in
+    ``/openclaw`` (its reason: ``non-openclaw-owner``). Afterwards ``ps`` shows neither a message nor a token.
+    """
+    unset = "SPT_NOENV" not in os.environ
+    os.environ["SPT_NOENV"] = "1"  # the title must not take the room of the environment, which others read
+    try:
+        import setproctitle
+
+        setproctitle.setproctitle(f"lockjaw {command} /openclaw")
+    finally:
+        if unset:
+            del os.environ["SPT_NOENV"]
+
+
 def watch_lifeline(env: Mapping[str, str]) -> None:
     """End this process (SIGTERM to itself, SIGKILL if that is not enough) when the parent has gone.
 

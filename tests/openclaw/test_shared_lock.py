@@ -15,15 +15,23 @@ import pytest
 from lockjaw.harness.openclaw.cache import Installed
 from lockjaw.harness.openclaw.holder import RealHolder
 from lockjaw.locking import SessionLock, SessionLocked, inspect_lock
+from lockjaw.process import appear_as_openclaw
 
 pytestmark = pytest.mark.openclaw
 
 ROUNDS = 100
-VERSIONS = ["2026.4.8", "2026.5.7"]
+VERSIONS = ["2026.4.8", "2026.5.7", "2026.7.1"]
 OURS_FOREVER = (
-    "import sys\nfrom lockjaw.locking import SessionLock\n"
+    "import sys\nfrom lockjaw.locking import SessionLock\nfrom lockjaw.process import appear_as_openclaw\n"
+    "if sys.argv[2] == 'as openclaw': appear_as_openclaw('agent')\n"
     "with SessionLock(sys.argv[1], timeout=10):\n print('held', flush=True)\n sys.stdin.read()"
 )
+
+
+@pytest.fixture(autouse=True)
+def _peer() -> None:
+    """This process holds locks, too, and 2026.7.1 looks at its command line."""
+    appear_as_openclaw("tests")
 
 
 @pytest.fixture
@@ -124,6 +132,22 @@ def test_paused_holders_keep_their_locks(version: str, session: Path, installed:
     assert not lock_of(session).exists()
 
 
-def our_holder(session: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", OURS_FOREVER, str(session)]
+@pytest.mark.parametrize("appears", ["as openclaw", "as itself"])
+def test_a_live_owner_keeps_its_lock_from_2026_7_1_if_its_command_line_says_openclaw(
+    appears: str, session: Path, installed: Callable[[str], Installed]
+) -> None:
+    with RealHolder(installed("2026.7.1"), session) as real, our_holder(session, appears) as ours:
+        assert ours.stdout is not None
+        assert ours.stdout.readline() == b"held\n"
+        answer = real.acquire(500)
+        if appears == "as openclaw":
+            assert "session file locked" in answer["error"]
+            assert inspect_lock(session).pid == ours.pid
+        else:
+            assert answer == {"held": True}  # its choice, and why our programs say so
+        ours.communicate(timeout=30)
+
+
+def our_holder(session: Path, appears: str = "as openclaw") -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", OURS_FOREVER, str(session), appears]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
