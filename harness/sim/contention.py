@@ -24,6 +24,7 @@ from lockjaw.harness.sim.engine import enclosed
 from lockjaw.harness.sim.files import SimFiles
 from lockjaw.harness.sim.locks import SimHost, Waiters
 from lockjaw.harness.sim.tape import Choice, Choices
+from lockjaw.harness.sim.windows import WindowsHost
 from lockjaw.harness.sim.world import EPOCH_MS, Process, SimClock, SimRecorder, World
 from lockjaw.history import Record
 from lockjaw.locking import HeldLock, SessionLock
@@ -54,6 +55,7 @@ class Contention:
         guard_removed_at_s: the guard is removed by hand as soon after that as nobody uses it; None: never. The
             generations begin anew with it, so what is judged then is who holds the lock beside whom.
         recovered_within_s: bound for the checker of that name.
+        windows: all of it on Windows; see ``windows``.
     """
 
     algorithm: str = "guarded"
@@ -68,6 +70,7 @@ class Contention:
     pause_s: float | None = None
     guard_removed_at_s: float | None = None
     recovered_within_s: float = 400.0
+    windows: bool = False
 
 
 #: Each process takes the lock several times in a row, so that its guard rests with generations in reserve.
@@ -138,6 +141,9 @@ class _Arena:
         process.at_death.append(self.waiters.changed)
         return process
 
+    def host(self, process: Process) -> SimHost:
+        return (WindowsHost if self.setup.windows else SimHost)(process, self.disk, self.waiters)
+
     def play(self) -> None:
         world, setup = self.world, self.setup
         harness = self.process("harness")
@@ -177,7 +183,7 @@ class _Arena:
     # ------------------------------------------------------------------ who is there
 
     async def _contend(self, process: Process) -> None:
-        host, files, clock = SimHost(process, self.disk, self.waiters), SimFiles(process, self.disk), SimClock(process)
+        host, files, clock = self.host(process), SimFiles(process, self.disk), SimClock(process)
         ids = self.seeds.stream(process.name)
         for number in range(self.setup.rounds):
             owner = f"{process.name}/{number + 1}"
@@ -200,7 +206,7 @@ class _Arena:
 
     async def _take(self, process: Process) -> None:
         """Asks, waits in vain, fences, writes."""
-        host, files, clock = SimHost(process, self.disk, self.waiters), SimFiles(process, self.disk), SimClock(process)
+        host, files, clock = self.host(process), SimFiles(process, self.disk), SimClock(process)
         lock = SessionLock(
             PATH, timeout=self.setup.taker_after_s, algorithm=self.setup.algorithm, clock=clock,
             recorder=SimRecorder(process), owner="taker", host=host,
@@ -240,7 +246,7 @@ class _Arena:
         self.disk.close(file.fd)
 
     def _aftermath(self, harness: Process) -> None:
-        host, files, clock = SimHost(harness, self.disk, self.waiters), SimFiles(harness, self.disk), SimClock(harness)
+        host, files, clock = self.host(harness), SimFiles(harness, self.disk), SimClock(harness)
         recorder = SimRecorder(harness)
         for lock in self.disk.listing(FOLDER, ".lock"):
             record_lock(Path(lock), recorder, clock=clock, host=host)

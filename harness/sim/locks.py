@@ -187,7 +187,8 @@ class SimHost:
             rung.inode.data.clear()
             self._rung.add(bell.number)
             return True
-        if getattr(wait, "queued", False):
+        queued = getattr(wait, "queued", False)
+        if queued and bell is not None:
             return self._is_gone(wait)
         if wait.handle is not None:
             file = disk.open_files.get(wait.handle.number)
@@ -195,6 +196,8 @@ class SimHost:
                 return True
         if isinstance(wait, ops.WaitForSection):
             return False
+        if queued:
+            return self._is_gone(wait)
         inode = disk.names.get(wait.path)
         status = None if inode is None else disk.status(inode)
         if not (wait.seen is None if status is None else status.unchanged(wait.seen)):

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from lockjaw.locking import SessionLock, SessionLocked, inspect_lock
+from lockjaw.locking import LockStateError, SessionLock, SessionLocked, inspect_lock, kernel, release_all_held
 from lockjaw.locking.guard_record import OWNER_BASE, QUEUE, SECTION, TICKET_BASE
 from lockjaw.locking.kernel import Kernel
-from lockjaw.locking.operations import OpenGuard
+from lockjaw.locking.operations import Close, OpenGuard
 from lockjaw.locking.posix_locks import DescriptionLocks
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -79,6 +79,26 @@ def test_section_that_is_locked_hides_no_byte_of_the_guard(clock, session_file, 
         with pytest.raises(SessionLocked, match="Somebody is inside the lock's section"):
             SessionLock(session_file, timeout=0.0, clock=clock).acquire()
         assert inspect_lock(session_file).alive
+
+
+async def test_process_that_is_paused_in_a_look_is_waited_for_until_the_deadline(clock, session_file, lock_file_ex):
+    """A look is a short shared lock. The simulation found a waiter here that went round and round."""
+    with SessionLock(session_file, clock=clock):
+        pass
+    system = Kernel(clock)
+    paused = system.perform(OpenGuard(f"{session_file}.guard"))
+    assert lock_file_ex.lock(paused, OWNER_BASE, 1, False)
+    with pytest.raises(SessionLocked, match="in the middle of a look"):
+        SessionLock(session_file, timeout=0.1, clock=clock).acquire()
+    with pytest.raises(LockStateError, match="in the middle of a look"):
+        await SessionLock(session_file, clock=clock).fence_async()
+    before = len(kernel._open_handles)
+    waiter = asyncio.create_task(SessionLock(session_file, timeout=FAR_S, clock=clock).acquire_async())
+    while len(kernel._open_handles) == before:
+        await asyncio.sleep(0)
+    system.perform(Close(paused))
+    assert (await waiter).generation > 1
+    release_all_held()
 
 
 def test_locks_of_windows_answer_as_those_of_linux(clock, tmp_path, lock_file_ex):

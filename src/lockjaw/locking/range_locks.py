@@ -10,6 +10,9 @@ sees one locked, and waiters poll in no order.
 On Windows: ``LockFileEx``, whose locks belong to the handle. There are tickets, so there is order; a test is a short
 shared lock there, too, and nobody is rung, so waiters poll.
 
+Where a test is a lock, a process that is paused in the middle of one (some microseconds of each poll) keeps the others
+from what it tests until it goes on or dies. They wait for that until their deadlines; nobody is let in beside anybody.
+
 A file system without such locks (some NFS, 9p and FUSE mounts) fails closed with LockStateError.
 """
 

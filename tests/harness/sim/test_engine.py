@@ -279,7 +279,12 @@ STALE = pytest.param(Contention(rounds=1, stale=True), 1, id="stale")
 AGAIN = pytest.param(AGAIN_AND_AGAIN, 4, id="again and again")  # all of them take half a minute
 
 
-@pytest.mark.parametrize(("setup", "every"), [pytest.param(Contention(rounds=1), 1, id="free"), STALE, AGAIN])
+ON_WINDOWS = pytest.param(Contention(rounds=1, stale=True, windows=True), 1, id="on Windows")
+
+
+@pytest.mark.parametrize(
+    ("setup", "every"), [pytest.param(Contention(rounds=1), 1, id="free"), STALE, AGAIN, ON_WINDOWS]
+)
 def test_crash_sweep_of_the_guarded_lock(setup: Contention, every: int) -> None:
     tried = 0
     for place in operations_of(setup, every):
@@ -291,7 +296,7 @@ def test_crash_sweep_of_the_guarded_lock(setup: Contention, every: int) -> None:
     assert tried > 100
 
 
-@pytest.mark.parametrize(("setup", "every"), [STALE, AGAIN])
+@pytest.mark.parametrize(("setup", "every"), [STALE, AGAIN, ON_WINDOWS])
 def test_guarded_lock_survives_each_fault_at_each_operation(setup: Contention, every: int) -> None:
     for place in operations_of(setup, every):
         for fault in range(FIRST_FAULT, POINT_BOUND):

@@ -91,6 +91,7 @@ from lockjaw.locking.operations import (
     ReadAt,
     Ring,
     Settle,
+    Sleep,
     Steps,
     Straight,
     WaitForRelease,
@@ -104,6 +105,10 @@ TIMEOUT_S = 60.0
 _PAD_LIMIT_BYTES = 4096
 _BODY_BYTES = 256  # of B, blanks behind the text: a shorter text never leaves the end of a longer one
 _CLAIM_TRIES = 60  # some microseconds each, while whoever rang us finishes its release
+_HELD_UP = (
+    "The session lies free; some process is in the middle of a look at it. If it is paused there, resume or stop it."
+)
+_HELD_UP_LOOKS = 100  # of a fence that finds the lock free each time
 _IN_TRANSIT_LOOKS = 4  # a fence that meets an owner without a lock file looks so often whether it gets one
 
 
@@ -420,6 +425,7 @@ def _wait_in_queue(request: GuardedRequest, mine: list[Handle]) -> Steps[Guarded
     place: Place | None = None
     idle: tuple[int, float] | None = None  # since when the lock of which generation lies free before us
     drawn = False  # we have tried to get a place
+    missed: bytes | None = None  # what the guard said when the lock lay free, and could not be had
     grant: GuardedGrant | None
     try:
         while True:
@@ -464,6 +470,14 @@ def _wait_in_queue(request: GuardedRequest, mine: list[Handle]) -> Steps[Guarded
                     if grant is not None:
                         mine += [] if grant.apart is None else [grant.apart]
                         return grant
+                    if again.guard.data == missed:
+                        # Nobody was faster. Where a look is a short lock, who is paused in one is in the way.
+                        now = yield Now()
+                        if now >= deadline:
+                            held_up = replace(_queued(request, guard, again.guard), advice=_HELD_UP)
+                            raise (yield from _locked(request, guard, held_up, place, now - start))
+                        yield Sleep(min(deadline - now, request.overtake_s / 10))
+                    missed = again.guard.data
                     continue  # somebody was faster
                 yield RangeUnlock(guard, SECTION)
             now = yield Now()
@@ -527,6 +541,8 @@ def fence(request: GuardedRequest, mine: list[Handle] | None = None) -> Steps[Gu
             grant: GuardedGrant | None = None
             if not isinstance(finding, Busy):
                 grant = yield from _grant(request, guard, finding, None)
+                if grant is None and looks >= _HELD_UP_LOOKS:
+                    raise LockStateError(request.lock_path, "no owner", _HELD_UP)
             elif finding.fenceable:
                 grant = yield from _replace_live(request, guard, finding)
             elif not finding.live or finding.wait.seen is not None or looks >= _IN_TRANSIT_LOOKS:
