@@ -85,7 +85,7 @@ def test_two_workers_make_nearly_twice_as_many() -> None:
     found = {}
     for workers in (1, 2):
         explore(scenario, seeds=4, workers=workers, save=False)
-        found[workers] = explore(scenario, seeds=200, workers=workers, save=False)
+        found[workers] = explore(scenario, seeds=2000, workers=workers, save=False)
     print(
         f"\ngateway_killed_mid_turn: {found[1].per_second:.0f} runs per second with one worker, "
         f"{found[2].per_second:.0f} with two ({found[2].per_second / found[1].per_second:.2f} x; "
