@@ -1,4 +1,4 @@
-"""Signals as a terminal gives them: whatever a shell starts in the background ignores Ctrl-C, and so would every process
+"""Signals as a terminal gives them: whatever a shell starts in the background ignores Ctrl-C, and so would everything
 that a test starts and interrupts."""
 
 from __future__ import annotations
