@@ -176,19 +176,20 @@ def _order(theirs: Sequence[Step], ours: Sequence[Step]) -> list[Row]:
         short = min(len(a), len(b))
         prefix = actor == "gateway" and a != b and a[:short] == b[:short]
         why = _FURTHER if prefix else _database(a, b)
-        rows.append(Row(f"order of the {actor}'s events", _told(a, b), _told(b, a), a == b, "" if a == b else why))
+        rows.append(_row(f"order of the {actor}'s events", a, b, why))
     a, b = ([f"{s.name}: {s.held_by or 'nobody'}" for s in found if s.actor == "client"] for found in (theirs, ours))
     further = prefix and len(a) == len(b)
     if further and all(x == y or there for x, y, there in zip(a, b, _elsewhere(theirs, ours), strict=True)):
         why = _FURTHER
     else:
         why = _database(_names(theirs), _names(ours))
-    rows.append(
-        Row(
-            "who holds the lock at each of the client's events", _told(a, b), _told(b, a), a == b, "" if a == b else why
-        )
-    )
+    rows.append(_row("who holds the lock at each of the client's events", a, b, why))
     return rows
+
+
+def _row(what: str, theirs: Sequence[str], ours: Sequence[str], why: str) -> Row:
+    same = theirs == ours
+    return Row(what, _told(theirs, ours), _told(ours, theirs), same, "" if same else why)
 
 
 def _elsewhere(theirs: Sequence[Step], ours: Sequence[Step]) -> list[bool]:

@@ -26,7 +26,7 @@ from lockjaw.locking.posix_locks import DescriptionLocks
 TURNS = 150
 STAMPED: tuple[tuple[type[Any], str], ...] = (
     *((Kernel, name) for name in ("read", "write", "look", "unlink", "link", "exists", "ring", "close", "give_way")),
-    (DescriptionLocks, "lock_byte"),
+    (DescriptionLocks, "lock"),
     (Alarms, "sleep"),
     (Alarms, "heard"),
     (Alarms, "close"),

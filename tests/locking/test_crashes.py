@@ -228,7 +228,7 @@ def test_kernel_that_refuses_the_section_to_a_release_blocks_nobody(clock, sessi
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as broken:
-        broken.setattr(posix_locks.DescriptionLocks, "lock_byte", fail)
+        broken.setattr(posix_locks.DescriptionLocks, "lock", fail)
         with pytest.raises(OSError, match="Input/output error"):
             lock.release()
     with SessionLock(session_file, timeout=0.0, clock=clock) as held, held.section():

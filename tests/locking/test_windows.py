@@ -113,7 +113,7 @@ def test_locks_of_windows_answer_as_those_of_linux(clock, tmp_path, lock_file_ex
         first, length = rng.choice(tickets), rng.choice((1, 2, 7, 1 << 20))
         match rng.randrange(4):
             case 0:
-                asked = [ranges.lock_byte(handle, offset) for ranges in (linux, lock_file_ex)]
+                asked = [ranges.lock(handle, offset) for ranges in (linux, lock_file_ex)]
             case 1:
                 asked = [ranges.unlock(handle, offset, 1) for ranges in (linux, lock_file_ex)]
             case 2:

@@ -83,7 +83,7 @@ class Kernel:
     def __init__(self, clock: Clock, range_locks: RangeLocks | None = None) -> None:
         self.clock = clock
         self._ranges = ranges = range_locks or native_range_locks()
-        self.lock = ranges.lock_byte  # without a step in between: a call costs a third of what it does
+        self.lock = ranges.lock  # without a step in between: a call costs a third of what it does
         self._opened: list[Handle] = []
 
     def perform(self, operation: ops.Operation) -> Any:

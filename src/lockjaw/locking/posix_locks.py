@@ -34,17 +34,7 @@ _SHARED = {SECTION: "section", QUEUE: "queue"}
 class DescriptionLocks:
     """Linux open-file-description locks."""
 
-    def lock_byte(self, handle: Handle, offset: int) -> bool:
-        try:
-            fcntl.fcntl(handle.number, _SETLK, _request(fcntl.F_WRLCK, offset, 1))
-        except OSError as error:
-            if error.errno in _BUSY:
-                return False
-            refuse_unsupported(handle, error)
-            raise
-        return True
-
-    def lock(self, handle: Handle, offset: int, length: int, exclusive: bool) -> bool:
+    def lock(self, handle: Handle, offset: int, length: int = 1, exclusive: bool = True) -> bool:
         try:
             fcntl.fcntl(handle.number, _SETLK, _request(fcntl.F_WRLCK if exclusive else fcntl.F_RDLCK, offset, length))
         except OSError as error:
@@ -102,10 +92,7 @@ class FlockFiles:
     def __init__(self) -> None:
         self._files: dict[Handle, dict[str, int]] = {}
 
-    def lock_byte(self, handle: Handle, offset: int) -> bool:
-        return self.lock(handle, offset, 1, True)
-
-    def lock(self, handle: Handle, offset: int, length: int, exclusive: bool) -> bool:
+    def lock(self, handle: Handle, offset: int, length: int = 1, exclusive: bool = True) -> bool:
         if offset >= TICKET_BASE:
             return False
         path = self._path(handle, offset)

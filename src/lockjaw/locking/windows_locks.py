@@ -35,10 +35,7 @@ class WindowsLocks:
         self._lock_bytes, self._unlock_bytes = lock_bytes, unlock_bytes
         self._held: dict[Handle, set[int]] = {}
 
-    def lock_byte(self, handle: Handle, offset: int) -> bool:
-        return self.lock(handle, offset, 1, True)
-
-    def lock(self, handle: Handle, offset: int, length: int, exclusive: bool) -> bool:
+    def lock(self, handle: Handle, offset: int, length: int = 1, exclusive: bool = True) -> bool:
         assert length == 1
         if offset in self._held.get(handle, ()):
             return True
