@@ -19,11 +19,12 @@ from typing import Any, get_args
 
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import HarnessError, LocalError, LockjawError, SessionLocked
-from lockjaw.fakes.contender import Contender, lock_file_of, namespace_command, plant_lock
-from lockjaw.fakes.journal import Journal
 from lockjaw.locking import LOCK_ALGORITHMS
 from lockjaw.locking.identity import process_state
 from lockjaw.locking.operations import Operation
+
+from .contender import Contender, lock_file_of, namespace_command, plant_lock
+from .journal import Journal
 
 HELD = "held"  # a step beside the lock's own operations: the contender has just got the lock
 STEPS = (HELD, *sorted(operation.__name__ for operation in get_args(Operation)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lockjaw.fakes.gateway_script import Failure, Final, GatewayScript, Rejection
+from .gateway_script import Failure, Final, GatewayScript, Rejection
 
 EVENTS = ("connect.challenge", "agent", "chat", "presence", "tick", "shutdown", "health")
 METHODS = (

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from lockjaw.fakes.gateway_script import Rejection
 from lockjaw.gateway.identity import device_id_of, signature_payload, verify_signature
+
+from .gateway_script import Rejection
 
 MAX_SKEW_MS = 120_000
 _TOKEN_HINT = "(set gateway.remote.token to match gateway.auth.token)"  # noqa: S105 - a hint, not a token

@@ -14,10 +14,11 @@ from websockets.asyncio.server import ServerConnection, broadcast
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
-from lockjaw.fakes.gateway_answers import MAX_BUFFERED_BYTES, MAX_PAYLOAD_BYTES
-from lockjaw.fakes.gateway_script import Close, ConnectStep
-from lockjaw.fakes.journal import Journal, redacted
 from lockjaw.gateway.listener import limit_message
+
+from .gateway_answers import MAX_BUFFERED_BYTES, MAX_PAYLOAD_BYTES
+from .gateway_script import Close, ConnectStep
+from .journal import Journal, redacted
 
 PREAUTH_BYTES = 65_536
 encode = msgspec.json.Encoder().encode

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-from lockjaw.fakes.gateway_connection import Connection
+from .gateway_connection import Connection
 
 MAX_RUNS = 1000  # what the real gateway remembers, too
 

@@ -24,11 +24,14 @@ from websockets.http11 import Request, Response
 
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import LocalError, LockjawError, printed
-from lockjaw.fakes import gateway_answers as say
-from lockjaw.fakes.gateway_auth import check_connect
-from lockjaw.fakes.gateway_connection import PREAUTH_BYTES, Connection, Limits, encode
-from lockjaw.fakes.gateway_runs import Call, Run, Runs
-from lockjaw.fakes.gateway_script import (
+from lockjaw.history import NullRecorder, Recorder
+from lockjaw.seeds import Seeds, uuid4
+
+from . import gateway_answers as say
+from .gateway_auth import check_connect
+from .gateway_connection import PREAUTH_BYTES, Connection, Limits, encode
+from .gateway_runs import Call, Run, Runs
+from .gateway_script import (
     DEFAULT_TEXT,
     Action,
     Close,
@@ -50,11 +53,9 @@ from lockjaw.fakes.gateway_script import (
     actions,
     load_gateway_script,
 )
-from lockjaw.fakes.gateway_sessions import SessionLocks
-from lockjaw.fakes.journal import Journal, Listener, redacted
-from lockjaw.fakes.serving import Ready, bind, require_loopback, serve_until_signal
-from lockjaw.history import NullRecorder, Recorder
-from lockjaw.seeds import Seeds, uuid4
+from .gateway_sessions import SessionLocks
+from .journal import Journal, Listener, redacted
+from .serving import Ready, bind, require_loopback, serve_until_signal
 
 _WAIT_MS = 30_000  # agent.wait without timeoutMs
 _KEPT_PROBLEMS = 1000

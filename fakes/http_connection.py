@@ -32,7 +32,7 @@ from typing import Protocol, cast
 
 import httptools
 
-from lockjaw.fakes.wire.surface import Headers
+from .wire.surface import Headers
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus} | {529: "Overloaded"}
 LAST_CHUNK = b"0\r\n\r\n"

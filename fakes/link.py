@@ -32,10 +32,11 @@ from typing import Any
 
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import LocalError
-from lockjaw.fakes.journal import Journal, Listener
-from lockjaw.fakes.serving import bind, require_loopback
-from lockjaw.fakes.toxics import Conversation, Direction, Ending, Item, Toxic
 from lockjaw.seeds import Seeds
+
+from .journal import Journal, Listener
+from .serving import bind, require_loopback
+from .toxics import Conversation, Direction, Ending, Item, Toxic
 
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 _LISTEN_BACKLOG = 512

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lockjaw.clock import Clock
-from lockjaw.fakes.link import address_of
-from lockjaw.fakes.serving import Ready, serve_until_signal
-from lockjaw.fakes.toxics import Toxic
-from lockjaw.fakes.toxiproxy_api import ControlServer, Links
+
+from .link import address_of
+from .serving import Ready, serve_until_signal
+from .toxics import Toxic
+from .toxiproxy_api import ControlServer, Links
 
 
 class LinkService:

@@ -13,11 +13,12 @@ from typing import Any, Protocol
 
 import httpx
 
-from lockjaw.fakes.model_script import ScriptProgress, load_model_script
-from lockjaw.fakes.model_service import ModelService, Order
-from lockjaw.fakes.reply_plan import Action, Break, Chunk, Open, Silence, Whole, cut_body, delivered
-from lockjaw.fakes.wire.surface import Headers
 from lockjaw.history import Recorder
+
+from .model_script import ScriptProgress, load_model_script
+from .model_service import ModelService, Order
+from .reply_plan import Action, Break, Chunk, Open, Silence, Whole, cut_body, delivered
+from .wire.surface import Headers
 
 
 class Timer(Protocol):

@@ -25,7 +25,8 @@ import msgspec
 from msgspec import Meta
 
 from lockjaw.documents import Document, FieldError, convert, read_document
-from lockjaw.fakes.wire.surface import ChatRequest, ErrorKind
+
+from .wire.surface import ChatRequest, ErrorKind
 
 Seconds = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=0, le=1_000_000)]

@@ -21,7 +21,9 @@ from types import TracebackType
 from typing import Any
 
 from lockjaw.clock import Clock, ScaledClock
-from lockjaw.fakes.http_connection import (
+from lockjaw.history import NullRecorder, Recorder
+
+from .http_connection import (
     LAST_CHUNK,
     Budget,
     HttpConnection,
@@ -32,14 +34,13 @@ from lockjaw.fakes.http_connection import (
     chunk,
     head,
 )
-from lockjaw.fakes.journal import Journal, Listener
-from lockjaw.fakes.model_script import ModelScript, ScriptProgress, load_model_script
-from lockjaw.fakes.model_service import ModelService, Order
-from lockjaw.fakes.reply_plan import Action, Break, Chunk, Open, Silence, Whole, cut_body, error_reply
-from lockjaw.fakes.serving import Acceptor, Ready, bind, require_loopback, serve_until_signal
-from lockjaw.fakes.wire import OPENAI_CHAT
-from lockjaw.fakes.wire.surface import ApiError, Headers
-from lockjaw.history import NullRecorder, Recorder
+from .journal import Journal, Listener
+from .model_script import ModelScript, ScriptProgress, load_model_script
+from .model_service import ModelService, Order
+from .reply_plan import Action, Break, Chunk, Open, Silence, Whole, cut_body, error_reply
+from .serving import Acceptor, Ready, bind, require_loopback, serve_until_signal
+from .wire import OPENAI_CHAT
+from .wire.surface import ApiError, Headers
 
 _BACKLOG = 1024
 _KEPT_PROBLEMS = 1000

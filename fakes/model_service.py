@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lockjaw.fakes.model_script import ANY_MODEL, Capacity, ModelScript, NoStepFits, Quota, ScriptProgress, Step
-from lockjaw.fakes.reply_plan import Action, Circumstances, Whole, error_reply, json_reply, plan
-from lockjaw.fakes.wire import OPENAI_CHAT, route
-from lockjaw.fakes.wire.surface import (
+from lockjaw.seeds import Seeds
+
+from .model_script import ANY_MODEL, Capacity, ModelScript, NoStepFits, Quota, ScriptProgress, Step
+from .reply_plan import Action, Circumstances, Whole, error_reply, json_reply, plan
+from .wire import OPENAI_CHAT, route
+from .wire.surface import (
     EPOCH,
     ApiError,
     ChatRequest,
@@ -24,7 +26,6 @@ from lockjaw.fakes.wire.surface import (
     RequestRefused,
     Surface,
 )
-from lockjaw.seeds import Seeds
 
 _SHOWN = 200  # characters of a path in an error
 

@@ -21,7 +21,8 @@ import yaml
 
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import LocalError
-from lockjaw.fakes.http_connection import (
+
+from .http_connection import (
     LAST_CHUNK,
     Budget,
     HttpConnection,
@@ -32,11 +33,11 @@ from lockjaw.fakes.http_connection import (
     chunk,
     head,
 )
-from lockjaw.fakes.journal import REDACTED, Journal
-from lockjaw.fakes.reply_plan import error_reply
-from lockjaw.fakes.serving import Acceptor, Ready, bind, require_loopback, serve_until_signal
-from lockjaw.fakes.wire import OPENAI_CHAT, Route, route
-from lockjaw.fakes.wire.surface import ApiError, Headers, RequestRefused
+from .journal import REDACTED, Journal
+from .reply_plan import error_reply
+from .serving import Acceptor, Ready, bind, require_loopback, serve_until_signal
+from .wire import OPENAI_CHAT, Route, route
+from .wire.surface import ApiError, Headers, RequestRefused
 
 _BACKLOG = 1024
 _KEPT_HEADERS = re.compile(r"content-type|retry-after(-ms)?|(x-|anthropic-)?ratelimit-.*")

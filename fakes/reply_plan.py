@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from lockjaw.fakes.model_script import FOREVER, HowToBreak, Recorded, Step
-from lockjaw.fakes.wire.surface import EPOCH, ApiError, Call, ChatRequest, Headers, Reply, Surface, Tokens
 from lockjaw.seeds import Seeds
+
+from .model_script import FOREVER, HowToBreak, Recorded, Step
+from .wire.surface import EPOCH, ApiError, Call, ChatRequest, Headers, Reply, Surface, Tokens
 
 JSON = "application/json"
 _ALPHABET = (string.ascii_letters + string.digits).encode()

@@ -28,11 +28,12 @@ import msgspec
 from lockjaw import __version__
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import LocalError
-from lockjaw.fakes.journal import Listener
-from lockjaw.fakes.link import Link, address_of
-from lockjaw.fakes.serving import bind, require_loopback
-from lockjaw.fakes.toxics import Toxic
-from lockjaw.fakes.toxiproxy_shapes import BadToxic, shape_of, toxic_from
+
+from .journal import Listener
+from .link import Link, address_of
+from .serving import bind, require_loopback
+from .toxics import Toxic
+from .toxiproxy_shapes import BadToxic, shape_of, toxic_from
 
 API_VERSION = "2.12.0"  # the Toxiproxy whose API this is
 

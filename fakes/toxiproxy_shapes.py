@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lockjaw.errors import LocalError
-from lockjaw.fakes.toxics import DIRECTIONS, TOXICS, Stall, Toxic, toxic_of
+
+from .toxics import DIRECTIONS, TOXICS, Stall, Toxic, toxic_of
 
 _MS, _US, _KB = 1e-3, 1e-6, 1e3
 _COMMON = ("name", "stream", "toxicity")

@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 
-from lockjaw.harness.pattern import is_session_lock
-from lockjaw.harness.run import Run
 from lockjaw.history import Record
+
+from .pattern import is_session_lock
+from .run import Run
 
 
 class Agreement(msgspec.Struct, frozen=True):

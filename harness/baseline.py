@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 
 from lockjaw.errors import SettingsError
-from lockjaw.harness.store import MANIFEST, VERDICT
 from lockjaw.verdict import Verdict, combine
+
+from .store import MANIFEST, VERDICT
 
 RUN = "verdict"  # the row of the run as a whole, beside the rows of its laws
 _RANK = {Verdict.HELD: 0, Verdict.UNKNOWN: 1, Verdict.VIOLATED: 2}

@@ -13,8 +13,9 @@ import msgspec
 from msgspec import Meta
 
 from lockjaw.documents import FieldError
-from lockjaw.harness.nemesis import Seconds
-from lockjaw.harness.pattern import Pattern
+
+from .nemesis import Seconds
+from .pattern import Pattern
 
 Text = Annotated[str, Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=1)]

@@ -13,9 +13,10 @@ from typing import Any
 
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import HarnessError
-from lockjaw.harness.run import DEFAULT_POLICY, ENGINES, Run, run_async, run_to_the_end
-from lockjaw.harness.scenario import Scenario
 from lockjaw.verdict import Verdict
+
+from .run import DEFAULT_POLICY, ENGINES, Run, run_async, run_to_the_end
+from .scenario import Scenario
 
 
 @dataclass(frozen=True)

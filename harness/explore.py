@@ -31,11 +31,15 @@ import msgspec
 
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.errors import SettingsError
-from lockjaw.harness.run import judgement_of, run_async
-from lockjaw.harness.scenario import Scenario
-from lockjaw.harness.shrink import in_words, shrink
-from lockjaw.harness.sim.engine import run_sim
-from lockjaw.harness.sim.tape import (
+from lockjaw.history import event_hash
+from lockjaw.seeds import Seeds
+from lockjaw.verdict import Verdict
+
+from .run import judgement_of, run_async
+from .scenario import Scenario
+from .shrink import in_words, shrink
+from .sim.engine import run_sim
+from .sim.tape import (
     CRASH_AFTER,
     CRASH_BEFORE,
     EVERYDAY,
@@ -52,9 +56,6 @@ from lockjaw.harness.sim.tape import (
     RandomChoices,
     SparseChoices,
 )
-from lockjaw.history import event_hash
-from lockjaw.seeds import Seeds
-from lockjaw.verdict import Verdict
 
 STRATEGIES = ("random", "priority", "delays", "crash", "fault")
 FREEZES = (5, 7, 8)  # of DELAYS_S: 0.5, 12 and 45 s

@@ -14,9 +14,10 @@ from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar
 import msgspec
 
 from lockjaw.documents import FieldError
-from lockjaw.harness.links import PARTITION, check_toxic, toxic_of
-from lockjaw.harness.pattern import Pattern
 from lockjaw.history import Record
+
+from .links import PARTITION, check_toxic, toxic_of
+from .pattern import Pattern
 
 #: kill: SIGKILL. terminate: SIGTERM. pause, resume: SIGSTOP, SIGCONT. restart: end it in good order if it still
 #: runs, then start it again on the same port. fail: an operation of its fails. block: its event loop is busy.

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from lockjaw.harness.checkers.spans import GIVEN_UP, clients, turn_executions
-from lockjaw.harness.pattern import is_session_lock
 from lockjaw.history import Record
+
+from .checkers.spans import GIVEN_UP, clients, turn_executions
+from .pattern import is_session_lock
 
 
 class Outcome(msgspec.Struct, frozen=True):

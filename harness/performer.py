@@ -13,7 +13,18 @@ from pathlib import Path
 from lockjaw.behaviours import Behaviour
 from lockjaw.clock import Clock
 from lockjaw.errors import Fenced, LockjawError, LockStateError, SessionLocked
-from lockjaw.harness.cast import (
+from lockjaw.history import Recorder
+from lockjaw.locking import HeldLock, SessionLock, inspect_lock
+from lockjaw.locking import operations as ops
+from lockjaw.locking.operations import Contents, ProcessState, Steps
+from lockjaw.locking.owner_record import NOBODY, parse
+from lockjaw.runner.machine import Machine
+from lockjaw.runner.stores import session_store
+from lockjaw.seeds import uuid4
+from lockjaw.sessions import SessionPaths, SessionStore, Transcript, main_session_key, transcript_of_entry
+from lockjaw.sessions.report import read_entries
+
+from .cast import (
     Append,
     Clean,
     Deliver,
@@ -29,16 +40,6 @@ from lockjaw.harness.cast import (
     Take,
     Touch,
 )
-from lockjaw.history import Recorder
-from lockjaw.locking import HeldLock, SessionLock, inspect_lock
-from lockjaw.locking import operations as ops
-from lockjaw.locking.operations import Contents, ProcessState, Steps
-from lockjaw.locking.owner_record import NOBODY, parse
-from lockjaw.runner.machine import Machine
-from lockjaw.runner.stores import session_store
-from lockjaw.seeds import uuid4
-from lockjaw.sessions import SessionPaths, SessionStore, Transcript, main_session_key, transcript_of_entry
-from lockjaw.sessions.report import read_entries
 
 AGENT = "main"
 KEY = main_session_key(AGENT)

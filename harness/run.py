@@ -22,21 +22,22 @@ import msgspec
 from lockjaw.behaviours import BEHAVIOURS, POLICIES
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import HarnessError, LocalError, SettingsError
-from lockjaw.harness.checkers import run_checks
-from lockjaw.harness.checkers.spans import numbered
-from lockjaw.harness.outcome import Outcome, outcome_of
-from lockjaw.harness.scenario import Scenario, load_scenario
-from lockjaw.harness.sim.engine import SimLived, run_sim
-from lockjaw.harness.sim.tape import Choices, RandomChoices, write_tape
-from lockjaw.harness.skeleton import skeleton_hash
-from lockjaw.harness.store import HISTORY, SCENARIO, TAPE, VERDICT, RunDirectory, Store
 from lockjaw.history import Record, event_hash, write_history
 from lockjaw.seeds import Seeds
 from lockjaw.verdict import CheckResult, Verdict, combine
 
+from .checkers import run_checks
+from .checkers.spans import numbered
+from .outcome import Outcome, outcome_of
+from .scenario import Scenario, load_scenario
+from .sim.engine import SimLived, run_sim
+from .sim.tape import Choices, RandomChoices, write_tape
+from .skeleton import skeleton_hash
+from .store import HISTORY, SCENARIO, TAPE, VERDICT, RunDirectory, Store
+
 if TYPE_CHECKING:
-    from lockjaw.harness.real.engine import Limits, Lived
-    from lockjaw.harness.real.rig import NamedTarget, Programs
+    from .real.engine import Limits, Lived
+    from .real.rig import NamedTarget, Programs
 
 ENGINES = ("real", "sim")
 DEFAULT_POLICY = "takeover"
@@ -228,8 +229,8 @@ async def run_async(
                 (run.logs / f"{name}.log").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         else:
             # Here, because a simulated run does not need what starts processes.
-            from lockjaw.harness.real.engine import LIMITS, run_real
-            from lockjaw.harness.real.rig import Builtin
+            from .real.engine import LIMITS, run_real
+            from .real.rig import Builtin
 
             lived = await run_real(
                 loaded, policy=policy, seed=seed, time_scale=scale, run=run, programs=programs or Builtin(),

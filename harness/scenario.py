@@ -17,13 +17,14 @@ from msgspec import Meta
 from lockjaw.behaviours import BEHAVIOURS, POLICIES
 from lockjaw.documents import Document, FieldError, convert, load_document, read_document
 from lockjaw.errors import ScenarioError, SettingsError
-from lockjaw.harness.cast import Actor, Caller, Initial, each
-from lockjaw.harness.checkers import CHECKERS
-from lockjaw.harness.checkers.facts import ScenarioFacts
-from lockjaw.harness.links import Link, toxic_of
-from lockjaw.harness.nemesis import LINK_ACTIONS, SIMULATED_ACTIONS, Fault, Seconds
-from lockjaw.harness.pattern import Pattern, Sometimes
 from lockjaw.settings import ModelRef, Pacing
+
+from .cast import Actor, Caller, Initial, each
+from .checkers import CHECKERS
+from .checkers.facts import ScenarioFacts
+from .links import Link, toxic_of
+from .nemesis import LINK_ACTIONS, SIMULATED_ACTIONS, Fault, Seconds
+from .pattern import Pattern, Sometimes
 
 BUILTIN_PACKAGE = "lockjaw.scenarios"  # named as data: the package itself stands above this one
 

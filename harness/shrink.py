@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lockjaw.harness.sim.tape import POINT_BOUND, SHORT, Choice, Deviations, Place, deviations_of, says
+from .sim.tape import POINT_BOUND, SHORT, Choice, Deviations, Place, deviations_of, says
 
 Fails = Callable[[Deviations], bool]
 

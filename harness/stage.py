@@ -9,12 +9,13 @@ from pathlib import Path
 
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.clock import Clock
-from lockjaw.harness.cast import Initial, LockFile
-from lockjaw.harness.performer import AGENT, KEY
 from lockjaw.locking.owner_record import OwnerRecord, body
 from lockjaw.runner.machine import Machine
 from lockjaw.runner.stores import session_store
 from lockjaw.sessions import SessionPaths, Transcript
+
+from .cast import Initial, LockFile
+from .performer import AGENT, KEY
 
 NOBODYS_PID = 4_194_303  # the highest that Linux gives; taken only on a machine with millions of processes
 OTHER_TICKS = 4242  # how much later another process with the same pid would have started

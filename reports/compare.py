@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from lockjaw.history import Record
-from lockjaw.reports.sentences import sentence
+
+from .sentences import sentence
 
 Skeleton = Callable[[Sequence[Record]], Sequence[Record]]
 

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from lockjaw import __version__
-from lockjaw.reports.view import RunLike
 from lockjaw.verdict import Verdict, combine
+
+from .view import RunLike
 
 
 def document(runs: Iterable[RunLike], *, command: str = "run", **extra: Any) -> dict[str, Any]:

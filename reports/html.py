@@ -19,13 +19,14 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from lockjaw import __version__
-from lockjaw.reports.compare import Divergence, Mark, Skeleton, divergences, marks
-from lockjaw.reports.html_data import RunPicture, page_json
-from lockjaw.reports.html_strings import excerpt, folder_shortener
-from lockjaw.reports.sentences import condensed
-from lockjaw.reports.swimlane import swimlane
-from lockjaw.reports.view import MARKS, RunLike, RunView, ScenarioView, important, run_view, view
 from lockjaw.verdict import Verdict, combine
+
+from .compare import Divergence, Mark, Skeleton, divergences, marks
+from .html_data import RunPicture, page_json
+from .html_strings import excerpt, folder_shortener
+from .sentences import condensed
+from .swimlane import swimlane
+from .view import MARKS, RunLike, RunView, ScenarioView, important, run_view, view
 
 MAX_ROWS = 150  # steps in the tables below the pictures: what fits on three printed pages
 MAX_TEXT = 800  # characters of one text outside the data block, so that 150 steps of it leave the page below 2 MB

@@ -31,11 +31,11 @@ from typing import Any
 
 import msgspec
 
-from lockjaw.reports.compare import Mark
-from lockjaw.reports.html_strings import excerpt, folder_shortener, plain, to_script_json
-from lockjaw.reports.sentences import sentence, session_of
-from lockjaw.reports.swimlane import Swimlane
-from lockjaw.reports.view import Check, RunView
+from .compare import Mark
+from .html_strings import excerpt, folder_shortener, plain, to_script_json
+from .sentences import sentence, session_of
+from .swimlane import Swimlane
+from .view import Check, RunView
 
 #: Width that every step gets on the folded axis, in the width of one second; a stretch of s seconds gets sqrt(s) on
 #: top. So two steps 2 ms apart can be told apart on a page that also holds 90 s of waiting (9.5), which stays longest.

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from lockjaw.reports.sentences import shorten
+from .sentences import shorten
 
 #: Shown as their symbols, so that an escape sequence is seen as one.
 _PICTURES = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"} | {0x7F: 0x2421}

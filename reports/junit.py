@@ -15,8 +15,9 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterable
 from typing import Literal
 
-from lockjaw.reports.view import Check, RunLike, RunView, ScenarioView, important, view
 from lockjaw.verdict import Verdict
+
+from .view import Check, RunLike, RunView, ScenarioView, important, view
 
 _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from lockjaw.history import Record
-from lockjaw.reports.sentences import session_of
-from lockjaw.reports.swimlane_locks import Hold, How, Ownership, doubled, handoffs, is_store, lock_path
+
+from .sentences import session_of
+from .swimlane_locks import Hold, How, Ownership, doubled, handoffs, is_store, lock_path
 
 _HANDOFF: dict[How, str] = {
     "takes": "got the session lock after",

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lockjaw.history import Record
-from lockjaw.reports.swimlane_locks import is_store, long_held_stores
+
+from .swimlane_locks import is_store, long_held_stores
 
 FREE = "-"
 

@@ -10,8 +10,9 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
-from lockjaw.reports.view import RunLike, RunView, ScenarioView, important, mark, view
 from lockjaw.verdict import Verdict
+
+from .view import RunLike, RunView, ScenarioView, important, mark, view
 
 MAX_ROWS = 40
 #: What starts markup in the middle of a line; an underscore does not between letters and digits.

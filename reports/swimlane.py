@@ -15,11 +15,12 @@ import msgspec
 from msgspec.structs import replace
 
 from lockjaw.history import Record
-from lockjaw.reports.lock_story import lock_story
-from lockjaw.reports.sentences import sentence
-from lockjaw.reports.swimlane_locks import Doubled, Hold, Ownership, doubled, is_store, lock_path, ownership
-from lockjaw.reports.swimlane_pairs import Arrow, Span, arrows, spans
-from lockjaw.reports.view import AT_ONCE_S
+
+from .lock_story import lock_story
+from .sentences import sentence
+from .swimlane_locks import Doubled, Hold, Ownership, doubled, is_store, lock_path, ownership
+from .swimlane_pairs import Arrow, Span, arrows, spans
+from .view import AT_ONCE_S
 
 BarKind = Literal["call", "turn", "wait", "model", "tool", "provider", "paused", "task", "other"]
 #: Rows of bars in one lane. A fallback needs three (call, turn, wait or model); a lane of hundreds of requests at

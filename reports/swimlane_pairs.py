@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import msgspec
 
 from lockjaw.history import Record
-from lockjaw.reports.swimlane_locks import died
+
+from .swimlane_locks import died
 
 #: op -> the keys of ``data`` that tell two operations of one actor apart.
 _IDENTITY: dict[str, tuple[str, ...]] = {

@@ -18,9 +18,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lockjaw.reports.sentences import Tone, condensed
-from lockjaw.reports.view import RunLike, RunView, ScenarioView, important, mark, view
 from lockjaw.verdict import Verdict
+
+from .sentences import Tone, condensed
+from .view import RunLike, RunView, ScenarioView, important, mark, view
 
 WIDTH = 80
 MAX_ROWS = 12

@@ -15,10 +15,11 @@ from typing import Any
 
 from lockjaw import __version__
 from lockjaw.history import Record
-from lockjaw.reports.html_strings import excerpt, folder_shortener
-from lockjaw.reports.sentences import sentence, session_of
-from lockjaw.reports.swimlane import Swimlane, swimlane
-from lockjaw.reports.view import RunLike
+
+from .html_strings import excerpt, folder_shortener
+from .sentences import sentence, session_of
+from .swimlane import Swimlane, swimlane
+from .view import RunLike
 
 Event = dict[str, Any]
 

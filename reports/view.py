@@ -13,9 +13,10 @@ import msgspec
 from msgspec.structs import replace
 
 from lockjaw.history import Record
-from lockjaw.reports.lockband import lock_band
-from lockjaw.reports.sentences import Tone, sentence, shorten, tone_of
 from lockjaw.verdict import Verdict, combine
+
+from .lockband import lock_band
+from .sentences import Tone, sentence, shorten, tone_of
 
 #: Verdict -> (symbol, word): the symbol alone must be enough without colour, and the word without the symbol.
 MARKS: dict[Verdict, tuple[str, str]] = {

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from lockjaw.documents import Document
-from lockjaw.fakes.model_script import load_model_script
-from lockjaw.harness.scenario import Scenario, builtin_names, read_builtin, scenario_from
+
+from ..fakes.model_script import load_model_script
+from ..harness.scenario import Scenario, builtin_names, read_builtin, scenario_from
 
 
 def names() -> list[str]:

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from lockjaw.behaviours import BEHAVIOURS
-from lockjaw.harness.scenario import Scenario
+
+from ..harness.scenario import Scenario
 
 WIDTH = 80
 SHORT = 90  # characters

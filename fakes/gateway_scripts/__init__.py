@@ -11,7 +11,8 @@ from importlib.resources import files
 
 from lockjaw.documents import convert, load_document
 from lockjaw.errors import LocalError
-from lockjaw.fakes.gateway_script import ScriptFile
+
+from ..gateway_script import ScriptFile
 
 GROUPS = (
     "healthy",

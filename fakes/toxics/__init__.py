@@ -17,17 +17,18 @@ from typing import Any
 import msgspec
 
 from lockjaw.errors import LocalError
-from lockjaw.fakes.toxics.bandwidth import Bandwidth
-from lockjaw.fakes.toxics.conversation import Conversation, Stream
-from lockjaw.fakes.toxics.fail_first import FailFirst
-from lockjaw.fakes.toxics.latency import Latency
-from lockjaw.fakes.toxics.limit_data import LimitData
-from lockjaw.fakes.toxics.loss import Loss
-from lockjaw.fakes.toxics.reset_peer import ResetPeer
-from lockjaw.fakes.toxics.slicer import Slicer
-from lockjaw.fakes.toxics.slow_close import SlowClose
-from lockjaw.fakes.toxics.stage import DIRECTIONS, Direction, Ending, Item, Stage, Toxic
-from lockjaw.fakes.toxics.stall import Stall
+
+from .bandwidth import Bandwidth
+from .conversation import Conversation, Stream
+from .fail_first import FailFirst
+from .latency import Latency
+from .limit_data import LimitData
+from .loss import Loss
+from .reset_peer import ResetPeer
+from .slicer import Slicer
+from .slow_close import SlowClose
+from .stage import DIRECTIONS, Direction, Ending, Item, Stage, Toxic
+from .stall import Stall
 
 __all__ = [
     "DIRECTIONS",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from math import inf
 
-from lockjaw.fakes.toxics.stage import Count, Cutting, Stage, Toxic
+from .stage import Count, Cutting, Stage, Toxic
 
 SLICE_S = 0.05  # how coarse the flow may be, nominal: one delivery carries the line's bytes of this time
 

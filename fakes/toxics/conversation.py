@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 
-from lockjaw.fakes.toxics.stage import DIRECTIONS, Direction, Item, Stage, Timed, Toxic, cost
-from lockjaw.fakes.toxics.trigger import Matcher, Triggered
+from .stage import DIRECTIONS, Direction, Item, Stage, Timed, Toxic, cost
+from .trigger import Matcher, Triggered
 
 
 class Stream:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from typing import Literal
 
-from lockjaw.fakes.toxics.reset_peer import Doomed
-from lockjaw.fakes.toxics.stage import Ending, Positive, Stage, Toxic
-from lockjaw.fakes.toxics.stall import Stalled
+from .reset_peer import Doomed
+from .stage import Ending, Positive, Stage, Toxic
+from .stall import Stalled
 
 
 class FailFirst(Toxic, frozen=True, kw_only=True, tag="fail_first"):

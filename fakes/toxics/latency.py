@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from lockjaw.fakes.toxics.stage import Item, Seconds, Stage, Toxic
+from .stage import Item, Seconds, Stage, Toxic
 
 
 class Latency(Toxic, frozen=True, kw_only=True, tag="latency"):

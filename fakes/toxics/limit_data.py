@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from lockjaw.fakes.toxics.stage import Count, Ending, Item, Stage, Toxic
+from .stage import Count, Ending, Item, Stage, Toxic
 
 
 class LimitData(Toxic, frozen=True, kw_only=True, tag="limit_data"):

@@ -9,7 +9,8 @@ from __future__ import annotations
 import random
 
 from lockjaw.documents import FieldError
-from lockjaw.fakes.toxics.stage import Cutting, Positive, Probability, Seconds, Stage, Toxic
+
+from .stage import Cutting, Positive, Probability, Seconds, Stage, Toxic
 
 TRIES = 7  # after so many losses in a row a segment arrives anyway; a real stack would go on for minutes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from math import inf
 
-from lockjaw.fakes.toxics.stage import Ending, Item, Seconds, Stage, Timed, Toxic
+from .stage import Ending, Item, Seconds, Stage, Timed, Toxic
 
 
 class ResetPeer(Toxic, frozen=True, kw_only=True, tag="reset_peer"):

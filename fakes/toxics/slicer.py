@@ -6,7 +6,8 @@ import random
 from math import inf
 
 from lockjaw.documents import FieldError
-from lockjaw.fakes.toxics.stage import Count, Cutting, Positive, Seconds, Stage, Toxic
+
+from .stage import Count, Cutting, Positive, Seconds, Stage, Toxic
 
 
 class Slicer(Toxic, frozen=True, kw_only=True, tag="slicer"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from lockjaw.fakes.toxics.stage import Item, Seconds, Stage, Toxic
+from .stage import Item, Seconds, Stage, Toxic
 
 
 class SlowClose(Toxic, frozen=True, kw_only=True, tag="slow_close"):

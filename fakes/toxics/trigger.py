@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lockjaw.fakes.toxics.stage import Item, Stage, Timed, cost
+from .stage import Item, Stage, Timed, cost
 
 
 class Matcher:

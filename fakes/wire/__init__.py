@@ -7,12 +7,12 @@ from typing import Literal
 
 import msgspec
 
-from lockjaw.fakes.wire.anthropic_messages import AnthropicMessages, count_tokens
-from lockjaw.fakes.wire.gemini import Gemini
-from lockjaw.fakes.wire.ollama import Ollama, OllamaGenerate, show
-from lockjaw.fakes.wire.openai_chat import OpenAIChat
-from lockjaw.fakes.wire.openai_responses import OpenAIResponses
-from lockjaw.fakes.wire.surface import Question, Surface
+from .anthropic_messages import AnthropicMessages, count_tokens
+from .gemini import Gemini
+from .ollama import Ollama, OllamaGenerate, show
+from .openai_chat import OpenAIChat
+from .openai_responses import OpenAIResponses
+from .surface import Question, Surface
 
 OPENAI_CHAT, OPENAI_RESPONSES = OpenAIChat(), OpenAIResponses()
 ANTHROPIC, GEMINI, OLLAMA, OLLAMA_GENERATE = AnthropicMessages(), Gemini(), Ollama(), OllamaGenerate()

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lockjaw.clock import iso
-from lockjaw.fakes.wire.surface import (
+
+from .surface import (
     EPOCH,
     ApiError,
     Call,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote
 
-from lockjaw.fakes.wire.surface import (
+from .surface import (
     ApiError,
     Call,
     ChatRequest,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lockjaw.fakes.wire.surface import (
+from .surface import (
     ApiError,
     Call,
     ChatRequest,

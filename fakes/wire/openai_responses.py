@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lockjaw.fakes.wire.openai_chat import (
+from .openai_chat import (
     OpenAIErrors,
     call_id,
     error_object,
@@ -13,7 +13,7 @@ from lockjaw.fakes.wire.openai_chat import (
     refused,
     wrong_type,
 )
-from lockjaw.fakes.wire.surface import (
+from .surface import (
     ApiError,
     Call,
     ChatRequest,

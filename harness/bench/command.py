@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from lockjaw.harness.bench import plot, tables
-from lockjaw.harness.bench.run import FULL, QUICK, run
+from . import plot, tables
+from .run import FULL, QUICK, run
 
 
 def bench_locks(*, full: bool, as_json: bool, out: Path | None) -> int:

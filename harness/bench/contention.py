@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from lockjaw.harness.bench.contestants import Contestant
+from .contestants import Contestant
 
 _ROW = struct.Struct("5q")  # acquisitions, longest wait ns, waiting since ns (0: not), cpu ns, ready
 _GO = struct.Struct("2q")  # start ns, end ns

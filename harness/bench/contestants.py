@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from lockjaw.harness.bench.node_rivals import NodeRival, node_rivals
 from lockjaw.locking import SessionLock
+
+from .node_rivals import NodeRival, node_rivals
 
 Calls = tuple[Callable[[], object], Callable[[], object]]
 AsyncCalls = tuple[Callable[[], Awaitable[object]], Callable[[], Awaitable[object]]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from html import escape
 
-from lockjaw.harness.bench.run import Figures
+from .run import Figures
 
 _ROW, _LEFT, _WIDTH = 26, 210, 640
 _KINDS = {"ours": "#0b6e4f", "kernel": "#1f4e79", "polls": "#b3541e"}

@@ -14,9 +14,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lockjaw.harness.bench.contention import Contention, contend, handoff, recover, storm, wait_cpu
-from lockjaw.harness.bench.contestants import Absent, Contestant, contestants
-from lockjaw.harness.bench.node_rivals import NODE_FAILURES
+from .contention import Contention, contend, handoff, recover, storm, wait_cpu
+from .contestants import Absent, Contestant, contestants
+from .node_rivals import NODE_FAILURES
 
 Progress = Callable[[str], None]
 

@@ -6,7 +6,7 @@ import math
 import textwrap
 from collections.abc import Iterable, Iterator
 
-from lockjaw.harness.bench.run import Figures, Result
+from .run import Figures, Result
 
 OURS, OURS_ASYNC, BARE = "guarded", "guarded-async", "bare flock"
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from lockjaw.errors import LocalError
-from lockjaw.harness.checkers import (
+from lockjaw.history import Record
+from lockjaw.verdict import CheckResult
+
+from . import (
     all_delivered,
     amplification,
     answered,
@@ -26,10 +29,8 @@ from lockjaw.harness.checkers import (
     same_conversation,
     transcript_whole,
 )
-from lockjaw.harness.checkers.facts import ScenarioFacts
-from lockjaw.harness.checkers.spans import numbered, turn_executions
-from lockjaw.history import Record
-from lockjaw.verdict import CheckResult
+from .facts import ScenarioFacts
+from .spans import numbered, turn_executions
 
 __all__ = ["CHECKERS", "Checker", "ScenarioFacts", "law_of", "run_checks", "turn_executions"]
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lockjaw.harness.checkers.facts import ScenarioFacts
-from lockjaw.harness.checkers.spans import interrupted, spans
 from lockjaw.history import Record
 from lockjaw.verdict import CheckResult, Verdict
+
+from .facts import ScenarioFacts
+from .spans import interrupted, spans
 
 NAME = "all_delivered"
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lockjaw.harness.checkers.facts import ScenarioFacts
-from lockjaw.harness.checkers.spans import TIMEOUT_REPLY, clients, deaths, interrupted, started
 from lockjaw.history import Record
 from lockjaw.verdict import CheckResult, Verdict, combine
+
+from .facts import ScenarioFacts
+from .spans import TIMEOUT_REPLY, clients, deaths, interrupted, started
 
 NAME = "answered"
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import msgspec
 
-from lockjaw.harness.checkers.facts import ScenarioFacts
-from lockjaw.harness.checkers.spans import numbered
 from lockjaw.history import Phase, Record
+
+from .facts import ScenarioFacts
+from .spans import numbered
 
 MESSAGE = "long task"
 KEY = "agent:main:main"

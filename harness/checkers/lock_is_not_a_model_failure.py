@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lockjaw.harness.checkers.facts import ScenarioFacts
-from lockjaw.harness.checkers.spans import (
+from lockjaw.history import Record
+from lockjaw.verdict import CheckResult, Verdict
+
+from .facts import ScenarioFacts
+from .spans import (
     acquires,
     contended,
     gave_up_at_once,
@@ -14,8 +17,6 @@ from lockjaw.harness.checkers.spans import (
     spans,
     transcript_of,
 )
-from lockjaw.history import Record
-from lockjaw.verdict import CheckResult, Verdict
 
 NAME = "lock_is_not_a_model_failure"
 CHAIN_STEPS = ("fail", "skip", "cooldown", "cool_down", "probe")  # decisions that cost a model its turn

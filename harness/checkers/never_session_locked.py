@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lockjaw.harness.checkers.facts import ScenarioFacts
-from lockjaw.harness.checkers.spans import (
+from lockjaw.history import Record
+from lockjaw.verdict import CheckResult, Verdict
+
+from .facts import ScenarioFacts
+from .spans import (
     clients,
     contended,
     gave_up_at_once,
@@ -14,8 +17,6 @@ from lockjaw.harness.checkers.spans import (
     locked_out,
     trouble,
 )
-from lockjaw.history import Record
-from lockjaw.verdict import CheckResult, Verdict
 
 NAME = "never_session_locked"
 ATTEMPT_OPS = ("turn", "model.call", "model.decision", "client.result", "fallback")

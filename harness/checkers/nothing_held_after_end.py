@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lockjaw.harness.checkers.facts import ScenarioFacts
-from lockjaw.harness.checkers.spans import holds, is_transcript, spans
 from lockjaw.history import Record
 from lockjaw.verdict import CheckResult, Verdict
+
+from .facts import ScenarioFacts
+from .spans import holds, is_transcript, spans
 
 NAME = "nothing_held_after_end"
 SETTLED_S = 5.0  # what an ended run may use to give back what it holds

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lockjaw.harness.checkers.facts import ScenarioFacts
-from lockjaw.harness.checkers.spans import TURN_METHODS, results, transcript_of
 from lockjaw.history import Record
 from lockjaw.verdict import CheckResult, Verdict
+
+from .facts import ScenarioFacts
+from .spans import TURN_METHODS, results, transcript_of
 
 NAME = "same_conversation"
 

@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lockjaw.harness.intake.incident import Incident
-from lockjaw.harness.intake.report import Event, Finding
+from .incident import Incident
+from .report import Event, Finding
 
 #: Upstream's longest default hold (a 15 min run and two minutes of grace): older than this is overdue by any rule.
 LONGEST_HOLD_MS = 1_020_000

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from lockjaw.behaviours import BEHAVIOURS
-from lockjaw.harness.intake.report import CLASSES, Candidate, Report
 from lockjaw.settings import CLIENT_GRACE_S
+
+from .report import CLASSES, Candidate, Report
 
 PROVIDER = "assumed"  # of a model that the report names without one
 _DEFAULT_RUN_S = 60.0

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Any
 
-from lockjaw.harness.intake.patterns import CONTAINERS, PROSE, ROWS, Row
-from lockjaw.harness.intake.private import shown
-from lockjaw.harness.intake.records import Record
-from lockjaw.harness.intake.report import Candidate, Event
-from lockjaw.harness.normalise import normalised
+from ..normalise import normalised
+from .patterns import CONTAINERS, PROSE, ROWS, Row
+from .private import shown
+from .records import Record
+from .report import Candidate, Event
 
 _MAX_DEPTH = 4
 _MAX_CONTAINED = 200  # messages in one record

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 import msgspec
 
 from lockjaw.clock import iso, parse_iso
-from lockjaw.harness.intake.events import canonical, normalised_text
-from lockjaw.harness.intake.patterns import CONTAINERS, ROWS, Row
-from lockjaw.harness.intake.private import file_shown, shown
-from lockjaw.harness.intake.report import Candidate, Event, LockSeen
-from lockjaw.harness.intake.timestamps import DAY_MS
+
+from .events import canonical, normalised_text
+from .patterns import CONTAINERS, ROWS, Row
+from .private import file_shown, shown
+from .report import Candidate, Event, LockSeen
+from .timestamps import DAY_MS
 
 TWIN_MS = 250  # two lanes of one run log its failure 1 to 20 ms apart; a loaded machine needs more
 SAME_WAIT_MS = 2_000  # the messages that report one lock wait follow each other at once

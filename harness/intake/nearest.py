@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
-from lockjaw.harness.intake.compose import Composition, Variable, model_names, name_of, run_limit
-from lockjaw.harness.intake.report import Report
-from lockjaw.harness.scenario import Scenario, builtin_names, load_scenario, read_builtin_text
+from ..scenario import Scenario, builtin_names, load_scenario, read_builtin_text
+from .compose import Composition, Variable, model_names, name_of, run_limit
+from .report import Report
 
 MOST = 4  # scenarios that are tried
 #: Messages, and the scenario in which they come about; the more telling message first.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from lockjaw.harness.kit.redaction import hidden
+from ..kit.redaction import hidden
 
 SHOWN_CHARS = 160
 

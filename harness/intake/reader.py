@@ -9,14 +9,14 @@ from typing import BinaryIO
 
 import msgspec
 
-from lockjaw.harness.intake.classes import findings_of, possible_of
-from lockjaw.harness.intake.events import events_of
-from lockjaw.harness.intake.incident import Incident, incident_of
-from lockjaw.harness.intake.patterns import SETTINGS
-from lockjaw.harness.intake.private import key_shown, shown
-from lockjaw.harness.intake.records import Line, Record, blocks, interesting, records, summary_open, with_next_model
-from lockjaw.harness.intake.report import Event, Finding, Report
-from lockjaw.harness.intake.source import CHUNK_BYTES, Reading, lines_of
+from .classes import findings_of, possible_of
+from .events import events_of
+from .incident import Incident, incident_of
+from .patterns import SETTINGS
+from .private import key_shown, shown
+from .records import Line, Record, blocks, interesting, records, summary_open, with_next_model
+from .report import Event, Finding, Report
+from .source import CHUNK_BYTES, Reading, lines_of
 
 MAX_EVENTS = 2_000
 #: Text that is read closely, at most; the rest of a larger one is only counted. A log of 100 MB that is about nothing

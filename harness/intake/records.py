@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from lockjaw.harness.intake.patterns import HEADS, NEEDLES, PHRASES
-from lockjaw.harness.intake.timestamps import Instant, at_head, read
+from .patterns import HEADS, NEEDLES, PHRASES
+from .timestamps import Instant, at_head, read
 
 MAX_BLOCK_LINES = 400
 MAX_BLOCK_CHARS = 1 << 17

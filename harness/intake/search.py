@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 
 from lockjaw.documents import load_document
 from lockjaw.errors import HarnessError, ScenarioError
-from lockjaw.harness.intake.compose import Composition, compose
-from lockjaw.harness.intake.nearest import MOST, Near, near_compositions, nearest
-from lockjaw.harness.intake.reader import read_report
-from lockjaw.harness.intake.report import Report
-from lockjaw.harness.intake.similarity import Likeness, likeness
-from lockjaw.harness.scenario import Scenario, scenario_from
-from lockjaw.harness.sim.engine import run_sim
-from lockjaw.harness.sim.tape import RandomChoices
 from lockjaw.seeds import Seeds
+
+from ..scenario import Scenario, scenario_from
+from ..sim.engine import run_sim
+from ..sim.tape import RandomChoices
+from .compose import Composition, compose
+from .nearest import MOST, Near, near_compositions, nearest
+from .reader import read_report
+from .report import Report
+from .similarity import Likeness, likeness
 
 SEEDS = 200
 SECONDS = 60.0

@@ -20,19 +20,20 @@ from lockjaw import __version__
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.documents import FieldError
 from lockjaw.errors import HarnessError, LocalError, ReplayDiverged, ScenarioError, SettingsError
-from lockjaw.harness.checkers import CHECKERS
-from lockjaw.harness.kit.archive import LIMITS, write_archive
-from lockjaw.harness.kit.manifest import FORMAT, KIT_ZIP, KitManifest
-from lockjaw.harness.kit.redaction import Redactor
-from lockjaw.harness.kit.rules import HISTORY_TEXTS, SCENARIO_TEXTS
-from lockjaw.harness.run import BUILTIN, Run, judge
-from lockjaw.harness.scenario import Scenario, load_scenario
-from lockjaw.harness.sim.engine import SimLived, run_sim
-from lockjaw.harness.sim.tape import Choice, Choices, RandomChoices, StrictReplay, read_tape
-from lockjaw.harness.skeleton import skeleton_hash
-from lockjaw.harness.store import HISTORY, SCENARIO, TAPE, VERDICT, RunDirectory
 from lockjaw.history import OPERATIONS, Record, event_hash, read_records
 from lockjaw.seeds import Seeds
+
+from ..checkers import CHECKERS
+from ..run import BUILTIN, Run, judge
+from ..scenario import Scenario, load_scenario
+from ..sim.engine import SimLived, run_sim
+from ..sim.tape import Choice, Choices, RandomChoices, StrictReplay, read_tape
+from ..skeleton import skeleton_hash
+from ..store import HISTORY, SCENARIO, TAPE, VERDICT, RunDirectory
+from .archive import LIMITS, write_archive
+from .manifest import FORMAT, KIT_ZIP, KitManifest
+from .redaction import Redactor
+from .rules import HISTORY_TEXTS, SCENARIO_TEXTS
 
 CANDIDATE = "takeover"
 LEFT_OUT = ("logs/", "state/", "home/", "the name of the run folder", "when and where it ran, pids of the harness")

@@ -16,12 +16,13 @@ from lockjaw import __version__
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.documents import FieldError
 from lockjaw.errors import ScenarioError, SettingsError
-from lockjaw.harness.kit.archive import BadKit, read_archive
-from lockjaw.harness.kit.making import is_builtin
-from lockjaw.harness.kit.manifest import FORMAT, KitManifest
-from lockjaw.harness.scenario import Scenario
-from lockjaw.harness.sim.tape import Choice
 from lockjaw.history import Record
+
+from ..scenario import Scenario
+from ..sim.tape import Choice
+from .archive import BadKit, read_archive
+from .making import is_builtin
+from .manifest import FORMAT, KitManifest
 
 UNSIGNED = ("kit.json", "README.md")
 MAX_TAPE = 2_000_000  # choices; a long run has 10,000

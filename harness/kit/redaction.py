@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import quote, unquote
 
-from lockjaw.harness.kit.pseudonyms import Pseudonyms
-from lockjaw.harness.kit.rules import KEY_KINDS, RULES, SECRET_KEYS, Rule
+from .pseudonyms import Pseudonyms
+from .rules import KEY_KINDS, RULES, SECRET_KEYS, Rule
 
 #: Say nothing about anybody, or are words of ours: never replaced where they stand alone.
 PUBLIC_WORDS = frozenset(

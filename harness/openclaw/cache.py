@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from lockjaw.errors import HarnessError
-from lockjaw.harness.openclaw import npm, plugins
-from lockjaw.harness.openclaw.versions import PACKAGE, Version
+
+from . import npm, plugins
+from .versions import PACKAGE, Version
 
 NEEDED_BYTES = 1_200_000_000  # a version and its Node, unpacked, with npm's own room beside them
 NODE_MAJORS = (22, 24, 26)  # tried in this order

@@ -11,14 +11,15 @@ from typing import Any
 import msgspec
 
 from lockjaw.errors import HarnessError
-from lockjaw.harness.openclaw.cache import Cache
-from lockjaw.harness.openclaw.namespace import Namespace, NoNamespace
-from lockjaw.harness.openclaw.target import PORT, OpenClaw, free_port
-from lockjaw.harness.openclaw.versions import Version
-from lockjaw.harness.real.engine import Limits
-from lockjaw.harness.run import Progress, Run, check_playable, run_policies
-from lockjaw.harness.scenario import Scenario
 from lockjaw.verdict import Verdict
+
+from ..real.engine import Limits
+from ..run import Progress, Run, check_playable, run_policies
+from ..scenario import Scenario
+from .cache import Cache
+from .namespace import Namespace, NoNamespace
+from .target import PORT, OpenClaw, free_port
+from .versions import Version
 
 #: Real time: a tick every 20 ms, and a program that needs ten seconds to start on a busy machine.
 LIMITS = Limits(tick=0.02, ready=180.0, stop=15.0, run=60.0)

@@ -10,10 +10,11 @@ import re
 import textwrap
 from collections.abc import Iterator
 
-from lockjaw.harness.outcome import Outcome
-from lockjaw.harness.run import Run
-from lockjaw.harness.scenario import Scenario
 from lockjaw.history import Record
+
+from ..outcome import Outcome
+from ..run import Run
+from ..scenario import Scenario
 
 SCENARIO = "gateway_timeout"
 OURS = "takeover"

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from lockjaw.harness.pattern import is_session_lock
 from lockjaw.history import Record
+
+from ..pattern import is_session_lock
 
 TOLERANCE = 0.10
 

@@ -9,10 +9,11 @@ from types import TracebackType
 from typing import Any
 
 from lockjaw.errors import HarnessError
-from lockjaw.harness.openclaw import launch
-from lockjaw.harness.openclaw.cache import Installed
-from lockjaw.harness.openclaw.namespace import Doors
-from lockjaw.harness.real.actors import environment
+
+from ..real.actors import environment
+from . import launch
+from .cache import Installed
+from .namespace import Doors
 
 _SCRIPT = Path(__file__).with_name("holder.mjs")
 

@@ -31,8 +31,9 @@ import msgspec
 
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import LockjawError
-from lockjaw.harness.openclaw.namespace import Doors, join, require_loopback_only
 from lockjaw.process import LIFELINE_KEY, announce_ready, wait_for_go
+
+from .namespace import Doors, join, require_loopback_only
 
 MODULE = __name__ if __name__ != "__main__" else "lockjaw.harness.openclaw.launch"
 READY_POLL_REAL_S = 0.05

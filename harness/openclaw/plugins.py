@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from lockjaw.errors import HarnessError
-from lockjaw.harness.openclaw import npm
+
+from . import npm
 
 FOLDER = "plugin-packages"
 _STAGES = b"install did not produce node_modules"  # what such a version says when its npm brings nothing

@@ -26,9 +26,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from lockjaw.harness.checkers.spans import TIMEOUT_REPLY
-from lockjaw.harness.pattern import is_session_lock
 from lockjaw.history import Phase, Record
+
+from ..checkers.spans import TIMEOUT_REPLY
+from ..pattern import is_session_lock
 
 GATEWAY, CLIENT = "gateway", "client"
 

@@ -19,16 +19,17 @@ import msgspec
 
 from lockjaw.clock import Clock
 from lockjaw.errors import HarnessError, SettingsError
-from lockjaw.harness.openclaw import launch
-from lockjaw.harness.openclaw.cache import Installed, keep_json
-from lockjaw.harness.openclaw.namespace import Doors
-from lockjaw.harness.openclaw.reading import CLIENT, GATEWAY, Expected
-from lockjaw.harness.openclaw.versions import Traits, traits_of
-from lockjaw.harness.openclaw.witness import Witness
-from lockjaw.harness.real.actors import Descriptors, environment
-from lockjaw.harness.real.rig import CONFIG, Builtin, Launch, config
-from lockjaw.harness.scenario import Scenario
-from lockjaw.harness.store import RunDirectory
+
+from ..real.actors import Descriptors, environment
+from ..real.rig import CONFIG, Builtin, Launch, config
+from ..scenario import Scenario
+from ..store import RunDirectory
+from . import launch
+from .cache import Installed, keep_json
+from .namespace import Doors
+from .reading import CLIENT, GATEWAY, Expected
+from .versions import Traits, traits_of
+from .witness import Witness
 
 PORT = 18789  # the program's own default: in a namespace of its own every port is free
 READY_LINE = r"\[gateway\] ready"

@@ -19,7 +19,8 @@ from queue import SimpleQueue
 from typing import Any, Literal
 
 from lockjaw.clock import Clock
-from lockjaw.harness.openclaw.reading import LockFile, Written
+
+from .reading import LockFile, Written
 
 SAMPLE_REAL_S = 0.005
 _IN_CREATE, _IN_DELETE, _IN_MODIFY, _IN_MOVED_FROM, _IN_MOVED_TO = 0x100, 0x200, 0x2, 0x40, 0x80

@@ -9,13 +9,14 @@ from pathlib import Path
 import msgspec
 
 from lockjaw.clock import Clock
-from lockjaw.harness.openclaw.database import DATABASE, conversations, write_transcript
-from lockjaw.harness.openclaw.launch import Line
-from lockjaw.harness.openclaw.reading import Expected, Observation, Printed, Reading, Seen, Written
-from lockjaw.harness.openclaw.watch import FolderWatch, entry_of
-from lockjaw.harness.real.aftermath import record_keys, record_transcript
-from lockjaw.harness.store import RunDirectory
 from lockjaw.history import FileRecorder, Record
+
+from ..real.aftermath import record_keys, record_transcript
+from ..store import RunDirectory
+from .database import DATABASE, conversations, write_transcript
+from .launch import Line
+from .reading import Expected, Observation, Printed, Reading, Seen, Written
+from .watch import FolderWatch, entry_of
 
 _lines = msgspec.json.Decoder(Line)
 _encoder = msgspec.json.Encoder()

@@ -29,8 +29,9 @@ from typing import Any, Literal
 import msgspec
 import psutil
 
-from lockjaw.harness.real.guard import Guard
 from lockjaw.process import LIFELINE_KEY
+
+from .guard import Guard
 
 MARK_KEY = "LOCKJAW_RUN"
 PRIORITY = -5  # nominal milliseconds are few real microseconds: under load an actor must get its turn soon

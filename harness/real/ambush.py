@@ -23,12 +23,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from lockjaw.clock import Clock, ScaledClock
-from lockjaw.harness.nemesis import Ambush, Fault
 from lockjaw.history import FileRecorder
 from lockjaw.locking.host import LocalHost
 from lockjaw.locking.kernel import Kernel
 from lockjaw.locking.operations import ByOperation, Operation, Steps, Straight
 from lockjaw.process import ACTOR_KEY, EVENTS_KEY
+
+from ..nemesis import Ambush, Fault
 
 T = TypeVar("T")
 

@@ -29,24 +29,25 @@ import msgspec
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import HarnessError
-from lockjaw.harness.cast import Caller
-from lockjaw.harness.links import perform
-from lockjaw.harness.nemesis import LINK_ACTIONS, Cue, Fault, Schedule, scheduled
-from lockjaw.harness.real.actors import Actor, Actors, Descriptors, Role, environment, tail_of
-from lockjaw.harness.real.aftermath import record_aftermath, record_next_turn
-from lockjaw.harness.real.ambush import BLOCK, UNBLOCK
-from lockjaw.harness.real.relays import Relays
-from lockjaw.harness.real.rig import CONFIG, Launch, Programs, Target, Witness, prepare, workspace_of, write_config
-from lockjaw.harness.real.tail import EventTail
-from lockjaw.harness.scenario import Scenario
-from lockjaw.harness.stage import stage
-from lockjaw.harness.store import RunDirectory
 from lockjaw.history import FileRecorder, Record, merge, read_records
 from lockjaw.locking.identity import process_state
 from lockjaw.process import ACTOR_KEY, EVENTS_KEY
 from lockjaw.runner.machine import THIS_MACHINE
 from lockjaw.seeds import Seeds
 from lockjaw.settings import PACING_KEY
+
+from ..cast import Caller
+from ..links import perform
+from ..nemesis import LINK_ACTIONS, Cue, Fault, Schedule, scheduled
+from ..scenario import Scenario
+from ..stage import stage
+from ..store import RunDirectory
+from .actors import Actor, Actors, Descriptors, Role, environment, tail_of
+from .aftermath import record_aftermath, record_next_turn
+from .ambush import BLOCK, UNBLOCK
+from .relays import Relays
+from .rig import CONFIG, Launch, Programs, Target, Witness, prepare, workspace_of, write_config
+from .tail import EventTail
 
 HARNESS = "harness"
 SEED_KEY = "LOCKJAW_SEED"

@@ -7,10 +7,11 @@ import os
 from typing import Any
 
 from lockjaw.clock import Clock
-from lockjaw.harness.links import toxic_of
-from lockjaw.harness.real.rig import CONFIG
-from lockjaw.harness.scenario import Scenario
-from lockjaw.harness.store import RunDirectory
+
+from ..links import toxic_of
+from ..scenario import Scenario
+from ..store import RunDirectory
+from .rig import CONFIG
 
 LINK_MODULE = "lockjaw.fakes.link"  # named as data: harness and fakes are siblings
 

@@ -12,13 +12,14 @@ from typing import Any, Protocol
 import msgspec
 
 from lockjaw.clock import Clock
-from lockjaw.harness.cast import Caller, Scripted
-from lockjaw.harness.nemesis import ambushes
-from lockjaw.harness.real.actors import Descriptors
-from lockjaw.harness.real.scripted import Plan
-from lockjaw.harness.scenario import Scenario
-from lockjaw.harness.store import RunDirectory
 from lockjaw.history import Record
+
+from ..cast import Caller, Scripted
+from ..nemesis import ambushes
+from ..scenario import Scenario
+from ..store import RunDirectory
+from .actors import Descriptors
+from .scripted import Plan
 
 CONFIG = "openclaw.json"
 SCRIPT = "models.yaml"

@@ -14,10 +14,6 @@ import msgspec
 
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.clock import ScaledClock
-from lockjaw.harness.cast import Scripted
-from lockjaw.harness.nemesis import Fault
-from lockjaw.harness.performer import Performer
-from lockjaw.harness.real.ambush import install
 from lockjaw.process import (
     announce_ready,
     ids_from_environment,
@@ -27,6 +23,11 @@ from lockjaw.process import (
     watch_lifeline,
 )
 from lockjaw.runner.machine import THIS_MACHINE
+
+from ..cast import Scripted
+from ..nemesis import Fault
+from ..performer import Performer
+from .ambush import install
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -16,16 +16,6 @@ from itertools import pairwise
 from pathlib import Path
 
 from lockjaw.errors import Fenced, LockStateError, SessionLocked
-from lockjaw.harness.checkers import ScenarioFacts, run_checks
-from lockjaw.harness.checkers.spans import holds, numbered
-from lockjaw.harness.real.aftermath import record_lock, record_transcript, try_next_turn
-from lockjaw.harness.sim.disk import Disk
-from lockjaw.harness.sim.engine import enclosed
-from lockjaw.harness.sim.files import SimFiles
-from lockjaw.harness.sim.locks import SimHost, Waiters
-from lockjaw.harness.sim.tape import Choice, Choices
-from lockjaw.harness.sim.windows import WindowsHost
-from lockjaw.harness.sim.world import EPOCH_MS, Process, SimClock, SimRecorder, World
 from lockjaw.history import Record
 from lockjaw.locking import HeldLock, SessionLock
 from lockjaw.locking.owner_record import OwnerRecord, body
@@ -33,6 +23,17 @@ from lockjaw.locking.paths import GUARD_SUFFIX
 from lockjaw.seeds import Seeds
 from lockjaw.sessions import Transcript
 from lockjaw.verdict import CheckResult, Verdict
+
+from ..checkers import ScenarioFacts, run_checks
+from ..checkers.spans import holds, numbered
+from ..real.aftermath import record_lock, record_transcript, try_next_turn
+from .disk import Disk
+from .engine import enclosed
+from .files import SimFiles
+from .locks import SimHost, Waiters
+from .tape import Choice, Choices
+from .windows import WindowsHost
+from .world import EPOCH_MS, Process, SimClock, SimRecorder, World
 
 FOLDER = "/sim/state/agents/main/sessions"
 SESSION = "11111111-1111-4111-8111-111111111111"

@@ -18,10 +18,15 @@ from msgspec.structs import replace
 
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.errors import HarnessError
-from lockjaw.harness.cast import Caller
-from lockjaw.harness.links import perform
-from lockjaw.harness.nemesis import LINK_ACTIONS, Cue, Fault, Schedule, scheduled
-from lockjaw.harness.real.aftermath import (
+from lockjaw.history import Record
+from lockjaw.locking import HeldLock
+from lockjaw.seeds import Seeds
+from lockjaw.sessions import SessionStore, Transcript
+
+from ..cast import Caller
+from ..links import perform
+from ..nemesis import LINK_ACTIONS, Cue, Fault, Schedule, scheduled
+from ..real.aftermath import (
     record_keys,
     record_ledger,
     record_lock,
@@ -29,16 +34,12 @@ from lockjaw.harness.real.aftermath import (
     try_next_turn,
     unlocked,
 )
-from lockjaw.harness.scenario import Scenario
-from lockjaw.harness.sim.escapes import sealed
-from lockjaw.harness.sim.machine import STATE, Rig
-from lockjaw.harness.sim.tape import Choice, Choices
-from lockjaw.harness.sim.world import Process, SimClock, SimRecorder, World
-from lockjaw.harness.stage import stage
-from lockjaw.history import Record
-from lockjaw.locking import HeldLock
-from lockjaw.seeds import Seeds
-from lockjaw.sessions import SessionStore, Transcript
+from ..scenario import Scenario
+from ..stage import stage
+from .escapes import sealed
+from .machine import STATE, Rig
+from .tape import Choice, Choices
+from .world import Process, SimClock, SimRecorder, World
 
 MODELS_MODULE = "lockjaw.fakes.memory_models"  # named as data: harness and fakes are siblings
 HARNESS = "harness"

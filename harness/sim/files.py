@@ -7,9 +7,10 @@ import os
 from typing import BinaryIO
 
 from lockjaw.files import FileInfo, Path
-from lockjaw.harness.sim.disk import Disk, OpenFile
-from lockjaw.harness.sim.tape import TEAR
-from lockjaw.harness.sim.world import Process
+
+from .disk import Disk, OpenFile
+from .tape import TEAR
+from .world import Process
 
 
 class SimFiles:

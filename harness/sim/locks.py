@@ -12,15 +12,16 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from lockjaw.clock import Clock
-from lockjaw.harness.sim.disk import Disk
-from lockjaw.harness.sim.tape import TEAR
-from lockjaw.harness.sim.world import Process
 from lockjaw.locking import operations as ops
 from lockjaw.locking.identity import ProcessIdentity
 from lockjaw.locking.operations import Contents, FileStatus, Handle, Operation, ProcessState, Steps
 from lockjaw.locking.paths import GUARD_SUFFIX, LockPaths
 from lockjaw.locking.process_holds import ProcessHolds
 from lockjaw.locking.resting import RestingGuards
+
+from .disk import Disk
+from .tape import TEAR
+from .world import Process
 
 T = TypeVar("T")
 

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
-from lockjaw.harness.sim.escapes import SimulationEscape
+from .escapes import SimulationEscape
 
 if TYPE_CHECKING:
-    from lockjaw.harness.sim.world import Process
+    from .world import Process
 
 
 class SimHandle:

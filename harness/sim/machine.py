@@ -14,24 +14,25 @@ from lockjaw.gateway.client import GatewayClient
 from lockjaw.gateway.identity import DeviceIdentity, StoredToken
 from lockjaw.gateway.pairing import MemoryDocuments
 from lockjaw.gateway.server import GatewayServer
-from lockjaw.harness.cast import Caller, Scripted
-from lockjaw.harness.nemesis import Ambush, ambushes
-from lockjaw.harness.performer import Performer
-from lockjaw.harness.scenario import Scenario
-from lockjaw.harness.sim.disk import Disk
-from lockjaw.harness.sim.files import SimFiles
-from lockjaw.harness.sim.locks import SimHost, Waiters
-from lockjaw.harness.sim.network import Network
-from lockjaw.harness.sim.tools import sim_tools
-from lockjaw.harness.sim.view import View
-from lockjaw.harness.sim.wires import Wire, WiredTransport
-from lockjaw.harness.sim.world import Process, SimClock, SimRecorder, World
 from lockjaw.runner.agent import AgentOutcome, AgentRequest, TurnClient
 from lockjaw.runner.machine import Machine
 from lockjaw.runner.models import ModelClient
 from lockjaw.runner.service import build_gateway
 from lockjaw.seeds import Seeds
 from lockjaw.settings import AgentSettings, GatewaySettings, Provider, Settings
+
+from ..cast import Caller, Scripted
+from ..nemesis import Ambush, ambushes
+from ..performer import Performer
+from ..scenario import Scenario
+from .disk import Disk
+from .files import SimFiles
+from .locks import SimHost, Waiters
+from .network import Network
+from .tools import sim_tools
+from .view import View
+from .wires import Wire, WiredTransport
+from .world import Process, SimClock, SimRecorder, World
 
 STATE = Path("/sim/state")
 PORT = 18789

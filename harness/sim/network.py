@@ -17,8 +17,9 @@ import msgspec
 
 from lockjaw.errors import ConnectionLost
 from lockjaw.gateway.auth import Peer
-from lockjaw.harness.sim.wires import DOWNSTREAM, UPSTREAM, Crossing, Wire
-from lockjaw.harness.sim.world import Process, World
+
+from .wires import DOWNSTREAM, UPSTREAM, Crossing, Wire
+from .world import Process, World
 
 Accept = Callable[[Any], Any]  # serves one ``Link``; a coroutine function
 

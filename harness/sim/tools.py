@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lockjaw.errors import HarnessError
-from lockjaw.harness.sim.disk import Disk
-from lockjaw.harness.sim.world import Process
 from lockjaw.runner.tools import ExecTool, ReadTool, Tool, ToolContext, ToolOutcome, WriteTool
+
+from .disk import Disk
+from .world import Process
 
 _APPEND = re.compile(r"echo (?P<text>[^>|;&]*?)\s*>>\s*(?P<file>[\w./-]+)")
 _SLEEP = re.compile(r"sleep (?P<seconds>[\d.]+)")

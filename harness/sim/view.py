@@ -12,8 +12,8 @@ import errno
 import os
 from typing import Any
 
-from lockjaw.harness.sim.disk import Disk, Inode, OpenFile
-from lockjaw.harness.sim.world import Process
+from .disk import Disk, Inode, OpenFile
+from .world import Process
 
 
 class View(Disk):

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from lockjaw.harness.sim.disk import Disk
-from lockjaw.harness.sim.locks import SimHost, Waiters
-from lockjaw.harness.sim.world import Process
 from lockjaw.locking import operations as ops
 from lockjaw.locking.operations import Handle, Operation
 from lockjaw.locking.windows_locks import WindowsLocks
+
+from .disk import Disk
+from .locks import SimHost, Waiters
+from .world import Process
 
 
 class WindowsHost(SimHost):

@@ -15,9 +15,10 @@ from typing import Any
 import httpx
 
 from lockjaw.errors import LocalError
-from lockjaw.harness.links import TOXICS_MODULE, toxic_of
-from lockjaw.harness.sim.world import World
 from lockjaw.seeds import Seeds
+
+from ..links import TOXICS_MODULE, toxic_of
+from .world import World
 
 UPSTREAM, DOWNSTREAM = "upstream", "downstream"
 Sink = Callable[[Any], None]

@@ -34,10 +34,11 @@ from math import inf
 from typing import Any
 
 from lockjaw.errors import HarnessError, ReplayDiverged
-from lockjaw.harness.nemesis import Ambush
-from lockjaw.harness.sim.loop import SimHandle, SimLoop
-from lockjaw.harness.sim.tape import CRASH_BEFORE, DELAYS_S, FAULTS, FIRST_FAULT, NEXT, TEAR, Choices, SparseChoices
 from lockjaw.history import Phase, Record
+
+from ..nemesis import Ambush
+from .loop import SimHandle, SimLoop
+from .tape import CRASH_BEFORE, DELAYS_S, FAULTS, FIRST_FAULT, NEXT, TEAR, Choices, SparseChoices
 
 EPOCH_MS = 1_767_225_600_000  # 2026-01-01: the wall clock at second 0
 TICKS_PER_S = 100
