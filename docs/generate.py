@@ -21,9 +21,15 @@ import typer
 
 from lockjaw import cli, process, pytest_plugin, scenarios, settings
 from lockjaw.behaviours import BEHAVIOURS
-from lockjaw.fakes import gateway_script, gateway_scripts, model_script, toxics
-from lockjaw.harness import links, load_scenario, nemesis, pattern, scenario
-from lockjaw.harness.checkers import CHECKERS, law_of
+from lockjaw.fakes.gateway import script as gateway_script
+from lockjaw.fakes.gateway import scripts as gateway_scripts
+from lockjaw.fakes.links import toxics
+from lockjaw.fakes.models import script as model_script
+from lockjaw.harness import load_scenario
+from lockjaw.harness.faults import nemesis
+from lockjaw.harness.incident import links, scenario
+from lockjaw.harness.incident import matching as pattern
+from lockjaw.harness.judge.checkers import CHECKERS, law_of
 from lockjaw.history import OPERATIONS
 from lockjaw.kit_commands import EXIT_MADE
 from lockjaw.locking import LOCK_ALGORITHMS
@@ -477,7 +483,7 @@ def plugin() -> Iterator[str]:
         if function is not None:
             rows.append((code(name), prose(function.__doc__)))
     yield table(("fixture", "what a test gets"), rows)
-    from lockjaw.fakes import contender
+    from lockjaw.fakes.contenders import contender
     from lockjaw.testing import fake_model, mock_gateway, scenario_runs
 
     yield "A fixture that yields a fake has these members:"

@@ -26,13 +26,13 @@ from lockjaw.history import Record, event_hash, write_history
 from lockjaw.seeds import Seeds
 from lockjaw.verdict import CheckResult, Verdict, combine
 
-from .checkers import run_checks
-from .checkers.spans import numbered
-from .outcome import Outcome, outcome_of
-from .scenario import Scenario, load_scenario
+from .incident.scenario import Scenario, load_scenario
+from .judge.checkers import run_checks
+from .judge.checkers.spans import numbered
+from .judge.outcome import Outcome, outcome_of
+from .judge.skeleton import skeleton_hash
 from .sim.engine import SimLived, run_sim
 from .sim.tape import Choices, RandomChoices, write_tape
-from .skeleton import skeleton_hash
 from .store import HISTORY, SCENARIO, TAPE, VERDICT, RunDirectory, Store
 
 if TYPE_CHECKING:

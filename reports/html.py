@@ -55,7 +55,7 @@ def render_compare(
     Args:
         runs: the first is the one that the others are compared with. Of more than MAX_PICTURES runs, those that
             violate a law are drawn first, one per policy; the table holds all of them.
-        skeleton: which steps count as the same (``lockjaw.harness.skeleton.skeleton``).
+        skeleton: which steps count as the same (``lockjaw.harness.judge.skeleton.skeleton``).
         links: run_dir of a run's document -> address of its own page, relative to this one.
         stories: scenario -> what it is about, in plain words.
         worst_first: draw what a reader came for first, violated runs; else they are drawn as they come.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lockjaw.documents import Document
 
-from ..fakes.model_script import load_model_script
-from ..harness.scenario import Scenario, builtin_names, read_builtin, scenario_from
+from ..fakes.models.script import load_model_script
+from ..harness.incident.scenario import Scenario, builtin_names, read_builtin, scenario_from
 
 
 def names() -> list[str]:

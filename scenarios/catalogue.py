@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from lockjaw.behaviours import BEHAVIOURS
 
-from ..harness.scenario import Scenario
+from ..harness.incident.scenario import Scenario
 
 WIDTH = 80
 SHORT = 90  # characters

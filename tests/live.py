@@ -20,8 +20,8 @@ from typing import Any
 import psutil
 
 from lockjaw.clock import ScaledClock
-from lockjaw.fakes.model_script import load_model_script
-from lockjaw.fakes.model_server import ModelServer
+from lockjaw.fakes.models.script import load_model_script
+from lockjaw.fakes.models.server import ModelServer
 from lockjaw.history import MemoryRecorder, Record, read_records
 from lockjaw.locking import inspect_lock
 from lockjaw.sessions import read_entries

@@ -52,7 +52,7 @@ def test_a_simulated_run_loads_no_sockets_no_real_engine_and_no_report_that_was_
     assert not of(modules, "lockjaw.reports.junit", "lockjaw.reports.markdown", "xml", "html", "rich.live")
     others = ("explore", "shrink", "kit", "intake", "openclaw", "bench")
     assert not of(modules, *(f"lockjaw.harness.{other}" for other in others), "lockjaw.testing")
-    assert not of(modules, "lockjaw.fakes.model_server", "lockjaw.fakes.gateway_server", "lockjaw.fakes.link")
+    assert not of(modules, "lockjaw.fakes.models.server", "lockjaw.fakes.gateway.server", "lockjaw.fakes.links.link")
     assert "lockjaw.reports.html" in modules  # it did run, and wrote its pages
 
 

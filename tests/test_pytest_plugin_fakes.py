@@ -22,7 +22,7 @@ from websockets.sync.client import connect
 
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import Fenced, LocalError, ScenarioError
-from lockjaw.fakes.contender import plant_lock
+from lockjaw.fakes.contenders.contender import plant_lock
 from lockjaw.locking import LockStateError, SessionLock, SessionLocked, inspect_lock
 from lockjaw.testing.fake_model import FakeModel
 

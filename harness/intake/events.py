@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Any
 
-from ..normalise import normalised
+from ..judge.normalise import normalised
 from .patterns import CONTAINERS, PROSE, ROWS, Row
 from .private import shown
 from .records import Record

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from ..scenario import Scenario, builtin_names, load_scenario, read_builtin_text
+from ..incident.scenario import Scenario, builtin_names, load_scenario, read_builtin_text
 from .compose import Composition, Variable, model_names, name_of, run_limit
 from .report import Report
 

@@ -10,7 +10,7 @@ from lockjaw.documents import load_document
 from lockjaw.errors import HarnessError, ScenarioError
 from lockjaw.seeds import Seeds
 
-from ..scenario import Scenario, scenario_from
+from ..incident.scenario import Scenario, scenario_from
 from ..sim.engine import run_sim
 from ..sim.tape import RandomChoices
 from .compose import Composition, compose

@@ -23,12 +23,12 @@ from lockjaw.errors import HarnessError, LocalError, ReplayDiverged, ScenarioErr
 from lockjaw.history import OPERATIONS, Record, event_hash, read_records
 from lockjaw.seeds import Seeds
 
-from ..checkers import CHECKERS
+from ..incident.scenario import Scenario, load_scenario
+from ..judge.checkers import CHECKERS
+from ..judge.skeleton import skeleton_hash
 from ..run import BUILTIN, Run, judge
-from ..scenario import Scenario, load_scenario
 from ..sim.engine import SimLived, run_sim
 from ..sim.tape import Choice, Choices, RandomChoices, StrictReplay, read_tape
-from ..skeleton import skeleton_hash
 from ..store import HISTORY, SCENARIO, TAPE, VERDICT, RunDirectory
 from .archive import LIMITS, write_archive
 from .manifest import FORMAT, KIT_ZIP, KitManifest

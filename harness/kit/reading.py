@@ -18,7 +18,7 @@ from lockjaw.documents import FieldError
 from lockjaw.errors import ScenarioError, SettingsError
 from lockjaw.history import Record
 
-from ..scenario import Scenario
+from ..incident.scenario import Scenario
 from ..sim.tape import Choice
 from .archive import BadKit, read_archive
 from .making import is_builtin

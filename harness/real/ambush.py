@@ -29,7 +29,7 @@ from lockjaw.locking.kernel import Kernel
 from lockjaw.locking.operations import ByOperation, Operation, Steps, Straight
 from lockjaw.process import ACTOR_KEY, EVENTS_KEY
 
-from ..nemesis import Ambush, Fault
+from ..faults.nemesis import Ambush, Fault
 
 T = TypeVar("T")
 

@@ -36,11 +36,11 @@ from lockjaw.runner.machine import THIS_MACHINE
 from lockjaw.seeds import Seeds
 from lockjaw.settings import PACING_KEY
 
-from ..cast import Caller
-from ..links import perform
-from ..nemesis import LINK_ACTIONS, Cue, Fault, Schedule, scheduled
-from ..scenario import Scenario
-from ..stage import stage
+from ..faults.nemesis import LINK_ACTIONS, Cue, Fault, Schedule, scheduled
+from ..incident.actors import Caller
+from ..incident.links import perform
+from ..incident.scenario import Scenario
+from ..play.opening import stage
 from ..store import RunDirectory
 from .actors import Actor, Actors, Descriptors, Role, environment, tail_of
 from .aftermath import record_aftermath, record_next_turn

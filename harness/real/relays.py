@@ -8,12 +8,12 @@ from typing import Any
 
 from lockjaw.clock import Clock
 
-from ..links import toxic_of
-from ..scenario import Scenario
+from ..incident.links import toxic_of
+from ..incident.scenario import Scenario
 from ..store import RunDirectory
 from .rig import CONFIG
 
-LINK_MODULE = "lockjaw.fakes.link"  # named as data: harness and fakes are siblings
+LINK_MODULE = "lockjaw.fakes.links.link"  # named as data: harness and fakes are siblings
 
 
 class Relays:

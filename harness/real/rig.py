@@ -14,9 +14,9 @@ import msgspec
 from lockjaw.clock import Clock
 from lockjaw.history import Record
 
-from ..cast import Caller, Scripted
-from ..nemesis import ambushes
-from ..scenario import Scenario
+from ..faults.nemesis import ambushes
+from ..incident.actors import Caller, Scripted
+from ..incident.scenario import Scenario
 from ..store import RunDirectory
 from .actors import Descriptors
 from .scripted import Plan

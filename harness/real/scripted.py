@@ -24,9 +24,9 @@ from lockjaw.process import (
 )
 from lockjaw.runner.machine import THIS_MACHINE
 
-from ..cast import Scripted
-from ..nemesis import Fault
-from ..performer import Performer
+from ..faults.nemesis import Fault
+from ..incident.actors import Scripted
+from ..play.performer import Performer
 from .ambush import install
 
 

@@ -24,8 +24,8 @@ from lockjaw.seeds import Seeds
 from lockjaw.sessions import Transcript
 from lockjaw.verdict import CheckResult, Verdict
 
-from ..checkers import ScenarioFacts, run_checks
-from ..checkers.spans import holds, numbered
+from ..judge.checkers import ScenarioFacts, run_checks
+from ..judge.checkers.spans import holds, numbered
 from ..real.aftermath import record_lock, record_transcript, try_next_turn
 from .disk import Disk
 from .engine import enclosed

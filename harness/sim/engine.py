@@ -23,9 +23,11 @@ from lockjaw.locking import HeldLock
 from lockjaw.seeds import Seeds
 from lockjaw.sessions import SessionStore, Transcript
 
-from ..cast import Caller
-from ..links import perform
-from ..nemesis import LINK_ACTIONS, Cue, Fault, Schedule, scheduled
+from ..faults.nemesis import LINK_ACTIONS, Cue, Fault, Schedule, scheduled
+from ..incident.actors import Caller
+from ..incident.links import perform
+from ..incident.scenario import Scenario
+from ..play.opening import stage
 from ..real.aftermath import (
     record_keys,
     record_ledger,
@@ -34,14 +36,12 @@ from ..real.aftermath import (
     try_next_turn,
     unlocked,
 )
-from ..scenario import Scenario
-from ..stage import stage
 from .escapes import sealed
 from .machine import STATE, Rig
 from .tape import Choice, Choices
 from .world import Process, SimClock, SimRecorder, World
 
-MODELS_MODULE = "lockjaw.fakes.memory_models"  # named as data: harness and fakes are siblings
+MODELS_MODULE = "lockjaw.fakes.models.memory"  # named as data: harness and fakes are siblings
 HARNESS = "harness"
 SETUP_S = 1.0
 NEMESIS_LATE_S = 0.025  # per step of the choice how late the nemesis comes

@@ -21,10 +21,10 @@ from lockjaw.runner.service import build_gateway
 from lockjaw.seeds import Seeds
 from lockjaw.settings import AgentSettings, GatewaySettings, Provider, Settings
 
-from ..cast import Caller, Scripted
-from ..nemesis import Ambush, ambushes
-from ..performer import Performer
-from ..scenario import Scenario
+from ..faults.nemesis import Ambush, ambushes
+from ..incident.actors import Caller, Scripted
+from ..incident.scenario import Scenario
+from ..play.performer import Performer
 from .disk import Disk
 from .files import SimFiles
 from .locks import SimHost, Waiters

@@ -17,7 +17,7 @@ import httpx
 from lockjaw.errors import LocalError
 from lockjaw.seeds import Seeds
 
-from ..links import TOXICS_MODULE, toxic_of
+from ..incident.links import TOXICS_MODULE, toxic_of
 from .world import World
 
 UPSTREAM, DOWNSTREAM = "upstream", "downstream"

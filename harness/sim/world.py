@@ -36,7 +36,7 @@ from typing import Any
 from lockjaw.errors import HarnessError, ReplayDiverged
 from lockjaw.history import Phase, Record
 
-from ..nemesis import Ambush
+from ..faults.nemesis import Ambush
 from .loop import SimHandle, SimLoop
 from .tape import CRASH_BEFORE, DELAYS_S, FAULTS, FIRST_FAULT, NEXT, TEAR, Choices, SparseChoices
 

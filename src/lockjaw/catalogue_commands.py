@@ -14,10 +14,10 @@ from typing import Any
 
 from lockjaw import __version__
 from lockjaw.errors import SettingsError
-from lockjaw.harness.catalogue import Played, play_all, plays_of
-from lockjaw.harness.explore import Exploration, explore
+from lockjaw.harness.incident.scenario import Scenario, load_scenario
 from lockjaw.harness.run import DEFAULT_POLICY, ENGINES
-from lockjaw.harness.scenario import Scenario, load_scenario
+from lockjaw.harness.search.catalogue import Played, play_all, plays_of
+from lockjaw.harness.search.explore import Exploration, explore
 from lockjaw.reports.document import to_json
 from lockjaw.scenarios import names
 

@@ -223,7 +223,7 @@ def run(
     from lockjaw.commands import RunOptions, run_command
 
     if target != "builtin":
-        from lockjaw.harness.openclaw.campaign import Options
+        from lockjaw.harness.targets.openclaw.campaign import Options
         from lockjaw.openclaw_commands import run_against
 
         if engine != "real":

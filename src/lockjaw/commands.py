@@ -15,10 +15,10 @@ import msgspec
 from lockjaw import pages
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.errors import HarnessError, ReplayDiverged, SettingsError
-from lockjaw.harness.agreement import Agreement, agreement
-from lockjaw.harness.baseline import compare, read_baseline, verdicts_of
+from lockjaw.harness.incident.scenario import Scenario, load_scenario
+from lockjaw.harness.judge.agreement import Agreement, agreement
+from lockjaw.harness.judge.baseline import compare, read_baseline, verdicts_of
 from lockjaw.harness.run import ENGINES, Run, run_policies
-from lockjaw.harness.scenario import Scenario, load_scenario
 from lockjaw.harness.sim.tape import Choices, StrictReplay, read_tape
 from lockjaw.harness.store import HISTORY, SCENARIO, TAPE, VERDICT, RunDirectory
 from lockjaw.history import Record, read_records

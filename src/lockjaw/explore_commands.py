@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lockjaw import __version__
-from lockjaw.harness.explore import Exploration, explore
-from lockjaw.harness.scenario import load_scenario
+from lockjaw.harness.incident.scenario import load_scenario
+from lockjaw.harness.search.explore import Exploration, explore
 from lockjaw.reports import document
 
 

@@ -45,7 +45,7 @@ def openclaw_demo(
 
     Exit status: 0 shown, 1 it came out otherwise (a busy machine?), 2 usage, 4 the harness failed.
     """
-    from lockjaw.harness.openclaw.campaign import Options
+    from lockjaw.harness.targets.openclaw.campaign import Options
     from lockjaw.openclaw_commands import demo_command
 
     options = Options(cache=cache, allow_network=allow_network, out=out)
@@ -66,7 +66,7 @@ def openclaw_matrix(
 
     Exit status: 0 HELD, 1 VIOLATED, 2 usage, 3 UNKNOWN, 4 the harness failed.
     """
-    from lockjaw.harness.openclaw.campaign import Options
+    from lockjaw.harness.targets.openclaw.campaign import Options
     from lockjaw.openclaw_commands import matrix_command
 
     options = Options(cache=cache, allow_network=allow_network, timeout_s=timeout_s, out=out)
@@ -89,7 +89,7 @@ def openclaw_bisect(
 
     Exit status: 0 found, 2 usage, 4 the ends do not differ or cannot be run.
     """
-    from lockjaw.harness.openclaw.campaign import Options
+    from lockjaw.harness.targets.openclaw.campaign import Options
     from lockjaw.openclaw_commands import bisect_command
 
     options = Options(cache=cache, allow_network=allow_network, timeout_s=timeout_s, out=out)
@@ -113,7 +113,7 @@ def openclaw_fidelity(
 
     Exit status: 0 all equal or explained, 1 a difference is not explained, 2 usage, 4 the harness failed.
     """
-    from lockjaw.harness.openclaw.campaign import Options
+    from lockjaw.harness.targets.openclaw.campaign import Options
     from lockjaw.openclaw_commands import fidelity_command
 
     options = Options(cache=cache, allow_network=allow_network, timeout_s=timeout_s, out=out)

@@ -17,13 +17,13 @@ import msgspec
 from lockjaw import __version__
 from lockjaw.behaviours import POLICIES
 from lockjaw.errors import HarnessError, SettingsError
-from lockjaw.harness.openclaw import demo, fidelity, npm
-from lockjaw.harness.openclaw.cache import Cache
-from lockjaw.harness.openclaw.campaign import Cell, Options, bisect, matrix, run_version
-from lockjaw.harness.openclaw.versions import PACKAGE, parse_target, parse_version, published_between, traits_of
+from lockjaw.harness.incident.scenario import Scenario, load_scenario
 from lockjaw.harness.run import Progress, Run, run_policies
-from lockjaw.harness.scenario import Scenario, load_scenario
 from lockjaw.harness.store import HISTORY, SCENARIO, RunDirectory
+from lockjaw.harness.targets.openclaw import demo, fidelity, npm
+from lockjaw.harness.targets.openclaw.cache import Cache
+from lockjaw.harness.targets.openclaw.campaign import Cell, Options, bisect, matrix, run_version
+from lockjaw.harness.targets.openclaw.versions import PACKAGE, parse_target, parse_version, published_between, traits_of
 from lockjaw.history import Record, read_records
 from lockjaw.reports import document, junit, markdown, text
 from lockjaw.run_status import run_status

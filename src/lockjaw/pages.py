@@ -15,7 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from lockjaw.errors import HarnessError
-from lockjaw.harness.skeleton import skeleton
+from lockjaw.harness.judge.skeleton import skeleton
 from lockjaw.harness.store import SCENARIO
 from lockjaw.reports import compare, html, trace
 from lockjaw.reports.view import RunLike

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import pytest
 
 if TYPE_CHECKING:
-    from lockjaw.fakes.contender import Contender
+    from lockjaw.fakes.contenders.contender import Contender
     from lockjaw.testing.contenders import Contenders
     from lockjaw.testing.fake_model import FakeModel
     from lockjaw.testing.mock_gateway import GatewayFixture

@@ -93,8 +93,8 @@ def serve_model(
     With --record https://api.example.com it answers with what that service answers, and writes the replies and
     their instants to --script, without keys and without what was asked. Served without --record, they come again.
     """
-    from lockjaw.fakes.model_server import serve_model as serve
-    from lockjaw.fakes.recording import record_models
+    from lockjaw.fakes.models.recording import record_models
+    from lockjaw.fakes.models.server import serve_model as serve
 
     start = Start("model server", host, port, journal, seed, allow_remote, ready_fd)
     if record is not None:
@@ -128,9 +128,9 @@ def serve_gateway(
     its clients did not come true.
     """
     from lockjaw.errors import LocalError
-    from lockjaw.fakes import gateway_scripts
-    from lockjaw.fakes.gateway_script import load_gateway_script
-    from lockjaw.fakes.gateway_server import serve_gateway as serve
+    from lockjaw.fakes.gateway import scripts as gateway_scripts
+    from lockjaw.fakes.gateway.script import load_gateway_script
+    from lockjaw.fakes.gateway.server import serve_gateway as serve
 
     if list_scripts:
         print_gateway_scripts()
@@ -151,7 +151,7 @@ def serve_gateway(
 
 def print_gateway_scripts() -> None:
     """Every ready-made script by group: its name, and what it shows."""
-    from lockjaw.fakes import gateway_scripts
+    from lockjaw.fakes.gateway import scripts as gateway_scripts
 
     for group, scripts in gateway_scripts.listed():
         print(f"{group}:")
@@ -190,9 +190,9 @@ def serve_link(
     The toxics: latency, bandwidth, slicer, stall, limit_data, slow_close, reset_peer, loss, fail_first.
     docs/reference/toxics.md has their keys. They apply in the order in which they are given.
     """
-    from lockjaw.fakes.link import address_of
-    from lockjaw.fakes.link_service import serve_link as serve
-    from lockjaw.fakes.toxics import parse_toxic
+    from lockjaw.fakes.links.link import address_of
+    from lockjaw.fakes.links.service import serve_link as serve
+    from lockjaw.fakes.links.toxics import parse_toxic
 
     def told(url: str) -> None:
         print(f"control API on {url}", file=sys.stderr)
@@ -248,8 +248,8 @@ def serve_contender(
     file is removed in the end.
     """
     from lockjaw.clock import ScaledClock
-    from lockjaw.fakes.contender_service import Moment, Plan
-    from lockjaw.fakes.contender_service import serve_contender as serve
+    from lockjaw.fakes.contenders.service import Moment, Plan
+    from lockjaw.fakes.contenders.service import serve_contender as serve
     from lockjaw.process import announce_ready
 
     plan = Plan(

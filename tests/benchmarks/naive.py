@@ -13,8 +13,8 @@ import selectors
 from collections.abc import Callable
 from typing import Any
 
-from lockjaw.fakes.memory_models import MemoryModels
-from lockjaw.harness.scenario import Scenario
+from lockjaw.fakes.models.memory import MemoryModels
+from lockjaw.harness.incident.scenario import Scenario
 from lockjaw.harness.sim.engine import _Timeline
 from lockjaw.harness.sim.machine import Rig
 from lockjaw.harness.sim.world import World

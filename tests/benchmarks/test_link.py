@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from lockjaw.fakes.link import Link
+from lockjaw.fakes.links.link import Link
 
 pytestmark = pytest.mark.bench
 

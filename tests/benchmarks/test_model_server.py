@@ -40,7 +40,7 @@ TEXT = "Hello, nice people, it is good to see you."
 BODY = {"model": "m", "messages": [{"role": "user", "content": "Say hello to the nice people."}]}
 OURS = """
 import asyncio, sys
-from lockjaw.fakes.model_server import serve_model
+from lockjaw.fakes.models.server import serve_model
 def main(loop, script, journal, port):
     coroutine = serve_model(script, port=int(port), journal=journal)
     if loop == "uvloop":

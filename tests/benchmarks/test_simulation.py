@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 
 from lockjaw.harness import load_scenario
-from lockjaw.harness.explore import explore
-from lockjaw.harness.scenario import builtin_names
+from lockjaw.harness.incident.scenario import builtin_names
+from lockjaw.harness.search.explore import explore
 from lockjaw.harness.sim.contention import Contention, run_contention
 from lockjaw.harness.sim.tape import RandomChoices
 from lockjaw.seeds import Seeds

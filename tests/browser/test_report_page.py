@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from lockjaw.harness.checkers.examples import EXAMPLES, PATH, Story
-from lockjaw.harness.skeleton import skeleton
+from lockjaw.harness.judge.checkers.examples import EXAMPLES, PATH, Story
+from lockjaw.harness.judge.skeleton import skeleton
 from lockjaw.reports import html
 
 from ..reports.busy import busy_history

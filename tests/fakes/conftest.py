@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from lockjaw.clock import ScaledClock
-from lockjaw.fakes.model_script import load_model_script
-from lockjaw.fakes.model_server import ModelServer
+from lockjaw.fakes.models.script import load_model_script
+from lockjaw.fakes.models.server import ModelServer
 from lockjaw.history import MemoryRecorder
 
 PATIENCE_S = 20.0  # real seconds after which a test gives up; never what it measures

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lockjaw.fakes.model_script import load_model_script
-from lockjaw.fakes.model_server import ModelServer
+from lockjaw.fakes.models.script import load_model_script
+from lockjaw.fakes.models.server import ModelServer
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # it would ask the network on import
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "sdk-faults.md"

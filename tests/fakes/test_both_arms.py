@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
-from lockjaw.fakes.memory_models import MemoryModels
-from lockjaw.fakes.model_script import load_model_script
-from lockjaw.fakes.reply_plan import Break, Chunk, Circumstances, Open, Silence, Whole, cut_body, delivered, plan
-from lockjaw.fakes.wire import SURFACES
+from lockjaw.fakes.models.memory import MemoryModels
+from lockjaw.fakes.models.reply_plan import Break, Chunk, Circumstances, Open, Silence, Whole, cut_body, delivered, plan
+from lockjaw.fakes.models.script import load_model_script
+from lockjaw.fakes.models.wires import SURFACES
 from lockjaw.history import MemoryRecorder
 from lockjaw.seeds import Seeds
 

@@ -18,8 +18,8 @@ import pytest
 
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import LocalError
-from lockjaw.fakes import contender
-from lockjaw.fakes.contender_service import ContenderService, Moment, Plan
+from lockjaw.fakes.contenders import contender
+from lockjaw.fakes.contenders.service import ContenderService, Moment, Plan
 from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, SessionLocked, inspect_lock
 from tests.live import live
 

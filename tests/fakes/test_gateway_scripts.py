@@ -14,9 +14,9 @@ import pytest
 
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import ConnectionLost, LocalError, RemoteError, RequestRejected
-from lockjaw.fakes import gateway_scripts
-from lockjaw.fakes.gateway_script import GatewayScript, load_gateway_script
-from lockjaw.fakes.gateway_server import MockGateway
+from lockjaw.fakes.gateway import scripts as gateway_scripts
+from lockjaw.fakes.gateway.script import GatewayScript, load_gateway_script
+from lockjaw.fakes.gateway.server import MockGateway
 from lockjaw.gateway.client import GatewayClient, call_gateway
 from lockjaw.gateway.frames import AgentParams
 from lockjaw.gateway.identity import DeviceIdentity, DeviceTokens

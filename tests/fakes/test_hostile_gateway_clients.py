@@ -17,9 +17,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from lockjaw.clock import ScaledClock
-from lockjaw.fakes.gateway_connection import Limits
-from lockjaw.fakes.gateway_script import load_gateway_script
-from lockjaw.fakes.gateway_server import MockGateway
+from lockjaw.fakes.gateway.connection import Limits
+from lockjaw.fakes.gateway.script import load_gateway_script
+from lockjaw.fakes.gateway.server import MockGateway
 from tests.live import Process, live
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]

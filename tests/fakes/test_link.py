@@ -15,9 +15,9 @@ import pytest
 
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import LocalError
-from lockjaw.fakes.link import Limits, Link, address_of
-from lockjaw.fakes.link_service import serve_link
-from lockjaw.fakes.toxics import (
+from lockjaw.fakes.links.link import Limits, Link, address_of
+from lockjaw.fakes.links.service import serve_link
+from lockjaw.fakes.links.toxics import (
     Bandwidth,
     FailFirst,
     Latency,

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from lockjaw.fakes.toxics import TOXICS, Latency, Stall, toxic_of
-from lockjaw.fakes.toxiproxy_api import ControlServer, Links
-from lockjaw.fakes.toxiproxy_shapes import BadToxic, shape_of, toxic_from
+from lockjaw.fakes.links.toxics import TOXICS, Latency, Stall, toxic_of
+from lockjaw.fakes.links.toxiproxy_api import ControlServer, Links
+from lockjaw.fakes.links.toxiproxy_shapes import BadToxic, shape_of, toxic_from
 
 PATIENCE_S = 20.0
 

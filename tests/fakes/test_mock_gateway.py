@@ -16,8 +16,8 @@ from websockets.exceptions import ConnectionClosed
 
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import LocalError, ScenarioError
-from lockjaw.fakes.gateway_script import GatewayScript, load_gateway_script
-from lockjaw.fakes.gateway_server import MockGateway, serve_gateway
+from lockjaw.fakes.gateway.script import GatewayScript, load_gateway_script
+from lockjaw.fakes.gateway.server import MockGateway, serve_gateway
 from lockjaw.gateway.identity import DeviceIdentity, signature_payload
 from lockjaw.history import MemoryRecorder
 

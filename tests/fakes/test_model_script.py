@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lockjaw.documents import load_document
 from lockjaw.errors import ScenarioError
-from lockjaw.fakes.model_script import ModelScript, ScriptProgress, Step, load_model_script, split_tokens
+from lockjaw.fakes.models.script import ModelScript, ScriptProgress, Step, load_model_script, split_tokens
 
 EXAMPLE = """\
 models:

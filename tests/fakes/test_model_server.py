@@ -18,8 +18,8 @@ import pytest
 
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import LocalError, ScenarioError
-from lockjaw.fakes.model_script import load_model_script
-from lockjaw.fakes.model_server import ModelServer, serve_model
+from lockjaw.fakes.models.script import load_model_script
+from lockjaw.fakes.models.server import ModelServer, serve_model
 
 PATIENCE_S = 20.0
 

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockjaw.errors import ScenarioError
-from lockjaw.fakes.model_script import ScriptProgress, Step, load_model_script
-from lockjaw.fakes.model_service import Bucket, ModelService, Order, Quota
-from lockjaw.fakes.reply_plan import Circumstances, due_times
-from lockjaw.fakes.wire.surface import ChatRequest
+from lockjaw.fakes.models.reply_plan import Circumstances, due_times
+from lockjaw.fakes.models.script import ScriptProgress, Step, load_model_script
+from lockjaw.fakes.models.service import Bucket, ModelService, Order, Quota
+from lockjaw.fakes.models.wires.surface import ChatRequest
 from lockjaw.seeds import Seeds
 
 PATHS = {

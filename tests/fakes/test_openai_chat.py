@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockjaw.fakes.wire import OPENAI_CHAT
-from lockjaw.fakes.wire.openai_chat import ChatStream, parse_request, usage_object
-from lockjaw.fakes.wire.surface import ApiError, Call, ChatRequest, Reply, RequestRefused, Tokens
+from lockjaw.fakes.models.wires import OPENAI_CHAT
+from lockjaw.fakes.models.wires.openai_chat import ChatStream, parse_request, usage_object
+from lockjaw.fakes.models.wires.surface import ApiError, Call, ChatRequest, Reply, RequestRefused, Tokens
 
 MISSING = "missing_required_parameter"
 USER = {"role": "user", "content": "hi"}

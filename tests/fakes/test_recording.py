@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import LocalError
-from lockjaw.fakes.model_script import load_model_script
-from lockjaw.fakes.recording import RecordingProxy, as_text, without_secrets
+from lockjaw.fakes.models.recording import RecordingProxy, as_text, without_secrets
+from lockjaw.fakes.models.script import load_model_script
 
 KEY = "sk-verysecret-0123456789"
 PLAIN_KEY = "correct horse battery"  # a key that only its sender knows to be one

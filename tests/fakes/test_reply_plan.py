@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from lockjaw.fakes.model_script import Step, load_model_script
-from lockjaw.fakes.reply_plan import Action, Break, Chunk, Circumstances, Open, Silence, Whole, plan
-from lockjaw.fakes.wire import OPENAI_CHAT
-from lockjaw.fakes.wire.surface import ChatRequest
+from lockjaw.fakes.models.reply_plan import Action, Break, Chunk, Circumstances, Open, Silence, Whole, plan
+from lockjaw.fakes.models.script import Step, load_model_script
+from lockjaw.fakes.models.wires import OPENAI_CHAT
+from lockjaw.fakes.models.wires.surface import ChatRequest
 from lockjaw.seeds import Seeds
 
 

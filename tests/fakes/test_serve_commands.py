@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lockjaw.fakes import gateway_scripts
+from lockjaw.fakes.gateway import scripts as gateway_scripts
 from tests.live import live
 
 pytestmark = pytest.mark.timeout(120)

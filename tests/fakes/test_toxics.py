@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lockjaw.errors import LocalError
-from lockjaw.fakes.toxics import (
+from lockjaw.fakes.links.toxics import (
     TOXICS,
     Bandwidth,
     Conversation,
@@ -30,8 +30,8 @@ from lockjaw.fakes.toxics import (
     Toxic,
     parse_toxic,
 )
-from lockjaw.fakes.toxics.stage import Stage, Timed
-from lockjaw.fakes.toxics.trigger import Matcher
+from lockjaw.fakes.links.toxics.stage import Stage, Timed
+from lockjaw.fakes.links.toxics.trigger import Matcher
 
 #: One of each that loses nothing by itself.
 LOSSLESS: dict[str, Toxic] = {

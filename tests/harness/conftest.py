@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from lockjaw.documents import Document
+from lockjaw.harness.incident.scenario import Scenario, scenario_from
 from lockjaw.harness.real.actors import Descriptors
 from lockjaw.harness.real.rig import Builtin, Launch
-from lockjaw.harness.scenario import Scenario, scenario_from
 
 STAND_IN = Path(__file__).with_name("standin.py")
 

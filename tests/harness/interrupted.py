@@ -10,7 +10,7 @@ from types import ModuleType
 
 from lockjaw.documents import Document
 from lockjaw.harness import run as run_module
-from lockjaw.harness.scenario import scenario_from
+from lockjaw.harness.incident.scenario import scenario_from
 from lockjaw.history import Record
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lockjaw.errors import SettingsError
-from lockjaw.harness.baseline import Key, compare, read_baseline, verdicts_of
+from lockjaw.harness.judge.baseline import Key, compare, read_baseline, verdicts_of
 from lockjaw.verdict import Verdict
 
 HELD, VIOLATED, UNKNOWN = Verdict.HELD, Verdict.VIOLATED, Verdict.UNKNOWN

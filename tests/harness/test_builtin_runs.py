@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lockjaw.harness import Run, load_scenario, run_policies
-from lockjaw.harness.scenario import Scenario
+from lockjaw.harness.incident.scenario import Scenario
 from lockjaw.scenarios import names
 from lockjaw.verdict import Verdict
 

@@ -18,8 +18,9 @@ from lockjaw.catalogue_commands import (
     explore_all_command,
 )
 from lockjaw.errors import HarnessError, SettingsError
-from lockjaw.harness import catalogue, load_scenario
-from lockjaw.harness.catalogue import Play, play_all, plays_of
+from lockjaw.harness import load_scenario
+from lockjaw.harness.search import catalogue
+from lockjaw.harness.search.catalogue import Play, play_all, plays_of
 from lockjaw.runner.policy import POLICY_FUNCTIONS, reuse_session
 from lockjaw.scenarios import names
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from lockjaw.errors import LocalError
-from lockjaw.harness.checkers import CHECKERS, ScenarioFacts, law_of, run_checks
-from lockjaw.harness.checkers.examples import (
+from lockjaw.harness.judge.checkers import CHECKERS, ScenarioFacts, law_of, run_checks
+from lockjaw.harness.judge.checkers.examples import (
     CHAIN,
     EXAMPLES,
     FACTS,

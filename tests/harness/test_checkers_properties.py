@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockjaw.harness.checkers import CHECKERS, run_checks
-from lockjaw.harness.checkers.examples import EXAMPLES, FACTS
-from lockjaw.harness.checkers.spans import numbered
+from lockjaw.harness.judge.checkers import CHECKERS, run_checks
+from lockjaw.harness.judge.checkers.examples import EXAMPLES, FACTS
+from lockjaw.harness.judge.checkers.spans import numbered
 from lockjaw.history import Record
 
 OTHER = "/home/somebody/state/agents/other/sessions/5e551013.jsonl"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import inf
 
-from lockjaw.harness.checkers.examples import EXAMPLES, FOLDER, PATH, Story, changed, op
-from lockjaw.harness.checkers.spans import (
+from lockjaw.harness.judge.checkers.examples import EXAMPLES, FOLDER, PATH, Story, changed, op
+from lockjaw.harness.judge.checkers.spans import (
     acquires,
     clients,
     executions,

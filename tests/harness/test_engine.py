@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from lockjaw.errors import HarnessError
+from lockjaw.harness.incident.scenario import Scenario
 from lockjaw.harness.real.engine import Limits, Lived, run_real
 from lockjaw.harness.real.rig import Programs
-from lockjaw.harness.scenario import Scenario
 from lockjaw.harness.store import RunDirectory, Store
 from lockjaw.history import Record
 

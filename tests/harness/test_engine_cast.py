@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from lockjaw.harness.incident.scenario import Scenario
 from lockjaw.harness.real.engine import Limits, run_real
 from lockjaw.harness.real.rig import Programs
-from lockjaw.harness.scenario import Scenario
 from lockjaw.harness.store import Store
 from lockjaw.history import Record
 

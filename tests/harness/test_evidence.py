@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lockjaw.harness.normalise import normalised
+from lockjaw.harness.judge.normalise import normalised
 from lockjaw.harness.run import Run, run_policies
 from lockjaw.history import Record
 

@@ -10,8 +10,8 @@ import pytest
 from lockjaw.documents import load_document
 from lockjaw.errors import ScenarioError
 from lockjaw.harness import run_scenario
+from lockjaw.harness.incident.scenario import Scenario, scenario_from
 from lockjaw.harness.run import Run
-from lockjaw.harness.scenario import Scenario, scenario_from
 
 pytestmark = pytest.mark.timeout(180)
 ENGINES = [pytest.param("sim"), pytest.param("real", marks=pytest.mark.real)]

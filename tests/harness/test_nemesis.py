@@ -7,8 +7,8 @@ import random
 import pytest
 
 from lockjaw.documents import FieldError
-from lockjaw.harness.nemesis import Fault, Schedule
-from lockjaw.harness.pattern import Pattern
+from lockjaw.harness.faults.nemesis import Fault, Schedule
+from lockjaw.harness.incident.matching import Pattern
 from lockjaw.history import Record
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from lockjaw.harness.outcome import Outcome, outcome_of
-from lockjaw.harness.skeleton import skeleton, skeleton_hash
+from lockjaw.harness.judge.outcome import Outcome, outcome_of
+from lockjaw.harness.judge.skeleton import skeleton, skeleton_hash
 from lockjaw.history import Record
 
 LOCK = "/state/agents/main/sessions/s.jsonl.lock"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lockjaw.documents import FieldError
-from lockjaw.harness.pattern import Pattern, Sometimes, is_session_lock
+from lockjaw.harness.incident.matching import Pattern, Sometimes, is_session_lock
 from lockjaw.history import Record
 
 PATH = "/state/agents/main/sessions/s.jsonl.lock"

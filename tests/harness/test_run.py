@@ -13,11 +13,11 @@ import pytest
 
 from lockjaw.errors import HarnessError, LocalError, ScenarioError, SettingsError
 from lockjaw.harness import Run, run_async, run_policies, run_scenario
+from lockjaw.harness.incident.scenario import Scenario
 from lockjaw.harness.real import rig
 from lockjaw.harness.real.engine import LIMITS
 from lockjaw.harness.real.rig import Builtin, Programs
 from lockjaw.harness.run import judge
-from lockjaw.harness.scenario import Scenario
 from lockjaw.history import Record, read_records
 from lockjaw.verdict import Verdict
 

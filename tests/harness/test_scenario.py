@@ -12,8 +12,8 @@ from lockjaw import scenarios
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.errors import ScenarioError
 from lockjaw.harness import load_scenario
-from lockjaw.harness.checkers import CHECKERS
-from lockjaw.harness.scenario import Scenario
+from lockjaw.harness.incident.scenario import Scenario
+from lockjaw.harness.judge.checkers import CHECKERS
 
 GOOD = """\
 story: A user waits.

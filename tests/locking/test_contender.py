@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from lockjaw.fakes.contender import Contender
+from lockjaw.fakes.contenders.contender import Contender
 from lockjaw.locking import SessionLock, SessionLocked, inspect_lock
 
 pytestmark = pytest.mark.real

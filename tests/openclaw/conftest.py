@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lockjaw.harness.openclaw.cache import Cache, Installed, default_root
-from lockjaw.harness.openclaw.namespace import Namespace, NoNamespace
-from lockjaw.harness.openclaw.versions import Version
+from lockjaw.harness.targets.openclaw.cache import Cache, Installed, default_root
+from lockjaw.harness.targets.openclaw.namespace import Namespace, NoNamespace
+from lockjaw.harness.targets.openclaw.versions import Version
 
 SWITCH, CACHE = "LOCKJAW_OPENCLAW", "LOCKJAW_OPENCLAW_CACHE"
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import msgspec
 
-from lockjaw.harness.openclaw import launch
-from lockjaw.harness.openclaw.cache import Installed
-from lockjaw.harness.openclaw.namespace import Doors
-from lockjaw.harness.openclaw.target import PORT, QUIET, OpenClaw
+from lockjaw.harness.incident.scenario import Scenario
 from lockjaw.harness.real.actors import environment
 from lockjaw.harness.real.rig import prepare
-from lockjaw.harness.scenario import Scenario
 from lockjaw.harness.store import RunDirectory
+from lockjaw.harness.targets.openclaw import launch
+from lockjaw.harness.targets.openclaw.cache import Installed
+from lockjaw.harness.targets.openclaw.namespace import Doors
+from lockjaw.harness.targets.openclaw.target import PORT, QUIET, OpenClaw
 
 LOCKJAW = [sys.executable, "-P", "-m", "lockjaw"]
 MODELS = 18080

@@ -16,11 +16,11 @@ import psutil
 import pytest
 
 from lockjaw.errors import HarnessError
-from lockjaw.harness.openclaw import cache as cache_module
-from lockjaw.harness.openclaw import plugins
-from lockjaw.harness.openclaw.cache import Cache
-from lockjaw.harness.openclaw.npm import failure_text
-from lockjaw.harness.openclaw.versions import Version
+from lockjaw.harness.targets.openclaw import cache as cache_module
+from lockjaw.harness.targets.openclaw import plugins
+from lockjaw.harness.targets.openclaw.cache import Cache
+from lockjaw.harness.targets.openclaw.npm import failure_text
+from lockjaw.harness.targets.openclaw.versions import Version
 
 NPM = """#!/usr/bin/env python3
 import json, os, pathlib, sys, time

@@ -8,11 +8,11 @@ import pytest
 
 from lockjaw import openclaw_commands
 from lockjaw.errors import HarnessError
-from lockjaw.harness.openclaw import campaign, fidelity
-from lockjaw.harness.openclaw.campaign import Cell, Options, bisect, matrix
-from lockjaw.harness.openclaw.versions import Version
+from lockjaw.harness.incident.scenario import Scenario, load_scenario
 from lockjaw.harness.run import Reached, Run
-from lockjaw.harness.scenario import Scenario, load_scenario
+from lockjaw.harness.targets.openclaw import campaign, fidelity
+from lockjaw.harness.targets.openclaw.campaign import Cell, Options, bisect, matrix
+from lockjaw.harness.targets.openclaw.versions import Version
 from lockjaw.history import Record
 from lockjaw.openclaw_commands import matrix_command, table
 from lockjaw.verdict import CheckResult, Verdict
@@ -39,7 +39,7 @@ class Fake:
             raise HarnessError("it does not start")
         verdict = Verdict.HELD if day >= self.changed else Verdict.VIOLATED
         verdict = Verdict.UNKNOWN if day in self.unknown or (first and day in self.shaky) else verdict
-        from lockjaw.harness.outcome import outcome_of
+        from lockjaw.harness.judge.outcome import outcome_of
 
         return Run(
             scenario.name, "p", "real", 1, verdict, (CheckResult(CHECK, verdict, "x"),), (), outcome_of(()), "sha256:0",

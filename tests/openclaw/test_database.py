@@ -12,10 +12,10 @@ import pytest
 
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import HarnessError
-from lockjaw.harness.openclaw.database import conversations, write_transcript
-from lockjaw.harness.openclaw.reading import Expected
-from lockjaw.harness.openclaw.witness import Witness
 from lockjaw.harness.store import RunDirectory
+from lockjaw.harness.targets.openclaw.database import conversations, write_transcript
+from lockjaw.harness.targets.openclaw.reading import Expected
+from lockjaw.harness.targets.openclaw.witness import Witness
 from lockjaw.history import Record, merge, read_records
 from lockjaw.sessions.report import read_entries
 

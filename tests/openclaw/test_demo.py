@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from lockjaw import openclaw_commands
-from lockjaw.harness.openclaw import demo
-from lockjaw.harness.openclaw.campaign import Options
-from lockjaw.harness.outcome import Outcome
+from lockjaw.harness.incident.scenario import load_scenario
+from lockjaw.harness.judge.outcome import Outcome
 from lockjaw.harness.run import Run
-from lockjaw.harness.scenario import load_scenario
+from lockjaw.harness.targets.openclaw import demo
+from lockjaw.harness.targets.openclaw.campaign import Options
 from lockjaw.history import Record
 from lockjaw.openclaw_commands import demo_command
 from lockjaw.verdict import Verdict

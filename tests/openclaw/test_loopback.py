@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lockjaw.harness.openclaw.cache import Installed
-from lockjaw.harness.openclaw.campaign import Options, run_version
-from lockjaw.harness.openclaw.versions import Version
-from lockjaw.harness.scenario import load_scenario
+from lockjaw.harness.incident.scenario import load_scenario
+from lockjaw.harness.targets.openclaw.cache import Installed
+from lockjaw.harness.targets.openclaw.campaign import Options, run_version
+from lockjaw.harness.targets.openclaw.versions import Version
 from lockjaw.history import Record
 
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}

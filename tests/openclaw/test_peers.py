@@ -9,9 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lockjaw.harness.openclaw.cache import Installed
-from lockjaw.harness.openclaw.namespace import Namespace
-from lockjaw.harness.scenario import Scenario, load_scenario
+from lockjaw.harness.incident.scenario import Scenario, load_scenario
+from lockjaw.harness.targets.openclaw.cache import Installed
+from lockjaw.harness.targets.openclaw.namespace import Namespace
 from lockjaw.sessions.report import read_entries
 
 from .stage import Stage

@@ -8,10 +8,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from lockjaw.harness.checkers import run_checks
-from lockjaw.harness.openclaw.reading import CLIENT, GATEWAY, Expected, LockFile, Printed, Reading, Seen, Written
-from lockjaw.harness.outcome import outcome_of
-from lockjaw.harness.scenario import load_scenario
+from lockjaw.harness.incident.scenario import load_scenario
+from lockjaw.harness.judge.checkers import run_checks
+from lockjaw.harness.judge.outcome import outcome_of
+from lockjaw.harness.targets.openclaw.reading import (
+    CLIENT,
+    GATEWAY,
+    Expected,
+    LockFile,
+    Printed,
+    Reading,
+    Seen,
+    Written,
+)
 from lockjaw.history import Phase, Record, merge
 from lockjaw.verdict import Verdict
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from lockjaw.harness.openclaw.cache import Installed
-from lockjaw.harness.openclaw.holder import RealHolder
+from lockjaw.harness.targets.openclaw.cache import Installed
+from lockjaw.harness.targets.openclaw.holder import RealHolder
 from lockjaw.locking import SessionLock, SessionLocked, inspect_lock
 from lockjaw.process import appear_as_openclaw
 

@@ -13,16 +13,16 @@ import pytest
 
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import SettingsError
-from lockjaw.harness.nemesis import Fault
-from lockjaw.harness.openclaw import campaign, launch
-from lockjaw.harness.openclaw.cache import Installed
-from lockjaw.harness.openclaw.launch import Line
-from lockjaw.harness.openclaw.target import OpenClaw, real_config, unknown_keys, without
-from lockjaw.harness.openclaw.versions import Version
+from lockjaw.harness.faults.nemesis import Fault
+from lockjaw.harness.incident.scenario import load_scenario
 from lockjaw.harness.real.actors import Descriptors
 from lockjaw.harness.real.rig import Launch, config
-from lockjaw.harness.scenario import load_scenario
 from lockjaw.harness.store import RunDirectory
+from lockjaw.harness.targets.openclaw import campaign, launch
+from lockjaw.harness.targets.openclaw.cache import Installed
+from lockjaw.harness.targets.openclaw.launch import Line
+from lockjaw.harness.targets.openclaw.target import OpenClaw, real_config, unknown_keys, without
+from lockjaw.harness.targets.openclaw.versions import Version
 
 COMPLAINT = """Gateway failed to start: Invalid config at /x/openclaw.json:
 openclaw.json:82 — agents.defaults: Unrecognized key: "memorySearch"

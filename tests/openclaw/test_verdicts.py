@@ -8,12 +8,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lockjaw.harness.openclaw import fidelity
-from lockjaw.harness.openclaw.cache import Installed
-from lockjaw.harness.openclaw.campaign import Options, run_version
-from lockjaw.harness.openclaw.versions import Version, traits_of
+from lockjaw.harness.incident.scenario import load_scenario
 from lockjaw.harness.run import Run, run_policies
-from lockjaw.harness.scenario import load_scenario
+from lockjaw.harness.targets.openclaw import fidelity
+from lockjaw.harness.targets.openclaw.cache import Installed
+from lockjaw.harness.targets.openclaw.campaign import Options, run_version
+from lockjaw.harness.targets.openclaw.versions import Version, traits_of
 from lockjaw.verdict import Verdict
 
 pytestmark = [pytest.mark.openclaw, pytest.mark.timeout(1200)]

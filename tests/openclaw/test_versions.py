@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from lockjaw.errors import SettingsError
-from lockjaw.harness.openclaw.cache import accepts, might_accept
-from lockjaw.harness.openclaw.versions import Version, parse_target, parse_version, published_between, traits_of
+from lockjaw.harness.targets.openclaw.cache import accepts, might_accept
+from lockjaw.harness.targets.openclaw.versions import Version, parse_target, parse_version, published_between, traits_of
 
 
 def test_versions_are_ordered_as_they_were_published() -> None:

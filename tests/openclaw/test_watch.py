@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lockjaw.clock import ScaledClock
-from lockjaw.harness.openclaw.reading import LockFile, Written
-from lockjaw.harness.openclaw.watch import FolderWatch, Seen
+from lockjaw.harness.targets.openclaw.reading import LockFile, Written
+from lockjaw.harness.targets.openclaw.watch import FolderWatch, Seen
 
 OURS, THEIRS = 4711, 4712
 

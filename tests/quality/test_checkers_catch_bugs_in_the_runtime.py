@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lockjaw.harness import Run
-from lockjaw.harness.checkers import CHECKERS
+from lockjaw.harness.judge.checkers import CHECKERS
 from lockjaw.harness.real.actors import Descriptors
 from lockjaw.harness.real.engine import Limits
 from lockjaw.harness.real.rig import Builtin, Launch

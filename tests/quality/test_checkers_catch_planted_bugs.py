@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from lockjaw.harness.checkers import CHECKERS, ScenarioFacts, run_checks
-from lockjaw.harness.checkers.examples import (
+from lockjaw.harness.judge.checkers import CHECKERS, ScenarioFacts, run_checks
+from lockjaw.harness.judge.checkers.examples import (
     CHAIN,
     EXAMPLES,
     FACTS,

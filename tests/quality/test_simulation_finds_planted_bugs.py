@@ -23,7 +23,7 @@ import pytest
 from lockjaw.errors import RunAborted
 from lockjaw.harness import load_scenario
 from lockjaw.harness.run import judge
-from lockjaw.harness.shrink import in_words, shrink
+from lockjaw.harness.search.shrink import in_words, shrink
 from lockjaw.harness.sim.contention import AGAIN_AND_AGAIN, Contention, run_contention, violated_by
 from lockjaw.harness.sim.engine import run_sim
 from lockjaw.harness.sim.tape import (

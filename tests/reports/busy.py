@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from lockjaw.harness.checkers.examples import Story
+from lockjaw.harness.judge.checkers.examples import Story
 from lockjaw.history import Phase, Record
 
 SESSIONS = "/home/somebody/work/runs/storm/2026-1-takeover/state/agents/main/sessions"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from lockjaw.harness.checkers import CHECKERS, run_checks, turn_executions
-from lockjaw.harness.checkers.examples import EXAMPLES, FACTS
+from lockjaw.harness.judge.checkers import CHECKERS, run_checks, turn_executions
+from lockjaw.harness.judge.checkers.examples import EXAMPLES, FACTS
 from lockjaw.history import Record
 from lockjaw.verdict import CheckResult, combine
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from lockjaw.harness.checkers.examples import EXAMPLES, Story, changed, op
-from lockjaw.harness.skeleton import skeleton
+from lockjaw.harness.judge.checkers.examples import EXAMPLES, Story, changed, op
+from lockjaw.harness.judge.skeleton import skeleton
 from lockjaw.history import Record
 from lockjaw.reports.compare import divergences, lines, marks
 

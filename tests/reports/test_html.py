@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lockjaw.harness.checkers.examples import EXAMPLES, PATH, Story
-from lockjaw.harness.skeleton import skeleton
+from lockjaw.harness.judge.checkers.examples import EXAMPLES, PATH, Story
+from lockjaw.harness.judge.skeleton import skeleton
 from lockjaw.history import Record
 from lockjaw.reports import html, html_data
 from lockjaw.reports.html_strings import excerpt, folder_shortener, to_script_json, visible

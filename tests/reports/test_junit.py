@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lockjaw.harness.checkers.examples import EXAMPLES, changed, op
+from lockjaw.harness.judge.checkers.examples import EXAMPLES, changed, op
 from lockjaw.reports import junit
 
 COUNTS = ("tests", "failures", "errors", "skipped")

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from lockjaw.harness.checkers.examples import EXAMPLES, changed, op
+from lockjaw.harness.judge.checkers.examples import EXAMPLES, changed, op
 from lockjaw.reports import markdown
 
 READER = MarkdownIt("commonmark").enable("table").enable("strikethrough")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockjaw.harness.checkers.examples import EXAMPLES, FOLDER, PATH, Story
+from lockjaw.harness.judge.checkers.examples import EXAMPLES, FOLDER, PATH, Story
 from lockjaw.history import Record
 from lockjaw.reports.lockband import FREE, lock_band
 from lockjaw.reports.swimlane import MAX_LANES, MAX_ROWS, OTHERS, Bar, Swimlane, swimlane

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from rich.cells import cell_len
 
-from lockjaw.harness.checkers.examples import EXAMPLES, changed, op
+from lockjaw.harness.judge.checkers.examples import EXAMPLES, changed, op
 from lockjaw.reports import text
 
 

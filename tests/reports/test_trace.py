@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockjaw.harness.checkers.examples import EXAMPLES, PATH, Story
+from lockjaw.harness.judge.checkers.examples import EXAMPLES, PATH, Story
 from lockjaw.reports import trace
 
 from .busy import busy_history

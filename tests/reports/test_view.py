@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockjaw.harness.checkers.examples import EXAMPLES, FOLDER, PATH, Story
+from lockjaw.harness.judge.checkers.examples import EXAMPLES, FOLDER, PATH, Story
 from lockjaw.reports.lockband import lock_band
 from lockjaw.reports.view import DANGER, Row, headline, important, run_view, timeline, view
 from lockjaw.verdict import Verdict

@@ -15,8 +15,8 @@ from typing import Any
 
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.clock import ScaledClock
-from lockjaw.fakes.model_script import load_model_script
-from lockjaw.fakes.model_server import ModelServer
+from lockjaw.fakes.models.script import load_model_script
+from lockjaw.fakes.models.server import ModelServer
 from lockjaw.gateway.server import GatewayServer
 from lockjaw.history import MemoryRecorder, Record
 from lockjaw.runner.agent import AgentOutcome, AgentRequest, TurnClient

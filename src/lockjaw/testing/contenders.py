@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from types import TracebackType
 
 from lockjaw.clock import Clock
-from lockjaw.fakes.contender import Contender
+from lockjaw.fakes.contenders.contender import Contender
 
 
 class Contenders:

@@ -17,10 +17,10 @@ import msgspec
 
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import LocalError
-from lockjaw.fakes.model_script import NO_REQUEST, ModelScript, ScriptProgress, Step, load_model_script
-from lockjaw.fakes.model_server import ModelServer
-from lockjaw.fakes.model_service import no_header
-from lockjaw.fakes.wire.surface import ChatRequest
+from lockjaw.fakes.models.script import NO_REQUEST, ModelScript, ScriptProgress, Step, load_model_script
+from lockjaw.fakes.models.server import ModelServer
+from lockjaw.fakes.models.service import no_header
+from lockjaw.fakes.models.wires.surface import ChatRequest
 from lockjaw.testing.background import Background
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ import httpx
 
 from lockjaw.clock import Clock
 from lockjaw.errors import LocalError
-from lockjaw.fakes.model_script import ScriptProgress
-from lockjaw.fakes.model_service import ModelService
-from lockjaw.fakes.reply_plan import Action, Break, Chunk, Open, Silence, Whole, cut_body, delivered
+from lockjaw.fakes.models.reply_plan import Action, Break, Chunk, Open, Silence, Whole, cut_body, delivered
+from lockjaw.fakes.models.script import ScriptProgress
+from lockjaw.fakes.models.service import ModelService
 
 
 class ScriptTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):

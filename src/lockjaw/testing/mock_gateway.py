@@ -9,8 +9,8 @@ from typing import Any
 
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import LocalError
-from lockjaw.fakes.gateway_script import GatewayScript, load_gateway_script
-from lockjaw.fakes.gateway_server import MockGateway
+from lockjaw.fakes.gateway.script import GatewayScript, load_gateway_script
+from lockjaw.fakes.gateway.server import MockGateway
 from lockjaw.testing.background import Background
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lockjaw.errors import LocalError
+from lockjaw.harness.incident.scenario import Scenario
 from lockjaw.harness.run import DEFAULT_POLICY, ENGINES, Run, run_scenario
-from lockjaw.harness.scenario import Scenario
 from lockjaw.reports import text
 from lockjaw.reports.view import mark, run_view
 from lockjaw.verdict import Verdict

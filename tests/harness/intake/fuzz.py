@@ -18,7 +18,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from lockjaw.documents import load_document
-from lockjaw.harness.scenario import scenario_from
+from lockjaw.harness.incident.scenario import scenario_from
 
 try:
     import atheris  # type: ignore[import-not-found,unused-ignore]

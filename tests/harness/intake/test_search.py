@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from lockjaw.documents import load_document
+from lockjaw.harness.incident.scenario import builtin_names, load_scenario, scenario_from
 from lockjaw.harness.intake import read_file, read_report
 from lockjaw.harness.intake.compose import compose
 from lockjaw.harness.intake.nearest import POINTERS, Near, fitted, nearest
 from lockjaw.harness.intake.report import Candidate
 from lockjaw.harness.intake.search import search
 from lockjaw.harness.intake.similarity import likeness
-from lockjaw.harness.scenario import builtin_names, load_scenario, scenario_from
 
 REPORTS = Path(__file__).parent / "reports"
 

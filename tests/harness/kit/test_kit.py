@@ -15,13 +15,13 @@ import msgspec
 import pytest
 
 from lockjaw.errors import HarnessError, SettingsError
+from lockjaw.harness.incident.scenario import Scenario, builtin_names, load_scenario
 from lockjaw.harness.kit import making
 from lockjaw.harness.kit.making import MadeKit, make_kit
 from lockjaw.harness.kit.reading import read_kit
 from lockjaw.harness.kit.redaction import Redactor
 from lockjaw.harness.kit.rules import RULES
 from lockjaw.harness.run import run_policies, run_scenario
-from lockjaw.harness.scenario import Scenario, builtin_names, load_scenario
 from lockjaw.harness.sim.engine import run_sim
 from lockjaw.harness.sim.tape import StrictReplay
 from lockjaw.history import event_hash

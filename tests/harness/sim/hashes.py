@@ -10,7 +10,7 @@ import hashlib
 import sys
 
 from lockjaw.harness import load_scenario
-from lockjaw.harness.scenario import builtin_names
+from lockjaw.harness.incident.scenario import builtin_names
 from lockjaw.harness.sim.engine import run_sim
 from lockjaw.harness.sim.tape import EVERYDAY, ROUGH, RandomChoices
 from lockjaw.history import event_hash

@@ -21,9 +21,9 @@ from lockjaw.behaviours import POLICIES
 from lockjaw.commands import replay_command
 from lockjaw.errors import HarnessError, SettingsError
 from lockjaw.harness import load_scenario, run_scenario
-from lockjaw.harness.agreement import agreement, fallback_steps, lock_owners
-from lockjaw.harness.explore import Job, explore, operations
+from lockjaw.harness.judge.agreement import agreement, fallback_steps, lock_owners
 from lockjaw.harness.run import run_async
+from lockjaw.harness.search.explore import Job, explore, operations
 from lockjaw.harness.sim.contention import AGAIN_AND_AGAIN, Contention, run_contention
 from lockjaw.harness.sim.engine import SimLived, run_sim
 from lockjaw.harness.sim.tape import (
@@ -220,7 +220,7 @@ def test_interrupted_once_more_while_it_shrinks_it_keeps_the_run_as_it_was_found
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lockjaw.harness.explore.shrink", lambda tape, fails: stop_shrinking())
+        patch.setattr("lockjaw.harness.search.explore.shrink", lambda tape, fails: stop_shrinking())
         found = explore(load_scenario("gateway_timeout"), policy="reuse-session", seeds=50, out=tmp_path, progress=stop)
     assert (found.runs, found.violations, found.interrupted, found.verdict) == (3, 3, True, "VIOLATED")
     (finding,) = found.findings

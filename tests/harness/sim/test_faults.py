@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from lockjaw.documents import FieldError
 from lockjaw.harness import load_scenario
-from lockjaw.harness.links import Link
-from lockjaw.harness.nemesis import Fault, Point
+from lockjaw.harness.faults.nemesis import Fault, Point
+from lockjaw.harness.incident.links import Link
+from lockjaw.harness.incident.scenario import Scenario
 from lockjaw.harness.run import judgement_of
-from lockjaw.harness.scenario import Scenario
 from lockjaw.harness.sim.engine import SimLived, run_sim
 from lockjaw.harness.sim.tape import FAULTS, FIRST_FAULT, Place, SparseChoices
 from lockjaw.history import Record

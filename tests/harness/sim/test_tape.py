@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lockjaw.errors import ReplayDiverged
-from lockjaw.harness.shrink import in_words, shrink
+from lockjaw.harness.search.shrink import in_words, shrink
 from lockjaw.harness.sim.tape import (
     CRASH_BEFORE,
     DELAYS_S,

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lockjaw.errors import ConnectionLost, HarnessError
-from lockjaw.harness.links import act
+from lockjaw.harness.incident.links import act
 from lockjaw.harness.sim.disk import Disk
 from lockjaw.harness.sim.engine import enclosed
 from lockjaw.harness.sim.escapes import SimulationEscape

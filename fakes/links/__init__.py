@@ -1,0 +1,1 @@
+"""Faulty links between programs: a TCP relay, its toxics, its control."""

@@ -1,0 +1,1 @@
+"""Fake model servers: scripts, wires of the vendors, the server and its twin in memory."""

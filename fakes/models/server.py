@@ -1,0 +1,483 @@
+"""The fake model server: performs a script on sockets and writes down what it saw.
+
+Everything that decides *what* happens is elsewhere and pure (``model_script``, ``model_service``, ``reply_plan``, the
+surfaces of ``wire``); here are the sockets, the timers, the journal and the records. Runs alone (``serve_model``) or
+inside a test (``ModelServer``).
+
+Theory of operation
+    There is no task per request. An exchange walks through its plan by callbacks: what is due is sent, and a timer is
+    set for what is not, always from the instant of the request. What ends an exchange is written down *before* the
+    last byte leaves: the entries of one turn of the event loop go to the file in one write, and then its replies go
+    out (``Outbox``). So whoever has read a reply finds it in the journal, and a crash loses nothing that was answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from lockjaw.clock import Clock, ScaledClock
+from lockjaw.history import NullRecorder, Recorder
+
+from ..journal import Journal, Listener
+from ..serving import Acceptor, Ready, bind, require_loopback, serve_until_signal
+from .http_connection import (
+    LAST_CHUNK,
+    Budget,
+    HttpConnection,
+    HttpRequest,
+    Limits,
+    Outbox,
+    Refused,
+    chunk,
+    head,
+)
+from .reply_plan import Action, Break, Chunk, Open, Silence, Whole, cut_body, error_reply
+from .script import ModelScript, ScriptProgress, load_model_script
+from .service import ModelService, Order
+from .wires import OPENAI_CHAT
+from .wires.surface import ApiError, Headers
+
+_BACKLOG = 1024
+_KEPT_PROBLEMS = 1000
+_TURN_BYTES = 65_536  # of one reply, before the other connections have their turn
+
+
+class ModelServer:
+    """Serves one script.
+
+    Args:
+        script: what each model does; see ``load_model_script``. Or where one stands, for several servers of one script.
+        clock: nominal time; default: the machine's.
+        recorder: gets ``provider.request`` invoke / ok / fail.
+        journal: file for JSON lines, appended.
+        seed: root of all ids; equal seeds and an equal order of requests per model give equal bytes.
+        on_entry: sees each journal entry as it is written.
+        on_body: sees the body of each POST to a model, as it came. A test may look at it; a journal must not (secrets).
+    """
+
+    def __init__(
+        self,
+        script: ModelScript | ScriptProgress,
+        *,
+        clock: Clock | None = None,
+        recorder: Recorder | None = None,
+        journal: str | Path | None = None,
+        seed: int = 0,
+        limits: Limits | None = None,
+        on_entry: Listener | None = None,
+        on_body: Callable[[bytes], None] | None = None,
+    ) -> None:
+        self.clock = clock or ScaledClock.start()
+        self._recorder = recorder or NullRecorder()
+        self._records = not isinstance(self._recorder, NullRecorder)
+        self.journal = Journal(journal, self.clock, on_entry, batched=True)
+        self._limits = limits or Limits()
+        self._budget = Budget(self._limits.buffered_bytes)
+        self._outbox = Outbox(self.journal.flush)
+        self._progress = script if isinstance(script, ScriptProgress) else ScriptProgress(script)
+        self.service = ModelService(self._progress, seed)
+        self._on_body = on_body
+        self._problems: list[str] = []
+        self._acceptor = Acceptor(lambda: HttpConnection(self, self._limits, self._budget, self._outbox))
+        self._connections: set[HttpConnection] = set()
+        self.stopping = False
+        self._deserted = asyncio.Event()  # no connection is left
+        self.exchanges: set[Exchange] = set()
+        self.host, self.port = "", 0
+
+    # ------------------------------------------------------------------ life
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0, *, allow_remote: bool = False) -> int:
+        """Listen; returns the bound port.
+
+        Raises:
+            LocalError: the port is taken, or the address is not loopback and ``allow_remote`` is not set.
+        """
+        require_loopback(host, allow_remote=allow_remote)
+        self.port = await bind(lambda: self._acceptor.start(host, port, backlog=_BACKLOG), host, port)
+        self.host = host
+        return self.port
+
+    async def stop(self) -> None:
+        """Stop listening and drop every connection; unfinished replies are journaled as errors. Idempotent."""
+        self.stopping = True
+        await self._acceptor.close()
+        for exchange in sorted(self.exchanges, key=lambda exchange: exchange.began):
+            exchange.stop()
+        self._outbox.commit()
+        for connection in list(self._connections):
+            connection.abort()
+        while self._connections:
+            self._deserted.clear()
+            await self._deserted.wait()
+        self.journal.close()
+
+    async def __aenter__(self) -> ModelServer:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def origin(self) -> str:
+        """``http://127.0.0.1:41234``: what clients of Anthropic, Gemini and Ollama take as their base address."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    @property
+    def base_url(self) -> str:
+        """What OpenAI clients take as their base address."""
+        return f"{self.origin}/v1"
+
+    def verify(self, *, strict: bool = False) -> list[str]:
+        """What did not go by the script, one sentence each; empty: all is well.
+
+        Args:
+            strict: also list the expectations of the script that were not met, and the steps that were used less often
+                than it says.
+        """
+        left = dict.fromkeys((*self._progress.unmet(), *self._progress.unused())) if strict else ()
+        return [*self._problems, *left]
+
+    def unmet(self) -> list[str]:
+        """The expectations of the script that have not come true, one sentence each."""
+        return self._progress.unmet()
+
+    # ------------------------------------------------------------------ the handler of the connections
+
+    def opened(self, connection: HttpConnection) -> bool:
+        """A client has connected; not served if it is too late for that."""
+        self._connections.add(connection)
+        return not self.stopping
+
+    def serve(self, connection: HttpConnection, request: HttpRequest) -> None:
+        """Answer one request."""
+        now = self.clock.monotonic()
+        order = self.service.receive(request.method, request.target, request.body, now, request.header)
+        exchange = Exchange(self, connection, order, now)
+        if order.what == "chat":
+            if self._on_body is not None:
+                self._on_body(request.body)
+            self._write_request(order)
+        if order.problem:
+            status = order.answer.status if order.answer is not None else 0
+            more = {"unexpected": True} if order.unexpected else {}
+            self._note(order.request_id, order.problem, status=status, model=order.model, **more)
+        if order.step is None:
+            exchange.unscripted()
+        connection.exchange = exchange
+        self.exchanges.add(exchange)
+        if order.step is None or self.service.enter(order, exchange.start):
+            exchange.start()
+
+    def _write_request(self, order: Order) -> None:
+        request = order.request
+        if request is None:
+            return
+        self.journal.write(
+            "req",
+            request_id=order.request_id,
+            surface=order.surface.name,
+            model=request.model,
+            stream=request.stream,
+            nmsgs=request.messages,
+            keys=request.keys,
+        )
+        if self._records:
+            self._recorder.record(
+                "provider.request",
+                "invoke",
+                request_id=order.request_id,
+                model=request.model,
+                messages=request.messages,
+            )
+
+    def refuse(self, connection: HttpConnection, refused: Refused) -> tuple[int, Headers, bytes]:
+        """The answer to what is no fair request."""
+        self._note("", f"not served: {refused.message}", status=refused.status)
+        error = ApiError(refused.status, refused.message, "invalid_request_error")
+        reply = error_reply(OPENAI_CHAT, error, "")
+        return reply.status, reply.headers, reply.body
+
+    def gone(self, connection: HttpConnection) -> None:
+        if isinstance(connection.exchange, Exchange):
+            connection.exchange.client_gone()
+
+    def writable(self, connection: HttpConnection) -> None:
+        if isinstance(connection.exchange, Exchange):
+            connection.exchange.resume()
+
+    def closed(self, connection: HttpConnection) -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            self._deserted.set()
+
+    # ------------------------------------------------------------------ writing down
+
+    def write_end(self, exchange: Exchange, ev: str, **more: object) -> None:
+        """Write the end of an exchange."""
+        order, sent = exchange.order, exchange.sent
+        after_s = round(self.clock.monotonic() - exchange.began, 6)
+        self.journal.write(ev, request_id=order.request_id, model=order.model, after_s=after_s, sent=sent, **more)
+        if not self._records:
+            return
+        if ev == "done" and "disconnect" not in more:
+            self._recorder.record("provider.request", "ok", request_id=order.request_id, sent=sent, **more)
+        else:
+            gone = ev == "client-gone"
+            self._recorder.record(
+                "provider.request",
+                "fail",
+                request_id=order.request_id,
+                client_gone=gone,
+                after_s=after_s,
+                sent=sent,
+                **more,
+            )
+
+    def write_unscripted(self, order: Order) -> None:
+        """No step answered a chat request that was well-formed: for the record, it was answered with a status."""
+        if self._records and order.request is not None and order.answer is not None:
+            self._recorder.record(
+                "provider.request", "ok", request_id=order.request_id, sent=0, status=order.answer.status
+            )
+
+    def _note(self, request_id: str, text: str, **more: object) -> None:
+        if len(self._problems) < _KEPT_PROBLEMS:
+            self._problems.append(f"{request_id}: {text}" if request_id else text)
+        self.journal.write("error", request_id=request_id, error=text, **more)
+
+
+class Exchange:
+    """One request and its reply, on its way through the plan."""
+
+    __slots__ = (
+        "_actions",
+        "_ended",
+        "_finished",
+        "_next",
+        "_server",
+        "_timer",
+        "_unframed",
+        "began",
+        "connection",
+        "order",
+        "sent",
+    )
+
+    def __init__(self, server: ModelServer, connection: HttpConnection, order: Order, began: float) -> None:
+        self._server, self.connection, self.order, self.began = server, connection, order, began
+        self._actions: Iterator[Action] = iter(())
+        self._next: Action | None = None
+        self._timer: asyncio.Handle | None = None
+        self._unframed = not connection.takes_chunks
+        self._ended = self._finished = False
+        self.sent = 0  # tokens that went out whole
+
+    def unscripted(self) -> None:
+        """No step answers this: its end is not an event of the script."""
+        self._ended = True
+        self._server.write_unscripted(self.order)
+
+    def start(self) -> None:
+        """Begin to perform: at once, or when the model has a place free."""
+        if self._server.stopping:
+            return
+        if self._server.service.script.capacity:
+            self.began = self._server.clock.monotonic()
+        self._actions = self._server.service.plan(self.order)
+        self._step()
+
+    # ------------------------------------------------------------------ performing
+
+    def _step(self) -> None:
+        """Do everything that is due; then set a timer, wait for the client to read, or end."""
+        self._timer = None
+        clock, connection = self._server.clock, self.connection
+        stays = self.order.stays
+        out: list[bytes] = []
+        size = 0
+        while True:
+            if connection.paused and not (stays and connection.gone):
+                break  # ``resume`` goes on
+            action = self._next if self._next is not None else next(self._actions, None)
+            self._next = None
+            if action is None:
+                self._send(out)
+                self._finish(keep=True)
+                return
+            if action.at_s > 0.0:
+                remaining = self.began + action.at_s - clock.monotonic()
+                if remaining > 0.0:
+                    self._next = action
+                    if remaining != float("inf"):
+                        self._timer = asyncio.get_running_loop().call_later(clock.real_s(remaining), self._step)
+                    break
+            match action:
+                case Chunk(data=data, tokens=tokens, last=last):
+                    self.sent = tokens
+                    framed = data if self._unframed else chunk(data)
+                    if last:
+                        self.end("done")
+                        out.append(framed if self._unframed else framed + LAST_CHUNK)
+                        self._send(out)
+                        self._finish(keep=not self._unframed)
+                        return
+                    out.append(framed)
+                    size += len(framed)
+                case Whole(status=status, tokens=tokens):
+                    self.sent = tokens
+                    self.end("done", **({} if status == 200 else {"status": status}))
+                    out.append(self._whole(action))
+                    self._send(out)
+                    self._finish(keep=action.length is None)
+                    return
+                case Open():
+                    out.append(self._open(action))
+                case Break():
+                    self._send(out)
+                    self._break(action)
+                    return
+                case Silence():
+                    self._next = action
+                    break  # until the client leaves, or the server stops
+            if size > _TURN_BYTES:
+                self._timer = asyncio.get_running_loop().call_soon(self._step)
+                break
+        self._send(out)
+
+    def _send(self, out: list[bytes]) -> None:
+        if out:
+            data = out[0] if len(out) == 1 else b"".join(out)
+            out.clear()
+            if self._server.journal.pending:
+                self.connection.put(data)
+            else:
+                self.connection.put_now(data)
+
+    def _open(self, action: Open) -> bytes:
+        if action.length is not None:
+            self._unframed = True
+        return head(action.status, (*action.headers, *self.order.headers), self.connection.framing(action.length))
+
+    def _whole(self, action: Whole) -> bytes:
+        length = len(action.body) if action.length is None else action.length
+        headers = (*action.headers, *self.order.headers)
+        return head(action.status, headers, self.connection.framing(length)) + action.body
+
+    def _break(self, action: Break) -> None:
+        """Send what is begun and not finished, and end the connection."""
+        self.end("done", disconnect=action.how)
+        body = cut_body(action)
+        match action.half:
+            case Chunk(data=data):
+                if self._unframed:
+                    wire = body
+                elif action.how == "mid_chunk":
+                    wire = b"%x\r\n" % len(data) + body  # promised more than it sends
+                else:
+                    wire = chunk(body)
+            case Whole():
+                whole = self._whole(action.half)
+                at = len(whole) - len(action.half.body)
+                wire = whole[: at // 2] if action.how == "mid_header" else whole[:at] + body
+            case Open():
+                whole = self._open(action.half)
+                wire = whole[: len(whole) // 2]
+            case None:
+                wire = b""
+        self._send([wire] if wire else [])
+        if action.how == "rst":
+            self.connection.reset()
+        self._finish(keep=False)
+
+    # ------------------------------------------------------------------ what interrupts it
+
+    def resume(self) -> None:
+        """The client has read what was written."""
+        if self._timer is None and not isinstance(self._next, Silence):
+            self._step()
+
+    def client_gone(self) -> None:
+        """The client has left. A step that ignores it goes on with nobody listening."""
+        if self.order.stays and not self._ended:
+            if self.connection.paused:
+                self.resume()
+            return
+        self.end("client-gone")
+        self._finish(keep=False)
+
+    def stop(self) -> None:
+        """The server stops."""
+        self.end("error", error="the server was stopped")
+        self._finish(keep=False)
+
+    def end(self, ev: str, **more: object) -> None:
+        """Write the end down. Only the first counts: a client that leaves while the last bytes are on their way is
+        not news."""
+        if not self._ended:
+            self._ended = True
+            self._server.write_end(self, ev, **more)
+
+    def _finish(self, *, keep: bool) -> None:
+        if self._finished:
+            return
+        self._finished = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        server = self._server
+        server.exchanges.discard(self)
+        connection = self.connection
+        if connection.exchange is self:
+            connection.finished(keep=keep)
+        if self.order.step is not None:
+            server.service.leave(self.order)
+
+
+async def serve_model(
+    script: str | Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    journal: str | Path | None = None,
+    ready: Ready | None = None,
+    clock: Clock | None = None,
+    recorder: Recorder | None = None,
+    seed: int = 0,
+    allow_remote: bool = False,
+    say_problem: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
+) -> list[str]:
+    """Serve a script file until SIGTERM or SIGINT; then return what ``verify`` has to say.
+
+    Args:
+        ready: told ``(pid, port)`` once the server listens and signals end it in order.
+        say_problem: told of each problem when it comes, and at the end of what is still missing.
+
+    Raises:
+        ScenarioError: the script is malformed. LocalError: the address cannot be bound.
+    """
+
+    def listen(entry: dict[str, Any]) -> None:
+        if entry["ev"] == "error" and "after_s" not in entry:  # with it: how an exchange ended
+            say_problem(f"model server: {entry['error']}")
+
+    server = ModelServer(
+        load_model_script(script), clock=clock, recorder=recorder, journal=journal, seed=seed, on_entry=listen
+    )
+    await serve_until_signal(server, host, port, allow_remote=allow_remote, ready=ready)
+    problems, strictly = server.verify(), server.verify(strict=True)
+    for unmet in server.unmet():
+        say_problem(f"model server: {unmet}")
+    for unused in strictly[len(problems) :]:
+        if unused not in server.unmet():
+            say_problem(f"model server: not used: {unused}")
+    return [*problems, *server.unmet()]

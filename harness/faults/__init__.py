@@ -1,0 +1,1 @@
+"""Faults: what is done to which actor or link, and when."""

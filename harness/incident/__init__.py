@@ -1,0 +1,1 @@
+"""The language of a scenario: data only."""

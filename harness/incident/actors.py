@@ -1,0 +1,205 @@
+"""The cast of a scenario: who else wants the session, beside gateway, client and models.
+
+Data only. A *scripted* actor is a process that performs a list of steps against the session's files with the runtime's
+own locks and transcripts (``performer``); a *client* is one more ``lockjaw agent``. Both engines play the same data.
+Durations are nominal seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from lockjaw.documents import FieldError
+
+from ..faults.nemesis import Seconds
+from .matching import Pattern
+
+Text = Annotated[str, Meta(min_length=1)]
+Count = Annotated[int, Meta(ge=1)]
+
+# --------------------------------------------------------------------------- steps
+
+
+class _Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="do"):
+    pass
+
+
+class Take(_Step, frozen=True, tag="take"):
+    """Take the session lock. Without a ``timeout_s`` it waits as long as the policy's runs do.
+
+    One that does not get it ends its script there. ``max_hold_s`` is what the lock file promises, and when the
+    watchdog of the old algorithms gives the lock away.
+    """
+
+    timeout_s: Seconds | None = None
+    max_hold_s: Seconds = 300.0
+
+
+class Release(_Step, frozen=True, tag="release"):
+    """Give the session lock back."""
+
+
+class Leak(_Step, frozen=True, tag="leak"):
+    """Forget the lock without giving it back: it stays held until the process ends."""
+
+
+class Append(_Step, frozen=True, tag="append"):
+    """Append entries to the transcript. ``locked`` false: without asking for the lock, as plugins and metadata do."""
+
+    what: Literal["user", "metadata"] = "metadata"
+    count: Count = 1
+    every_s: Seconds = 0.0
+    locked: bool = True
+
+
+class Sleep(_Step, frozen=True, tag="sleep"):
+    """Think, wait, compact: nothing that others see."""
+
+    for_s: Seconds
+
+
+class Deliver(_Step, frozen=True, tag="deliver"):
+    """Hand a result in: take the lock, think, append, give back; give up after so many waits in vain."""
+
+    text: Text
+    think_s: Seconds = 0.0
+    tries: Count = 1
+
+
+class Read(_Step, frozen=True, tag="read"):
+    """Read the conversation, as the policy's readers do (the old ones take the lock for it)."""
+
+
+class Clean(_Step, frozen=True, tag="clean"):
+    """Remove the session's lock file if its owner is dead, as the policy's cleaners judge it."""
+
+
+class Touch(_Step, frozen=True, tag="touch"):
+    """Change the transcript's times and nothing else, as file systems and backup programs do."""
+
+
+class Rotate(_Step, frozen=True, tag="rotate"):
+    """Move the conversation to a new transcript under the lock, as compaction does; ``think_s``: how long it takes."""
+
+    think_s: Seconds = 0.0
+
+
+class HoldStore(_Step, frozen=True, tag="hold_store"):
+    """Hold the lock of the session store (``sessions.json``), as a long writer does."""
+
+    for_s: Seconds
+
+
+class Maintain(_Step, frozen=True, tag="maintain"):
+    """Change the session's entry in the store again and again, as turn maintenance and heartbeats do."""
+
+    count: Count = 1
+    every_s: Seconds = 0.1
+
+
+Step = Take | Release | Leak | Append | Sleep | Deliver | Read | Clean | Touch | Rotate | HoldStore | Maintain
+
+# --------------------------------------------------------------------------- actors
+
+
+class Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When an actor begins: at a time, or some time after a record. ``jitter_s``: up to so much later, by the seed."""
+
+    at_s: Seconds | None = None
+    when: Pattern | None = None
+    nth: Count = 1
+    after_s: Seconds = 0.0
+    jitter_s: Seconds = 0.0
+
+    def __post_init__(self) -> None:
+        if (self.at_s is None) == (self.when is None):
+            raise FieldError("", "exactly one of at_s and when")
+        if self.at_s is not None and (self.after_s or self.nth != 1):
+            raise FieldError("at_s", "no after_s and no nth beside it (they belong to when)", self.at_s)
+
+
+AT_ONCE = Start(at_s=0.0)
+
+
+class Scripted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="scripted"):
+    """A process that performs steps.
+
+    ``awaited``: the run goes on until it has ended. ``copies``: so many of them, NAME-1, NAME-2, ... (``{n}`` in a
+    text is the number). ``namespace``: its pid namespace (1 is everybody's). ``pid_of``: it gets the pid of that
+    actor, which has ended by then.
+    """
+
+    script: Annotated[tuple[Step, ...], Meta(min_length=1)]
+    start: Start = AT_ONCE
+    awaited: bool = True
+    copies: Count = 1
+    namespace: Count = 1
+    pid_of: str | None = None
+
+
+class Caller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="client"):
+    """One more client on the same session.
+
+    ``local``: it runs the turn itself and asks no gateway, as a cron job or a subagent does.
+    """
+
+    message: Text
+    start: Start = AT_ONCE
+    local: bool = False
+    copies: Count = 1
+
+    awaited = True
+    namespace = 1
+    pid_of = None
+
+
+Actor = Scripted | Caller
+
+
+def each(actors: dict[str, Actor]) -> dict[str, Actor]:
+    """The actors one by one, copies numbered."""
+    found: dict[str, Actor] = {}
+    for name, actor in actors.items():
+        if actor.copies == 1:
+            found[name] = actor
+            continue
+        for n in range(1, actor.copies + 1):
+            found[f"{name}-{n}"] = _copy(actor, n)
+    return found
+
+
+def _copy(actor: Actor, n: int) -> Actor:
+    if isinstance(actor, Caller):
+        return msgspec.structs.replace(actor, copies=1, message=actor.message.replace("{n}", str(n)))
+    script = tuple(
+        msgspec.structs.replace(step, text=step.text.replace("{n}", str(n))) if isinstance(step, Deliver) else step
+        for step in actor.script
+    )
+    return msgspec.structs.replace(actor, copies=1, script=script)
+
+
+# --------------------------------------------------------------------------- what there is before anybody begins
+
+
+class LockFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A lock file that lies there when the client begins.
+
+    Args:
+        owner: whom it names: ``dead`` (a pid that nobody has), ``nobody`` (an empty file), ``garbage``, or an actor.
+        starttime: of the owner: its own, another one (the pid was reused), or not told, as before 2026.4.29.
+        age_s: how long before the client's start it says that it was made.
+    """
+
+    owner: Text = "dead"
+    starttime: Literal["own", "other", "absent"] = "absent"
+    age_s: Seconds = 60.0
+
+
+class Initial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The session as the client finds it. ``turns``: questions and answers that stand in the transcript."""
+
+    turns: Annotated[int, Meta(ge=0)] = 0
+    lock: LockFile | None = None

@@ -1,0 +1,136 @@
+"""Links of a scenario: where there is one, and what the nemesis does to it. The same data and acts in both engines.
+
+A link stands between two actors and lets everything pass until a fault says otherwise. Toxics are the fakes' own, and
+their names and keys are those of ``lockjaw serve link``. The real engine puts a TCP relay there; the simulation puts
+the same toxics between its ends.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from lockjaw.documents import FieldError
+from lockjaw.errors import LocalError
+from lockjaw.history import Recorder
+
+TOXICS_MODULE = "lockjaw.fakes.links.toxics"  # named as data: harness and fakes are siblings
+
+DIALLED = ("gateway", "models")
+PARTITION = "part"  # what a partition is healed by
+_PARTITION = ("part_upstream", "part_downstream")
+
+
+class Toxic(Protocol):
+    """What the engines need to know of one."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def stream(self) -> str: ...
+    @property
+    def trigger(self) -> str | None: ...
+    @property
+    def trigger_stream(self) -> str | None: ...
+    @property
+    def toxicity(self) -> float: ...
+
+
+class Faulty(Protocol):
+    """A link as the nemesis sees it. ``add`` and ``heal`` raise LocalError for a name that is there or is not."""
+
+    def add(self, toxic: Any) -> None: ...
+    def heal(self, name: str) -> None: ...
+    def heal_all(self) -> None: ...
+    def cut(self) -> None: ...
+
+
+class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A link between two actors, who dials first: ``[client, gateway]``, ``[gateway, models]`` or ``[client, models]``.
+    Other clients of the cast dial as the client does.
+
+    ``toxics``: those that are there from the beginning, as ``{type: latency, latency_s: 0.2}``.
+    """
+
+    between: tuple[str, str]
+    toxics: tuple[dict[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.between[1] not in DIALLED:
+            raise FieldError("between", "[client, gateway], [gateway, models] or [client, models]", list(self.between))
+        for n, data in enumerate(self.toxics):
+            check_toxic(data, ("toxics", n))
+        labels = [toxic_of(data).label for data in self.toxics]
+        if len(set(labels)) < len(labels):
+            raise FieldError("toxics", "a name of its own for each toxic", labels)
+
+    @property
+    def to_gateway(self) -> bool:
+        return self.between[1] == "gateway"
+
+
+def toxic_of(data: Mapping[str, Any]) -> Toxic:
+    """The fakes' toxic of this data. Raises LocalError: what is wrong, and what is allowed."""
+    toxic: Toxic = importlib.import_module(TOXICS_MODULE).toxic_of(data)
+    return toxic
+
+
+def check_toxic(data: Mapping[str, Any], at: tuple[str | int, ...]) -> None:
+    """Raises FieldError in the words of a scenario's mistakes."""
+    try:
+        toxic_of(data)
+    except LocalError as error:
+        raise FieldError(at, str(error)) from None
+
+
+class LinkFault(Protocol):
+    """A fault of the nemesis that concerns a link."""
+
+    @property
+    def action(self) -> str: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def toxic(self) -> Mapping[str, Any] | str | None: ...
+    @property
+    def toxic_name(self) -> str | None: ...
+    @property
+    def for_s(self) -> float | None: ...
+
+
+def perform(links: Mapping[str, Faulty], fault: LinkFault, recorder: Recorder) -> None:
+    """Act, and record it before bytes move because of it."""
+    data = {"action": fault.action, "target": fault.target, "toxic": fault.toxic_name, "for_s": fault.for_s}
+    data = {key: value for key, value in data.items() if value is not None}
+    recorder.record("nemesis", **data)
+    try:
+        act(links[fault.target], fault.action, fault.toxic)
+    except LocalError as error:
+        recorder.record("nemesis", "fail", **data, error=str(error))
+
+
+def act(link: Faulty, action: str, toxic: Mapping[str, Any] | str | None) -> None:
+    """Do to a link what a fault says.
+
+    Raises:
+        LocalError: it cannot be done: a toxic of this name is there already, or is not there to be healed.
+    """
+    match action:
+        case "toxic":
+            assert isinstance(toxic, Mapping), "checked when the scenario was read"
+            link.add(toxic_of(toxic))
+        case "part":
+            for name in _PARTITION:
+                link.add(toxic_of({"type": "stall", "name": name, "stream": name.partition("_")[2]}))
+        case "heal" if toxic is None:
+            link.heal_all()
+        case "heal" if toxic == PARTITION:
+            for name in _PARTITION:
+                link.heal(name)
+        case "heal":
+            link.heal(str(toxic))
+        case _:
+            link.cut()

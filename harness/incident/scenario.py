@@ -1,0 +1,306 @@
+"""A scenario: one named incident as data.
+
+One YAML file each. It says what the user asked, how slow the models are, what goes wrong when, what must have
+happened for the run to count, and which laws are checked. Every duration is in nominal seconds. What the
+models do (``models``) is the fake model server's language and is handed to it unread.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from lockjaw.behaviours import BEHAVIOURS, POLICIES
+from lockjaw.documents import Document, FieldError, convert, load_document, read_document
+from lockjaw.errors import ScenarioError, SettingsError
+from lockjaw.settings import ModelRef, Pacing
+
+from ..faults.nemesis import LINK_ACTIONS, SIMULATED_ACTIONS, Fault, Seconds
+from ..judge.checkers import CHECKERS
+from ..judge.checkers.facts import ScenarioFacts
+from .actors import Actor, Caller, Initial, each
+from .links import Link, toxic_of
+from .matching import Pattern, Sometimes
+
+BUILTIN_PACKAGE = "lockjaw.scenarios"  # named as data: the package itself stands above this one
+
+Text = Annotated[str, Meta(min_length=1)]
+Positive = Annotated[float, Meta(gt=0)]
+Scale = Annotated[float, Meta(gt=0, le=1)]
+
+
+class Effects(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a run leaves countable traces.
+
+    ``ledger``: a file in the workspace, one effect a line. ``allowed``: line -> how often it may stand there;
+    lines that are not named may stand there once.
+    """
+
+    ledger: Text
+    allowed: dict[str, Annotated[int, Meta(ge=0)]] = {}
+
+    def __post_init__(self) -> None:
+        path = PurePosixPath(self.ledger)
+        if path.is_absolute() or ".." in path.parts:
+            raise FieldError("ledger", "a path inside the workspace", self.ledger)
+
+
+class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Limits that some checkers need.
+
+    ``recovered_within_s``: from the holder's end to the next grant. ``amplification``: nominal seconds lost plus
+    provider calls wasted, per second of injected fault; ``fault_s`` is how many of those there are.
+    """
+
+    recovered_within_s: Positive | None = None
+    amplification: Positive | None = None
+    fault_s: Seconds = 0.0
+
+    def __post_init__(self) -> None:
+        if self.amplification is not None and not self.fault_s:
+            raise FieldError("fault_s", "the seconds of injected fault, beside amplification")
+
+
+class Era(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When it happened. ``versions``: those that the reports name. ``policy``: the baseline, which does as they did."""
+
+    versions: Text
+    policy: Text = "reuse-session"
+
+    def __post_init__(self) -> None:
+        if self.policy not in BEHAVIOURS:
+            raise FieldError("policy", f"policies among: {', '.join(BEHAVIOURS)}", self.policy)
+
+
+MAIN_ACTORS = ("gateway", "client", "models")
+ENGINES = ("sim", "real")
+
+
+class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a scenario file holds. ``name`` is the file's stem unless the file says otherwise."""
+
+    name: Text
+    story: Text
+    message: Text
+    chain: Annotated[tuple[str, ...], Meta(min_length=1)]
+    models: Annotated[dict[str, Any], Meta(min_length=1)]
+    checks: Annotated[tuple[str, ...], Meta(min_length=1)]
+    reports: tuple[str, ...] = ()
+    classes: tuple[str, ...] = msgspec.field(default=(), name="class")
+    era: Era | None = None
+    #: Row of the table "Replay first" of the field reports; 0: none.
+    row: Annotated[int, Meta(ge=0)] = 0
+    engines: Annotated[tuple[Literal["sim", "real"], ...], Meta(min_length=1)] = ("sim", "real")
+    engines_why: str = ""  # what keeps it from the other engine
+    actors: dict[str, Actor] = {}  # who else wants the session; names of their own
+    links: dict[str, Link] = {}  # where bytes can be held back, lost or cut on their way; names of their own
+    initial: Initial = Initial()  # the session as the client finds it
+    asks_when: Pattern | None = None  # the client begins when this has happened; until then only the cast is at work
+    client_token: str | None = None  # a token of the client's own, in place of the gateway's: a wrong one
+    timeout_s: Seconds = 60.0  # agents.defaults.timeoutSeconds; the client gives up 30 s later
+    budget_s: Positive = 400.0  # what a patient user would have waited; the law `answered` reads it
+    #: PROVIDER/MODEL -> seconds after the client's start at which it could have answered, had it been asked at
+    #: once and left alone; null: never. `answered` holds a run to the best of them.
+    answers_s: dict[str, Seconds | None] = {}
+    settle_s: Seconds = 5.0  # how long the gateway may go on after the client has ended
+    limit_s: Positive | None = None  # after which a run that does not end is the harness's failure
+    time_scale: Scale = 0.04
+    pacing: Pacing = Pacing()
+    faults: tuple[Fault, ...] = ()
+    sometimes: tuple[Sometimes, ...] = ()
+    effects: Effects | None = None
+    bounds: Bounds = Bounds()
+    #: policy -> the laws that it breaks; none: HELD. Documentation that a test keeps true.
+    expect: dict[str, tuple[str, ...]] = {}
+
+    def __post_init__(self) -> None:
+        served = set()
+        for text in self.chain:
+            try:
+                served.add(ModelRef.parse(text).model)
+            except SettingsError as error:
+                raise FieldError("chain", error.expected, text) from None
+        for model in served - self.models.keys():
+            raise FieldError("models", f"a script for {model}, which the chain names", ", ".join(self.models))
+        for model in self.models.keys() - served:
+            raise FieldError("models", f"only models that the chain names: {', '.join(sorted(served))}", model)
+        for text in self.answers_s:
+            if text not in self.chain:
+                raise FieldError("answers_s", f"models of the chain: {', '.join(self.chain)}", text)
+        for name in self.checks:
+            if name not in CHECKERS:
+                raise FieldError("checks", f"names among: {', '.join(CHECKERS)}", name)
+        for policy, broken in self.expect.items():
+            if policy not in BEHAVIOURS:
+                raise FieldError("expect", f"policies among: {', '.join(BEHAVIOURS)}", policy)
+            for name in broken:
+                if name not in self.checks:
+                    raise FieldError("expect", f"laws that the scenario checks: {', '.join(self.checks)}", name)
+        self._check_cast()
+        self._check_links()
+        self._check_faults()
+
+    def _check_cast(self) -> None:
+        for name, actor in self.actors.items():
+            if not name.replace("-", "_").isidentifier() or name in (*MAIN_ACTORS, "harness"):
+                raise FieldError("actors", "a name of its own, of letters, digits, _ and -", name)
+            if actor.pid_of is not None and actor.pid_of not in (*MAIN_ACTORS, *self.cast):
+                raise FieldError(("actors", name, "pid_of"), f"an actor: {', '.join(self.names)}", actor.pid_of)
+        owner = self.initial.lock.owner if self.initial.lock else "dead"
+        if owner not in ("dead", "nobody", "garbage", *self.names):
+            raise FieldError("initial.lock.owner", f"dead, nobody, garbage or an actor: {', '.join(self.names)}", owner)
+
+    def _check_links(self) -> None:
+        places: dict[tuple[str, str], str] = {}
+        for name, link in self.links.items():
+            if not name.replace("-", "_").isidentifier() or name in (*self.names, "harness"):
+                raise FieldError("links", "a name of its own, of letters, digits, _ and -", name)
+            dialler, dialled = link.between
+            asking = ("client", *(n for n, actor in self.cast.items() if isinstance(actor, Caller)))
+            if dialler not in (*asking, *(("gateway",) if dialled == "models" else ())):
+                expected = f"who dials: {', '.join(asking)}" + (" or gateway" if dialled == "models" else "")
+                raise FieldError(("links", name, "between"), expected, dialler)
+            if places.setdefault(link.between, name) != name:
+                raise FieldError(("links", name, "between"), f"a place where no other link is ({places[link.between]})")
+            acts = [fault.toxic for fault in self.faults if fault.target == name and isinstance(fault.toxic, dict)]
+            for toxic in (toxic_of(data) for data in (*link.toxics, *acts)):
+                if link.to_gateway and toxic.trigger and (toxic.trigger_stream or toxic.stream) == "upstream":
+                    raise FieldError(
+                        ("links", name), "a trigger on what comes downstream: what a WebSocket client sends is masked"
+                    )
+
+    def link_of(self, dialler: str, dialled: str) -> str | None:
+        """The name of the link between two actors, if there is one."""
+        return next((name for name, link in self.links.items() if link.between == (dialler, dialled)), None)
+
+    def _check_faults(self) -> None:
+        for n, fault in enumerate(self.faults):
+            if fault.action in LINK_ACTIONS:
+                if fault.target not in self.links:
+                    known = ", ".join(self.links) or "none; name one under `links`"
+                    raise FieldError(("faults", n, "target"), f"a link: {known}", fault.target)
+            elif fault.target not in self.names:
+                raise FieldError(("faults", n, "target"), f"an actor: {', '.join(self.names)}", fault.target)
+        for pause in (fault for fault in self.faults if fault.action == "pause" and fault.target == "client"):
+            if pause.for_s is None and not any(f.action == "resume" and f.target == "client" for f in self.faults):
+                raise FieldError("faults", "a resume of the client after its pause, or the run cannot end", str(pause))
+        simulated = [str(fault) for fault in self.faults if fault.action in SIMULATED_ACTIONS]
+        simulated += [f"actors.{n}" for n, a in self.cast.items() if a.namespace != 1 or a.pid_of is not None]
+        if simulated and "real" in self.engines:
+            raise FieldError("engines", f"[sim], because only the simulation has {simulated[0]}", list(self.engines))
+        if len(self.engines) < len(ENGINES) and not self.engines_why:
+            raise FieldError("engines_why", "a sentence that says what keeps it from the other engine")
+
+    @property
+    def cast(self) -> dict[str, Actor]:
+        """The other actors, one by one."""
+        return each(self.actors)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everybody who can be named."""
+        return (*MAIN_ACTORS, *self.cast)
+
+    @property
+    def baseline(self) -> str:
+        """The policy that shows the incident."""
+        return self.era.policy if self.era else "reuse-session"
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """What ``--policy all`` means here: the published ones, ours, and the baseline."""
+        return tuple(dict.fromkeys((*POLICIES[:-1], self.baseline, POLICIES[-1])))
+
+    @property
+    def not_real(self) -> str:
+        """Why real processes cannot play it; empty: they can."""
+        if "real" not in self.engines:
+            return self.engines_why
+        return ""
+
+    @property
+    def only_ours(self) -> str:
+        """Why programs that are not Lockjaw's cannot play it; empty: they can."""
+        if self.staged:
+            return "the actors and the session that this scenario sets up are Lockjaw's own"
+        struck = next((str(f) for f in self.faults if f.before is not None or f.action == "block"), "")
+        return f"only Lockjaw's own programs can be struck from within ({struck})" if struck else ""
+
+    @property
+    def staged(self) -> bool:
+        """The session exists before the client asks."""
+        return bool(self.actors) or self.initial != Initial()
+
+    @property
+    def refs(self) -> tuple[ModelRef, ...]:
+        return tuple(ModelRef.parse(text) for text in self.chain)
+
+    @property
+    def run_limit_s(self) -> float:
+        """Nominal seconds after which a client that still runs is given up."""
+        return self.limit_s or 2 * self.budget_s + 120.0
+
+    @property
+    def facts(self) -> ScenarioFacts:
+        """What the checkers may know of this scenario."""
+        return ScenarioFacts(
+            message=self.message,
+            budget_s=self.budget_s,
+            chain=self.chain,
+            answers_s=self.answers_s,
+            recovered_within_s=self.bounds.recovered_within_s,
+            amplification=self.bounds.amplification,
+            fault_s=self.bounds.fault_s,
+            ledger=self.effects.allowed if self.effects else {},
+        )
+
+    def script(self) -> dict[str, Any]:
+        """The model server's script."""
+        return {"models": self.models}
+
+
+def builtin_names() -> list[str]:
+    """The scenarios that come with Lockjaw."""
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in files(BUILTIN_PACKAGE).iterdir() if _is_yaml(entry.name)
+    )
+
+
+def read_builtin_text(name: str) -> str:
+    """The text of a built-in scenario. Raises ScenarioError naming those that exist."""
+    entry = files(BUILTIN_PACKAGE) / f"{name}.yaml"
+    if not name.isidentifier() or not entry.is_file():
+        raise ScenarioError(name, 0, "", f"a scenario file or one of: {', '.join(builtin_names())}")
+    return entry.read_text(encoding="utf-8")
+
+
+def read_builtin(name: str) -> Document:
+    """A built-in scenario, parsed. Raises ScenarioError naming those that exist."""
+    return load_document(read_builtin_text(name), f"{name}.yaml")
+
+
+def load_scenario(name_or_path: str | Path) -> Scenario:
+    """A scenario by built-in name, or by the path of its file (anything with a slash or ending in .yaml/.yml).
+
+    Raises:
+        ScenarioError: no such scenario; or file, line, key, what was expected, what was found.
+    """
+    text = str(name_or_path)
+    if isinstance(name_or_path, Path) or "/" in text or _is_yaml(text):
+        return scenario_from(read_document(text), name=Path(text).stem)
+    return scenario_from(read_builtin(text), name=text)
+
+
+def scenario_from(document: Document, *, name: str) -> Scenario:
+    """A scenario from a parsed document; ``name`` counts unless the document has its own."""
+    if isinstance(document.data, dict):
+        document.data.setdefault("name", name)
+    return convert(document, Scenario)
+
+
+def _is_yaml(name: str) -> bool:
+    return name.endswith((".yaml", ".yml"))

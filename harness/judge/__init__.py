@@ -1,0 +1,1 @@
+"""Judges a run: checkers, outcome, skeleton, agreement of the worlds, comparison with a baseline."""

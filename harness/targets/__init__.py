@@ -1,0 +1,1 @@
+"""Other people's runtimes as worlds of a run."""
