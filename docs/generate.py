@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import typer
 
 from lockjaw import cli, process, pytest_plugin, scenarios, settings
 from lockjaw.behaviours import BEHAVIOURS
+from lockjaw.cli import verbs
+from lockjaw.cli.kit import EXIT_MADE
 from lockjaw.fakes.gateway import script as gateway_script
 from lockjaw.fakes.gateway import scripts as gateway_scripts
 from lockjaw.fakes.links import toxics
@@ -31,7 +32,6 @@ from lockjaw.harness.incident import links, scenario
 from lockjaw.harness.incident import matching as pattern
 from lockjaw.harness.judge.checkers import CHECKERS, law_of
 from lockjaw.history import OPERATIONS
-from lockjaw.kit_commands import EXIT_MADE
 from lockjaw.locking import LOCK_ALGORITHMS
 from lockjaw.locking.algorithms import coarse, guarded
 from lockjaw.locking.cleaning import EXIT_REFUSED
@@ -437,14 +437,12 @@ def lock_algorithms() -> Iterator[str]:
 def command_line() -> Iterator[str]:
     yield "# Command line"
     yield "Every command has `--help`. Exit status: see [Exit status](exit-status.md)."
-    yield from _commands(typer.main.get_command(cli.app), "lockjaw")
+    for path, command in sorted(verbs.walk(), key=lambda found: found[0]):
+        if not hasattr(command, "commands"):
+            yield from _command(" ".join(("lockjaw", *path)), command)
 
 
-def _commands(command: Any, path: str) -> Iterator[str]:
-    if hasattr(command, "commands"):
-        for name, inner in sorted(command.commands.items()):
-            yield from _commands(inner, f"{path} {name}")
-        return
+def _command(path: str, command: Any) -> Iterator[str]:
     yield f"## {path}"
     yield prose(command.help)
     rows = []

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from lockjaw import cli
+from lockjaw.cli import verbs
 
 pytest_plugins = ["pytester"]
 
@@ -128,10 +127,10 @@ def commands() -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(("page", "line"), sorted(set(commands())))
 def test_every_command_that_is_shown_exists_with_its_options(page: str, line: str) -> None:
     words = re.findall(r'"[^"]*"|\S+', line)[1:]
-    command: Any = typer.main.get_command(cli.app)
+    command: Any = verbs.command_line()
     while words and hasattr(command, "commands"):
         assert words[0] in command.commands, f"{page}: {line}"
-        command = command.commands[words.pop(0)]
+        command = command.get_command(None, words.pop(0))
     known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     assert {word for word in words if word.startswith("-")} <= known | {"--help"}, f"{page}: {line}"
 

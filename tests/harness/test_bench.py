@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from lockjaw.harness.bench import command, plot, tables
+from lockjaw.cli import bench
+from lockjaw.harness.bench import plot, tables
 from lockjaw.harness.bench.contention import Contention, recover
 from lockjaw.harness.bench.contestants import Absent, Contestant
 from lockjaw.harness.bench.node_rivals import NODE_FAILURES, NodeRival
@@ -53,7 +54,7 @@ def test_an_interrupt_within_a_round_keeps_the_contestants_before_it(tmp_path):
 def test_ctrl_c_in_the_middle_of_a_fork_is_not_lost(tmp_path, monkeypatch, capsys):
     """What hooks of a fork raise, Python ignores: the run must end all the same, before its next measurement."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command, "QUICK", TINY)
+    monkeypatch.setattr(bench, "QUICK", TINY)
     armed = [True]
 
     def at_fork():
@@ -64,7 +65,7 @@ def test_ctrl_c_in_the_middle_of_a_fork_is_not_lost(tmp_path, monkeypatch, capsy
     os.register_at_fork(before=at_fork)  # cannot be taken back, and does nothing afterwards
     unraisable = []
     monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
-    assert command.bench_locks(full=False, as_json=True, out=None) == 130
+    assert bench.locks(as_json=True) == 130
     assert [one.exc_type for one in unraisable] == [KeyboardInterrupt]
     assert json.loads(capsys.readouterr().out)["interrupted"] is True
 

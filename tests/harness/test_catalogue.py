@@ -10,13 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from lockjaw import catalogue_commands
-from lockjaw.catalogue_commands import (
-    CatalogueOptions,
-    ExploreAllOptions,
-    catalogue_command,
-    explore_all_command,
-)
+from lockjaw.cli import explore as explore_verb
+from lockjaw.cli.catalogue import catalogue as catalogue_verb
+from lockjaw.cli.explore import explore_all
 from lockjaw.errors import HarnessError, SettingsError
 from lockjaw.harness import load_scenario
 from lockjaw.harness.search import catalogue
@@ -86,7 +82,7 @@ def test_a_harness_that_fails_in_one_run_goes_on_with_the_others(
 
     monkeypatch.setattr(catalogue, "run_async", failing)
 
-    status = catalogue_command(["busy_database"], CatalogueOptions("sim", 1, 1, tmp_path, as_json=True))
+    status = catalogue_verb(["busy_database"], "sim", out=tmp_path, as_json=True)
 
     assert status == 4
 
@@ -94,7 +90,7 @@ def test_a_harness_that_fails_in_one_run_goes_on_with_the_others(
 def test_the_catalogue_command_shows_a_table_and_ends_with_how_many_are_as_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status = catalogue_command(SOME, CatalogueOptions("sim", 1, 1, tmp_path, as_json=False))
+    status = catalogue_verb(SOME, "sim", out=tmp_path)
 
     out = capsys.readouterr().out.splitlines()
     assert status == 0
@@ -104,7 +100,7 @@ def test_the_catalogue_command_shows_a_table_and_ends_with_how_many_are_as_told(
 
 
 def test_the_catalogue_as_json_is_one_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status = catalogue_command(SOME, CatalogueOptions("sim", 1, 1, tmp_path, as_json=True))
+    status = catalogue_verb(SOME, "sim", out=tmp_path, as_json=True)
 
     told = capsys.readouterr()
     document = json.loads(told.out)
@@ -114,9 +110,9 @@ def test_the_catalogue_as_json_is_one_document(tmp_path: Path, capsys: pytest.Ca
 
 def test_an_engine_that_cannot_play_what_is_named_is_refused() -> None:
     with pytest.raises(SettingsError, match="pid namespace"):
-        catalogue_command(["cleaner_in_other_namespace"], CatalogueOptions("real", 1, 1, None, as_json=True))
+        catalogue_verb(["cleaner_in_other_namespace"], "real", as_json=True)
     with pytest.raises(SettingsError, match="one of real, sim, both"):
-        catalogue_command([], CatalogueOptions("both-of-them", 1, 1, None, as_json=True))
+        catalogue_verb([], "both-of-them", as_json=True)
 
 
 def test_ctrl_c_ends_the_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +128,7 @@ def test_ctrl_c_ends_the_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_explore_all_explores_every_scenario_under_its_baseline_and_ours(
     workers: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status = explore_all_command(ExploreAllOptions(None, 2, 1, workers, tmp_path, as_json=False))
+    status = explore_all(None, seeds=2, seed=1, workers=workers, out=tmp_path, as_json=False)
 
     out = capsys.readouterr().out.splitlines()
     assert status == 0, out
@@ -145,9 +141,9 @@ def test_explore_all_finds_a_bug_and_says_how_to_replay_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(POLICY_FUNCTIONS, "takeover", reuse_session)
-    monkeypatch.setattr(catalogue_commands, "names", lambda: ["busy_database", "gateway_timeout"])
+    monkeypatch.setattr(explore_verb, "names", lambda: ["busy_database", "gateway_timeout"])
 
-    status = explore_all_command(ExploreAllOptions("takeover", 2, 1, 1, tmp_path, as_json=False))
+    status = explore_all("takeover", seeds=2, seed=1, workers=1, out=tmp_path, as_json=False)
 
     out = capsys.readouterr().out.splitlines()
     assert status == 1

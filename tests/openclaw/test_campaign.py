@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from lockjaw import openclaw_commands
+from lockjaw.cli import progress
+from lockjaw.cli.openclaw import matrix as matrix_verb
+from lockjaw.cli.openclaw.tables import table
 from lockjaw.errors import HarnessError
 from lockjaw.harness.incident.scenario import Scenario, load_scenario
 from lockjaw.harness.run import Reached, Run
@@ -14,7 +16,6 @@ from lockjaw.harness.targets.openclaw import campaign, fidelity
 from lockjaw.harness.targets.openclaw.campaign import Cell, Options, bisect, matrix
 from lockjaw.harness.targets.openclaw.versions import Version
 from lockjaw.history import Record
-from lockjaw.openclaw_commands import matrix_command, table
 from lockjaw.verdict import CheckResult, Verdict
 
 CHECK = "never_session_locked"
@@ -210,7 +211,7 @@ def test_a_log_gets_a_sign_of_life_each_minute_and_json_none(
     as_json: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr(openclaw_commands.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
 
     def slow(scenario: Scenario, version: Version, options: Options, say: Any, progress: Any) -> Run:
         for at in range(0, 150, 5):
@@ -219,6 +220,6 @@ def test_a_log_gets_a_sign_of_life_each_minute_and_json_none(
         return Fake(1)(scenario, version)
 
     monkeypatch.setattr(campaign, "run_version", slow)
-    matrix_command("2026.4.8,2026.5.7", "gateway_timeout", Options(), as_json=as_json)
+    matrix_verb.matrix("2026.4.8,2026.5.7", as_json=as_json)
     said = [line for line in capsys.readouterr().err.splitlines() if "still running" in line]
     assert said == ([] if as_json else [f"  {at} s: still running" for at in (55, 115, 25, 85, 145)])

@@ -8,14 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from lockjaw import openclaw_commands
+from lockjaw.cli.openclaw import demo as verb
 from lockjaw.harness.incident.scenario import load_scenario
 from lockjaw.harness.judge.outcome import Outcome
 from lockjaw.harness.run import Run
 from lockjaw.harness.targets.openclaw import demo
 from lockjaw.harness.targets.openclaw.campaign import Options
 from lockjaw.history import Record
-from lockjaw.openclaw_commands import demo_command
 from lockjaw.verdict import Verdict
 
 SCENARIO = load_scenario("gateway_timeout")
@@ -39,14 +38,14 @@ def outcomes(monkeypatch: pytest.MonkeyPatch) -> dict[str | None, Outcome]:
         progress("p", Record(90.0, "client", "client.stderr", "info", {"line": LONG}))
         return a_run(found[options.client_policy], 135.2 if options.client_policy is None else 245.0)
 
-    monkeypatch.setattr(openclaw_commands, "run_version", run_version)
+    monkeypatch.setattr(verb, "run_version", run_version)
     return found
 
 
 def test_both_command_lines_are_shown_with_what_became_of_them(
     outcomes: dict[str | None, Outcome], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert demo_command("2026.4.8", Options(), as_json=False) == 0
+    assert verb.demo("2026.4.8") == 0
     shown = capsys.readouterr().out
     theirs, ours = shown.split("$ lockjaw agent")
     assert '$ openclaw agent --agent main --message "long task"\n  90.0 s [diagnostic]' in theirs
@@ -65,16 +64,16 @@ def test_demonstration_that_comes_out_otherwise_says_so_in_its_status(
     outcomes: dict[str | None, Outcome], who: str | None, outcome: Outcome
 ) -> None:
     outcomes[who] = outcome
-    assert demo_command("2026.4.8", Options(), as_json=False) == 1
+    assert verb.demo("2026.4.8") == 1
 
 
 def test_version_must_be_one(outcomes: dict[str | None, Outcome]) -> None:
     with pytest.raises(Exception, match="a version such as"):
-        demo_command("newest", Options(), as_json=False)
+        verb.demo("newest")
 
 
 def test_json_is_only_json(outcomes: dict[str | None, Outcome], capsys: pytest.CaptureFixture[str]) -> None:
-    demo_command("2026.4.8", Options(), as_json=True)
+    verb.demo("2026.4.8", as_json=True)
     out, err = capsys.readouterr()
     assert out.startswith("{\n")
     assert out.count('"policy"') == 2

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from lockjaw import pages
+from lockjaw.cli import pages
 from lockjaw.errors import HarnessError
 
 MakeRun = Callable[..., Any]

@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from lockjaw.behaviours import POLICIES
-from lockjaw.commands import replay_command
+from lockjaw.cli.replay import replay
 from lockjaw.errors import HarnessError, SettingsError
 from lockjaw.harness import load_scenario, run_scenario
 from lockjaw.harness.judge.agreement import agreement, fallback_steps, lock_owners
@@ -118,7 +118,7 @@ def test_replay_gives_the_same_verdict_and_the_same_event_hash(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = run_scenario("gateway_timeout", policy="reuse-session", engine="sim", seed=9, out=tmp_path)
-    assert replay_command(run.run_dir, as_json=True) == 1
+    assert replay(run.run_dir, as_json=True) == 1
     document = json.loads(capsys.readouterr().out)
     assert document["replay"]["same_event_hash"] is True
     assert document["runs"][0]["event_hash"] == run.event_hash
@@ -130,7 +130,7 @@ def test_replay_of_a_changed_tape_names_the_first_difference(tmp_path: Path) -> 
     tape[40] = tape[40]._replace(label="somebody: Else file")
     write_tape(run.run_dir / TAPE, tape)
     with pytest.raises(HarnessError, match=r"diverged at step 40: expected 'somebody: Else file"):
-        replay_command(run.run_dir, as_json=True)
+        replay(run.run_dir, as_json=True)
 
 
 def test_replay_of_a_cut_tape_diverges_also_where_the_runtime_swallows_errors(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_replay_of_a_cut_tape_diverges_also_where_the_runtime_swallows_errors(tm
     for length in (5, 150, len(read_tape(run.run_dir / TAPE)) - 1):
         write_tape(run.run_dir / TAPE, read_tape(run.run_dir / TAPE)[:length])
         with pytest.raises(HarnessError, match="the end of the tape"):
-            replay_command(run.run_dir, as_json=True)
+            replay(run.run_dir, as_json=True)
         asyncio.run(_again(run.run_dir, tmp_path))
 
 
@@ -178,7 +178,7 @@ def test_exploration_shrinks_a_failure_and_keeps_a_run_that_replays(
     (finding,) = found.findings
     assert finding.steps == ()  # the undisturbed run breaks the law
     assert finding.run_dir is not None
-    assert replay_command(finding.run_dir, as_json=True) == 1
+    assert replay(finding.run_dir, as_json=True) == 1
     assert json.loads(capsys.readouterr().out)["replay"]["same_event_hash"] is True
 
 
@@ -226,7 +226,7 @@ def test_interrupted_once_more_while_it_shrinks_it_keeps_the_run_as_it_was_found
     (finding,) = found.findings
     assert finding.steps == ("(not shrunk; all its choices are on the tape)",)
     assert finding.run_dir is not None
-    assert replay_command(finding.run_dir, as_json=True) == 1
+    assert replay(finding.run_dir, as_json=True) == 1
 
 
 def stop_shrinking() -> None:

@@ -13,18 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
-import typer.main
 
 from lockjaw import __version__, cli
+from lockjaw.cli import app, verbs
 from lockjaw.errors import ConnectionLost, HarnessError, LocalError, ModelFailure
 from lockjaw.harness import load_scenario
 from lockjaw.scenarios import names
 
-from .live import LOCKJAW, live
+from ..live import LOCKJAW, live
 
-BUSY = str(Path(__file__).parent / "quality" / "busy.yaml")  # about two seconds
+BUSY = str(Path(__file__).parents[1] / "quality" / "busy.yaml")  # about two seconds
 QUIET = """
 story: Nothing goes wrong.
 message: hello
@@ -86,19 +85,7 @@ def process(*arguments: str, cwd: Path, **env: str) -> Ended:
 # --------------------------------------------------------------------------- help
 
 
-def commands() -> list[tuple[str, ...]]:
-    found: list[tuple[str, ...]] = []
-
-    def walk(command: click.Command, path: tuple[str, ...]) -> None:
-        found.append(path)
-        for name, child in getattr(command, "commands", {}).items():
-            walk(child, (*path, name))
-
-    walk(typer.main.get_command(cli.app), ())
-    return found
-
-
-@pytest.mark.parametrize("path", commands(), ids=" ".join)
+@pytest.mark.parametrize("path", [path for path, _ in verbs.walk()], ids=" ".join)
 def test_every_help_fits_80_columns(path: tuple[str, ...], lockjaw: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
 
@@ -113,18 +100,11 @@ def test_every_help_fits_80_columns(path: tuple[str, ...], lockjaw: Command, mon
 def test_every_visible_option_has_a_help_text() -> None:
     mute = [
         f"{' '.join(path)} {parameter.name}"
-        for path in commands()
-        for parameter in _command(path).params
+        for path, command in verbs.walk()
+        for parameter in command.params
         if not getattr(parameter, "hidden", False) and not getattr(parameter, "help", "")
     ]
     assert mute == []
-
-
-def _command(path: tuple[str, ...]) -> click.Command:
-    command = typer.main.get_command(cli.app)
-    for name in path:
-        command = command.commands[name]  # type: ignore[attr-defined]
-    return command
 
 
 def test_the_version_is_printed(lockjaw: Command) -> None:
@@ -430,7 +410,7 @@ def test_every_expected_error_is_one_message_and_a_status(
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr(app, "command_line", lambda: fail)
 
     assert lockjaw() == Ended(status, "", told)
 

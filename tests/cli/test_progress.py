@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lockjaw import run_status
+from lockjaw.cli import progress
 from lockjaw.history import Record
 
 CALL = Record(0.0, "client", "client.call", "invoke", {})
@@ -25,8 +25,8 @@ def test_without_a_terminal_a_line_is_said_now_and_then(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr(run_status.time, "monotonic", lambda: now[0])
-    with run_status.run_status(4, quiet=False) as status:
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with progress.run_progress(4, quiet=False) as status:
         assert status.record is None, "nobody looks at single records"
         for name, at in (("a", 101.0), ("b", 104.9), ("c", 105.0), ("d", 109.9)):
             now[0] = at
@@ -36,7 +36,7 @@ def test_without_a_terminal_a_line_is_said_now_and_then(
 
 
 def interrupted(total: int, *begun: str, quiet: bool) -> None:
-    with run_status.run_status(total, quiet=quiet) as status:
+    with progress.run_progress(total, quiet=quiet) as status:
         for what in begun:
             status.begin(what, ["takeover"])
         raise KeyboardInterrupt

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from lockjaw import intake_commands
+from lockjaw.cli import reproduce as verb
+from lockjaw.cli.progress import Progress
+from lockjaw.cli.reproduce import reproduce
 from lockjaw.harness.intake.search import Found, search
 from lockjaw.harness.kit.reading import read_kit
-from lockjaw.intake_commands import ReproduceOptions, reproduce_command
 
-REPORTS = Path(__file__).parent / "harness/intake/reports"
+REPORTS = Path(__file__).parents[1] / "harness/intake/reports"
 SEED = REPORTS / "seed-mixed-chain.txt"
 #: Its lines are printed by nothing that we have, so a search for it goes on.
 ENDLESS = REPORTS / "cascade-of-one-incident.txt"
@@ -27,12 +28,6 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def options(**how: Any) -> ReproduceOptions:
-    usual = {"policy": None, "seeds": 20, "seconds": 60.0, "yes_real": False, "out": None, "scenario": None}
-    usual["as_json"] = False
-    return ReproduceOptions(**(usual | how))
-
-
 def lockjaw(*arguments: str, **how: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "lockjaw", *arguments], capture_output=True, text=True, timeout=60, **how
@@ -40,7 +35,7 @@ def lockjaw(*arguments: str, **how: Any) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_document_names_what_was_understood_and_a_kit_that_opens(capsys: pytest.CaptureFixture[str]) -> None:
-    assert reproduce_command(str(SEED), options(as_json=True)) == 0
+    assert reproduce(str(SEED), seeds=20, as_json=True) == 0
 
     told = json.loads(capsys.readouterr().out)
     assert told["report"]["classes"] == ["A", "B"]
@@ -51,7 +46,7 @@ def test_the_document_names_what_was_understood_and_a_kit_that_opens(capsys: pyt
 
 
 def test_the_text_fits_80_columns_and_ends_with_the_replay(capsys: pytest.CaptureFixture[str]) -> None:
-    assert reproduce_command(str(SEED), options()) == 0
+    assert reproduce(str(SEED), seeds=20) == 0
 
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines[:-1])) <= 80
@@ -60,7 +55,7 @@ def test_the_text_fits_80_columns_and_ends_with_the_replay(capsys: pytest.Captur
 
 
 def test_a_report_that_is_not_reproduced_says_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
-    assert reproduce_command(str(REPORTS / "stale-race.txt"), options()) == 3
+    assert reproduce(str(REPORTS / "stale-race.txt"), seeds=20) == 3
 
     told = capsys.readouterr().out
     assert "not reproduced" in told
@@ -69,7 +64,7 @@ def test_a_report_that_is_not_reproduced_says_what_is_missing(capsys: pytest.Cap
 
 
 def test_no_lock_incident_is_told_from_one(capsys: pytest.CaptureFixture[str]) -> None:
-    assert reproduce_command(str(REPORTS / "negative.txt"), options()) == 3
+    assert reproduce(str(REPORTS / "negative.txt"), seeds=20) == 3
     assert "no error of a session lock" in capsys.readouterr().out
 
 
@@ -83,9 +78,9 @@ def test_an_interrupted_search_keeps_the_best_run(
 
         return search(report, **(how | {"progress": third}))
 
-    monkeypatch.setattr(intake_commands, "search", interrupted)
+    monkeypatch.setattr(verb, "search", interrupted)
 
-    assert reproduce_command(str(ENDLESS), options()) == 130
+    assert reproduce(str(ENDLESS), seeds=20) == 130
 
     told = capsys.readouterr().out
     assert "3 runs in" in told
@@ -113,6 +108,6 @@ def test_a_closed_stdin_is_a_usage_error() -> None:
 def test_a_text_without_an_end_is_read_so_far_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lockjaw.harness.intake.source.MAX_BYTES", 1 << 20)
 
-    report = intake_commands._read("/dev/zero", quiet=True)
+    report = verb._read("/dev/zero", Progress())
 
     assert any("only the first" in note for note in report.notes)

@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import sys
 from pathlib import Path
 from types import FrameType
+from typing import Annotated
 
-from . import plot, tables
-from .run import FULL, QUICK, run
+import typer
+
+from lockjaw.cli.options import JsonFlag
+from lockjaw.cli.progress import progress
+from lockjaw.harness.bench import plot, tables
+from lockjaw.harness.bench.run import FULL, QUICK, run
+
+__all__ = ["locks"]
 
 
-def bench_locks(*, full: bool, as_json: bool, out: Path | None) -> int:
-    """Measure in the current folder's file system. -> exit status; 130 after Ctrl-C, with what there is until then.
+def locks(
+    full: Annotated[bool, typer.Option("--full/--quick", help="Everything (about 20 minutes), or one minute.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for locks.json, locks.md and locks.svg.")] = None,
+    as_json: JsonFlag = False,
+) -> int:
+    """Our session lock, its rivals and lock libraries side by side: speed, and who starves.
 
-    ``out``: a folder for ``locks.json``, ``locks.md`` and ``locks.svg``; created if absent.
+    Measures in the current folder's file system. Exit status: 0, or 130 after Ctrl-C, with the figures until then.
     """
     interrupts = _Interrupts()
-    clear = "\r\033[K" if sys.stderr.isatty() else ""
-    said = ""
+    with progress(quiet=False) as shown:
 
-    def progress(what: str) -> None:
-        nonlocal said
-        interrupts.check()
-        if clear:
-            print(f"{clear}{what[:78]}", end="", file=sys.stderr, flush=True)
-        elif (headline := re.split(r"[,:(]", what)[0].strip()) != said:
-            said = headline
-            print(headline, file=sys.stderr, flush=True)
+        def measuring(what: str) -> None:
+            interrupts.check()
+            shown.update(what)
 
-    with interrupts:
-        result = run(FULL if full else QUICK, out.parent if out and out.parent.is_dir() else Path.cwd(), progress)
-    if clear:
-        print(clear, end="", file=sys.stderr)
+        with interrupts:
+            result = run(FULL if full else QUICK, out.parent if out and out.parent.is_dir() else Path.cwd(), measuring)
     text = tables.markdown(result)
     document = json.dumps(result.document(), indent=2)
     if out is not None:

@@ -1,0 +1,82 @@
+"""``lockjaw catalogue``: is every scenario's file true?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+import typer
+
+from lockjaw.cli.options import JsonFlag, Out, Seed, check_one_of, print_json
+from lockjaw.cli.progress import progress
+from lockjaw.errors import SettingsError
+from lockjaw.harness.incident.scenario import Scenario, load_scenario
+from lockjaw.harness.run import DEFAULT_POLICY, ENGINES
+from lockjaw.harness.search.catalogue import Played, play_all, plays_of
+from lockjaw.scenarios import names
+
+__all__ = ["EXIT_AS_TOLD", "EXIT_OTHERWISE", "catalogue"]
+
+BOTH = "both"
+EXIT_AS_TOLD, EXIT_OTHERWISE, EXIT_FAILED = 0, 1, 4
+
+
+def catalogue(
+    scenario: Annotated[list[str] | None, typer.Argument(help="Only these names from `lockjaw list`.")] = None,
+    engine: Annotated[str, typer.Option(help="sim, real, or both.")] = BOTH,
+    seed: Seed = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs of real processes at the same time.")] = 4,
+    out: Out = None,
+    as_json: JsonFlag = False,
+) -> int:
+    """Play the catalogue: each baseline must break the laws that its file names, takeover none.
+
+    Exit status: 0 all is as the files say, 1 something is not, 2 usage, 4 the harness failed.
+    """
+    check_one_of("--engine", (*ENGINES, BOTH), engine)
+    scenarios = [load_scenario(name) for name in scenario or names()]
+    plays = list(plays_of(scenarios, ENGINES if engine == BOTH else (engine,)))
+    if not plays:
+        raise SettingsError("--engine", "", f"sim: {scenarios[0].not_real}", engine)
+    began, ended = time.perf_counter(), 0
+    with progress(quiet=as_json) as shown:
+
+        def done(played: Played) -> None:
+            nonlocal ended
+            ended += 1
+            mark = "+" if played.as_told else "X"
+            shown.say(f"{ended:>3}/{len(plays)} {mark} {played.play} {played.verdict}")
+            shown.update(f"{ended}/{len(plays)} runs" if shown.live else "", ended, len(plays))
+
+        found = play_all(plays, seed=seed, jobs=jobs, out=out, done=done)
+    wall_s = time.perf_counter() - began
+    wrong = [played for played in found if not played.as_told]
+    if as_json:
+        runs = [played.document() for played in found]
+        print_json("catalogue", {"as_told": not wrong, "wall_s": round(wall_s, 1), "seed": seed, "runs": runs})
+    else:
+        print("\n".join(_table(scenarios, found)))
+        for played in wrong:
+            print(f"X {played.complaint()}")
+        print(f"{len(found) - len(wrong)} of {len(found)} runs as told, in {wall_s:.0f} s (seed {seed})")
+    if any(played.run is None for played in found):
+        return EXIT_FAILED
+    return EXIT_OTHERWISE if wrong else EXIT_AS_TOLD
+
+
+def _table(scenarios: Sequence[Scenario], found: Sequence[Played]) -> Iterator[str]:
+    by = {(p.play.scenario.name, p.play.policy, p.play.engine): p.verdict for p in found}
+    yield f"{'':<29}{'':<21}{'baseline':<18}takeover"
+    yield f"{'scenario':<29}{'baseline':<21}{'sim':<9}{'real':<9}{'sim':<5}{'real':<5}".rstrip()
+    for one in scenarios:
+        cells = [
+            by.get((one.name, policy, engine), "-") for policy in (one.baseline, DEFAULT_POLICY) for engine in _ORDER
+        ]
+        widths = (9, 9, 5, 5)
+        yield (
+            f"{one.name:<29}{one.baseline:<21}" + "".join(f"{c:<{w}}" for c, w in zip(cells, widths, strict=True))
+        ).rstrip()
+
+
+_ORDER = ("sim", "real")

@@ -1,0 +1,180 @@
+"""``lockjaw explore``: many schedules of one scenario, or of every scenario."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lockjaw.cli.catalogue import EXIT_AS_TOLD, EXIT_OTHERWISE
+from lockjaw.cli.options import JsonFlag, print_json
+from lockjaw.cli.progress import Progress, progress
+from lockjaw.errors import SettingsError
+from lockjaw.harness.incident.scenario import Scenario, load_scenario
+from lockjaw.harness.run import DEFAULT_POLICY
+from lockjaw.harness.search import explore as searching
+from lockjaw.harness.search.explore import Exploration
+from lockjaw.scenarios import names
+
+__all__ = ["explore", "explore_all"]
+
+EXIT_INTERRUPTED = 130
+
+
+def explore(
+    scenario: Annotated[
+        str | None, typer.Argument(help="A name from `lockjaw list`, or the path of a YAML file.")
+    ] = None,
+    all_of_them: Annotated[
+        bool,
+        typer.Option("--all", help="Every scenario: its baseline must break its laws in each seed, takeover none."),
+    ] = False,
+    seeds: Annotated[
+        int, typer.Option(min=0, help="Runs at most; 0: one for each place of delays, crash or fault.")
+    ] = 1000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that search at the same time.")] = 1,
+    policy: Annotated[
+        str | None,
+        typer.Option(help="takeover (default), baseline, or another; with --all by default baseline and takeover."),
+    ] = None,
+    strategy: Annotated[
+        str,
+        typer.Option(
+            help="random, priority (few far-reaching freezes), delays (freeze each operation), crash (kill at each), "
+            "fault (fail each)."
+        ),
+    ] = "random",
+    seed: Annotated[int, typer.Option(min=0, help="First seed.")] = 1,
+    twice: Annotated[bool, typer.Option("--twice", help="Run each seed twice and compare the event hashes.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Where runs that fail are kept (default: .lockjaw/runs).")] = None,
+    as_json: JsonFlag = False,
+) -> int:
+    """Search many schedules of a scenario in virtual time; shrink what fails, and say how to replay it.
+
+    Exit status: 0 HELD, 1 VIOLATED, 2 usage, 3 UNKNOWN, 4 the harness failed, 130 interrupted without a finding.
+    """
+    if all_of_them == (scenario is not None):
+        raise SettingsError("explore", "", "a scenario, or --all", scenario)
+    if scenario is None:
+        if strategy != "random" or twice or not seeds:
+            raise SettingsError("explore --all", "", "strategy random, a number of seeds, and no --twice", strategy)
+        return explore_all(policy, seeds=seeds, seed=seed, workers=workers, out=out, as_json=as_json)
+    loaded = load_scenario(scenario)
+    chosen = loaded.baseline if policy == "baseline" else policy or DEFAULT_POLICY
+    with progress(quiet=as_json) as shown:
+        found = searching.explore(
+            loaded, policy=chosen, strategy=strategy, seeds=seeds, first_seed=seed, workers=workers, twice=twice,
+            out=out, progress=None if as_json else _telling(shown),
+        )  # fmt: skip
+    if as_json:
+        print_json("explore", found.document())
+    else:
+        print("\n".join(_explored(found)))
+    return EXIT_INTERRUPTED if found.interrupted and not found.violations else found.verdict.exit_status
+
+
+def _telling(shown: Progress) -> Callable[[Exploration], None]:
+    def tell(found: Exploration) -> None:
+        if found.shrinking:
+            shown.update(f"shrinking {found.shrinking}")
+        elif not shown.live or found.runs < 10 or found.runs % 10 == 0 or found.runs == found.planned:
+            of = f"/{found.planned}" if found.planned else ""
+            state = f"{found.runs}{of} runs, {found.per_second:.0f}/s, {found.violations} violations{_left(found)}"
+            shown.update(state, found.runs, found.planned)
+
+    return tell
+
+
+def _left(found: Exploration) -> str:
+    if found.left_s is None:
+        return ""
+    minutes, seconds = divmod(round(found.left_s), 60)
+    return f", {minutes}:{seconds:02} left"
+
+
+def _explored(found: Exploration) -> Iterator[str]:
+    points = f" at {found.points} operations" if found.points else ""
+    ended = "; interrupted" if found.interrupted else ""
+    yield f"{found.scenario}, {found.policy}, strategy {found.strategy}: {found.verdict}"
+    yield (
+        f"  {found.runs} runs{points} in {found.wall_s:.1f} s ({found.per_second:.0f} runs/s, "
+        f"{found.simulated_s / 3600:.1f} simulated hours{ended})"
+    )
+    if found.verdicts:
+        yield "  " + ", ".join(f"{verdict} {count}" for verdict, count in sorted(found.verdicts.items()))
+    if found.broken:
+        yield "  broken: " + ", ".join(f"{law} {count}" for law, count in found.broken.most_common())
+    for why, count in found.unknown.most_common(8):
+        yield f"  UNKNOWN {count}: {', '.join(why)}"
+    if found.different:
+        yield f"  {found.different} runs did not repeat: the same seed gave another history"
+    for finding in found.findings:
+        yield f"X VIOLATED {', '.join(finding.violated)} (seed {finding.job.seed})"
+        yield f"  the fewest choices that break it, found in {finding.tries} runs:"
+        yield from (f"    {step}" for step in finding.steps or ("none: the undisturbed run breaks it",))
+        if finding.run_dir is not None:
+            yield f"  {finding.document()['replay']}"
+
+
+# --------------------------------------------------------------------------- --all
+
+
+def explore_all(
+    policy: str | None, *, seeds: int, seed: int, workers: int, out: Path | None, as_json: bool
+) -> int:  # fmt: skip
+    """Explore every scenario at random: the baseline is to be VIOLATED in every seed, ours HELD. The exit status.
+
+    ``policy`` None: the baseline and ours.
+    """
+    explored: list[tuple[Exploration, Scenario]] = []
+    began = time.perf_counter()
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers > 1 else None
+    with pool or nullcontext():
+        for scenario, chosen in _planned(policy):
+            found = searching.explore(
+                scenario, policy=chosen, seeds=seeds, first_seed=seed, workers=workers, out=out, pool=pool,
+                most_findings=0 if scenario.expect.get(chosen) else 3,
+            )  # fmt: skip
+            explored.append((found, scenario))
+            if not as_json:
+                print(_one_of_all(found, scenario), flush=True)
+            if found.interrupted:
+                break
+    wrong = [found for found, scenario in explored if not _as_told(found, scenario)]
+    if as_json:
+        shown = [{**found.document(), "as_told": _as_told(found, scenario)} for found, scenario in explored]
+        print_json("explore", {"as_told": not wrong, "explorations": shown})
+    else:
+        for found in wrong:
+            for finding in found.findings:
+                laws = ", ".join(finding.violated)
+                print(f"X {found.scenario}, {found.policy}: {laws}: {finding.document()['replay']}")
+        runs, wall_s = sum(found.runs for found, _ in explored), time.perf_counter() - began
+        print(f"{len(explored) - len(wrong)} of {len(explored)} as told: {runs} runs, {wall_s:.0f} s")
+    if explored and explored[-1][0].interrupted:
+        return EXIT_INTERRUPTED
+    return EXIT_OTHERWISE if wrong else EXIT_AS_TOLD
+
+
+def _planned(policy: str | None) -> Iterator[tuple[Scenario, str]]:
+    for scenario in map(load_scenario, names()):
+        for one in [policy] if policy else [scenario.baseline, DEFAULT_POLICY]:
+            yield scenario, scenario.baseline if one == "baseline" else one
+
+
+def _as_told(found: Exploration, scenario: Scenario) -> bool:
+    if scenario.expect.get(found.policy):
+        return found.violations == found.runs > 0
+    return found.verdicts["HELD"] == found.runs > 0
+
+
+def _one_of_all(found: Exploration, scenario: Scenario) -> str:
+    mark = "+" if _as_told(found, scenario) else "X"
+    verdicts = ", ".join(f"{verdict} {count}" for verdict, count in sorted(found.verdicts.items()))
+    return f"{mark} {found.scenario:<28} {found.policy:<20} {verdicts} ({found.per_second:.0f}/s)"

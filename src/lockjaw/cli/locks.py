@@ -1,0 +1,46 @@
+"""``lockjaw locks list`` and ``lockjaw locks clean``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lockjaw.cli.options import JsonFlag, print_json
+from lockjaw.locking import cleaning, listing
+from lockjaw.process import appear_as_openclaw
+
+__all__ = ["clean_locks", "list_locks"]
+
+Directory = Annotated[Path, typer.Argument(help="A state folder or a sessions folder.")]
+
+
+def list_locks(directory: Directory, as_json: JsonFlag = False) -> None:
+    """List session locks: owner, alive or not and why, age, hold limit, who waits. Changes nothing."""
+    rows = listing.list_locks(directory)
+    if as_json:
+        print_json("locks list", {"locks": [row.document() for row in rows]})
+    else:
+        print(listing.render_locks(rows, directory))
+
+
+def clean_locks(
+    directory: Directory,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
+    as_json: JsonFlag = False,
+) -> int:
+    """Remove the locks whose owners are proven dead, and say why each other one stays.
+
+    Never a live owner's, however old; never on age alone; never across a pid namespace; never a file that cannot be
+    read or names nobody. Safe while gateways and clients are at work.
+
+    Exit status: 0 what is left has a live owner, 1 something was refused, 2 usage.
+    """
+    appear_as_openclaw("locks")  # it holds each lock for a moment
+    cleaned = cleaning.clean_locks(directory, dry_run=dry_run)
+    if as_json:
+        print_json("locks clean", {"dry_run": dry_run, "locks": [one.document() for one in cleaned]})
+    else:
+        print(cleaning.render_cleaned(cleaned, directory))
+    return cleaning.exit_status(cleaned)

@@ -1,0 +1,1 @@
+"""``lockjaw openclaw ...``: the real program over its published versions."""

@@ -1,0 +1,124 @@
+"""What ``run --target``, ``replay`` and ``lockjaw openclaw ...`` share: runs of the real program, shown."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lockjaw.behaviours import POLICIES
+from lockjaw.cli.options import check_one_of
+from lockjaw.cli.progress import progress
+from lockjaw.errors import HarnessError
+from lockjaw.harness.incident.scenario import Scenario, load_scenario
+from lockjaw.harness.run import Progress
+from lockjaw.harness.targets.openclaw.campaign import Cell, Options, run_version
+from lockjaw.harness.targets.openclaw.versions import parse_target
+from lockjaw.history import Record
+from lockjaw.reports import document, junit, markdown, text
+from lockjaw.reports.progress import LiveProgress
+from lockjaw.verdict import Verdict
+
+__all__ = ["replay_against", "run_against", "say", "say_cell", "watched"]
+
+EVERY_S = 60.0  # between two signs of life of a run, in a log
+
+
+def say(line: str) -> None:
+    """A line on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def say_cell(cell: Cell) -> None:
+    """What a run of a campaign came to, on stderr."""
+    if cell.run is None:
+        say(f"  not run: {cell.error}")
+        return
+    broken = ", ".join(check.name for check in cell.run.checks if check.verdict is Verdict.VIOLATED)
+    say(f"  {cell.run.verdict}: {broken or 'no law broken'} ({cell.run.wall_s:.0f} s)")
+
+
+@contextmanager
+def watched(quiet: bool) -> Iterator[Progress]:
+    """What runs of minutes tell their records to: a terminal shows where they are, a log gets a line each minute."""
+    with progress(quiet=quiet, every_s=EVERY_S) as shown:
+        lines = LiveProgress()
+        shown.draw(lines)
+
+        def tell(policy: str, record: Record) -> None:
+            if not shown.live:
+                shown.update(f"  {record.t:.0f} s: still running")
+                return
+            if record.op == "run.start":
+                lines.begin("", [policy])
+            lines.record(policy, record)
+
+        yield tell
+
+
+def run_against(
+    names: Sequence[str],
+    target: str,
+    options: Options,
+    *,
+    as_json: bool,
+    junit_file: Path | None,
+    markdown_file: Path | None,
+) -> int:
+    """``lockjaw run --target openclaw@VERSION``: as ``lockjaw run``, in real time. Returns the exit status."""
+    version = parse_target(target)
+    assert version is not None  # the caller sends builtin elsewhere
+    if options.client_policy is not None:
+        check_one_of("--policy", POLICIES, options.client_policy)
+    scenarios = [load_scenario(name) for name in names]
+    with watched(as_json) as progress:
+        runs = [run_version(scenario, version, options, say, progress) for scenario in scenarios]
+    if junit_file:
+        junit_file.write_text(junit.render(runs), encoding="utf-8")
+    if markdown_file:
+        markdown_file.write_text(markdown.render(runs), encoding="utf-8")
+    if as_json:
+        sys.stdout.write(document.to_json(document.document(runs)))
+    else:
+        text.print_report(runs, notes=[f"{target}: {note}" for run in runs[:1] for note in run.notes])
+    return document.exit_status(runs)
+
+
+def replay_against(
+    scenario: Scenario,
+    manifest: Mapping[str, Any],
+    then: Mapping[str, Any],
+    run_dir: Path,
+    *,
+    as_json: bool,
+    out: Path | None = None,
+) -> int:
+    """``lockjaw replay`` of a run against the real program, from the default cache, as it was run.
+
+    Returns the exit status of the verdict. Raises HarnessError when it is another verdict.
+    """
+    version = parse_target(str(manifest["target"]))
+    assert version is not None  # the caller replays builtin runs itself
+    mine = manifest.get("client_policy")
+    options = Options(
+        cache=Path(manifest["cache"]) if manifest.get("cache") else None,
+        client_policy=str(mine) if mine else None,
+        allow_network=bool(manifest.get("allow_network")),
+        out=out,
+        seed=int(manifest["seed"]),
+    )
+    with watched(as_json) as progress:
+        again = run_version(scenario, version, options, say, progress)
+    now = again.document()
+    same = {key: then[key] == now[key] for key in ("verdict", "event_hash")}
+    if as_json:
+        compared = {"of": str(run_dir), "same_verdict": same["verdict"], "same_event_hash": same["event_hash"]}
+        sys.stdout.write(document.to_json(document.document([again], command="replay", replay=compared)))
+    else:
+        text.print_report([again])
+        print(f"replay of {run_dir}: verdict {then['verdict']}, now {now['verdict']}")
+    if not same["verdict"]:
+        raise HarnessError(f"the replay is {now['verdict']}, the run was {then['verdict']}", str(again.run_dir))
+    return again.verdict.exit_status

@@ -1,0 +1,155 @@
+"""``lockjaw replay``: the same run again, from a run folder or from a kit."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from lockjaw.cli import pages
+from lockjaw.cli.kept import read_run
+from lockjaw.cli.options import JsonFlag
+from lockjaw.cli.progress import run_progress
+from lockjaw.errors import HarnessError, LocalError, ReplayDiverged, SettingsError
+from lockjaw.harness.incident.scenario import Scenario
+from lockjaw.harness.run import run_policies
+from lockjaw.harness.sim.tape import Choices, StrictReplay, read_tape
+from lockjaw.harness.store import SCENARIO, TAPE, RunDirectory
+from lockjaw.history import Record
+from lockjaw.reports import document, text
+
+__all__ = ["replay"]
+
+
+def replay(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a KIT.zip that somebody sent you.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Where the new run goes (default: beside the old one; a kit: .lockjaw/runs).")
+    ] = None,
+    yes_real: Annotated[
+        bool, typer.Option("--yes-real", help="Let a kit run the tool calls of its script on this machine.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> int:
+    """Run again what a run folder or a kit holds, and compare verdict and steps.
+
+    A simulated run repeats exactly, down to the event hash. Real processes repeat the verdict and the steps.
+
+    Exit status: that of the verdict; 4 when the replay went another way.
+    """
+    kept = _from_kit(run, out, yes_real=yes_real) if run.is_file() else _from_folder(run, out)
+    if kept.manifest.get("target", "builtin") != "builtin":
+        from lockjaw.cli.openclaw.campaigns import replay_against
+
+        return replay_against(kept.scenario, kept.manifest, kept.then, kept.path, as_json=as_json, out=kept.out)
+    return _again(kept, as_json=as_json)
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """What a replay repeats. ``history`` and ``why``: of a kit, to say where another history parts, and why it may.
+
+    ``choices``: the tape of a simulated run. ``out``: where the new run goes, None being ``.lockjaw/runs``.
+    """
+
+    path: Path
+    scenario: Scenario
+    manifest: dict[str, Any]
+    then: dict[str, Any]
+    choices: Choices | None
+    out: Path | None
+    history: Sequence[Record] | None = None
+    why: str = ""
+
+
+def _from_folder(run: Path, out: Path | None) -> Replayed:
+    kept = read_run(run)
+    manifest = RunDirectory(run).manifest()
+    scenario = msgspec.convert(msgspec.json.decode((run / SCENARIO).read_bytes()), Scenario)
+    choices = _tape_of(run) if manifest["engine"] == "sim" else None
+    return Replayed(run, scenario, manifest, kept.document(), choices, out or run.resolve().parent.parent)
+
+
+def _from_kit(path: Path, out: Path | None, *, yes_real: bool) -> Replayed:
+    from lockjaw.harness.kit.reading import read_kit
+
+    kit = read_kit(path)
+    if kit.manifest.engine == "real" and not yes_real:
+        check_acts(path, kit.acts)
+    manifest = msgspec.to_builtins(kit.manifest)
+    choices = StrictReplay(kit.tape) if kit.manifest.engine == "sim" else None
+    then = {"verdict": kit.manifest.verdict, "event_hash": kit.manifest.event_hash}
+    return Replayed(path, kit.scenario, manifest, then, choices, out, kit.history, kit.why_it_may_differ())
+
+
+def check_acts(path: Path, acts: Sequence[str]) -> None:
+    """Real processes would do what a stranger's script makes their tools do: only with consent.
+
+    Raises:
+        LocalError: names what it would do, and the flag.
+    """
+    if not acts:
+        return
+    shown = "\n".join(f"  {act[:200]}" for act in acts[:10])
+    raise LocalError(
+        f"{path}: a replay with real processes would run these tool calls on this machine:\n{shown}\n"
+        "Read them. If you trust all of them, add --yes-real."
+    )
+
+
+def _again(of: Replayed, *, as_json: bool) -> int:
+    manifest = of.manifest
+    with run_progress(quiet=as_json) as progress:
+        progress.begin(f"{of.scenario.name}, seed {manifest['seed']}, again", [manifest["policy"]])
+        try:
+            again = run_policies(
+                of.scenario, [manifest["policy"]], engine=manifest["engine"], seed=manifest["seed"],
+                time_scale=manifest["time_scale"], out=of.out, progress=progress.record, choices=of.choices,
+            )[0]  # fmt: skip
+        except ReplayDiverged as error:
+            raise HarnessError("; ".join(filter(None, (str(error), of.why))), str(of.path)) from error
+    shown = pages.write_pages([again])
+    then, now = of.then, again.document()
+    same_verdict, same_hash = then["verdict"] == now["verdict"], then["event_hash"] == now["event_hash"]
+    if as_json:
+        compared = {"of": str(of.path), "same_verdict": same_verdict, "same_event_hash": same_hash}
+        sys.stdout.write(document.to_json(document.document([again], command="replay", replay=compared)))
+    else:
+        text.print_report([again], notes=shown)
+        print(f"replay of {of.path}: verdict {then['verdict']}, now {now['verdict']}; ", end="")
+        if of.choices is not None:
+            print("same event hash" if same_hash else f"event hash {then['event_hash']}, now {now['event_hash']}")
+        else:
+            print(
+                "same steps" if same_hash else "not the same steps (real processes: the order of close events may vary)"
+            )
+    if of.choices is not None and not same_hash:
+        raise HarnessError(_parted(of, again.history), str(again.run_dir))
+    if not same_verdict:
+        said = f"the replay is {now['verdict']}, the run was {then['verdict']}"
+        raise HarnessError("; ".join(filter(None, (said, of.why))), str(again.run_dir))
+    return again.verdict.exit_status
+
+
+def _parted(of: Replayed, history: Sequence[Record]) -> str:
+    """Where another history under the same choices begins, as far as the old one is at hand."""
+    said = "the replay took the same choices and left another history"
+    if of.history is None:
+        return said
+    from lockjaw.harness.kit.making import first_difference
+
+    at = first_difference(of.history, history)
+    if at is None:
+        return f"{said}: the same steps at the same times, with other details; {of.why}"
+    step = f"{history[at].op} of {history[at].actor} at {history[at].t:g} s" if at < len(history) else "its end"
+    return f"{said}, from record {at} on ({step}); {of.why}"
+
+
+def _tape_of(run_dir: Path) -> Choices:
+    try:
+        return StrictReplay(read_tape(run_dir / TAPE))
+    except (OSError, msgspec.DecodeError) as error:
+        raise SettingsError(str(run_dir / TAPE), "", f"the choices of a simulated run ({error})") from error

@@ -1,0 +1,59 @@
+"""``lockjaw report``: show a kept run again."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lockjaw.cli import pages
+from lockjaw.cli.kept import read_run
+from lockjaw.cli.options import JsonFlag, RunDir, check_file_to_write
+from lockjaw.errors import SettingsError
+from lockjaw.reports import document, text
+
+__all__ = ["report"]
+
+
+def report(
+    run_dir: RunDir,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Markdown for an issue, on stdout.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write the page with the picture to this file.")] = None,
+    trace: Annotated[
+        Path | None, typer.Option(help="Write the run as Chrome trace JSON (for ui.perfetto.dev) to this file.")
+    ] = None,
+    compare: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="RUN_DIR",
+            help="Say where that run parts from this one; with --html draw both. May be given 4 times.",
+        ),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> int:
+    """Show a kept run again: as text, Markdown, a page with a picture, or a trace.
+
+    Exit status: that of the verdict (with --compare: of all the runs).
+    """
+    check_file_to_write(html, trace)
+    compare = compare or []
+    if len(compare) >= pages.MAX_COMPARED:
+        most = f"at most {pages.MAX_COMPARED - 1} runs beside the first"
+        raise SettingsError("--compare", "", most, len(compare))
+    runs = [read_run(folder) for folder in (run_dir, *compare)]
+    written = pages.write_files(runs, html_file=html, trace_file=trace, folders=[run_dir, *compare])
+    if as_json:
+        sys.stdout.write(document.to_json(document.document(runs, command="report")))
+    elif as_markdown:
+        from lockjaw.reports import markdown
+
+        sys.stdout.write(markdown.render(runs))
+    elif written:
+        print("\n".join(written))
+    elif compare:
+        print("\n".join(pages.differences(runs)))
+    else:
+        text.print_report(runs)
+    return document.exit_status(runs)

@@ -1,0 +1,157 @@
+"""``lockjaw run``: the harness makes runs, the reports show them; they do not know each other and meet here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lockjaw.cli import pages
+from lockjaw.cli.options import (
+    AllowNetwork,
+    CacheFolder,
+    JsonFlag,
+    Out,
+    check_file_to_write,
+    check_one_of,
+    check_policy,
+)
+from lockjaw.cli.progress import run_progress
+from lockjaw.errors import SettingsError
+from lockjaw.harness.incident.scenario import Scenario, load_scenario
+from lockjaw.harness.judge.agreement import Agreement, agreement
+from lockjaw.harness.judge.baseline import Comparison, compare, read_baseline, verdicts_of
+from lockjaw.harness.run import ENGINES, Run, run_policies
+from lockjaw.reports import document, text
+
+__all__ = ["run"]
+
+BOTH = "both"
+BASELINE = "baseline"  # the policy that shows the incident
+EXIT_DISAGREE = 4  # the engines do: one of them is wrong, whatever the verdicts are
+
+
+def run(
+    scenario: Annotated[list[str], typer.Argument(help="Names from `lockjaw list`, or paths of YAML files.")],
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            help="What the client does when the gateway fails: takeover (default), reuse-session, fresh-session, "
+            "no-fallback, baseline (as in the scenario's own era), or all."
+        ),
+    ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(help="real: operating-system processes; sim: virtual time, exact replay; both: compare them."),
+    ] = "real",
+    seed: Annotated[int, typer.Option(min=0, help="Root of all randomness of the run.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Run this many seeds, SEED, SEED+1, ...")] = 1,
+    time_scale: Annotated[
+        float | None,
+        typer.Option(
+            help="Engine real: seconds that pass for each second that is written (default: the scenario's, mostly "
+            "0.04: a wait of 90 s takes 3.6 s)."
+        ),
+    ] = None,
+    out: Out = None,
+    junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML to this file.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Also write Markdown, for an issue or a CI summary, to this file.")
+    ] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="Say what changed since: kept runs, or a `run --json` document.")
+    ] = None,
+    target: Annotated[
+        str,
+        typer.Option(help="builtin, or openclaw@VERSION: the real program (with --policy: our client, its gateway)."),
+    ] = "builtin",
+    cache: CacheFolder = None,
+    allow_network: AllowNetwork = False,
+    as_json: JsonFlag = False,
+) -> int:
+    """Run scenarios (one incident each) and say HELD, VIOLATED or UNKNOWN.
+
+    HELD: every law held, such as "the user gets an answer" or "the turn runs once". VIOLATED: one was broken. UNKNOWN:
+    the run never got into the danger, so it proves nothing.
+
+    Exit status: 0 HELD, 1 VIOLATED, 2 usage, 3 UNKNOWN, 4 the harness failed.
+    With --baseline only what is worse than it, or new, counts.
+    """
+    if target != "builtin":
+        from lockjaw.cli.openclaw.campaigns import run_against
+        from lockjaw.harness.targets.openclaw.campaign import Options
+
+        if engine != "real":
+            raise SettingsError("--engine", "", "real (with --target: a real program cannot be simulated)", engine)
+        real = Options(cache, allow_network, policy, out=out, seed=seed, time_scale=time_scale)
+        return run_against(scenario, target, real, as_json=as_json, junit_file=junit, markdown_file=markdown)
+    policy = check_policy(policy or "takeover", "all", BASELINE)
+    check_file_to_write(junit, markdown)
+    scenarios = [load_scenario(name) for name in scenario]  # all of them first: a typo must not cost a run
+    check_one_of("--engine", (*ENGINES, BOTH), engine)
+    # Before the runs: the folder may be the very one that they go to.
+    known = None if baseline is None else read_baseline(baseline)
+    runs, compared = [], []
+    with run_progress(len(scenarios) * seeds, quiet=as_json) as progress:
+        for one in scenarios:
+            chosen = policies_of(one, policy)
+            for number in range(seed, seed + seeds):
+                progress.begin(f"{one.name}, seed {number}", chosen)
+                each = [
+                    run_policies(
+                        one, chosen, engine=world, seed=number, time_scale=time_scale, out=out,
+                        progress=progress.record,
+                    )
+                    for world in (("sim", "real") if engine == BOTH else (engine,))
+                ]  # fmt: skip
+                runs += [made for group in each for made in group]
+                if engine == BOTH:
+                    compared += [agreement(real, sim) for sim, real in zip(*each, strict=True)]
+    since = None
+    if known is not None:
+        since = compare(str(baseline), known, verdicts_of(made.document() for made in runs))
+    notes = [] if since is None else since.lines()
+    notes += pages.write_pages(runs)
+    _write_files(runs, since, junit=junit, markdown=markdown)
+    _show(runs, compared, since, notes, as_json=as_json)
+    if not all(one.agrees for one in compared):
+        return EXIT_DISAGREE
+    return document.exit_status(runs) if since is None else since.verdict.exit_status
+
+
+def policies_of(scenario: Scenario, named: str) -> list[str]:
+    """The policies that a name means for a scenario: ``all``, ``baseline``, or itself."""
+    if named == "all":
+        return list(scenario.policies)
+    return [scenario.baseline if named == BASELINE else named]
+
+
+def _write_files(
+    runs: Sequence[Run], since: Comparison | None, *, junit: Path | None, markdown: Path | None
+) -> None:  # fmt: skip
+    if junit is not None:
+        from lockjaw.reports import junit as as_junit
+
+        junit.write_text(as_junit.render(runs), encoding="utf-8")
+    if markdown is not None:
+        from lockjaw.reports import markdown as as_markdown
+
+        changed = "" if since is None else f"\n{as_markdown.fence(chr(10).join(since.lines()), 'text')}\n"
+        markdown.write_text(as_markdown.render(runs) + changed, encoding="utf-8")
+
+
+def _show(
+    runs: Sequence[Run], compared: Sequence[Agreement], since: Comparison | None, notes: Sequence[str], *, as_json: bool
+) -> None:
+    if as_json:
+        more: dict[str, Any] = {"agreement": [one.document() for one in compared]} if compared else {}
+        if since is not None:
+            more["baseline"] = since.document()
+        sys.stdout.write(document.to_json(document.document(runs, **more)))
+        return
+    text.print_report(runs, notes=notes)
+    for one in compared:
+        print(one.sentence())

@@ -1,0 +1,73 @@
+"""``lockjaw serve contender``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lockjaw.cli.options import JournalFile, ReadyFd
+from lockjaw.clock import ScaledClock
+from lockjaw.fakes.contenders.service import Moment, Plan, serve_contender
+from lockjaw.process import announce_ready
+
+__all__ = ["contender"]
+
+
+def contender(
+    session_file: Annotated[Path, typer.Argument(help="The session (a .jsonl file) whose lock they want.")],
+    count: Annotated[int, typer.Option(min=1, max=256, help="How many processes at once.")] = 1,
+    algorithm: Annotated[str, typer.Option(help="Lock algorithm, as `lockjaw bench locks` names them.")] = "guarded",
+    hold: Annotated[
+        float | None, typer.Option(min=0, help="Seconds that each holds it. Not given: until the end.")
+    ] = None,
+    think: Annotated[float, typer.Option(min=0, help="Seconds between a release and the next try.")] = 0.0,
+    rounds: Annotated[int, typer.Option(min=0, help="How often each takes it; 0: again and again.")] = 1,
+    timeout: Annotated[
+        float | None, typer.Option(min=0, help="Seconds that each waits for it. Not given: the algorithm's own.")
+    ] = None,
+    leak: Annotated[bool, typer.Option("--leak", help="Take it, forget it, live on.")] = False,
+    kill_at: Annotated[
+        str | None, typer.Option(metavar="STEP[:N]", help="kill -9 right before the Nth time of this step.")
+    ] = None,
+    pause_at: Annotated[
+        str | None, typer.Option(metavar="STEP[:N]", help="Stand still (SIGSTOP) right before that step.")
+    ] = None,
+    pause_for: Annotated[
+        float | None, typer.Option(min=0, help="Seconds of that pause. Not given: until the end.")
+    ] = None,
+    garbage: Annotated[str | None, typer.Option(metavar="TEXT", help="Plant a lock file that holds this.")] = None,
+    pid: Annotated[int | None, typer.Option(min=1, help="Plant a lock file that names this process.")] = None,
+    recycled: Annotated[
+        bool, typer.Option("--recycled", help="Plant one whose owner is gone and whose pid somebody else has.")
+    ] = False,
+    namespace: Annotated[
+        bool, typer.Option("--namespace", help="Run them in a pid namespace of their own, as another container.")
+    ] = False,
+    journal: JournalFile = None,
+    ready_fd: ReadyFd = None,
+) -> int:
+    """Hold, leak or die with a session's lock.
+
+    Real processes contend for it until they are done, SIGTERM or Ctrl-C. Ready means: one of them has the lock (or
+    has died or stopped where it was told to), the others want it. Each thing that happens is one line on stderr. The
+    exit status is 1 if one of them did not get the lock.
+
+    STEP is `held` (it has just got the lock) or an operation of the lock's algorithm, such as CreateExclusive,
+    LinkFile, WriteInPlace or Unlink; a wrong name lists all. What a killed one leaves behind stays; a planted lock
+    file is removed in the end.
+    """
+    plan = Plan(
+        count=count, algorithm=algorithm, timeout_s=timeout, hold_s=hold, think_s=think, rounds=rounds, leak=leak,
+        kill_at=None if kill_at is None else Moment.parse(kill_at),
+        pause_at=None if pause_at is None else Moment.parse(pause_at),
+        pause_s=pause_for, namespace=namespace, garbage=garbage, pid=pid, recycled=recycled,
+    )  # fmt: skip
+
+    def ready(own_pid: int) -> None:
+        announce_ready(ready_fd, 0)
+        print(f"contenders ready on {session_file} (pid {own_pid}); Ctrl-C ends them", file=sys.stderr)
+
+    return serve_contender(session_file, plan, journal=journal, clock=ScaledClock.from_environment(), ready=ready)

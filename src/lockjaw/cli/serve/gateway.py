@@ -1,0 +1,66 @@
+"""``lockjaw serve gateway``."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lockjaw.cli.options import AllowRemote, Host, JournalFile, Port, ReadyFd, Seed
+from lockjaw.cli.serve.start import Start
+from lockjaw.errors import LocalError
+from lockjaw.fakes.gateway import scripts
+from lockjaw.fakes.gateway.script import load_gateway_script
+from lockjaw.fakes.gateway.server import serve_gateway
+
+__all__ = ["gateway"]
+
+
+def gateway(
+    name: Annotated[str | None, typer.Argument(help="A script that comes with Lockjaw; see --list.")] = None,
+    script: Annotated[Path | None, typer.Option(help="YAML script of your own: what it does.")] = None,
+    list_scripts: Annotated[bool, typer.Option("--list", help="List the scripts that come with Lockjaw.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print the named script, to start your own from.")] = False,
+    state_dir: Annotated[
+        Path | None, typer.Option(help="Where its runs hold session locks, if the script says that they do.")
+    ] = None,
+    port: Port = 0,
+    host: Host = "127.0.0.1",
+    journal: JournalFile = None,
+    seed: Seed = 1,
+    allow_remote: AllowRemote = False,
+    ready_fd: ReadyFd = None,
+) -> int:
+    """Play a gateway that fails in a known way.
+
+    It plays one script: NAME, such as `never_final`, or your own with --script, until SIGTERM or Ctrl-C. A client
+    finds it with OPENCLAW_GATEWAY_URL=ws://127.0.0.1:PORT (and any OPENCLAW_GATEWAY_TOKEN).
+
+    Unexpected requests are told at once. The exit status is 1 if there were any, or if what the script expects of
+    its clients did not come true.
+    """
+    if list_scripts:
+        _print_scripts()
+        return 0
+    if (name is None) == (script is None):
+        raise LocalError(
+            "say which script: NAME (lockjaw serve gateway --list) or --script FILE"
+            + (", not both" if name is not None else "")
+        )
+    if show and name is not None:
+        print(scripts.read_text(name), end="")
+        return 0
+    loaded = scripts.load(name).gateway if name is not None else load_gateway_script(script or "")
+    start = Start("mock gateway", host, port, journal, seed, allow_remote, ready_fd)
+    return 1 if start.run(serve_gateway, loaded, records=True, state_dir=state_dir) else 0
+
+
+def _print_scripts() -> None:
+    """Every ready-made script by group: its name, and what it shows."""
+    for group, named in scripts.listed():
+        print(f"{group}:")
+        for name, file in named.items():
+            text = textwrap.fill(" ".join(file.about.split()), 80, initial_indent=" " * 4, subsequent_indent=" " * 4)
+            print(f"  {name}\n{text}")
