@@ -23,12 +23,12 @@ from lockjaw.behaviours import BEHAVIOURS, POLICIES
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import HarnessError, LocalError, SettingsError
 from lockjaw.history import Record, event_hash, write_history
+from lockjaw.history.ordered import numbered
 from lockjaw.seeds import Seeds
 from lockjaw.verdict import CheckResult, Verdict, combine
 
 from .incident.scenario import Scenario, load_scenario
 from .judge.checkers import run_checks
-from .judge.checkers.spans import numbered
 from .judge.outcome import Outcome, outcome_of
 from .judge.skeleton import skeleton_hash
 from .sim.engine import SimLived, run_sim

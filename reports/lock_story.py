@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from lockjaw.history import Record
+from lockjaw.history.holds import is_session_list, lock_of
 
 from .sentences import session_of
-from .swimlane_locks import Hold, How, Ownership, doubled, handoffs, is_store, lock_path
+from .swimlane_locks import How, Ownership, Stretch, doubled, handoffs
 
 _HANDOFF: dict[How, str] = {
     "takes": "got the session lock after",
@@ -40,14 +41,14 @@ class _Teller:
         long_holds = list(self._long_store_holds())
         if long_holds:
             return " ".join(long_holds)
-        return "Nobody had to wait for a session lock." if self._owned.holds else "No session lock was taken."
+        return "Nobody had to wait for a session lock." if self._owned.stretches else "No session lock was taken."
 
     # ------------------------------------------------------------------ words
 
     def _moment(self, position: int) -> str:
         return f"{self._history[position].t - self._begun:.1f} s"
 
-    def _name(self, hold: Hold) -> str:
+    def _name(self, hold: Stretch) -> str:
         pid = f" (pid {self._pids[hold.owner]})" if hold.owner in self._pids else ""
         return f"{'the dead ' if hold.dead else ''}{hold.owner}{pid}"
 
@@ -59,7 +60,9 @@ class _Teller:
     def _two_owners(self) -> Iterator[str]:
         """The worst that can happen to a lock comes first; of many such stretches only the first is told."""
         found = [
-            d for d in doubled(self._history, self._owned.holds) if d.end is None or self._lasted(d.start, d.end) > 0
+            d
+            for d in doubled(self._history, self._owned.stretches)
+            if d.end is None or self._lasted(d.start, d.end) > 0
         ]
         if found:
             one = found[0]
@@ -74,9 +77,9 @@ class _Teller:
 
     def _failures(self) -> Iterator[str]:
         """One sentence per holder that was in the way."""
-        found: dict[tuple[Hold | None, str, str], list[tuple[str, int]]] = {}
+        found: dict[tuple[Stretch | None, str, str], list[tuple[str, int]]] = {}
         for at, record in enumerate(self._history):
-            path = lock_path(record)
+            path = lock_of(record)
             if path is None or (record.op, record.phase) != ("lock", "fail") or at not in self._owned.before:
                 continue
             before = self._owned.before[at]
@@ -86,7 +89,7 @@ class _Teller:
         for (holder, path, named), failed in found.items():
             actors = list(dict.fromkeys(actor for actor, _ in failed))
             moments = [at for _, at in failed]
-            lock = "the lock of the session list" if is_store(path) else "the session lock"
+            lock = "the lock of the session list" if is_session_list(path) else "the session lock"
             if len(actors) > MAX_ACTORS:
                 who = f"{len(actors)} actors ({', '.join(actors[:MAX_ACTORS])}, ...)"
             else:
@@ -98,7 +101,7 @@ class _Teller:
                 when = f"at {', '.join(map(self._moment, moments))}"
             yield f"{who} failed to get {lock}{times} ({when}): {self._excuse(holder, named, actors)}"
 
-    def _excuse(self, holder: Hold | None, named: str, actors: Sequence[str]) -> str:
+    def _excuse(self, holder: Stretch | None, named: str, actors: Sequence[str]) -> str:
         if holder is None:
             if named.startswith("pid="):
                 return f"a lock file that names {self._of_pid(named.removeprefix('pid='))} was in the way."
@@ -111,7 +114,7 @@ class _Teller:
         return f"pid {pid}" + (f" ({actor}, which did not hold it)" if actor else "")
 
     def _handoffs(self, *, forced_only: bool) -> Iterator[str]:
-        given = handoffs([hold for hold in self._owned.holds if not is_store(hold.lock)])
+        given = handoffs([hold for hold in self._owned.stretches if not is_session_list(hold.lock)])
         forced = [pair for pair in given if pair[1].how != "takes"]
         if len(given) > MAX_MOMENTS:
             yield f"The session lock changed hands {len(given):,} times."
@@ -123,7 +126,7 @@ class _Teller:
 
     def _two_sessions(self) -> Iterator[str]:
         """A conversation in two places."""
-        spans = [hold for hold in self._owned.holds if not is_store(hold.lock)]
+        spans = [hold for hold in self._owned.stretches if not is_session_list(hold.lock)]
         for n, second in enumerate(spans):
             for first in spans[max(0, n - MAX_MOMENTS) : n]:
                 apart = first.end is not None and first.end <= second.start
@@ -135,8 +138,8 @@ class _Teller:
                     return
 
     def _long_store_holds(self) -> Iterator[str]:
-        for hold in self._owned.holds:
-            if is_store(hold.lock):
+        for hold in self._owned.stretches:
+            if is_session_list(hold.lock):
                 yield (
                     f"{self._name(hold)} held the lock of the session list from {self._moment(hold.start)} "
                     f"{self._until(hold.end)}."

@@ -10,12 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from lockjaw.history import Record
+from lockjaw.history.holds import Holders, is_session_lock
+
+from .lockband import names_of
 
 
 @dataclass
 class _Line:
     nominal_s: float | None = None  # None: the client has not begun, and nominal time begins with it
-    holders: dict[str, str] = field(default_factory=dict)  # lock -> actor
+    holders: Holders = field(default_factory=Holders)
     ended: str = ""
 
 
@@ -42,22 +45,16 @@ class LiveProgress:
             line.nominal_s = max(line.nominal_s, record.t)
         elif record.op.startswith("client."):
             line.nominal_s = record.t
-        lock = str(record.data.get("path") or "").removesuffix(".lock")
+        line.holders.see(record)
         if record.op == "run.end":
             line.ended = "over"
         elif record.op == "client.result":
             line.ended = "answered" if record.data.get("answered") else "NO answer"
-        elif lock.endswith("sessions.json"):
-            return
-        elif record.op in ("lock", "lock.fence") and record.phase == "ok":
-            line.holders[lock] = record.actor
-        elif record.op in ("lock.release", "lock.lost") and line.holders.get(lock) == record.actor:
-            del line.holders[lock]
 
     def lines(self) -> Iterator[tuple[str, str, str]]:
         """Policy, nominal time, and who holds a session lock (or how the run ended)."""
         for policy, line in list(self._lines.items()):  # copies: rich draws in a thread of its own
-            held = "+".join(dict.fromkeys(list(line.holders.values())))
+            held = names_of(hold for hold in line.holders.standing() if is_session_lock(hold.path))
             if line.nominal_s is None:
                 yield policy, "", line.ended or "starting ..."
             else:

@@ -15,11 +15,13 @@ import msgspec
 from msgspec.structs import replace
 
 from lockjaw.history import Record
+from lockjaw.history.holds import is_session_list, lock_of
+from lockjaw.history.ordered import numbered
 
 from .lock_story import lock_story
 from .sentences import sentence
-from .swimlane_locks import Doubled, Hold, Ownership, doubled, is_store, lock_path, ownership
-from .swimlane_pairs import Arrow, Span, arrows, spans
+from .swimlane_locks import Doubled, Ownership, Stretch, doubled, ownership
+from .swimlane_pairs import Arrow, Stay, arrows, stays
 from .view import AT_ONCE_S
 
 BarKind = Literal["call", "turn", "wait", "model", "tool", "provider", "paused", "task", "other"]
@@ -116,7 +118,7 @@ class Swimlane(msgspec.Struct, frozen=True):
     lanes: tuple[Lane, ...]
     lane_of: tuple[int, ...]
     locks: tuple[str, ...]
-    holds: tuple[Hold, ...]
+    holds: tuple[Stretch, ...]
     doubled: tuple[Doubled, ...]
     ownerless: tuple[Ownerless, ...]
     bars: tuple[Bar, ...]
@@ -129,24 +131,25 @@ class Swimlane(msgspec.Struct, frozen=True):
 
 def swimlane(history: Sequence[Record]) -> Swimlane:
     """Lay out a history. It is read in the order of time, whatever order it comes in."""
-    ordered = tuple(sorted(history, key=lambda r: r.t))
+    told = tuple(sorted(history, key=lambda r: r.t))
+    ordered = numbered(told)  # positions; a finding points at the numbers that the records came with
     begun = next((r.t for r in ordered if r.op.startswith("client.")), ordered[0].t if ordered else 0.0)
     pids = {_where(r): r.data["pid"] for r in ordered if r.op == "actor.ready" and "pid" in r.data}
     actors = _actors(ordered)
     number = {actor: min(n, MAX_LANES - 1) for n, actor in enumerate(actors)}
     owned = ownership(ordered)
-    bars = _pack([bar for span in spans(ordered) if (bar := _bar(span, ordered, owned, number)) is not None], ordered)
+    bars = _pack([bar for stay in stays(ordered) if (bar := _bar(stay, ordered, owned, number)) is not None], ordered)
     names = actors if len(actors) <= MAX_LANES else [*actors[: MAX_LANES - 1], OTHERS]
     rows = [max((bar.row + 1 for bar in bars if bar.lane == n), default=1) for n in range(len(names))]
     colours = _colours(names, _roles(ordered))
     return Swimlane(
-        history=ordered,
+        history=told,
         begun=begun,
         lanes=tuple(Lane(actor, pids.get(actor), n, colours[actor]) for actor, n in zip(names, rows, strict=True)),
         lane_of=tuple(number[_where(record)] for record in ordered),
         locks=owned.locks,
-        holds=owned.holds,
-        doubled=doubled(ordered, owned.holds),
+        holds=owned.stretches,
+        doubled=doubled(ordered, owned.stretches),
         ownerless=tuple(_ownerless(bars, ordered, owned, pids)),
         bars=tuple(bars),
         arrows=arrows(ordered),
@@ -209,29 +212,29 @@ def _story_span(history: Sequence[Record]) -> tuple[int, int]:
 # --------------------------------------------------------------------------- bars
 
 
-def _bar(span: Span, history: Sequence[Record], owned: Ownership, lanes: dict[str, int]) -> Bar | None:
+def _bar(stay: Stay, history: Sequence[Record], owned: Ownership, lanes: dict[str, int]) -> Bar | None:
     """None for what takes no time that a person would call waiting."""
-    begin = history[span.start]
-    end = None if span.end is None else history[span.end]
+    begin = history[stay.start]
+    end = None if stay.end is None else history[stay.end]
     lasted = None if end is None else end.t - begin.t
     kind = _KINDS.get(begin.op, "other")
-    failed = span.cut or (end is not None and end.phase == "fail")
+    failed = stay.cut or (end is not None and end.phase == "fail")
     if kind in ("wait", "other") and lasted is not None and lasted < AT_ONCE_S and not failed:
         return None
     actor = str(begin.data.get("target")) if begin.op == "nemesis" else _where(begin)
-    before = _before(span, owned, begin.actor)
+    before = _before(stay, owned, begin.actor)
     labels = _labels(kind, begin, before)
     holder = lanes[before[-1].owner] if before else None
-    lock = lock_path(begin)
+    lock = lock_of(begin)
     return Bar(
-        kind, lanes[actor], span.start, span.end, labels, failed, lock=lock if lock in owned.locks else None,
+        kind, lanes[actor], stay.start, stay.end, labels, failed, lock=lock if lock in owned.locks else None,
         holder=holder,
     )  # fmt: skip
 
 
-def _before(span: Span, owned: Ownership, actor: str) -> list[Hold]:
+def _before(stay: Stay, owned: Ownership, actor: str) -> list[Stretch]:
     """Who was in the way of a wait when it ended, or when it began if nobody was then; the waiter itself comes last."""
-    found = owned.before.get(span.start if span.end is None else span.end) or owned.before.get(span.start, ())
+    found = owned.before.get(stay.start if stay.end is None else stay.end) or owned.before.get(stay.start, ())
     return [hold for hold in found if hold.owner != actor] or list(found)
 
 
@@ -240,7 +243,7 @@ def _ownerless(
 ) -> Iterator[Ownerless]:
     """What stood in the way of waits that no holder explains; neighbours are one as long as nobody got that lock."""
     known = {str(pid): actor for actor, pid in pids.items()}
-    taken = {lock: [hold.start for hold in owned.holds if hold.lock == lock] for lock in owned.locks}
+    taken = {lock: [hold.start for hold in owned.stretches if hold.lock == lock] for lock in owned.locks}
     last: dict[tuple[str, str], Ownerless] = {}
     for bar in sorted(bars, key=lambda b: b.start):
         if bar.kind != "wait" or bar.lock is None or bar.holder is not None:
@@ -267,13 +270,13 @@ def _between(positions: Sequence[int], start: int, end: int) -> bool:
     return after < len(positions) and positions[after] < end
 
 
-def _labels(kind: BarKind, begin: Record, before: Sequence[Hold]) -> tuple[str, ...]:
+def _labels(kind: BarKind, begin: Record, before: Sequence[Stretch]) -> tuple[str, ...]:
     data = begin.data
     model = str(data.get("model") or "model")
     match kind:
         case "wait":
             by = _owners(before)
-            if is_store(lock_path(begin) or ""):
+            if is_session_list(lock_of(begin) or ""):
                 return (f"waits for the session list (held by {by})" if by else "waits for the session list", "waits")
             if not by:
                 return ("waits for lock", "waits")
@@ -305,7 +308,7 @@ def _labels(kind: BarKind, begin: Record, before: Sequence[Hold]) -> tuple[str, 
             return (sentence(begin), begin.op)
 
 
-def _owners(owners: Sequence[Hold]) -> str:
+def _owners(owners: Sequence[Stretch]) -> str:
     """``gateway``, ``gateway (dead)``, ``a+b``."""
     return "+".join(dict.fromkeys(h.owner + (" (dead)" if h.dead else "") for h in owners))
 

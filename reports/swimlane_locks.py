@@ -1,20 +1,25 @@
-"""Who held which session lock from when to when: the intervals behind the lock-owner band. Pure.
+"""Who held which session lock from when to when, as stretches to draw. Pure.
 
-The same small reading of the history as ``lockband.py`` (a test holds the two together), as intervals instead of
-one text per record. The sentence about it is told in ``lock_story.py``. The lock of the session list (the store)
-is one of them only where it was held so long that others had to wait for it.
+``lockjaw.history.holds`` says who held what; here it becomes what a picture shows: one stretch for a living owner, one
+for the lock file that a dead one left. ``lock_story.py`` makes sentences of it. The lock of the session list is one of
+them only where an owner held it so long that others had to wait for it.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from math import inf
 from typing import Literal
 
 import msgspec
 from msgspec.structs import replace
 
 from lockjaw.history import Record
+from lockjaw.history.holds import Hold, holds, is_session_list, lock_of, transcript_of
+from lockjaw.history.ordered import numbered
+
+__all__ = ["Doubled", "Ownership", "Stretch", "doubled", "handoffs", "ownership", "shown_locks"]
 
 How = Literal["takes", "reclaims", "fences"]
 #: Nominal seconds. An entry of the session list is changed within milliseconds; 5 s is the shortest busy time-out of
@@ -22,7 +27,7 @@ How = Literal["takes", "reclaims", "fences"]
 STORE_S = 5.0
 
 
-class Hold(msgspec.Struct, frozen=True):
+class Stretch(msgspec.Struct, frozen=True):
     """One stretch in which ``owner`` held ``lock``. ``start`` and ``end`` are positions in the history.
 
     ``end`` is None when nobody took or gave back the lock before the history ended. ``dead``: the owner's process
@@ -37,102 +42,90 @@ class Hold(msgspec.Struct, frozen=True):
     how: How = "takes"
 
 
-def is_store(path: str) -> bool:
-    """Is it the session list, and not a conversation?"""
-    return path.endswith("sessions.json")
-
-
-def lock_path(record: Record) -> str | None:
-    """The file whose lock this record is about: a transcript or the session list; None for other records."""
-    if record.op not in ("lock", "lock.fence", "lock.release", "lock.lost"):
-        return None
-    return str(record.data.get("path") or "").removesuffix(".lock")
-
-
-def long_held_stores(history: Sequence[Record]) -> frozenset[str]:
-    """The session lists whose lock somebody held for STORE_S or longer, or that somebody did not get."""
-    found, since = set(), {}
-    for record in history:
-        path = lock_path(record)
-        if path is None or not is_store(path):
-            continue
-        if record.op == "lock" and record.phase == "ok":
-            since[path, record.actor] = record.t
-        elif record.op == "lock" and record.phase == "fail":
-            found.add(path)
-        elif record.op in ("lock.release", "lock.lost"):
-            begun = since.pop((path, record.actor), record.t)
-            found |= {path} if record.t - begun >= STORE_S else set()
-    found |= {path for (path, _), begun in since.items() if history[-1].t - begun >= STORE_S}
-    return frozenset(found)
-
-
-def died(record: Record) -> str | None:
-    """The actor whose process is gone after this record."""
-    if record.op == "actor.exit":
-        return str(record.data.get("actor") or record.actor)
-    if record.op == "nemesis" and record.data.get("action") == "kill" and record.phase in ("ok", "info"):
-        return str(record.data.get("target"))
-    return None
-
-
 class Ownership(msgspec.Struct, frozen=True):
     """All stretches of ownership of a run, in the order in which they began.
 
-    ``before``: position of a record about a lock -> who held that lock until then. ``locks``: those that somebody
-    wanted, in that order.
+    ``before``: position of a record about a lock -> the owners that held that lock until then. ``locks``: those that
+    an actor wanted, in that order.
     """
 
-    holds: tuple[Hold, ...]
-    before: Mapping[int, tuple[Hold, ...]]
+    stretches: tuple[Stretch, ...]
+    before: Mapping[int, tuple[Stretch, ...]]
     locks: tuple[str, ...] = ()
 
 
 def ownership(history: Sequence[Record]) -> Ownership:
-    """Work out who held which session lock, in one pass."""
-    current: dict[tuple[str, str], Hold] = {}
-    ended: dict[tuple[str, str, int], Hold] = {}
-    before: dict[int, list[tuple[str, str, int]]] = {}
-    stores = long_held_stores(history)
-    locks: dict[str, None] = {}
+    """Lay out the holds of a history."""
+    ordered = numbered(history)
+    locks = shown_locks(ordered)
+    drawn = _joined(stretch for hold in holds(ordered) if hold.path in locks for stretch in _drawn(hold))
+    return Ownership(drawn, _before(ordered, drawn, locks), tuple(locks))
 
-    def close(who: tuple[str, str], at: int) -> None:
-        hold = current.pop(who, None)
-        if hold is not None:
-            ended[*who, hold.start] = replace(hold, end=at)
 
+def shown_locks(history: Sequence[Record]) -> dict[str, None]:
+    """The locks that a report shows, in the order in which an actor first wanted them."""
+    wanted = dict.fromkeys(lock for record in history if (lock := lock_of(record)) is not None)
+    lists = [lock for lock in wanted if is_session_list(lock)]
+    if not lists:
+        return wanted
+    missed = {lock_of(record) for record in history if (record.op, record.phase) == ("lock", "fail")}
+    end_s = history[-1].t
+    long = {h.path for h in holds(history) if (h.ended.t if h.ended else end_s) - h.granted.t >= STORE_S}
+    return {lock: None for lock in wanted if lock not in lists or lock in missed or lock in long}
+
+
+def _drawn(hold: Hold) -> Iterator[Stretch]:
+    end = None if hold.ended is None else hold.ended.i
+    yield Stretch(hold.path, hold.actor, hold.granted.i, end, how=hold.began)
+    if hold.dead and end is not None:
+        until = None if hold.blocks_until == inf else int(hold.blocks_until)
+        yield Stretch(hold.path, hold.actor, end, until, dead=True)
+
+
+def _joined(drawn: Iterable[Stretch]) -> tuple[Stretch, ...]:
+    """What one owner held twice at the same time is one stretch: it ends when the owner lets go of both."""
+    last: dict[tuple[str, str, bool], int] = {}
+    found: list[Stretch] = []
+    for one in sorted(drawn, key=lambda s: (s.start, s.lock, s.owner)):
+        key = (one.lock, one.owner, one.dead)
+        before = last.get(key)
+        until = inf if before is None else _end(found[before])
+        if before is not None and until > one.start:
+            end = max(until, _end(one))
+            found[before] = replace(found[before], end=None if end == inf else int(end))
+        else:
+            last[key] = len(found)
+            found.append(one)
+    return tuple(found)
+
+
+def _end(stretch: Stretch) -> float:
+    return inf if stretch.end is None else stretch.end
+
+
+def _before(
+    history: Sequence[Record], drawn: Sequence[Stretch], locks: Collection[str]
+) -> dict[int, tuple[Stretch, ...]]:  # fmt: skip
+    current: dict[str, list[Stretch]] = {}
+    found = {}
+    waiting = iter(drawn)
+    coming = next(waiting, None)
     for at, record in enumerate(history):
-        path = lock_path(record)
-        if path is not None and (path in stores or not is_store(path)):
-            locks[path] = None
-            who = (path, record.actor)
-            before[at] = [(*w, h.start) for w, h in current.items() if w[0] == path]
-            if record.op in ("lock.release", "lock.lost"):
-                close(who, at)
-            elif record.phase in ("ok", "info"):
-                fenced = record.op == "lock.fence"
-                for other in [w for w, h in current.items() if w[0] == path and (fenced or h.dead)]:
-                    close(other, at)
-                how: How = "fences" if fenced else "reclaims" if record.data.get("reclaimed") else "takes"
-                current.setdefault(who, Hold(path, record.actor, at, None, how=how))
-        dead = died(record)
-        if dead is not None:
-            for who in [w for w, h in current.items() if w[1] == dead and not h.dead]:
-                close(who, at)
-                current[who] = Hold(who[0], who[1], at, None, dead=True)
-    every = ended | {(*who, hold.start): hold for who, hold in current.items()}
-    return Ownership(
-        tuple(sorted(every.values(), key=lambda h: (h.start, h.lock, h.owner))),
-        {at: tuple(every[key] for key in keys) for at, keys in before.items()},
-        tuple(locks),
-    )
+        lock = lock_of(record)
+        if lock is not None and lock in locks:
+            current[lock] = [s for s in current.get(lock, ()) if s.end is None or s.end >= at]
+            found[at] = tuple(current[lock])
+        while coming is not None and coming.start == at:
+            current.setdefault(coming.lock, []).append(coming)
+            coming = next(waiting, None)
+    return found
 
 
-def handoffs(spans: Sequence[Hold]) -> list[tuple[Hold, Hold]]:
+def handoffs(stretches: Sequence[Stretch]) -> list[tuple[Stretch, Stretch]]:
     """Neighbours on one lock with different owners."""
-    last: dict[str, Hold] = {}
+    last: dict[str, Stretch] = {}
     found = []
-    for hold in spans:
+    for hold in stretches:
         before = last.get(hold.lock)
         if before is not None and before.owner != hold.owner:
             found.append((before, hold))
@@ -146,13 +139,13 @@ class Doubled(msgspec.Struct, frozen=True):
     ``end`` is None if it lasted to the end.
     """
 
-    first: Hold
-    second: Hold
+    first: Stretch
+    second: Stretch
     start: int
     end: int | None
 
 
-def doubled(history: Sequence[Record], holds: Sequence[Hold]) -> tuple[Doubled, ...]:
+def doubled(history: Sequence[Record], stretches: Sequence[Stretch]) -> tuple[Doubled, ...]:
     """Every stretch with two owners of one lock, in the order in which they began.
 
     An owner that has lost its lock unawares and never writes again harms nobody: it is followed, not doubled.
@@ -161,15 +154,15 @@ def doubled(history: Sequence[Record], holds: Sequence[Hold]) -> tuple[Doubled, 
     writes: dict[tuple[str, str], list[int]] = {}
     for at, record in enumerate(history):
         if (record.op, record.phase) == ("append", "ok"):
-            writes.setdefault((str(record.data.get("path")), record.actor), []).append(at)
+            writes.setdefault((transcript_of(record.data.get("path")), record.actor), []).append(at)
 
-    def wrote(hold: Hold, after: int) -> bool:
+    def wrote(hold: Stretch, after: int) -> bool:
         known = writes.get((hold.lock, hold.owner), [])
         first = bisect_right(known, after)
         return first < len(known) and (hold.end is None or known[first] <= hold.end)
 
-    current: dict[str, list[Hold]] = {}
-    for hold in holds:
+    current: dict[str, list[Stretch]] = {}
+    for hold in stretches:
         if hold.dead:
             continue
         beside = [other for other in current.get(hold.lock, ()) if other.end is None or other.end > hold.start]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from lockjaw.history import Record
-
-from .swimlane_locks import died
+from lockjaw.history.ordered import numbered
+from lockjaw.history.spans import spans
 
 #: op -> the keys of ``data`` that tell two operations of one actor apart.
 _IDENTITY: dict[str, tuple[str, ...]] = {
@@ -31,8 +31,11 @@ _LASTS = {"pause": "paused", "block": "paused", "part": "parted", "toxic": "part
 _HEALS = {"resume": "paused", "restart": "paused", "kill": "paused", "heal": "parted"}
 
 
-class Span(msgspec.Struct, frozen=True):
-    """One operation from position ``start`` to ``end``; None: it never ended. ``cut``: its actor died in it."""
+class Stay(msgspec.Struct, frozen=True):
+    """One operation, or one fault that lasts, from position ``start`` to ``end``; None: it never ended.
+
+    ``cut``: its actor died in it.
+    """
 
     start: int
     end: int | None
@@ -47,38 +50,38 @@ class Arrow(msgspec.Struct, frozen=True):
     label: str
 
 
-def spans(history: Sequence[Record]) -> tuple[Span, ...]:
-    """Pair each ``invoke`` with what ended it, in the order in which they began.
+def stays(history: Sequence[Record]) -> tuple[Stay, ...]:
+    """What takes time, in the order in which it began: operations, and faults until they are healed."""
+    ordered = numbered(history)
+    found = [
+        Stay(span.start.i, None if span.end is None else span.end.i, span.outcome == "died")
+        for op, keys in _IDENTITY.items()
+        for span in spans(ordered, op, *keys)
+    ]
+    found += _faults(ordered)
+    return tuple(sorted(found, key=lambda stay: (stay.start, stay.end or len(ordered))))
 
-    A fault that lasts (frozen, stuck, cut off) does so until it is healed, or for as long as it says.
-    """
+
+def _faults(history: Sequence[Record]) -> Iterator[Stay]:
+    """A fault that lasts (frozen, stuck, cut off) does so until it is healed, or for as long as it says."""
     times = [record.t for record in history]
     current: dict[tuple[object, ...], int] = {}
-    found: list[Span] = []
     for at, record in enumerate(history):
         if record.op == "nemesis" and record.phase != "invoke":
-            lasting = _LASTS.get(str(record.data.get("action")))
-            kept = (lasting or _HEALS.get(str(record.data.get("action"))), record.data.get("target"))
+            action = str(record.data.get("action"))
+            lasting = _LASTS.get(action)
+            kept = (lasting or _HEALS.get(action), record.data.get("target"))
             if (begun := current.pop(kept, None)) is not None:
-                found.append(Span(begun, at))
+                yield Stay(begun, at)
             if lasting:
                 current[kept] = at
-        elif record.op in _IDENTITY:
-            who = (record.actor, record.op, *(repr(record.data.get(key)) for key in _IDENTITY[record.op]))
-            if (begun := current.pop(who, None)) is not None:
-                found.append(Span(begun, None if record.phase == "invoke" else at))
-            if record.phase == "invoke":
-                current[who] = at
-        dead = died(record)
-        if dead is not None:
-            found += [Span(current.pop(who), at, cut=True) for who in list(current) if who[0] == dead]
-    found += [Span(begun, _over_by_itself(history[begun], times)) for begun in current.values()]
-    return tuple(sorted(found, key=lambda span: (span.start, span.end or len(history))))
+    for begun in current.values():
+        yield Stay(begun, _over_by_itself(history[begun], times))
 
 
 def _over_by_itself(begin: Record, times: Sequence[float]) -> int | None:
     """Where a fault that says how long it lasts is over; None: it does not say, or the history ends before."""
-    for_s = begin.data.get("for_s") if begin.op == "nemesis" else None
+    for_s = begin.data.get("for_s")
     if not isinstance(for_s, int | float):
         return None
     until = bisect_left(times, begin.t + for_s)

@@ -13,6 +13,8 @@ import msgspec
 from msgspec.structs import replace
 
 from lockjaw.history import Record
+from lockjaw.history.holds import acquires, holds
+from lockjaw.history.ordered import numbered
 from lockjaw.verdict import Verdict, combine
 
 from .lockband import lock_band
@@ -229,21 +231,20 @@ def timeline(history: Sequence[Record], witness: Iterable[int] = (), *, shown_el
     pointed = set(witness)
     begun = next((r.t for r in history if r.op.startswith("client.")), 0.0)
     rows = []
-    at_once = _granted_at_once(history)
-    holders: dict[object, str] = {}  # lock -> who had it last
-    for record, lock in zip(history, lock_band(history), strict=True):
-        quiet = record.op in _QUIET or record.i in at_once or _small_step(record)
+    ordered = numbered(history)
+    at_once = {a.start.i for a in acquires(ordered) if a.outcome == "ok" and a.end_s - a.start.t < AT_ONCE_S}
+    again = _taken_again(ordered)
+    for at, (record, lock) in enumerate(zip(history, lock_band(ordered), strict=True)):
+        quiet = record.op in _QUIET or at in at_once or _small_step(record)
         other = record.op == "actor.exit" and record.data.get("role") not in (None, "client", "gateway")
         if (quiet or other) and record.i not in pointed:
             continue
         text, at_s = sentence(_said_once(record, shown_elsewhere)), record.t - begun
         hit = record.i in pointed
         actor = str(record.data.get("actor") or record.actor) if record.op == "actor.exit" else record.actor
-        again = False
-        if (record.op, record.phase) == ("lock", "ok"):
-            again = holders.get(record.data.get("path")) == actor
-            holders[record.data.get("path")] = actor
-        rows.append(Row(at_s, actor, text, lock, tone_of(record), record.i, record.op, hit, until_s=at_s, again=again))
+        rows.append(
+            Row(at_s, actor, text, lock, tone_of(record), record.i, record.op, hit, until_s=at_s, again=at in again)
+        )
     return tuple(_collapse(rows))
 
 
@@ -265,19 +266,15 @@ def _small_step(record: Record) -> bool:
     }  # fmt: skip
 
 
-def _granted_at_once(history: Sequence[Record]) -> set[int]:
-    """Asking for a lock and having it at once is one step to a person."""
-    asked: dict[tuple[str, object], Record] = {}
-    quiet = set()
-    for record in history:
-        if record.op == "lock":
-            who = (record.actor, record.data.get("path"))
-            start = asked.pop(who, None)
-            if record.phase == "invoke":
-                asked[who] = record
-            elif record.phase == "ok" and start is not None and record.t - start.t < AT_ONCE_S:
-                quiet.add(start.i)
-    return quiet
+def _taken_again(history: Sequence[Record]) -> set[int]:
+    """Grants to the owner that had the lock last: to a person the second one is no news."""
+    last: dict[str, str] = {}
+    found = set()
+    for hold in holds(history):
+        if hold.began != "fences" and last.get(hold.path) == hold.actor:
+            found.add(hold.granted.i)
+        last[hold.path] = hold.actor
+    return found
 
 
 def _collapse(rows: Sequence[Row]) -> list[Row]:

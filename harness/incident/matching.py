@@ -10,6 +10,8 @@ import msgspec
 
 from lockjaw.documents import FieldError
 from lockjaw.history import OPERATIONS, Phase, Record
+from lockjaw.history.holds import holds, is_session_lock
+from lockjaw.history.ordered import numbered
 
 
 class Pattern(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,7 +44,8 @@ class Sometimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Args:
         says: the condition in plain words.
         seen: a record that proves it.
-        while_locked_by: an actor (or a pattern) that must hold a session lock at the instant of that record.
+        while_locked_by: an actor (or a pattern) that must hold a session lock when that record happens; an actor that
+            the record itself kills had it until then.
     """
 
     says: str
@@ -51,30 +54,10 @@ class Sometimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def witness(self, history: Sequence[Record]) -> Record | None:
         """The first record that proves the condition, or None."""
-        held: dict[str, set[str]] = {}
-        for record in history:
-            _follow_locks(held, record)
-            if self.seen.matches(record) and (self.while_locked_by is None or self._locked(held)):
-                return record
-        return None
-
-    def _locked(self, held: dict[str, set[str]]) -> bool:
-        pattern = self.while_locked_by or ""
-        return any(paths and fnmatchcase(actor, pattern) for actor, paths in held.items())
-
-
-def is_session_lock(path: object) -> bool:
-    """True for a transcript's lock (or the transcript itself); false for the lock of ``sessions.json``."""
-    name = str(path).rpartition("/")[2]
-    return name.endswith((".jsonl", ".jsonl.lock"))
-
-
-def _follow_locks(held: dict[str, set[str]], record: Record) -> None:
-    """Keep ``held`` (actor -> lock paths) in step with the history. A killed actor leaves its lock file behind,
-    but holds nothing any more once its exit is recorded."""
-    if record.op == "lock" and record.phase == "ok" and is_session_lock(path := str(record.data.get("path", ""))):
-        held.setdefault(record.actor, set()).add(path)
-    elif record.op in ("lock.release", "lock.lost"):
-        held.get(record.actor, set()).discard(str(record.data.get("path", "")))
-    elif record.op == "actor.exit":
-        held.pop(str(record.data.get("actor") or record.data.get("role")), None)
+        ordered = numbered(history)
+        seen = (record for record in ordered if self.seen.matches(record))
+        pattern = self.while_locked_by
+        if pattern is None:
+            return next(seen, None)
+        held = [h for h in holds(ordered) if is_session_lock(h.path) and fnmatchcase(h.actor, pattern)]
+        return next((record for record in seen if any(hold.held_when(record.i) for hold in held)), None)

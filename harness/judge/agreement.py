@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 
 from lockjaw.history import Record
+from lockjaw.history.holds import holds, is_session_lock
+from lockjaw.history.ordered import numbered
 
-from ..incident.matching import is_session_lock
 from ..run import Run
 
 
@@ -69,9 +70,9 @@ def _at(steps: Sequence[str], n: int) -> str:
 def lock_owners(history: Sequence[Record]) -> list[str]:
     """Who was granted a conversation's lock, in order."""
     return [
-        f"{r.actor} ({'fence' if r.op == 'lock.fence' else 'acquire'})"
-        for r in history
-        if r.op in ("lock", "lock.fence") and r.phase == "ok" and is_session_lock(r.data.get("path"))
+        f"{hold.actor} ({'fence' if hold.began == 'fences' else 'acquire'})"
+        for hold in holds(numbered(history))
+        if is_session_lock(hold.path)
     ]
 
 

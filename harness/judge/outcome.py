@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import msgspec
 
 from lockjaw.history import Record
+from lockjaw.history.holds import is_session_lock
 
-from ..incident.matching import is_session_lock
-from .checkers.spans import GIVEN_UP, clients, turn_executions
+from .clients import GIVEN_UP, clients
+from .executions import turn_executions
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from lockjaw.errors import Fenced, LockStateError, SessionLocked
 from lockjaw.history import Record
+from lockjaw.history.holds import holds
+from lockjaw.history.ordered import numbered
 from lockjaw.locking import HeldLock, SessionLock
 from lockjaw.locking.owner_record import OwnerRecord, body
 from lockjaw.locking.paths import GUARD_SUFFIX
@@ -25,7 +27,6 @@ from lockjaw.sessions import Transcript
 from lockjaw.verdict import CheckResult, Verdict
 
 from ..judge.checkers import ScenarioFacts, run_checks
-from ..judge.checkers.spans import holds, numbered
 from ..real.aftermath import record_lock, record_transcript, try_next_turn
 from .disk import Disk
 from .engine import enclosed

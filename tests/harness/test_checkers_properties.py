@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from lockjaw.harness.judge.checkers import CHECKERS, run_checks
 from lockjaw.harness.judge.checkers.examples import EXAMPLES, FACTS
-from lockjaw.harness.judge.checkers.spans import numbered
 from lockjaw.history import Record
+from lockjaw.history.ordered import numbered
 
 OTHER = "/home/somebody/state/agents/other/sessions/5e551013.jsonl"
 

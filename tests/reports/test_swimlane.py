@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lockjaw.harness.judge.checkers.examples import EXAMPLES, FOLDER, PATH, Story
 from lockjaw.history import Record
-from lockjaw.reports.lockband import FREE, lock_band
+from lockjaw.history.holds import lock_of, transcript_of
 from lockjaw.reports.swimlane import MAX_LANES, MAX_ROWS, OTHERS, Bar, Swimlane, swimlane
 from lockjaw.reports.swimlane_locks import handoffs, ownership
 
@@ -39,28 +39,14 @@ def told(steps: list[tuple[str, tuple[str, str], str]]) -> list[Record]:
 
 
 @given(st.lists(STEP, max_size=40))
-def test_the_intervals_of_ownership_say_what_the_band_of_the_text_report_says(
-    steps: list[tuple[str, tuple[str, str], str]],
-) -> None:
-    history = told(steps)
-    spans = ownership(history).holds
-    for at, band in enumerate(lock_band(history)):
-        now = [h for h in spans if h.start <= at and (h.end is None or h.end > at)]
-        names = {f"{h.owner} (dead)" if h.dead else h.owner for h in now}
-        assert (set(band.split("+")) if band != FREE else set()) == names
-    for hold in spans:
-        assert hold.end is None or hold.start <= hold.end
-
-
-@given(st.lists(STEP, max_size=40))
 def test_who_held_a_lock_before_a_step_is_who_holds_it_after_the_step_before(
     steps: list[tuple[str, tuple[str, str], str]],
 ) -> None:
     history = told(steps)
     owned = ownership(history)
     for at, before in owned.before.items():
-        path = str(history[at].data["path"]).removesuffix(".lock")
-        expected = [h for h in owned.holds if h.lock == path and h.start < at and (h.end is None or h.end >= at)]
+        path = lock_of(history[at])
+        expected = [h for h in owned.stretches if h.lock == path and h.start < at and (h.end is None or h.end >= at)]
         assert sorted(before, key=lambda h: h.owner) == sorted(expected, key=lambda h: h.owner)
 
 
@@ -75,7 +61,7 @@ def test_a_wait_names_who_has_the_lock_and_ends_where_the_record_ends_it() -> No
     assert [bar.failed for bar in waits] == [True, True, True]
     assert {bar.labels[0] for bar in waits} == {"waits for lock (held by gateway)"}
     assert {lane.lanes[bar.lane].actor for bar in waits} == {"client"}
-    assert {(bar.lock, lane.lanes[bar.holder or 0].actor) for bar in waits} == {(PATH, "gateway")}
+    assert {(bar.lock, lane.lanes[bar.holder or 0].actor) for bar in waits} == {(transcript_of(PATH), "gateway")}
     for bar in waits:
         assert bar.end is not None
         assert (history[bar.start].op, history[bar.start].phase) == ("lock", "invoke")
@@ -180,7 +166,7 @@ def test_a_lock_file_that_nobody_of_the_run_made_is_in_the_picture(named: str, t
         story.add(start + 10, "client", "lock", "fail", path=LOCK, owner=named)
     lane = swimlane(story.history())
     (one,) = lane.ownerless
-    assert (one.lock, one.start, one.end, one.text) == (PATH, 2, 5, text), "neighbours are one"
+    assert (one.lock, one.start, one.end, one.text) == (transcript_of(PATH), 2, 5, text), "neighbours are one"
     assert told in lane.story
 
 
@@ -205,7 +191,7 @@ def test_the_session_list_has_a_band_where_it_was_in_the_way(held_s: float, refu
         story.add(1.001, "client", "lock", "fail", path=f"{store}.lock", owner="pid=1")
     story.add(1.0 + held_s, "writer", "lock.release", "ok", path=f"{store}.lock")
     lane = swimlane(story.history())
-    assert (store in lane.locks) is shown
+    assert (transcript_of(store) in lane.locks) is shown
     assert [hold.owner for hold in lane.holds] == (["writer"] if shown else [])
     assert ("the session list" in lane.story) is shown
 

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 from lockjaw.errors import LocalError
 from lockjaw.history import Record
+from lockjaw.history.ordered import numbered
 from lockjaw.verdict import CheckResult
 
+from ..executions import turn_executions
 from . import (
     all_delivered,
     amplification,
@@ -30,7 +32,6 @@ from . import (
     transcript_whole,
 )
 from .facts import ScenarioFacts
-from .spans import numbered, turn_executions
 
 __all__ = ["CHECKERS", "Checker", "ScenarioFacts", "law_of", "run_checks", "turn_executions"]
 

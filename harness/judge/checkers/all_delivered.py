@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lockjaw.history import Record
+from lockjaw.history.spans import spans
 from lockjaw.verdict import CheckResult, Verdict
 
+from ..clients import interrupted
 from .facts import ScenarioFacts
-from .spans import interrupted, spans
 
 NAME = "all_delivered"
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lockjaw.history import Record
+from lockjaw.history.spans import Span, spans
 from lockjaw.verdict import CheckResult, Verdict
 
+from ..clients import clients, results, started
+from ..executions import Execution, executions
 from .facts import ScenarioFacts
-from .spans import Execution, Span, clients, executions, results, spans, started
 
 NAME = "amplification"
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lockjaw.history import Record
+from lockjaw.history.spans import deaths
 from lockjaw.verdict import CheckResult, Verdict, combine
 
+from ..clients import TIMEOUT_REPLY, clients, interrupted, started
 from .facts import ScenarioFacts
-from .spans import TIMEOUT_REPLY, clients, deaths, interrupted, started
 
 NAME = "answered"
 

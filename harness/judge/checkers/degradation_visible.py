@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lockjaw.history import Record
+from lockjaw.history.spans import deaths
 from lockjaw.verdict import CheckResult, Verdict, combine
 
+from ..clients import TIMEOUT_REPLY, clients, interrupted, results, trouble
+from ..executions import executions
 from .facts import ScenarioFacts
-from .spans import TIMEOUT_REPLY, clients, deaths, executions, interrupted, results, trouble
 
 NAME = "degradation_visible"
 REFUSALS = (1002, 1008)

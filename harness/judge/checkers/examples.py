@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from lockjaw.history import Phase, Record
+from lockjaw.history.ordered import numbered
 
 from .facts import ScenarioFacts
-from .spans import numbered
 
 MESSAGE = "long task"
 KEY = "agent:main:main"

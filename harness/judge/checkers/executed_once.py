@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lockjaw.history import Record
+from lockjaw.history.spans import Span, spans
 from lockjaw.verdict import CheckResult, Verdict
 
+from ..clients import trouble
+from ..executions import Execution, executions, together
 from .facts import ScenarioFacts
-from .spans import Execution, Span, executions, spans, together, trouble
 
 NAME = "executed_once"
 

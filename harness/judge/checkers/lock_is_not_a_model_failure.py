@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lockjaw.history import Record
+from lockjaw.history.holds import acquires, transcript_of
+from lockjaw.history.spans import spans
 from lockjaw.verdict import CheckResult, Verdict
 
+from ..clients import contended, gave_up_at_once, is_lock_error, is_lock_text
 from .facts import ScenarioFacts
-from .spans import (
-    acquires,
-    contended,
-    gave_up_at_once,
-    is_lock_error,
-    is_lock_text,
-    spans,
-    transcript_of,
-)
 
 NAME = "lock_is_not_a_model_failure"
 CHAIN_STEPS = ("fail", "skip", "cooldown", "cool_down", "probe")  # decisions that cost a model its turn

@@ -7,16 +7,8 @@ from collections.abc import Sequence
 from lockjaw.history import Record
 from lockjaw.verdict import CheckResult, Verdict
 
+from ..clients import clients, contended, gave_up_at_once, is_lock_error, is_lock_text, locked_out, trouble
 from .facts import ScenarioFacts
-from .spans import (
-    clients,
-    contended,
-    gave_up_at_once,
-    is_lock_error,
-    is_lock_text,
-    locked_out,
-    trouble,
-)
 
 NAME = "never_session_locked"
 ATTEMPT_OPS = ("turn", "model.call", "model.decision", "client.result", "fallback")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lockjaw.history import Record
+from lockjaw.history.holds import holds, transcript_of
 from lockjaw.verdict import CheckResult, Verdict
 
+from ..clients import is_lock_text
 from .facts import ScenarioFacts
-from .spans import holds, is_lock_text, transcript_of
 
 NAME = "no_lock_left"
 

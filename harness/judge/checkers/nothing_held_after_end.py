@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lockjaw.history import Record
+from lockjaw.history.holds import holds, is_session_lock
+from lockjaw.history.spans import spans
 from lockjaw.verdict import CheckResult, Verdict
 
 from .facts import ScenarioFacts
-from .spans import holds, is_transcript, spans
 
 NAME = "nothing_held_after_end"
 SETTLED_S = 5.0  # what an ended run may use to give back what it holds
@@ -21,7 +22,7 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
     UNKNOWN when no run that had a lock has ended.
     """
     proved = False
-    grants = [hold for hold in holds(history) if is_transcript(hold.path)]
+    grants = [hold for hold in holds(history) if is_session_lock(hold.path)]
     for turn in spans(history, "turn", "turn_id", "run_id"):
         end, run_id = turn.end, str(turn.start.data.get("run_id") or "")
         if end is None or end.op != "turn" or not run_id:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lockjaw.history import Record
+from lockjaw.history.holds import Hold, acquires, holds, is_session_lock, transcript_of
 from lockjaw.verdict import CheckResult, Verdict
 
 from .facts import ScenarioFacts
-from .spans import Hold, acquires, holds, is_transcript, transcript_of
 
 NAME = "one_writer"
 
@@ -75,7 +75,7 @@ def _across(write: Record, grants: Sequence[Hold]) -> CheckResult | None:
 
 def _wanted_by(history: Sequence[Record], path: str) -> set[str]:
     """Actors that asked for the lock of a transcript, wrote to it, or were refused."""
-    if not is_transcript(path):
+    if not is_session_lock(path):
         return set()
     asked = {a.actor for a in acquires(history) if transcript_of(a.start.data.get("path")) == path}
     ops = ("append", "append.refused", "lock.fence")

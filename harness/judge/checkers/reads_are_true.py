@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lockjaw.history import Record
+from lockjaw.history.holds import transcript_of
+from lockjaw.history.spans import spans
 from lockjaw.verdict import CheckResult, Verdict
 
 from .facts import ScenarioFacts
-from .spans import spans, transcript_of
 
 NAME = "reads_are_true"
 

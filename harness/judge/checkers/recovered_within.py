@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lockjaw.history import Record
+from lockjaw.history.holds import Hold, acquires, holds, transcript_of
+from lockjaw.history.spans import Span
 from lockjaw.verdict import CheckResult, Verdict
 
+from ..clients import GIVEN_UP
 from .facts import ScenarioFacts
-from .spans import GIVEN_UP, Hold, Span, acquires, holds, transcript_of
 
 NAME = "recovered_within"
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from lockjaw.history import Record
+from lockjaw.history.holds import transcript_of
 from lockjaw.verdict import CheckResult, Verdict
 
+from ..clients import TURN_METHODS, results
 from .facts import ScenarioFacts
-from .spans import TURN_METHODS, results, transcript_of
 
 NAME = "same_conversation"
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lockjaw.history import Record
+from lockjaw.history.holds import transcript_of
 from lockjaw.verdict import CheckResult, Verdict
 
+from ..executions import executions
 from .facts import ScenarioFacts
-from .spans import executions, transcript_of
 
 NAME = "transcript_whole"
 

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from lockjaw.history import Record
-
-from ...incident.matching import is_session_lock
+from lockjaw.history.holds import Holders, is_session_lock
 
 TOLERANCE = 0.10
 
@@ -115,10 +114,10 @@ def steps(history: Sequence[Record]) -> list[Step]:
     """The events of the incident, from the client's call to its result."""
     found: list[Step] = []
     asked: dict[str, tuple[str, float]] = {}
-    held: dict[str, str] = {}  # lock path -> actor
+    holders = Holders()
     for r in history:
-        before = sorted(set(held.values()))
-        _follow(held, r)
+        before = sorted({hold.actor for hold in holders.standing() if is_session_lock(hold.path) and not hold.dead})
+        holders.see(r)
         told = _told_by(r, asked)
         if told is not None:
             actor = r.actor if r.actor != "harness" else "client"
@@ -159,14 +158,6 @@ def _told_by(r: Record, asked: dict[str, tuple[str, float]]) -> tuple[str, str, 
         case ("client.result", _):
             return "the user has an answer" if d.get("answered") else "the user has no answer", "", None
     return None
-
-
-def _follow(held: dict[str, str], r: Record) -> None:
-    path = str(r.data.get("path", ""))
-    if r.op == "lock" and r.phase == "ok" and is_session_lock(path):
-        held[path] = r.actor
-    elif r.op in ("lock.release", "lock.lost"):
-        held.pop(path, None)
 
 
 def _order(theirs: Sequence[Step], ours: Sequence[Step]) -> list[Row]:

@@ -27,9 +27,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lockjaw.history import Phase, Record
+from lockjaw.history.holds import is_session_lock
 
-from ...incident.matching import is_session_lock
-from ...judge.checkers.spans import TIMEOUT_REPLY
+from ...judge.clients import TIMEOUT_REPLY
 
 GATEWAY, CLIENT = "gateway", "client"
 

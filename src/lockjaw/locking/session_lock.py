@@ -22,13 +22,13 @@ from typing import Any
 
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import Fenced, LocalError, LockLost, LockStateError, SessionChanged, SessionLocked
+from lockjaw.history.recorder import NullRecorder, Recorder
 from lockjaw.locking.algorithms.guarded import Released, Superseded
 from lockjaw.locking.algorithms.released_for_prompt import Fingerprint
 from lockjaw.locking.catalog import LOCK_ALGORITHMS, Granted, Order, ReleasedForPrompt
 from lockjaw.locking.host import THIS_HOST, Host
 from lockjaw.locking.identity import ProcessIdentity
 from lockjaw.locking.operations import Handle, PrintError, Steps
-from lockjaw.recorder import NullRecorder, Recorder
 
 # A release, an append or a fence waits that long for another's section: an append with its flush takes
 # milliseconds. The real floor keeps a small time scale from calling a slow disk a frozen owner.

@@ -1,8 +1,10 @@
-"""Who hears what the runtime does. The records and their files are ``history``'s; this needs nothing but Python."""
+"""What the runtime records through. The runtime does not know which recorder listens; this needs nothing but Python."""
 
 from __future__ import annotations
 
 from typing import Any, Literal, Protocol
+
+__all__ = ["NullRecorder", "Phase", "Recorder"]
 
 Phase = Literal["invoke", "ok", "fail", "info"]
 
@@ -12,7 +14,7 @@ class Recorder(Protocol):
 
 
 class NullRecorder:
-    """Nobody listens."""
+    """Drops every record: the recorder of a program that is not under test."""
 
     def record(self, op: str, phase: Phase = "info", /, **data: Any) -> None:
         return None

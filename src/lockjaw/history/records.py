@@ -1,8 +1,6 @@
-"""The history: what checkers and reports read, and nothing else.
+"""The records of a history: what checkers and reports read, and nothing else.
 
-A record is one step of one actor. Actors write their own file; the harness merges the files by the shared
-clock. The runtime records through the ``Recorder`` protocol and does not know who listens; without a
-listener the recorder is ``NullRecorder`` and costs one call.
+A record is one step of one actor. Actors write their own file; the harness merges the files by the shared clock.
 
 Operations and their phases
     ``invoke`` an operation begins; ``ok`` it happened; ``fail`` it definitely did not; ``info`` a fact, or
@@ -21,9 +19,18 @@ from typing import Any
 import msgspec
 
 from lockjaw.clock import Clock
-from lockjaw.recorder import NullRecorder as NullRecorder
-from lockjaw.recorder import Phase as Phase
-from lockjaw.recorder import Recorder as Recorder
+from lockjaw.history.recorder import Phase
+
+__all__ = [
+    "OPERATIONS",
+    "FileRecorder",
+    "MemoryRecorder",
+    "Record",
+    "event_hash",
+    "merge",
+    "read_records",
+    "write_history",
+]
 
 #: op -> what it means and which keys ``data`` carries.
 OPERATIONS: dict[str, str] = {
