@@ -13,7 +13,7 @@ from lockjaw.harness.incident.matching import Pattern, Sometimes
 from lockjaw.harness.judge.agreement import lock_owners
 from lockjaw.harness.judge.checkers.examples import FOLDER, PATH, Story
 from lockjaw.history import Record
-from lockjaw.history.holds import Holders, acquires, holds, is_session_lock, transcript_of
+from lockjaw.history.holds import Hold, Holders, acquires, holds, is_session_lock, transcript_of
 from lockjaw.reports.lockband import FREE, lock_band
 from lockjaw.reports.progress import LiveProgress
 from lockjaw.reports.swimlane_locks import ownership
@@ -141,19 +141,26 @@ def test_verdict_band_picture_and_progress_name_the_same_holders(
     steps: list[tuple[str, tuple[str, str], str, int]],
 ) -> None:
     history = told(steps)
-    grants = [hold for hold in holds(history) if is_session_lock(hold.path)]
-    drawn = [s for s in ownership(history).stretches if is_session_lock(s.lock)]
+    owned = ownership(history)  # of every conversation, and of the session list where it was in the way
     live = LiveProgress()
     live.record("p", Record(0.0, "client", "client.call", "invoke", {}))
     for at, (record, band) in enumerate(zip(history, lock_band(history), strict=True)):
-        living = {hold.actor for hold in grants if hold.live_at(at)}
-        left = {hold.actor for hold in grants if hold.dead and hold.end_i <= at < hold.blocks_until}
-        names = living | {f"{actor} (dead)" for actor in left}
-        assert {f"{s.owner} (dead)" if s.dead else s.owner for s in drawn if _covers(s.start, s.end, at)} == names
-        assert names <= (set(band.split("+")) if band != FREE else set())  # the band may show the session list, too
         live.record("p", record)
-        shown = next(live.lines())[2].removeprefix("lock: ")
-        assert (set(shown.split("+")) if shown != "free" else set()) == names
+        assert _split(band) == _names([hold for hold in holds(history) if hold.path in owned.locks], at)
+        assert _split(band) == {
+            f"{s.owner} (dead)" if s.dead else s.owner for s in owned.stretches if _covers(s.start, s.end, at)
+        }
+        shown = next(live.lines())[2].removeprefix("lock: ").replace("free", FREE)
+        assert _split(shown) == _names([hold for hold in holds(history) if is_session_lock(hold.path)], at)
+
+
+def _names(grants: list[Hold], at: int) -> set[str]:
+    left = [hold for hold in grants if hold.dead and hold.end_i <= at < hold.blocks_until]
+    return {hold.actor for hold in grants if hold.live_at(at)} | {f"{hold.actor} (dead)" for hold in left}
+
+
+def _split(band: str) -> set[str]:
+    return set() if band == FREE else set(band.split("+"))
 
 
 def _covers(start: int, end: int | None, at: int) -> bool:
