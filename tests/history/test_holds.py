@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from math import inf
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lockjaw.harness.incident.matching import Pattern, Sometimes
@@ -111,7 +111,7 @@ def test_the_session_list_is_no_conversation() -> None:
 
 # --------------------------------------------------------------------------- all readers say the same
 
-ACTORS = ("a", "b", "c")
+ACTORS = ("a", "b")
 STEP = st.tuples(
     st.sampled_from(ACTORS),
     st.sampled_from([
@@ -120,7 +120,7 @@ STEP = st.tuples(
         ("nemesis", "info"), ("append", "ok"), ("clean", "info"),
     ]),
     st.sampled_from([LOCK, f"{FOLDER}/fresh.jsonl.lock", f"{FOLDER}/sessions.json.lock"]),
-    st.integers(0, 3),
+    st.integers(0, 1),
 )  # fmt: skip
 
 
@@ -136,6 +136,7 @@ def told(steps: list[tuple[str, tuple[str, str], str, int]]) -> list[Record]:
     return story.history()
 
 
+@settings(max_examples=300)
 @given(st.lists(STEP, max_size=40))
 def test_verdict_band_picture_and_progress_name_the_same_holders(
     steps: list[tuple[str, tuple[str, str], str, int]],
