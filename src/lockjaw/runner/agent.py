@@ -44,6 +44,7 @@ from lockjaw.process import (
     recorder_from_environment,
     wait_for_go,
 )
+from lockjaw.runner.approvals import permitted_tools
 from lockjaw.runner.attempt import TurnPlan
 from lockjaw.runner.embedded import EmbeddedRunner
 from lockjaw.runner.machine import THIS_MACHINE, Machine
@@ -551,6 +552,7 @@ def agent_main(settings: Settings, request: AgentRequest, *, ready_fd: int | Non
     client = TurnClient(
         settings, request, clock=clock, recorder=recorder, models=models,
         say=lambda line: print(line, file=sys.stderr, flush=True), ids=ids_from_environment(os.environ, "client"),
+        tools=permitted_tools(os.environ),
     )  # fmt: skip
 
     async def command() -> AgentOutcome:

@@ -7,7 +7,6 @@ that a successor has; only a fence is not, for then there is a successor already
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from lockjaw.clock import Clock
 from lockjaw.errors import Fenced, LockjawError, ModelFailure, RunAborted
 from lockjaw.history import Recorder
 from lockjaw.locking import HeldLock
+from lockjaw.runner.approvals import call_key
 from lockjaw.runner.models import Delta, ModelClient, ModelRequest, Partial, TextDelta
 from lockjaw.runner.tools import Tool, ToolContext, ToolOutcome, run_tool, tool_definitions
 from lockjaw.runner.turn import (
@@ -235,7 +235,7 @@ class Play:
     async def _run_tool(self, effect: RunTool) -> list[Effect]:
         stage, call = self.stage, effect.call
         record = stage.recorder.record
-        key = f"{call.name} {json.dumps(call.arguments, sort_keys=True, ensure_ascii=False)}"
+        key = call_key(call.name, call.arguments)
         data = {"run_id": self.plan.run_id, "tool_call_id": call.id, "name": call.name, "key": key}
         record("tool", "invoke", **data, harmless=stage.tools[call.name].harmless)
         self.emit("tool", {"phase": "start", "name": call.name, "toolCallId": call.id, "args": call.arguments})

@@ -17,6 +17,7 @@ from lockjaw.gateway.server import GatewayServer, TurnRequest
 from lockjaw.history import Recorder
 from lockjaw.locking import release_all_held
 from lockjaw.process import announce_ready, ids_from_environment, on_stop_signals, recorder_from_environment
+from lockjaw.runner.approvals import permitted_tools
 from lockjaw.runner.attempt import TurnPlan
 from lockjaw.runner.embedded import EmbeddedRunner
 from lockjaw.runner.machine import THIS_MACHINE, Machine
@@ -160,7 +161,7 @@ def gateway_main(settings: Settings, *, policy: str, drain_s: float, ready_fd: i
         models = ModelClient(settings.providers, clock=clock)
         server = build_gateway(
             settings, behaviour=BEHAVIOURS[policy], clock=clock, recorder=recorder, models=models, log=log,
-            ids=ids_from_environment(os.environ, "gateway"),
+            ids=ids_from_environment(os.environ, "gateway"), tools=permitted_tools(os.environ),
         )  # fmt: skip
         stop = asyncio.Event()
 

@@ -1,0 +1,84 @@
+"""Which tool calls may be performed: every one, or only those that somebody has read and approved.
+
+``LOCKJAW_APPROVED_CALLS`` names a JSON file, a list of call keys. A process with that variable performs no other call,
+whatever a model asks for and however the request reached it; the model reads that the call was refused. The check
+stands in front of the tool itself, so no description of what a model is going to say has to be believed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lockjaw.errors import SettingsError
+from lockjaw.runner.tools import Tool, ToolContext, ToolOutcome, built_in_tools
+
+__all__ = ["APPROVED_KEY", "Approved", "call_key", "permitted_tools", "write_approved"]
+
+APPROVED_KEY = "LOCKJAW_APPROVED_CALLS"
+
+
+def permitted_tools(env: Mapping[str, str]) -> dict[str, Tool]:
+    """The built-in tools by name, each limited to the approved calls if the environment limits them.
+
+    Raises:
+        SettingsError: the file is missing, or is no JSON list of texts. A limit that cannot be read is never no limit.
+    """
+    path, tools = env.get(APPROVED_KEY), built_in_tools()
+    if path is None:
+        return tools
+    keys = _read_approved(path)
+    return {name: Approved(tool, keys) for name, tool in tools.items()}
+
+
+def call_key(name: str, arguments: Mapping[str, Any]) -> str:
+    """A tool call as one text: equal for equal calls, whatever the order of their arguments."""
+    return f"{name} {json.dumps(arguments, sort_keys=True, ensure_ascii=False)}"
+
+
+def write_approved(path: Path, keys: Collection[str]) -> None:
+    """Write the file that a process with ``LOCKJAW_APPROVED_CALLS`` reads."""
+    path.write_text(json.dumps(sorted(keys)), encoding="ascii")
+
+
+@dataclass(frozen=True)
+class Approved:
+    """A tool that refuses every call but the approved ones."""
+
+    tool: Tool
+    keys: Collection[str]
+
+    @property
+    def name(self) -> str:
+        return self.tool.name
+
+    @property
+    def description(self) -> str:
+        return self.tool.description
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        return self.tool.schema
+
+    @property
+    def harmless(self) -> bool:
+        return self.tool.harmless
+
+    async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolOutcome:
+        if call_key(self.name, arguments) not in self.keys:
+            return ToolOutcome(f"Refused: this call of {self.name} was not approved", True, {"refused": True})
+        return await self.tool.run(arguments, context)
+
+
+def _read_approved(path: str) -> frozenset[str]:
+    expected = "a JSON file that lists the approved tool calls"
+    try:
+        keys = json.loads(Path(path).read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise SettingsError(APPROVED_KEY, "", f"{expected} ({error})", path) from error
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise SettingsError(APPROVED_KEY, "", expected, path)
+    return frozenset(keys)
