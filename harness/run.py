@@ -27,7 +27,8 @@ from lockjaw.history.ordered import numbered
 from lockjaw.seeds import Seeds
 from lockjaw.verdict import CheckResult, Verdict, combine
 
-from .incident.scenario import Scenario, load_scenario
+from . import origin
+from .incident.scenario import Scenario, is_builtin, load_scenario
 from .judge.checkers import run_checks
 from .judge.outcome import Outcome, outcome_of
 from .judge.skeleton import skeleton_hash
@@ -152,11 +153,12 @@ def run_policies(
     choices: Choices | None = None,
     target: NamedTarget | None = None,
     limits: Limits | None = None,
+    approved: frozenset[str] | None = None,
 ) -> list[Run]:
     """Run a scenario under several policies at the same time (the runs mostly wait), each in its own folder.
 
-    Arguments and errors as ``run_scenario``; ``choices``, ``target`` and ``limits`` as ``run_async``. The first failure
-    of the harness ends the other runs too.
+    Arguments and errors as ``run_scenario``; ``choices``, ``target``, ``limits`` and ``approved`` as ``run_async``. The
+    first failure of the harness ends the other runs too.
     """
 
     async def work() -> list[Run]:
@@ -165,7 +167,7 @@ def run_policies(
                 group.create_task(
                     run_async(
                         scenario, policy=policy, engine=engine, seed=seed, time_scale=time_scale, out=out,
-                        progress=progress, choices=choices, target=target, limits=limits,
+                        progress=progress, choices=choices, target=target, limits=limits, approved=approved,
                     )
                 )
                 for policy in policies
@@ -188,12 +190,14 @@ async def run_async(
     limits: Limits | None = None,
     choices: Choices | None = None,
     target: NamedTarget | None = None,
+    approved: frozenset[str] | None = None,
 ) -> Run:
     """``run_scenario`` for callers that have an event loop. Cancelling ends every process first.
 
     ``programs`` replaces the three programs of the run, ``limits`` the real-time limits (for tests).
     ``target``: programs that are not ours (the real engine only, real time); ``policy`` is then a label.
     ``choices``, of a simulated run: where its decisions come from (default: the seed).
+    ``approved``, of a real one: keys of the tool calls that may be performed (``lockjaw.runner.approvals``); None: all.
     """
     loaded = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
     if policy not in BEHAVIOURS:
@@ -217,6 +221,8 @@ async def run_async(
     machine = ScaledClock.start()
     try:
         run.write(SCENARIO, msgspec.to_builtins(loaded))
+        if engine == "real" and (target is not None or not is_builtin(loaded)):
+            run.note(**{origin.ORIGIN: origin.mark(run.manifest(), (run.path / SCENARIO).read_bytes())})
         told = None if progress is None else lambda record: progress(policy, record)
         lived: Lived | SimLived
         exact: str | None = None
@@ -234,7 +240,7 @@ async def run_async(
 
             lived = await run_real(
                 loaded, policy=policy, seed=seed, time_scale=scale, run=run, programs=programs or Builtin(),
-                limits=limits or LIMITS, progress=told, target=target,
+                limits=limits or LIMITS, progress=told, target=target, approved=approved,
             )  # fmt: skip
         judged = judge(
             loaded, lived.history, never_due=[str(fault) for fault in lived.never_due], policy=policy, engine=engine,

@@ -302,5 +302,12 @@ def scenario_from(document: Document, *, name: str) -> Scenario:
     return convert(document, Scenario)
 
 
+def is_builtin(scenario: Scenario) -> bool:
+    """Does it come with this installation, word for word? Only the package's own list counts, never a file."""
+    if scenario.name not in builtin_names():
+        return False
+    return scenario_from(read_builtin(scenario.name), name=scenario.name) == scenario
+
+
 def _is_yaml(name: str) -> bool:
     return name.endswith((".yaml", ".yml"))

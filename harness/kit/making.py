@@ -19,11 +19,11 @@ import msgspec
 from lockjaw import __version__
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.documents import FieldError
-from lockjaw.errors import HarnessError, LocalError, ReplayDiverged, ScenarioError, SettingsError
+from lockjaw.errors import HarnessError, ReplayDiverged, ScenarioError, SettingsError
 from lockjaw.history import OPERATIONS, Record, event_hash, read_records
 from lockjaw.seeds import Seeds
 
-from ..incident.scenario import Scenario, load_scenario
+from ..incident.scenario import Scenario, is_builtin
 from ..judge.checkers import CHECKERS
 from ..judge.skeleton import skeleton_hash
 from ..run import BUILTIN, Run, judge
@@ -31,7 +31,7 @@ from ..sim.engine import SimLived, run_sim
 from ..sim.tape import Choice, Choices, RandomChoices, StrictReplay, read_tape
 from ..store import HISTORY, SCENARIO, TAPE, VERDICT, RunDirectory
 from .archive import LIMITS, write_archive
-from .manifest import FORMAT, KIT_ZIP, KitManifest
+from .manifest import FORMAT, REPLAY, KitManifest
 from .redaction import Redactor
 from .rules import HISTORY_TEXTS, SCENARIO_TEXTS
 
@@ -107,7 +107,7 @@ def make_kit(
         "scenario": scenario.name,
         "event_hash": hash_,
         "run_dir": "KIT",
-        "replay": f"lockjaw replay {KIT_ZIP}",
+        "replay": REPLAY,
     }
     verdicts = _verdicts(scenario, document, source, redactor)
     redactions = _redactions(redactor, source)
@@ -124,7 +124,7 @@ def make_kit(
         format=FORMAT, lockjaw=__version__, python=platform.python_version(), system=platform.system(),
         scenario=scenario.name, policy=source.policy, engine=source.engine, target=source.target, seed=source.seed,
         time_scale=source.time_scale, verdict=document["verdict"], event_hash=hash_, kept_text=keep_text,
-        replay=f"lockjaw replay {KIT_ZIP}", client_policy=source.client_policy,
+        replay=REPLAY, client_policy=source.client_policy,
         files={name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
     )  # fmt: skip
     files["kit.json"] = _json(msgspec.to_builtins(manifest))
@@ -177,14 +177,6 @@ class _Source:
         if home not in ("~", "/", "/root"):
             folders.setdefault(home, "/home/nobody")
         return _replaced(value, {folder: name for folder, name in folders.items() if len(folder) > 1})
-
-
-def is_builtin(scenario: Scenario) -> bool:
-    """Does it come with Lockjaw, word for word?"""
-    try:
-        return load_scenario(scenario.name) == scenario
-    except (LocalError, OSError):
-        return False
 
 
 def _replaced(value: Any, folders: dict[str, str]) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from lockjaw.history import Record
 from ..incident.scenario import Scenario
 from ..sim.tape import Choice
 from .archive import BadKit, read_archive
-from .making import is_builtin
 from .manifest import FORMAT, KitManifest
 
 UNSIGNED = ("kit.json", "README.md")
@@ -44,16 +42,11 @@ class Kit:
     history: Sequence[Record]
     document: dict[str, Any]  # of the run
 
-    @property
-    def acts(self) -> tuple[str, ...]:
-        """What its models make the tools do, where that is not a scenario of ours: commands of a stranger."""
-        return () if is_builtin(self.scenario) else tuple(dict.fromkeys(_acts(self.scenario.models)))
-
     def why_it_may_differ(self) -> str:
         """One sentence for a replay that went another way."""
         mine, theirs = __version__, self.manifest.lockjaw
         if mine != theirs:
-            return f"the kit was made by lockjaw {theirs}, this is {mine}: pip install lockjaw=={theirs} repeats it"
+            return f"the kit was made by lockjaw {theirs}, this is {mine}: only the same version is sure to repeat it"
         if platform.python_version_tuple()[:2] != tuple(self.manifest.python.split(".")[:2]):
             return (
                 f"the kit was made under Python {self.manifest.python}, this is {platform.python_version()}; no such "
@@ -103,7 +96,7 @@ def _manifest(path: Path, data: bytes) -> KitManifest:
         manifest = msgspec.convert(plain, KitManifest)
     except msgspec.ValidationError as error:
         raise BadKit(path, f"kit.json in it is wrong: {error}") from error
-    if manifest.policy not in BEHAVIOURS:
+    if not {manifest.policy, manifest.client_policy or manifest.policy} <= BEHAVIOURS.keys():
         raise BadKit(path, f"its policy is one of {', '.join(BEHAVIOURS)}")
     return manifest
 
@@ -134,18 +127,6 @@ def _values(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         for item in value:
             yield from _values(item, key)
     yield key, value
-
-
-def _acts(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        if "name" in value and "arguments" in value:
-            shown = value["arguments"]
-            yield f"{value['name']} {shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False)}"
-        for item in value.values():
-            yield from _acts(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _acts(item)
 
 
 def _decoded(path: Path, name: str, data: bytes) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from lockjaw.errors import HarnessError
 from lockjaw.history import FileRecorder, Record, merge, read_records
 from lockjaw.locking.identity import process_state
 from lockjaw.process import ACTOR_KEY, EVENTS_KEY
+from lockjaw.runner.approvals import APPROVED_KEY, write_approved
 from lockjaw.runner.machine import THIS_MACHINE
 from lockjaw.seeds import Seeds
 from lockjaw.settings import PACING_KEY
@@ -50,6 +51,7 @@ from .rig import CONFIG, Launch, Programs, Target, Witness, prepare, workspace_o
 from .tail import EventTail
 
 HARNESS = "harness"
+APPROVED = "approved-calls.json"
 SEED_KEY = "LOCKJAW_SEED"
 
 
@@ -90,10 +92,12 @@ async def run_real(
     limits: Limits = LIMITS,
     progress: Progress | None = None,
     target: Target | None = None,
+    approved: frozenset[str] | None = None,
 ) -> Lived:
     """Run a scenario once. Cancelling ends every process before the cancellation goes on.
 
     ``target``: programs that are not ours; they stand in for ``programs``.
+    ``approved``: keys of the only tool calls that our programs perform; None: all.
 
     Raises:
         HarnessError: an actor never became ready, or the client never ended; names the run folder and quotes
@@ -104,6 +108,10 @@ async def run_real(
     try:
         script = prepare(run, scenario, policy)
         launch = Launch(scenario, policy, seed, script, run.logs)
+        limited = {}
+        if approved is not None:
+            write_approved(run.path / APPROVED, approved)
+            limited[APPROVED_KEY] = run.path / APPROVED
         shared = environment(
             os.environ,
             HOME=run.home,
@@ -111,6 +119,7 @@ async def run_real(
             OPENCLAW_CONFIG_PATH=run.state / CONFIG,
             **{PACING_KEY: msgspec.json.encode(scenario.pacing).decode(), SEED_KEY: seed},
             **clock.to_environment(),
+            **limited,
             **(target.environment(run) if target else {}),
         )
         with Actors(uuid.uuid4().hex, run.logs, shared, run.home) as actors:

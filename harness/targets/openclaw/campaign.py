@@ -42,6 +42,7 @@ class Options:
     out: Path | None = None
     seed: int = 1
     time_scale: float | None = None
+    approved: frozenset[str] | None = None  # tool calls that our client may perform; None: all
 
 
 @contextmanager
@@ -75,7 +76,7 @@ def run_version(
         policy = options.client_policy or target.traits.policy
         return run_policies(
             scenario, [policy], seed=options.seed, time_scale=options.time_scale, out=options.out, progress=progress,
-            target=target, limits=LIMITS,
+            target=target, limits=LIMITS, approved=options.approved,
         )[0]  # fmt: skip
 
 

@@ -11,12 +11,14 @@ import msgspec
 import typer
 
 from lockjaw.cli import pages
+from lockjaw.cli.consent import approved_calls
 from lockjaw.cli.kept import read_run
 from lockjaw.cli.options import JsonFlag
 from lockjaw.cli.progress import run_progress
-from lockjaw.errors import HarnessError, LocalError, ReplayDiverged, SettingsError
+from lockjaw.errors import HarnessError, ReplayDiverged, SettingsError
 from lockjaw.harness.incident.scenario import Scenario
-from lockjaw.harness.run import run_policies
+from lockjaw.harness.origin import is_ours
+from lockjaw.harness.run import BUILTIN, run_policies
 from lockjaw.harness.sim.tape import Choices, StrictReplay, read_tape
 from lockjaw.harness.store import SCENARIO, TAPE, RunDirectory
 from lockjaw.history import Record
@@ -31,7 +33,7 @@ def replay(
         Path | None, typer.Option(help="Where the new run goes (default: beside the old one; a kit: .lockjaw/runs).")
     ] = None,
     yes_real: Annotated[
-        bool, typer.Option("--yes-real", help="Let a kit run the tool calls of its script on this machine.")
+        bool, typer.Option("--yes-real", help="Let a kit or run folder of others start real processes here.")
     ] = False,
     as_json: JsonFlag = False,
 ) -> int:
@@ -41,11 +43,13 @@ def replay(
 
     Exit status: that of the verdict; 4 when the replay went another way.
     """
-    kept = _from_kit(run, out, yes_real=yes_real) if run.is_file() else _from_folder(run, out)
-    if kept.manifest.get("target", "builtin") != "builtin":
+    kept = _from_kit(run, out, yes_real=yes_real) if run.is_file() else _from_folder(run, out, yes_real=yes_real)
+    if kept.manifest.get("target", BUILTIN) != BUILTIN:
         from lockjaw.cli.openclaw.campaigns import replay_against
 
-        return replay_against(kept.scenario, kept.manifest, kept.then, kept.path, as_json=as_json, out=kept.out)
+        return replay_against(
+            kept.scenario, kept.manifest, kept.then, kept.path, as_json=as_json, out=kept.out, approved=kept.approved
+        )
     return _again(kept, as_json=as_json)
 
 
@@ -53,6 +57,7 @@ class Replayed(msgspec.Struct, frozen=True):
     """What a replay repeats. ``history`` and ``why``: of a kit, to say where another history parts, and why it may.
 
     ``choices``: the tape of a simulated run. ``out``: where the new run goes, None being ``.lockjaw/runs``.
+    ``approved``: the tool calls that real processes may perform, None being all.
     """
 
     path: Path
@@ -63,41 +68,37 @@ class Replayed(msgspec.Struct, frozen=True):
     out: Path | None
     history: Sequence[Record] | None = None
     why: str = ""
+    approved: frozenset[str] | None = None
 
 
-def _from_folder(run: Path, out: Path | None) -> Replayed:
+def _from_folder(run: Path, out: Path | None, *, yes_real: bool) -> Replayed:
     kept = read_run(run)
     manifest = RunDirectory(run).manifest()
-    scenario = msgspec.convert(msgspec.json.decode((run / SCENARIO).read_bytes()), Scenario)
+    stored = (run / SCENARIO).read_bytes()
+    scenario = msgspec.convert(msgspec.json.decode(stored), Scenario)
     choices = _tape_of(run) if manifest["engine"] == "sim" else None
-    return Replayed(run, scenario, manifest, kept.document(), choices, out or run.resolve().parent.parent)
+    approved, target = None, str(manifest.get("target", BUILTIN))
+    if manifest["engine"] != "sim" or target != BUILTIN:
+        stranger = not is_ours(manifest, stored)
+        if stranger:  # where programs are installed, and what they may reach, is for this user to say
+            manifest = {key: value for key, value in manifest.items() if key not in ("cache", "allow_network")}
+        approved = approved_calls(run, scenario, target=target, stranger=stranger, yes_real=yes_real)
+    out = out or run.resolve().parent.parent
+    return Replayed(run, scenario, manifest, kept.document(), choices, out, approved=approved)
 
 
 def _from_kit(path: Path, out: Path | None, *, yes_real: bool) -> Replayed:
     from lockjaw.harness.kit.reading import read_kit
 
     kit = read_kit(path)
-    if kit.manifest.engine == "real" and not yes_real:
-        check_acts(path, kit.acts)
+    approved = None
+    if kit.manifest.starts_processes:
+        approved = approved_calls(path, kit.scenario, target=kit.manifest.target, stranger=True, yes_real=yes_real)
     manifest = msgspec.to_builtins(kit.manifest)
     choices = StrictReplay(kit.tape) if kit.manifest.engine == "sim" else None
     then = {"verdict": kit.manifest.verdict, "event_hash": kit.manifest.event_hash}
-    return Replayed(path, kit.scenario, manifest, then, choices, out, kit.history, kit.why_it_may_differ())
-
-
-def check_acts(path: Path, acts: Sequence[str]) -> None:
-    """Real processes would do what a stranger's script makes their tools do: only with consent.
-
-    Raises:
-        LocalError: names what it would do, and the flag.
-    """
-    if not acts:
-        return
-    shown = "\n".join(f"  {act[:200]}" for act in acts[:10])
-    raise LocalError(
-        f"{path}: a replay with real processes would run these tool calls on this machine:\n{shown}\n"
-        "Read them. If you trust all of them, add --yes-real."
-    )
+    why = kit.why_it_may_differ()
+    return Replayed(path, kit.scenario, manifest, then, choices, out, kit.history, why, approved)
 
 
 def _again(of: Replayed, *, as_json: bool) -> int:
@@ -108,6 +109,7 @@ def _again(of: Replayed, *, as_json: bool) -> int:
             again = run_policies(
                 of.scenario, [manifest["policy"]], engine=manifest["engine"], seed=manifest["seed"],
                 time_scale=manifest["time_scale"], out=of.out, progress=progress.record, choices=of.choices,
+                approved=of.approved,
             )[0]  # fmt: skip
         except ReplayDiverged as error:
             raise HarnessError("; ".join(filter(None, (str(error), of.why))), str(of.path)) from error

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from lockjaw.cli import pages
+from lockjaw.cli.consent import refuse_sent
 from lockjaw.cli.options import (
     AllowNetwork,
     CacheFolder,
@@ -80,6 +81,8 @@ def run(
     Exit status: 0 HELD, 1 VIOLATED, 2 usage, 3 UNKNOWN, 4 the harness failed.
     With --baseline only what is worse than it, or new, counts.
     """
+    if target != "builtin" or engine != "sim":
+        refuse_sent(scenario)
     if target != "builtin":
         from lockjaw.cli.openclaw.campaigns import run_against
         from lockjaw.harness.targets.openclaw.campaign import Options

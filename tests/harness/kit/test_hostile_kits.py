@@ -211,7 +211,9 @@ def test_deep_json_is_refused(good: bytes, tmp_path: Path) -> None:
     ("changes", "says"),
     [
         ({"format": "lockjaw-kit-99"}, "this one has format 'lockjaw-kit-99'"),
-        ({"policy": "../x"}, "its policy is one of"),
+        ({"policy": "../x"}, "kit.json in it is wrong"),
+        ({"policy": "another"}, "its policy is one of"),
+        ({"client_policy": "another"}, "its policy is one of"),
         ({"engine": "shell"}, "kit.json in it is wrong"),
         ({"seed": -1}, "kit.json in it is wrong"),
         ({"seed": 2**70}, "kit.json in it is wrong|no JSON"),

@@ -11,7 +11,7 @@ from typing import Any
 from lockjaw.behaviours import POLICIES
 from lockjaw.cli.options import check_one_of
 from lockjaw.cli.progress import progress
-from lockjaw.errors import HarnessError
+from lockjaw.errors import HarnessError, SettingsError
 from lockjaw.harness.incident.scenario import Scenario, load_scenario
 from lockjaw.harness.run import Progress
 from lockjaw.harness.targets.openclaw.campaign import Cell, Options, run_version
@@ -94,13 +94,17 @@ def replay_against(
     *,
     as_json: bool,
     out: Path | None = None,
+    approved: frozenset[str] | None = None,
 ) -> int:
     """``lockjaw replay`` of a run against the real program, from the default cache, as it was run.
+
+    ``approved``: the tool calls that our own client may perform; None: all. The real program knows no such limit.
 
     Returns the exit status of the verdict. Raises HarnessError when it is another verdict.
     """
     version = parse_target(str(manifest["target"]))
-    assert version is not None  # the caller replays builtin runs itself
+    if version is None:  # the caller replays builtin runs itself
+        raise SettingsError(str(run_dir), "target", "builtin or openclaw@VERSION", manifest["target"])
     mine = manifest.get("client_policy")
     options = Options(
         cache=Path(manifest["cache"]) if manifest.get("cache") else None,
@@ -108,6 +112,7 @@ def replay_against(
         allow_network=bool(manifest.get("allow_network")),
         out=out,
         seed=int(manifest["seed"]),
+        approved=approved,
     )
     with watched(as_json) as progress:
         again = run_version(scenario, version, options, say, progress)
