@@ -427,7 +427,7 @@ def _refusal(record: Record) -> str:
     error = str(data.get("error") or "")
     if data.get("kind") == "timeout":
         return f"timeout after {data.get('timeout_ms')} ms"
-    if "unauthorized" in error or data.get("code") == POLICY_VIOLATION:
+    if "unauthorized" in error or data.get("refused", data.get("code") == POLICY_VIOLATION):
         return "gateway refuses: unauthorized"
     if data.get("kind") == "closed":
         return "connection lost"

@@ -100,6 +100,8 @@ class ConnectionLost(RemoteError):
 
     Fields: ``code`` (WebSocket close code, 1006 for a lost TCP connection), ``reason``, ``definite``: True
     when it is certain that the request was never sent, ``run_id`` when the peer had accepted a run.
+    ``refused``: the peer turned us away while we connected, or is not the peer that we trust; only a person can
+    mend that. A close of our own, because the peer said nothing in time, has the same code and is no refusal.
     ``message`` replaces the first line for the two cases that are not a close: never connected, stopped by us.
     """
 
@@ -112,9 +114,10 @@ class ConnectionLost(RemoteError):
         details: str = "",
         run_id: str | None = None,
         message: str = "",
+        refused: bool = False,
     ) -> None:
         self.code, self.reason, self.definite, self.details = code, reason, definite, details
-        self.run_id, self.message = run_id, message
+        self.run_id, self.message, self.refused = run_id, message, refused
         hint = {1000: " normal closure", 1006: " abnormal closure (no close frame)"}.get(code, "")
         text = message or f"gateway closed ({code}{hint}): {reason or 'no close reason'}"
         super().__init__(f"{text}\n{details}" if details else text)

@@ -235,7 +235,7 @@ async def test_a_connect_that_is_never_answered_is_closed_after_its_own_limit(tm
                 on_diagnostic=lines.append,
             )
     assert str(caught.value).startswith("gateway closed (1008): connect failed\nGateway target: ")
-    assert caught.value.definite
+    assert (caught.value.definite, caught.value.refused) == (True, False), "the client closed, not the gateway"
     assert lines == ["gateway connect failed: Error: gateway request timeout for connect"]
 
 
@@ -255,7 +255,7 @@ async def test_a_gateway_without_a_challenge_is_closed_with_the_reason(tmp_path:
                 on_diagnostic=lines.append,
             )
     assert str(caught.value).startswith("gateway closed (1008): connect challenge timeout\nGateway target: ")
-    assert caught.value.definite
+    assert (caught.value.definite, caught.value.refused) == (True, False), "the client closed, not the gateway"
     assert lines[0].startswith("gateway connect failed: Error: gateway connect challenge timeout (waited 1")
     assert lines[0].endswith("limit 10000ms)")
     assert gateway.close_codes == [1008]
@@ -278,7 +278,20 @@ async def test_a_wrong_token_gives_the_refusal_and_the_close_1008(tmp_path: Path
             await client_for(settings).connect()
     assert str(caught.value).startswith("gateway closed (1008): unauthorized: gateway token mismatch (set")
     assert (caught.value.definite, caught.value.run_id) == (True, None)
+    assert caught.value.refused
     assert lines == [f"gateway connect failed: GatewayClientRequestError: {refused.value}"]
+
+
+@pytest.mark.parametrize("code", [1002, 1008])
+async def test_a_close_of_the_gateway_while_the_client_connects_is_a_refusal(code: int, tmp_path: Path) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.challenged()
+        await peer.socket.close(code, "go away")
+
+    async with Gateway.playing(script) as gateway:
+        with pytest.raises(ConnectionLost) as caught:
+            await call_gateway(settings_for(tmp_path, gateway.port), "agent", PARAMS)
+    assert (caught.value.code, caught.value.reason, caught.value.refused) == (code, "go away", True)
 
 
 async def test_a_refused_tcp_connection_is_a_definite_1006(tmp_path: Path) -> None:

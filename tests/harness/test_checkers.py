@@ -514,6 +514,15 @@ class TestDegradationVisible:
 
         assert judge("degradation_visible", asked).verdict is H
 
+    @pytest.mark.parametrize(("refused", "verdict"), [(False, H), (True, V), (None, V)])
+    def test_a_refusal_is_a_close_of_the_gateway_and_not_of_the_client(
+        self, refused: bool | None, verdict: Verdict
+    ) -> None:
+        said = {} if refused is None else {"refused": refused}
+        closed = changed(EXAMPLES["takeover"](), op("client.call", "fail"), kind="closed", code=1008, **said)
+
+        assert judge("degradation_visible", closed).verdict is verdict
+
     def test_a_client_that_does_not_exit_is_a_violation_once_all_is_over(self) -> None:
         stuck = without(EXAMPLES["takeover"](), op("actor.exit"))
         assert judge("degradation_visible", stuck).verdict is V

@@ -69,6 +69,18 @@ def a_takeover_waits_again_for_the_lock(plant: Plant) -> None:
 
 
 @bug
+def a_close_of_ones_own_counts_as_a_refusal(plant: Plant) -> None:
+    """The code alone decides: the client that gives up a silent gateway says 1008 as a gateway that refuses does."""
+    from lockjaw.errors import ConnectionLost
+    from lockjaw.runner import policy
+
+    def by_code(self: Any) -> bool:
+        return isinstance(self.error, ConnectionLost) and self.error.code in (1002, 1008)
+
+    plant(policy.GatewayFailure, "refused", property(by_code))
+
+
+@bug
 def nobody_falls_back(plant: Plant) -> None:
     from lockjaw.runner import policy
 

@@ -31,7 +31,9 @@ TIMEOUT = RequestTimedOut(90_000, details="Gateway target: ws://127.0.0.1:18999"
 LOST = ConnectionLost(1006)
 REFUSED_TCP = ConnectionLost(1006, definite=True)
 RESTART = ConnectionLost(1012, "service restart")
-UNAUTHORIZED = ConnectionLost(1008, "unauthorized: gateway token mismatch", definite=True)
+UNAUTHORIZED = ConnectionLost(1008, "unauthorized: gateway token mismatch", definite=True, refused=True)
+STOOD_STILL = ConnectionLost(1008, "connect challenge timeout", definite=True)  # the client's own close
+TOO_SLOW = ConnectionLost(1008, "slow consumer", run_id=RUN)  # the gateway's, long after it took the run on
 REJECTED = RequestRejected("UNAVAILABLE", "FallbackSummaryError: All models failed (3): ...")
 
 Script = dict[type, Any]
@@ -116,6 +118,17 @@ class TestTakeover:
         assert isinstance(answer, Answer)
         assert steps(effects) == ["wait", "continue"]
         assert "no gateway is running" in said(effects)
+
+    def test_gateway_that_stood_still_while_the_client_connected_has_refused_nobody(self) -> None:
+        effects, answer = drive("takeover", STOOD_STILL, RUNNING)
+        assert isinstance(answer, Answer)
+        assert steps(effects) == ["wait", "continue"]
+        assert "the gateway was sent nothing" in said(effects)
+
+    def test_gateway_that_drops_a_run_which_it_had_accepted_has_refused_nobody(self) -> None:
+        effects, answer = drive("takeover", TOO_SLOW, RUNNING)
+        assert isinstance(answer, Answer)
+        assert steps(effects) == ["ask", "stop", "wait", "continue"]
 
     def test_dead_holder_is_reclaimed(self) -> None:
         reclaimed = LockReply(True, reclaimed=True, owner="dead process 7")
@@ -221,6 +234,7 @@ def test_every_policy_has_a_behaviour_and_a_function() -> None:
         (RequestTimedOut(90_000, definite=True), "timeout", True),
         (LOST, "closed", False),
         (REFUSED_TCP, "closed", True),
+        (STOOD_STILL, "closed", True),
         (REJECTED, "rejected", False),
     ],
 )

@@ -150,6 +150,7 @@ async def call_gateway(
             details=details,
             run_id=error.run_id,
             message=error.message,
+            refused=error.refused,
         ) from error
     finally:
         if not keep_open:
@@ -178,7 +179,8 @@ async def _connect_within(
         if on_diagnostic is not None and isinstance(reason, RemoteError):
             on_diagnostic(f"gateway connect failed: {printed(reason)}")
         assert isinstance(lost, ConnectionLost), "connect() names the close behind every refusal"
-        raise ConnectionLost(lost.code, lost.reason, definite=True, message=lost.message) from reason
+        refused = isinstance(error, RequestRejected) or lost.refused
+        raise ConnectionLost(lost.code, lost.reason, definite=True, message=lost.message, refused=refused) from reason
     except TimeoutError as error:
         if not limit.expired():
             raise

@@ -44,6 +44,7 @@ from lockjaw.gateway.frames import (
 )
 
 CONNECT_LIMIT_S = 30.0  # the connect request has the ordinary limit of a request
+REFUSALS = frozenset({1002, 1008})  # close codes by which a gateway turns a client away: protocol, policy
 MIN_WATCHDOG_S = 1.0  # a tick interval below this is checked once a second
 
 
@@ -375,7 +376,9 @@ class GatewayProtocol:
         self._outbox.clear()
         events: list[Event] = []
         if in_handshake:
-            events.append(ConnectFailed(ConnectionLost(why.code, why.reason, definite=True, message=message)))
+            refused = cause == "lost" and why.code in REFUSALS
+            lost = ConnectionLost(why.code, why.reason, definite=True, message=message, refused=refused)
+            events.append(ConnectFailed(lost))
         for request_id, pending in self._pending.items():
             error = ConnectionLost(
                 why.code, why.reason, definite=not pending.sent, run_id=pending.run_id, message=message

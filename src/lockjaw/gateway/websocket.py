@@ -95,7 +95,7 @@ async def dial(gateway: GatewaySettings) -> Transport:
         problem = _pin_problem(socket, pinned_digest(gateway.tls_fingerprint))
         if problem:
             await WebSocketTransport(socket).close(1008, problem, limit_s=PIN_CLOSE_LIMIT_REAL_S)
-            raise ConnectionLost(1008, problem, definite=True)
+            raise ConnectionLost(1008, problem, definite=True, refused=True)
     return WebSocketTransport(socket)
 
 

@@ -202,7 +202,7 @@ class TurnClient:
             failure = GatewayFailure(error, run_id)
             self.recorder.record(
                 "client.call", "fail", **call, error=str(error).splitlines()[0], kind=failure.kind,
-                timeout_ms=timeout_ms, code=getattr(error, "code", None),
+                timeout_ms=timeout_ms, code=getattr(error, "code", None), refused=failure.refused,
             )  # fmt: skip
             raise
         except asyncio.CancelledError:

@@ -144,8 +144,9 @@ class GatewayFailure(msgspec.Struct, frozen=True):
     @property
     def refused(self) -> bool:
         """The gateway turned the client away (wrong token, not paired, wrong protocol): falling back would
-        hide a configuration error behind an answer (reports 81752, 71416)."""
-        return isinstance(self.error, ConnectionLost) and self.error.code in (1002, 1008)
+        hide a configuration error behind an answer (reports 81752, 71416). A gateway that stood still while the
+        client connected has turned nobody away."""
+        return isinstance(self.error, ConnectionLost) and self.error.refused
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -227,7 +228,9 @@ def takeover(failure: GatewayFailure, behaviour: Behaviour, new_id: Callable[[],
         else:
             yield Say(f"TAKEOVER: {first_line}; the gateway is out of reach, waiting for the session")
     else:
-        yield Say(f"TAKEOVER: {first_line}; no gateway is running, the turn runs in this process")
+        absent = isinstance(failure.error, ConnectionLost) and failure.error.code == 1006
+        why = "no gateway is running" if absent else "the gateway was sent nothing"
+        yield Say(f"TAKEOVER: {first_line}; {why}, the turn runs in this process")
 
     yield Step("wait", "session lock")
     lock: LockReply = yield TakeLock(LOCK_BOUND_S)
