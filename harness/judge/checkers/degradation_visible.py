@@ -72,8 +72,10 @@ def _result(history: Sequence[Record], client: str, result: Record, end: Record)
 
 
 def _is_refusal(record: Record) -> bool:
-    """Wrong token, not paired, wrong protocol: whatever answers then, it is not the gateway that was asked. The client
-    closes with the same codes when the gateway says nothing in time; where the history tells the two apart, so do we."""
+    """Wrong token, not paired, wrong protocol: whatever answers then, it is not the gateway that was asked.
+
+    The client closes with the same codes when the gateway says nothing in time; ``refused`` tells the two apart.
+    """
     if record.op != "client.call" or record.phase != "fail":
         return False
     return bool(record.data.get("refused", record.data.get("code") in REFUSALS))

@@ -6,11 +6,10 @@ import pytest
 from msgspec import structs
 
 from lockjaw.harness import Run, load_scenario, run_scenario
-from lockjaw.harness.links import Link
-from lockjaw.harness.nemesis import Fault
-from lockjaw.harness.pattern import Pattern
+from lockjaw.harness.faults.nemesis import Fault
+from lockjaw.harness.incident.links import Link
+from lockjaw.harness.incident.matching import Pattern
 from lockjaw.verdict import Verdict
-
 
 SLOW_CABLE = {"cable": Link(between=("client", "gateway"), toxics=({"type": "latency", "latency_s": 0.5},))}
 
