@@ -17,7 +17,7 @@ from lockjaw.history import Recorder
 
 from .reply_plan import Action, Break, Chunk, Open, Silence, Whole, cut_body, delivered
 from .script import ScriptProgress, load_model_script
-from .service import ModelService, Order
+from .service import ModelService, Order, marked
 from .wires.surface import Headers
 
 
@@ -92,8 +92,9 @@ class MemoryModels:
         if order.request is not None:
             chat = order.request
             self.recorder.record(
-                "provider.request", "invoke", request_id=order.request_id, model=chat.model, messages=chat.messages
-            )
+                "provider.request", "invoke", request_id=order.request_id, model=chat.model, messages=chat.messages,
+                **marked(order),
+            )  # fmt: skip
             exchange.recorded = True
         self.opened(exchange)
         if order.step is None or self.service.enter(order, exchange.start):

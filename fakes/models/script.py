@@ -1,7 +1,7 @@
 """The script language of the fake model server: what each model does with its 1st, 2nd, n-th request.
 
 Values only: frozen, with units in their names, validated where they are read. Performing a script is the work
-of ``reply_plan`` (what goes out, and when) and ``model_server`` (sockets). One language for every vendor: a step says
+of ``reply_plan`` (what goes out, and when) and ``server`` (sockets). One language for every vendor: a step says
 what happens, the surface (``fakes.models.wires``) in which form.
 
 A **token** is the unit of pacing: one word or punctuation mark of ``reasoning``, one entry of ``tokens``, one
@@ -133,6 +133,7 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     text: str | None = None  # regular expression, searched in the user's last message
     headers: dict[str, str] = {}  # name -> regular expression
     stream: bool | None = None
+    after_tool: bool | None = None  # the request's last message is (or is not) the result of a tool
 
     def __post_init__(self) -> None:
         for key in ("model", "text"):
@@ -145,6 +146,8 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         if self.nth is not None and self.nth != number:
             return False
         if self.stream is not None and self.stream != request.stream:
+            return False
+        if self.after_tool is not None and self.after_tool != request.after_tool:
             return False
         if self.model is not None and not re.search(self.model, request.model):
             return False

@@ -38,7 +38,7 @@ from .http_connection import (
 )
 from .reply_plan import Action, Break, Chunk, Open, Silence, Whole, cut_body, error_reply
 from .script import ModelScript, ScriptProgress, load_model_script
-from .service import ModelService, Order
+from .service import ModelService, Order, marked
 from .wires import OPENAI_CHAT
 from .wires.surface import ApiError, Headers
 
@@ -190,6 +190,7 @@ class ModelServer:
             stream=request.stream,
             nmsgs=request.messages,
             keys=request.keys,
+            **marked(order),
         )
         if self._records:
             self._recorder.record(
@@ -198,6 +199,7 @@ class ModelServer:
                 request_id=order.request_id,
                 model=request.model,
                 messages=request.messages,
+                **marked(order),
             )
 
     def refuse(self, connection: HttpConnection, refused: Refused) -> tuple[int, Headers, bytes]:

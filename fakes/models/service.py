@@ -6,10 +6,11 @@ perform the plan they get. It knows nominal instants, but no clock; it writes no
 
 from __future__ import annotations
 
-from collections import deque
+import re
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from lockjaw.seeds import Seeds
 
@@ -28,6 +29,7 @@ from .wires.surface import (
 )
 
 _SHOWN = 200  # characters of a path in an error
+_MARKER = re.compile(rb"\bLJ-\d{1,9}\b")
 
 
 def no_header(name: str) -> str:
@@ -44,7 +46,7 @@ class Order:
 
     request_id: str
     surface: Surface
-    what: Literal["chat", "models", "question", "unknown"]
+    what: Literal["chat", "models", "question", "probe", "unknown"]
     headers: Headers
     request: ChatRequest | None = None
     step: Step | None = None
@@ -54,11 +56,27 @@ class Order:
     unexpected: bool = False
     number: int = 0
     quota: Headers = ()
+    markers: dict[str, int] = field(default_factory=dict)  # see ``markers_in``
     start: Callable[[], None] | None = field(default=None, repr=False)  # while it waits for its turn
 
     @property
     def stays(self) -> bool:
         return self.step is not None and self.step.ignore_disconnect
+
+
+def markers_in(body: bytes) -> dict[str, int]:
+    """The scenario's own markers (``LJ-1``, ``LJ-2``) in a request's body, and how often each stands there.
+
+    They let a journal tell whose question a prompt held without keeping a word of any text. Sorted by name.
+    """
+    if b"LJ-" not in body:
+        return {}
+    return dict(sorted(Counter(found.decode() for found in _MARKER.findall(body)).items()))
+
+
+def marked(order: Order) -> dict[str, Any]:
+    """The field that a journal or a record has more where a request holds markers."""
+    return {"markers": order.markers} if order.markers else {}
 
 
 class Bucket:
@@ -144,7 +162,8 @@ class ModelService:
             names = sorted(name for name in self.script.models if name != ANY_MODEL)
             order.answer = json_reply(surface.models(names, EPOCH))
         else:
-            order.problem, order.unexpected = f"unexpected request: {method} {path[:_SHOWN]}", True
+            if found.what != "probe":
+                order.problem, order.unexpected = f"unexpected request: {method} {path[:_SHOWN]}", True
             self._fail(
                 order,
                 "not_found",
@@ -156,6 +175,7 @@ class ModelService:
 
     def _receive_chat(self, order: Order, target: str, body: bytes, now: float, header: Callable[[str], str]) -> None:
         surface = order.surface
+        order.markers = markers_in(body)
         try:
             request = order.request = surface.parse(target, body)
         except RequestRefused as refused:

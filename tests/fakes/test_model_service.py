@@ -95,6 +95,69 @@ def test_the_star_answers_for_every_model_without_steps_and_each_has_its_own_pla
     ]  # fmt: skip
 
 
+AFTER_A_TOOL: dict[str, dict[str, Any]] = {
+    "openai-chat": {
+        "messages": [
+            {"role": "user", "content": "LJ-1"},
+            {"role": "assistant", "content": None, "tool_calls": [
+                {"id": "c", "type": "function", "function": {"name": "t", "arguments": "{}"}}]},
+            {"role": "tool", "tool_call_id": "c", "content": "done"},
+        ]
+    },
+    "openai-responses": {
+        "input": [
+            {"role": "user", "content": "LJ-1"},
+            {"type": "function_call", "call_id": "c", "name": "t", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c", "output": "done"},
+        ]
+    },
+    "anthropic-messages": {
+        "messages": [
+            {"role": "user", "content": "LJ-1"},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "t", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": "done"}]},
+        ]
+    },
+    "gemini": {
+        "contents": [
+            {"role": "user", "parts": [{"text": "LJ-1"}]},
+            {"role": "model", "parts": [{"functionCall": {"name": "t", "args": {}}}]},
+            {"role": "user", "parts": [{"functionResponse": {"name": "t", "response": {}}}]},
+        ]
+    },
+    "ollama-chat": {
+        "messages": [
+            {"role": "user", "content": "LJ-1"},
+            {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "t", "arguments": {}}}]},
+            {"role": "tool", "content": "done"},
+        ]
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("vendor", PATHS)
+def test_a_condition_sees_whether_a_tool_has_just_answered_whatever_the_vendor(vendor: str) -> None:
+    fake = service({"text": "go on", "when": {"after_tool": True}}, {"text": "call it", "when": {"after_tool": False}})
+    for _ in range(2):  # no counting: a second run of the same question calls the tool again
+        assert said(order(fake, path=PATHS[vendor])) == "call it"
+        assert said(order(fake, ask(**AFTER_A_TOOL[vendor]), path=PATHS[vendor])) == "go on"
+
+
+def test_markers_of_a_request_are_counted_and_nothing_else_of_its_text_is_kept() -> None:
+    fake = service({"text": "x"})
+    talk = [{"role": "user", "content": "first LJ-2 secret"}, {"role": "user", "content": "LJ-10 and LJ-2, not LJ-x"}]
+    assert order(fake, ask(messages=talk)).markers == {"LJ-10": 1, "LJ-2": 2}
+    assert order(fake).markers == {}
+
+
+@pytest.mark.parametrize("path", ["/", "/api/v1/models", "/props", "/version", "/health"])
+def test_a_probe_for_another_server_is_answered_with_404_and_is_no_problem(path: str) -> None:
+    found = service({"text": "x"}).receive("GET", path, b"", 0.0)
+    assert found.answer is not None
+    assert (found.answer.status, found.problem, found.unexpected) == (404, "", False)
+    assert service({"text": "x"}).receive("GET", "/v1/files", b"", 0.0).unexpected
+
+
 def test_a_request_that_no_step_fits_is_unexpected() -> None:
     fake = service({"text": "x", "when": {"nth": 2}})
     refused = order(fake)

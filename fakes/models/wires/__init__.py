@@ -19,17 +19,22 @@ ANTHROPIC, GEMINI, OLLAMA, OLLAMA_GENERATE = AnthropicMessages(), Gemini(), Olla
 SURFACES: dict[str, Surface] = {
     surface.name: surface for surface in (OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC, GEMINI, OLLAMA, OLLAMA_GENERATE)
 }
+#: Paths that clients try at their start to find out which server this is (LM Studio, llama.cpp, vLLM, Ollama).
+_PROBES = frozenset(
+    ("", "/api/v1/models", "/api/version", "/health", "/props", "/slots", "/v1/props", "/version", "/v1/version")
+)
 _GEMINI_METHODS = (":generateContent", ":streamGenerateContent")
 
 
 class Route(msgspec.Struct, frozen=True):
     """``unknown``: no surface has such a path; the error goes out in the form of the likeliest one.
 
-    ``question``: what answers a request that asks about a model and does not run it.
+    ``question``: what answers a request that asks about a model and does not run it. ``probe``: a client asks whether
+    this is some other server; the answer is a 404, and no problem of the script.
     """
 
     surface: Surface
-    what: Literal["chat", "models", "question", "unknown"]
+    what: Literal["chat", "models", "question", "probe", "unknown"]
     question: Callable[[bytes], Question] | None = None
 
 
@@ -58,6 +63,8 @@ def route(method: str, path: str, header: Callable[[str], str]) -> Route:
             return Route(OLLAMA, "question", show)
     likely = _likely(path, header)
     listing = "/api/tags" if likely is OLLAMA else "/models"
+    if method == "GET" and path in _PROBES:
+        return Route(likely, "probe")
     return Route(likely, "models" if method == "GET" and path.endswith(listing) else "unknown")
 
 

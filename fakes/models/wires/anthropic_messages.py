@@ -225,7 +225,12 @@ def parse_request(body: bytes) -> ChatRequest:
         tuple(sorted(value)),
         rough_tokens(message.get("content") for message in messages),
         text,
+        _holds_a_result(messages[-1]["content"]),
     )
+
+
+def _holds_a_result(content: Any) -> bool:
+    return isinstance(content, list) and any(part.get("type") == "tool_result" for part in content)
 
 
 def count_tokens(body: bytes) -> Question:

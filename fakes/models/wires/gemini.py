@@ -228,7 +228,7 @@ def parse_request(target: str, body: bytes) -> ChatRequest:
         raise _refused(
             "Invalid value at 'contents' (type.googleapis.com/google.ai.generativelanguage.v1beta.Content)", model
         )
-    text, called = "", 0
+    text, called, results = "", 0, 0
     for index, content in enumerate(contents):
         parts = _check_content(index, content, model)
         results = sum("functionResponse" in part for part in parts)
@@ -248,7 +248,7 @@ def parse_request(target: str, body: bytes) -> ChatRequest:
             model,
         )
     size = rough_tokens([value.get("systemInstruction"), *(content["parts"] for content in contents)])
-    return ChatRequest(model, stream, True, len(contents), tuple(sorted(value)), size, text)
+    return ChatRequest(model, stream, True, len(contents), tuple(sorted(value)), size, text, bool(results))
 
 
 def _check_content(index: int, content: Any, model: str) -> list[dict[str, Any]]:

@@ -217,6 +217,7 @@ def parse_request(body: bytes) -> ChatRequest:
         tuple(sorted(value)),
         rough_tokens(message.get("content") for message in messages),
         next(user, ""),
+        messages[-1]["role"] == "tool",
     )
 
 

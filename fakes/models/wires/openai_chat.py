@@ -270,6 +270,7 @@ def parse_request(body: bytes) -> ChatRequest:
         keys,
         rough_tokens(message.get("content") for message in messages),
         text,
+        messages[-1]["role"] in ("tool", "function"),
     )
 
 

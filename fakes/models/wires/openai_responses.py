@@ -233,7 +233,10 @@ def parse_request(body: bytes) -> ChatRequest:
     user = (text_of(item.get("content")) for item in reversed(items) if item.get("role") == "user")
     texts = [value.get("instructions"), *(item.get("content", item.get("output")) for item in items)]
     keys = tuple(sorted(value))
-    return ChatRequest(model, value.get("stream") is True, True, len(items), keys, rough_tokens(texts), next(user, ""))
+    after_tool = bool(items) and str(items[-1].get("type", "")).endswith("_call_output")
+    return ChatRequest(
+        model, value.get("stream") is True, True, len(items), keys, rough_tokens(texts), next(user, ""), after_tool
+    )
 
 
 def _check_input(value: dict[str, Any]) -> list[dict[str, Any]]:

@@ -92,7 +92,7 @@ class RequestRefused(Exception):
 
 class ChatRequest(msgspec.Struct, frozen=True):
     """What a reply depends on. ``keys`` are the body's keys, sorted; ``prompt_tokens`` is a rough count;
-    ``text`` is the last message of the user."""
+    ``text`` is the last message of the user; ``after_tool``: the last message is the result of a tool."""
 
     model: str
     stream: bool
@@ -101,6 +101,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
     keys: tuple[str, ...]
     prompt_tokens: int
     text: str = ""
+    after_tool: bool = False
 
 
 class Call(msgspec.Struct, frozen=True):
