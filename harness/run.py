@@ -13,9 +13,11 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -228,7 +230,8 @@ async def run_async(
         exact: str | None = None
         if engine == "sim":
             choices = choices or RandomChoices(Seeds(seed))
-            lived = run_sim(loaded, policy=policy, seed=seed, choices=choices, progress=told)
+            with interruptible():
+                lived = run_sim(loaded, policy=policy, seed=seed, choices=choices, progress=told)
             exact = event_hash(lived.history)
             write_tape(run.path / TAPE, lived.tape)
             for name, lines in lived.logs.items():
@@ -340,25 +343,28 @@ def run_to_the_end(work: Coroutine[Any, Any, list[T]]) -> list[T]:
     else:
         work.close()
         raise LocalError("an event loop is running here: await lockjaw.harness.run_async(...) instead")
-    caught: list[signal.Signals] = []
+    stopping = _Stopping()
 
     async def guarded() -> list[T]:
-        with _stop_on_signals(caught):
+        with _stop_on_signals(stopping):
             return await work
 
     try:
-        return asyncio.run(guarded())
+        done = asyncio.run(guarded())
+        if stopping.caught is None:
+            return done
     except asyncio.CancelledError:
-        if not caught:
+        if stopping.caught is None:
             raise
     except BaseExceptionGroup as group:
         failed = _first(group)
-        if not caught:
+        if stopping.caught is None:
             raise failed from None
-    print(f"lockjaw: {caught[0].name}: every process of the run has been ended", file=sys.stderr)
-    if caught[0] is signal.SIGINT:
+    if not stopping.in_simulation:
+        print(f"lockjaw: {stopping.caught.name}: every process of the run has been ended", file=sys.stderr)
+    if stopping.caught is signal.SIGINT:
         raise KeyboardInterrupt
-    raise SystemExit(128 + caught[0])
+    raise SystemExit(128 + stopping.caught)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -374,8 +380,43 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return next((error for error in errors if isinstance(error, HarnessError)), errors[0])
 
 
+class _Stopping:
+    """The first SIGINT or SIGTERM, and whether a simulated run is going on, which no event loop can be asked to end."""
+
+    def __init__(self) -> None:
+        self.caught: signal.Signals | None = None
+        self.in_simulation = False
+
+
+_STOPPING: ContextVar[_Stopping] = ContextVar("stopping")
+
+
 @contextmanager
-def _stop_on_signals(caught: list[signal.Signals]) -> Generator[None, None, None]:
+def interruptible() -> Generator[None, None, None]:
+    """Around a simulated run: a signal breaks into it, because it does not wait and has no processes to leave behind.
+
+    The task is cancelled then, also where the run's own code has swallowed what the signal raised.
+    """
+    stopping = _STOPPING.get(None)
+    if stopping is None:
+        yield
+        return
+    if stopping.caught is not None:
+        raise asyncio.CancelledError
+    stopping.in_simulation = True
+    try:
+        yield
+    except KeyboardInterrupt:
+        if stopping.caught is None:
+            raise
+    finally:
+        stopping.in_simulation = stopping.caught is not None
+    if stopping.caught is not None:
+        raise asyncio.CancelledError
+
+
+@contextmanager
+def _stop_on_signals(stopping: _Stopping) -> Generator[None, None, None]:
     """Cancel this task on the first SIGINT or SIGTERM. Later ones are ignored: what they ask for is under way, and
     breaking into it would leave processes behind."""
     if threading.current_thread() is not threading.main_thread():
@@ -384,18 +425,18 @@ def _stop_on_signals(caught: list[signal.Signals]) -> Generator[None, None, None
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
 
-    def stop(number: signal.Signals) -> None:
-        if not caught:
-            caught.append(number)
-            task.cancel()
+    def stop(number: int, frame: FrameType | None) -> None:
+        if stopping.caught is None:
+            stopping.caught = signal.Signals(number)
+            if stopping.in_simulation:
+                raise KeyboardInterrupt
+            loop.call_soon_threadsafe(task.cancel)
 
-    numbers: tuple[Literal[signal.Signals.SIGINT, signal.Signals.SIGTERM], ...] = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
-    for number in numbers:
-        loop.add_signal_handler(number, stop, number)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    reset = _STOPPING.set(stopping)
     try:
         yield
     finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
-            signal.signal(number, before[number])
+        _STOPPING.reset(reset)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -126,7 +126,6 @@ def play_all(
         for play in plays:
             if play.engine == "sim":
                 found.append(await one(play))
-                await asyncio.sleep(0.001)  # a simulated run never lets the loop see a Ctrl-C
         free = asyncio.Semaphore(jobs)
 
         async def in_turn(play: Play) -> Played:

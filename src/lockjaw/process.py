@@ -31,6 +31,10 @@ LIFELINE_KEY = "LOCKJAW_LIFELINE_FD"
 SEED_KEY = "LOCKJAW_SEED"
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, for a verb that ends on it as on Ctrl-C and keeps what is finished."""
+
+
 def announce_ready(fd: int | None, port: int | None = None) -> None:
     """Tell the parent that this process is ready; a parent that is gone already is not our error."""
     if fd is None:

@@ -211,8 +211,9 @@ def _own_seed(item: pytest.Item) -> int | None:
 
 
 def _scenario_runs(item: pytest.Item) -> ScenarioRuns:
-    from lockjaw.testing.scenario_runs import ScenarioRuns
+    from lockjaw.testing.scenario_runs import ScenarioRuns, end_on_signals
 
+    end_on_signals(item.config)
     if _runs not in item.stash:
         own = _own_seed(item)
         # Each worker of pytest-xdist has a store of its own: they prune theirs by themselves.

@@ -17,7 +17,7 @@ import pytest
 
 from lockjaw import __version__, cli
 from lockjaw.cli import app, verbs
-from lockjaw.errors import ConnectionLost, HarnessError, LocalError, ModelFailure
+from lockjaw.errors import HarnessError, LocalError
 from lockjaw.harness import load_scenario
 from lockjaw.scenarios import names
 
@@ -397,8 +397,6 @@ def test_there_are_no_colours_where_nobody_wants_them(env: dict[str, str], tmp_p
     [
         (LocalError("fix the call"), 2, "fix the call\n"),
         (HarnessError("it broke", "/run/dir"), 4, "lockjaw failed: it broke (kept: /run/dir)\n"),
-        (ConnectionLost(1006), 1, "Error: gateway closed (1006 abnormal closure (no close frame)): no close reason\n"),
-        (ModelFailure("no more tokens"), 1, "FailoverError: no more tokens\n"),
         (KeyboardInterrupt(), 130, "Interrupted.\n"),
         (KeyboardInterrupt("Interrupted during x."), 130, "Interrupted during x.\n"),
     ],

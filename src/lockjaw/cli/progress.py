@@ -6,6 +6,7 @@ Nothing of it reaches stdout, and nothing is said with ``--json``.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from lockjaw.harness.run import Progress as OnRecord
 from lockjaw.history import Record
+from lockjaw.process import Terminated
 from lockjaw.reports.progress import LiveProgress
 
 if TYPE_CHECKING:
@@ -133,6 +135,12 @@ class RunProgress:
         else:
             self._shown.update(f"{self.done} of {self.total} done; now {what}")
 
+    def sentence(self, what: str) -> str:
+        """``Interrupted during gateway_timeout, seed 3 (3 of 120); 2 of 120 are finished and keep their folders.``"""
+        done = f"; {max(self.done, 0)} of {self.total} are finished and keep their folders" if self.total > 1 else ""
+        during = f" during {self.title}" if self.title else ""
+        return f"{what}{during}{done}."
+
     @property
     def record(self) -> OnRecord | None:
         """What the runs tell their records to; None: no terminal shows them."""
@@ -148,12 +156,16 @@ def run_progress(total: int = 1, *, quiet: bool) -> Iterator[RunProgress]:
 
     Raises:
         KeyboardInterrupt: Ctrl-C; the screen is clean, and the exception says what was finished.
+        SystemExit: SIGTERM, of which that was said.
     """
     with progress(quiet=quiet) as shown:
         status = RunProgress(total, shown)
         try:
             yield status
-        except KeyboardInterrupt:
-            done = f"; {max(status.done, 0)} of {total} are finished and keep their folders" if total > 1 else ""
-            during = f" during {status.title}" if status.title else ""
-            raise KeyboardInterrupt(f"Interrupted{during}{done}.") from None
+        except KeyboardInterrupt as stopped:
+            what = "Terminated" if isinstance(stopped, Terminated) else "Interrupted"
+            raise type(stopped)(status.sentence(what)) from None
+        except SystemExit as stopped:
+            if stopped.code == 128 + signal.SIGTERM:
+                shown.say(status.sentence("Terminated"))
+            raise

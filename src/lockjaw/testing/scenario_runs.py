@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
+
+import pytest
 
 from lockjaw.errors import LocalError
 from lockjaw.harness.incident.scenario import Scenario
@@ -57,6 +62,33 @@ def check_engine(option: str) -> None:
         raise LocalError(f"--lockjaw-engine: expected one of {', '.join(ENGINES)}, got {option!r}")
 
 
+def end_on_signals(config: pytest.Config) -> None:
+    """From the first scenario on, Ctrl-C and SIGTERM end the session with 130 or 143, also between two runs.
+
+    Workers of pytest-xdist keep what they have: their controller ends them.
+    """
+    ours = (signal.SIGINT, signal.SIGTERM)
+    if hasattr(config, "workerinput") or threading.current_thread() is not threading.main_thread():
+        return
+    if all(signal.getsignal(number) is _on_signal for number in ours):
+        return
+    before = {number: signal.signal(number, _on_signal) for number in ours}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    config.add_cleanup(restore)
+
+
+def _on_signal(number: int, frame: FrameType | None) -> NoReturn:
+    _end_session(signal.Signals(number))
+
+
+def _end_session(number: signal.Signals) -> NoReturn:
+    pytest.exit(f"{number.name}; finished runs of scenarios keep their folders", 128 + number)
+
+
 class ScenarioRuns:
     """Call it to run a scenario. ``runs``: everything that this test has run, the marker's run first.
 
@@ -89,11 +121,19 @@ class ScenarioRuns:
         Raises:
             LocalError: unknown scenario, policy or engine; or called where an event loop runs.
             HarnessError: the harness or the machine failed.
+            pytest.exit.Exception: Ctrl-C or SIGTERM; the session ends with status 130 or 143.
         """
-        run = run_scenario(
-            self._located(scenario), policy=policy, engine=choose_engine(engine, self._engine),
-            seed=self._seed if seed is None else seed, time_scale=time_scale, out=self._out,
-        )  # fmt: skip
+        try:
+            run = run_scenario(
+                self._located(scenario), policy=policy, engine=choose_engine(engine, self._engine),
+                seed=self._seed if seed is None else seed, time_scale=time_scale, out=self._out,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            _end_session(signal.SIGINT)
+        except SystemExit as stopped:
+            if stopped.code != 128 + signal.SIGTERM:
+                raise
+            _end_session(signal.SIGTERM)
         self.runs.append(run)
         if must_hold and run.verdict is not Verdict.HELD:
             raise ScenarioFailed(run)
