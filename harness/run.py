@@ -23,7 +23,7 @@ import msgspec
 
 from lockjaw.behaviours import BEHAVIOURS, POLICIES
 from lockjaw.clock import ScaledClock
-from lockjaw.errors import HarnessError, LocalError, SettingsError
+from lockjaw.errors import HarnessError, LocalError, UsageError
 from lockjaw.history import Record, event_hash, write_history
 from lockjaw.history.ordered import numbered
 from lockjaw.seeds import Seeds
@@ -203,11 +203,11 @@ async def run_async(
     """
     loaded = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
     if policy not in BEHAVIOURS:
-        raise SettingsError("policy", "", f"one of {', '.join(BEHAVIOURS)}", policy)
+        raise UsageError("policy", "", f"one of {', '.join(BEHAVIOURS)}", policy)
     if engine not in ENGINES:
-        raise SettingsError("engine", "", f"one of {', '.join(ENGINES)}", engine)
+        raise UsageError("engine", "", f"one of {', '.join(ENGINES)}", engine)
     if engine == "real" and (why := loaded.not_real):
-        raise SettingsError("engine", "", f"sim: {why}", engine)
+        raise UsageError("engine", "", f"sim: {why}", engine)
     scale = loaded.time_scale if time_scale is None else time_scale
     facts: dict[str, Any] = {}
     if target is not None:
@@ -215,9 +215,9 @@ async def run_async(
         notes = tuple(target.notes(loaded, time_scale))
         scale, facts = 1.0, {"target": target.name, "notes": list(notes)} | target.facts
     if not 0 < scale <= 1:
-        raise SettingsError("time scale", "", "real seconds per nominal second, above 0 and at most 1", scale)
+        raise UsageError("time scale", "", "real seconds per nominal second, above 0 and at most 1", scale)
     if seed < 0:
-        raise SettingsError("seed", "", "a whole number >= 0", seed)
+        raise UsageError("seed", "", "a whole number >= 0", seed)
     store = Store(out)
     run = store.create(loaded.name, seed, policy, engine=engine, time_scale=scale, **facts)
     machine = ScaledClock.start()
@@ -260,9 +260,9 @@ async def run_async(
 
 
 def check_playable(scenario: Scenario, target: str) -> None:
-    """Raises SettingsError if programs that are not ours cannot play the scenario."""
+    """Raises UsageError if programs that are not ours cannot play the scenario."""
     if why := scenario.only_ours:
-        raise SettingsError("target", "", f"{BUILTIN}: {why}", target)
+        raise UsageError("target", "", f"{BUILTIN}: {why}", target)
 
 
 def judge(

@@ -31,7 +31,7 @@ from lockjaw.errors import (
     ScenarioError,
     SessionChanged,
     SessionLocked,
-    SettingsError,
+    UsageError,
     printed,
 )
 from lockjaw.gateway.runs import AbortRefused
@@ -45,8 +45,8 @@ LOCKED = "session file locked (timeout 10000ms): pid=47321 /s/a.jsonl.lock"
 SAMPLES: list[tuple[LockjawError, str]] = [
     (LockjawError("plain"), "plain"),
     (LocalError("fix the call"), "fix the call"),
-    (SettingsError("o.json", "gateway.port", "a port", "x"), "o.json: gateway.port: expected a port, got 'x'"),
-    (SettingsError("--policy", "", "one of a, b"), "--policy: expected one of a, b"),
+    (UsageError("o.json", "gateway.port", "a port", "x"), "o.json: gateway.port: expected a port, got 'x'"),
+    (UsageError("--policy", "", "one of a, b"), "--policy: expected one of a, b"),
     (ScenarioError("s.yaml", 3, "chain", "a list", 7), "s.yaml:3: at chain expected a list, got 7"),
     (ScenarioError("s.yaml", 0, "", "a file"), "s.yaml: expected a file"),
     (SessionChanged("/s/a.jsonl"), "session file changed while embedded prompt lock was released: /s/a.jsonl"),

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from lockjaw.clock import ScaledClock
-from lockjaw.errors import SettingsError
+from lockjaw.errors import UsageError
 from lockjaw.history import NullRecorder, read_records
 from lockjaw.process import (
     ACTOR_KEY,
@@ -76,7 +76,7 @@ def test_a_parent_that_goes_without_saying_go_ends_the_command(pipe: tuple[int, 
     read, write = pipe
     os.close(write)
 
-    with pytest.raises(SettingsError, match="--go-fd: expected one byte from the parent, which is gone"):
+    with pytest.raises(UsageError, match="--go-fd: expected one byte from the parent, which is gone"):
         wait_for_go(read)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lockjaw.behaviours import BEHAVIOURS, POLICIES
-from lockjaw.errors import SettingsError
+from lockjaw.errors import UsageError
 from lockjaw.settings import (
     DEFAULT_PORT,
     DEFAULT_RUN_TIMEOUT_S,
@@ -233,7 +233,7 @@ def test_pacing_comes_from_the_harness(loaded: Load) -> None:
 def test_every_refusal_names_file_key_and_expectation(
     text: str, key: str, expected: str, loaded: Load, tmp_path: Path
 ) -> None:
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(UsageError) as caught:
         loaded(text)
 
     assert str(tmp_path / "openclaw.json") in str(caught.value)
@@ -255,7 +255,7 @@ def test_every_refusal_names_file_key_and_expectation(
     ],
 )
 def test_a_bad_variable_is_refused_by_its_name(env: dict[str, str], source: str, loaded: Load) -> None:
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(UsageError) as caught:
         loaded(None, env)
 
     assert str(caught.value).startswith(source)
@@ -273,7 +273,7 @@ def test_a_bad_variable_is_refused_by_its_name(env: dict[str, str], source: str,
 def test_a_file_that_is_no_json5_object_is_refused(data: bytes, expected: str, loaded: Load, tmp_path: Path) -> None:
     (tmp_path / "openclaw.json").write_bytes(data)
 
-    with pytest.raises(SettingsError, match=expected) as caught:
+    with pytest.raises(UsageError, match=expected) as caught:
         loaded()
     assert caught.value.source == str(tmp_path / "openclaw.json")
 
@@ -281,7 +281,7 @@ def test_a_file_that_is_no_json5_object_is_refused(data: bytes, expected: str, l
 def test_a_folder_in_the_files_place_is_refused(loaded: Load, tmp_path: Path) -> None:
     (tmp_path / "openclaw.json").mkdir()
 
-    with pytest.raises(SettingsError, match="a readable JSON5 file"):
+    with pytest.raises(UsageError, match="a readable JSON5 file"):
         loaded()
 
 
@@ -322,7 +322,7 @@ def test_each_policy_has_its_behaviour() -> None:
 
 @pytest.mark.parametrize("text", ["", "p", "p/", "/m", "/"])
 def test_a_model_without_provider_or_name_is_refused(text: str) -> None:
-    with pytest.raises(SettingsError, match="PROVIDER/MODEL"):
+    with pytest.raises(UsageError, match="PROVIDER/MODEL"):
         ModelRef.parse(text)
 
 

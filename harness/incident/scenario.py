@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from lockjaw.behaviours import BEHAVIOURS, POLICIES
 from lockjaw.documents import Document, FieldError, convert, load_document, read_document
-from lockjaw.errors import ScenarioError, SettingsError
+from lockjaw.errors import ScenarioError, UsageError
 from lockjaw.settings import ModelRef, Pacing
 
 from ..faults.nemesis import LINK_ACTIONS, SIMULATED_ACTIONS, Fault, Seconds
@@ -122,7 +122,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         for text in self.chain:
             try:
                 served.add(ModelRef.parse(text).model)
-            except SettingsError as error:
+            except UsageError as error:
                 raise FieldError("chain", error.expected, text) from None
         for model in served - self.models.keys():
             raise FieldError("models", f"a script for {model}, which the chain names", ", ".join(self.models))

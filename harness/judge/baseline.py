@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from lockjaw.errors import SettingsError
+from lockjaw.errors import UsageError
 from lockjaw.verdict import Verdict, combine
 
 from ..store import MANIFEST, VERDICT
@@ -132,17 +132,15 @@ def read_baseline(path: Path) -> dict[Key, Verdict]:
             ``--out`` of another run): of each scenario, policy, engine and seed the newest run counts.
 
     Raises:
-        SettingsError: neither; names the file.
+        UsageError: neither; names the file.
     """
     try:
         documents = _newest(path) if path.is_dir() else _read(path)["runs"]
         found = verdicts_of(documents)
     except (OSError, msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
-        raise SettingsError(
-            "--baseline", str(path), f"a `lockjaw run --json` document or kept runs ({error})"
-        ) from error
+        raise UsageError("--baseline", str(path), f"a `lockjaw run --json` document or kept runs ({error})") from error
     if not found:
-        raise SettingsError("--baseline", str(path), "at least one finished run")
+        raise UsageError("--baseline", str(path), "at least one finished run")
     return found
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-from lockjaw.errors import HarnessError, SettingsError
+from lockjaw.errors import HarnessError, UsageError
 
 MIB = 1 << 20
 #: Name -> bytes at most when unpacked. A history of 100,000 records has 40 MB; a page is cut below 2 MB by its maker.
@@ -35,8 +35,8 @@ _CHUNK = 1 << 16
 _FLAGS = 0x806
 
 
-class BadKit(SettingsError):
-    """A file that is no kit, or one that somebody prepared. Fields as of SettingsError."""
+class BadKit(UsageError):
+    """A file that is no kit, or one that somebody prepared. Fields as of UsageError."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(str(path), "", f"a kit made by `lockjaw kit`; {why}")
@@ -46,7 +46,7 @@ def write_archive(path: Path, files: Mapping[str, bytes], *, force: bool) -> Non
     """Write the kit under its name, complete or not at all.
 
     Raises:
-        SettingsError: there is such a file already and not ``force``, or its folder is not there.
+        UsageError: there is such a file already and not ``force``, or its folder is not there.
         HarnessError: the disk refuses.
     """
     assert all(len(data) <= LIMITS[name] for name, data in files.items()), "a kit that nobody could read"
@@ -63,7 +63,7 @@ def write_archive(path: Path, files: Mapping[str, bytes], *, force: bool) -> Non
             os.link(fresh, path)  # unlike a rename it never replaces what came in between
             fresh.unlink()
     except FileExistsError as error:
-        raise SettingsError(str(path), "", "a new file (--force replaces an old one)") from error
+        raise UsageError(str(path), "", "a new file (--force replaces an old one)") from error
     except OSError as error:
         raise HarnessError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
@@ -85,7 +85,7 @@ def read_archive(path: Path) -> dict[str, bytes]:
     Raises:
         BadKit: no zip; an entry that a kit does not have (so also ``../x``, ``/x``, ``C:x``); a link, a folder, a
             name twice; too much when unpacked, whatever its header claims; entries that share bytes; damage.
-        SettingsError: the file cannot be read.
+        UsageError: the file cannot be read.
     """
     try:
         with path.open("rb") as raw:
@@ -98,7 +98,7 @@ def read_archive(path: Path) -> dict[str, bytes]:
     except BadKit:
         raise
     except OSError as error:
-        raise SettingsError(str(path), "", f"a kit that can be read ({error.strerror or error})") from error
+        raise UsageError(str(path), "", f"a kit that can be read ({error.strerror or error})") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise BadKit(path, f"this is no whole zip file ({error})") from error
 

@@ -19,7 +19,7 @@ import msgspec
 from lockjaw import __version__
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.documents import FieldError
-from lockjaw.errors import HarnessError, ReplayDiverged, ScenarioError, SettingsError
+from lockjaw.errors import HarnessError, ReplayDiverged, ScenarioError, UsageError
 from lockjaw.history import OPERATIONS, Record, event_hash, read_records
 from lockjaw.seeds import Seeds
 
@@ -79,13 +79,13 @@ def make_kit(
         salt: of the pseudonyms; None: a fresh one, which nobody keeps. The same salt makes the same bytes.
 
     Raises:
-        SettingsError: no finished run there, or the zip exists.
+        UsageError: no finished run there, or the zip exists.
         HarnessError: the run does not repeat here, redaction would change it, or something private would leave.
     """
     if out.is_dir() or not out.absolute().parent.is_dir():
-        raise SettingsError(str(out), "", "a file in a folder that exists")
+        raise UsageError(str(out), "", "a file in a folder that exists")
     if out.exists() and not force:
-        raise SettingsError(str(out), "", "a new file (--force replaces an old one)")
+        raise UsageError(str(out), "", "a new file (--force replaces an old one)")
     source = _Source.read(run_dir)
     redactor = Redactor(salt or secrets.token_bytes(32), keep_text=keep_text, public=_vocabulary())
     for kind, word in _this_machine():
@@ -168,7 +168,7 @@ class _Source:
                 manifest["time_scale"], str(manifest["lockjaw"]), document, read_records(path / HISTORY), tape,
             )  # fmt: skip
         except (OSError, msgspec.DecodeError, HarnessError, KeyError) as error:
-            raise SettingsError(str(path), "", f"the folder of a finished run ({error})") from error
+            raise UsageError(str(path), "", f"the folder of a finished run ({error})") from error
 
     def bare(self, value: Any) -> Any:
         """Plain data without this machine's folders."""

@@ -14,7 +14,7 @@ import msgspec
 from lockjaw import __version__
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.documents import FieldError
-from lockjaw.errors import ScenarioError, SettingsError
+from lockjaw.errors import ScenarioError, UsageError
 from lockjaw.history import Record
 
 from ..incident.scenario import Scenario
@@ -60,7 +60,7 @@ def read_kit(path: Path) -> Kit:
 
     Raises:
         BadKit: it is damaged, or was made to do harm; says what and where.
-        SettingsError: the file cannot be read.
+        UsageError: the file cannot be read.
     """
     files = read_archive(path)
     missing = [name for name in ("kit.json", "scenario.json", "history.jsonl", "verdicts.json") if name not in files]
@@ -111,7 +111,7 @@ def _scenario(path: Path, data: bytes, manifest: KitManifest) -> Scenario:
             raise BadKit(path, f"{key or 'a number'} in its scenario.json is at most {limit:.0f}, not {value:g}")
     try:
         return msgspec.convert(plain, Scenario)
-    except (msgspec.ValidationError, FieldError, ScenarioError, SettingsError) as error:
+    except (msgspec.ValidationError, FieldError, ScenarioError, UsageError) as error:
         made_by = (
             f" (lockjaw {manifest.lockjaw} made it, this is {__version__})" if manifest.lockjaw != __version__ else ""
         )

@@ -30,7 +30,7 @@ from typing import Any
 import msgspec
 
 from lockjaw.behaviours import BEHAVIOURS
-from lockjaw.errors import SettingsError
+from lockjaw.errors import UsageError
 from lockjaw.history import event_hash
 from lockjaw.seeds import Seeds
 from lockjaw.verdict import Verdict
@@ -186,13 +186,13 @@ def explore(
         most_findings: how many violations are shrunk; the others are counted.
 
     Raises:
-        SettingsError: unknown policy or strategy.
+        UsageError: unknown policy or strategy.
         HarnessError: a run that does not end, an escape.
     """
     if strategy not in STRATEGIES:
-        raise SettingsError("strategy", "", f"one of {', '.join(STRATEGIES)}", strategy)
+        raise UsageError("strategy", "", f"one of {', '.join(STRATEGIES)}", strategy)
     if policy not in BEHAVIOURS:
-        raise SettingsError("policy", "", f"one of {', '.join(BEHAVIOURS)}", policy)
+        raise UsageError("policy", "", f"one of {', '.join(BEHAVIOURS)}", policy)
     jobs, planned, points = _jobs(scenario, policy, strategy, seeds, first_seed)
     found = Exploration(scenario.name, policy, strategy, planned, points)
     work = _Work(scenario, policy, chances, twice, points if strategy == "priority" else 0)

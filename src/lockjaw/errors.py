@@ -34,8 +34,8 @@ class LocalError(LockjawError):
     """The caller misused us; fix the call. Nothing was sent and nothing was written."""
 
 
-class SettingsError(LocalError):
-    """A setting is missing or malformed.
+class UsageError(LocalError):
+    """A flag, a setting or a named file is missing or malformed.
 
     Fields: ``source`` (file, flag or variable), ``key`` (dotted, may be empty), ``expected``, ``got``.
     """

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lockjaw.clock import Clock
-from lockjaw.errors import SettingsError
+from lockjaw.errors import UsageError
 from lockjaw.history import FileRecorder, NullRecorder, Recorder
 from lockjaw.seeds import Seeds
 
@@ -53,7 +53,7 @@ def wait_for_go(fd: int | None) -> None:
         return
     with open(fd, "rb", buffering=0) as pipe:
         if not pipe.read(1):
-            raise SettingsError("--go-fd", "", "one byte from the parent, which is gone")
+            raise UsageError("--go-fd", "", "one byte from the parent, which is gone")
 
 
 def recorder_from_environment(env: Mapping[str, str], clock: Clock) -> Recorder:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import json5
 import msgspec
 
-from lockjaw.errors import SettingsError
+from lockjaw.errors import UsageError
 
 DEFAULT_PORT = 18789
 DEFAULT_RUN_TIMEOUT_S = 172_800.0  # the gateway's own limit for a run when nobody names one
@@ -39,7 +39,7 @@ class ModelRef:
     def parse(cls, text: str, *, source: str = "model") -> ModelRef:
         provider, slash, model = text.partition("/")
         if not (provider and slash and model):
-            raise SettingsError(source, "", "PROVIDER/MODEL", text)
+            raise UsageError(source, "", "PROVIDER/MODEL", text)
         return cls(provider, model)
 
     def __str__(self) -> str:
@@ -152,7 +152,7 @@ def load(
     A missing configuration file is no error (defaults hold); a malformed one is.
 
     Raises:
-        SettingsError: names the file or variable, the key, and what was expected.
+        UsageError: names the file or variable, the key, and what was expected.
     """
     env = os.environ if env is None else env
     home = Path(env.get("OPENCLAW_HOME") or env.get("HOME") or "~").expanduser()
@@ -170,7 +170,7 @@ def load(
     for ref in settings.candidates:
         if settings.providers and ref.provider not in settings.providers:
             known = ", ".join(sorted(settings.providers))
-            raise SettingsError(str(path), "agents.defaults.model", f"a provider among: {known}", str(ref))
+            raise UsageError(str(path), "agents.defaults.model", f"a provider among: {known}", str(ref))
     return settings
 
 
@@ -189,13 +189,13 @@ def _read_config(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(str(path), "", "a readable JSON5 file", str(error)) from error
+        raise UsageError(str(path), "", "a readable JSON5 file", str(error)) from error
     try:
         value = json5.loads(text)
     except ValueError as error:
-        raise SettingsError(str(path), "", f"JSON5 ({error})") from error
+        raise UsageError(str(path), "", f"JSON5 ({error})") from error
     if not isinstance(value, dict):
-        raise SettingsError(str(path), "", "a JSON5 object", type(value).__name__)
+        raise UsageError(str(path), "", "a JSON5 object", type(value).__name__)
     return value
 
 
@@ -211,13 +211,13 @@ class _Reader:
         walked: list[str] = []
         for part in key.split("."):
             if not isinstance(value, dict):
-                raise SettingsError(self.source, ".".join(walked), "an object", value)
+                raise UsageError(self.source, ".".join(walked), "an object", value)
             walked.append(part)
             value = value.get(part)
             if value is None:
                 return None
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise SettingsError(self.source, key, expected, value)
+            raise UsageError(self.source, key, expected, value)
         return value
 
     def text(self, key: str) -> str | None:
@@ -227,7 +227,7 @@ class _Reader:
     def number(self, key: str, *, minimum: float = 0) -> float | None:
         value: float | None = self.get(key, (int, float), f"a number >= {minimum:g}")
         if value is not None and not minimum <= value < float("inf"):
-            raise SettingsError(self.source, key, f"a number >= {minimum:g}", value)
+            raise UsageError(self.source, key, f"a number >= {minimum:g}", value)
         return value
 
 
@@ -258,7 +258,7 @@ def _gateway(
         url = f"{'wss' if tls else 'ws'}://127.0.0.1:{port}"
     local = source.startswith(("local", "missing"))
     if urlsplit(url).scheme not in ("ws", "wss"):
-        raise SettingsError(source, "", "a ws:// or wss:// address", url)
+        raise UsageError(source, "", "a ws:// or wss:// address", url)
     token = token or env.get("OPENCLAW_GATEWAY_TOKEN") or reader.text("gateway.auth.token")
     password = password or env.get("OPENCLAW_GATEWAY_PASSWORD") or reader.text("gateway.auth.password")
     if remote and source.startswith("config"):
@@ -266,7 +266,7 @@ def _gateway(
         password = reader.text("gateway.remote.password") or password
     auth_mode = reader.text("gateway.auth.mode") or ("password" if password and not token else "token")
     if auth_mode not in ("none", "token", "password"):
-        raise SettingsError(reader.source, "gateway.auth.mode", "none, token or password", auth_mode)
+        raise UsageError(reader.source, "gateway.auth.mode", "none, token or password", auth_mode)
     return GatewaySettings(
         url=url,
         port=port,
@@ -284,11 +284,11 @@ def _port(text: str | None, reader: _Reader) -> int:
     if text:
         digits = text.rpartition(":")[2] if ":" in text else text
         if not digits.isdigit() or not 0 < int(digits) < 65536:
-            raise SettingsError("OPENCLAW_GATEWAY_PORT", "", "PORT, HOST:PORT or [V6]:PORT", text)
+            raise UsageError("OPENCLAW_GATEWAY_PORT", "", "PORT, HOST:PORT or [V6]:PORT", text)
         return int(digits)
     value = reader.number("gateway.port", minimum=1)
     if value is not None and (value != int(value) or value > 65535):
-        raise SettingsError(reader.source, "gateway.port", "a port, 1 to 65535", value)
+        raise UsageError(reader.source, "gateway.port", "a port, 1 to 65535", value)
     return DEFAULT_PORT if value is None else int(value)
 
 
@@ -303,7 +303,7 @@ def _agent(reader: _Reader, home: Path, state: Path) -> AgentSettings:
     where = f"{reader.source}: agents.defaults.model"
     for item in fallbacks:
         if not isinstance(item, str):
-            raise SettingsError(reader.source, "agents.defaults.model.fallbacks", "a list of PROVIDER/MODEL", item)
+            raise UsageError(reader.source, "agents.defaults.model.fallbacks", "a list of PROVIDER/MODEL", item)
     workspace = reader.text("agents.defaults.workspace")
     listed = reader.get("agents.list", list, "a list of agents") or []
     ids = tuple(entry["id"] for entry in listed if isinstance(entry, dict) and isinstance(entry.get("id"), str))
@@ -328,13 +328,13 @@ def _providers(reader: _Reader, env: Mapping[str, str]) -> dict[str, Provider]:
     for name, entry in (reader.get("models.providers", dict, "an object") or {}).items():
         key = f"models.providers.{name}"
         if not isinstance(entry, dict) or not isinstance(entry.get("baseUrl"), str):
-            raise SettingsError(reader.source, f"{key}.baseUrl", "the address of an OpenAI-compatible server")
+            raise UsageError(reader.source, f"{key}.baseUrl", "the address of an OpenAI-compatible server")
         api = entry.get("api", "openai-completions")
         if api != "openai-completions":
-            raise SettingsError(reader.source, f"{key}.api", "openai-completions (all that the runner speaks)", api)
+            raise UsageError(reader.source, f"{key}.api", "openai-completions (all that the runner speaks)", api)
         api_key = entry.get("apiKey", "")
         if not isinstance(api_key, str):
-            raise SettingsError(reader.source, f"{key}.apiKey", "a string")
+            raise UsageError(reader.source, f"{key}.apiKey", "a string")
         if api_key.startswith("${") and api_key.endswith("}"):
             api_key = env.get(api_key[2:-1], "")
         limits = {
@@ -353,4 +353,4 @@ def _pacing(env: Mapping[str, str]) -> Pacing:
     try:
         return msgspec.json.decode(text, type=Pacing)
     except msgspec.DecodeError as error:
-        raise SettingsError(PACING_KEY, "", f"JSON of step durations in seconds ({error})") from error
+        raise UsageError(PACING_KEY, "", f"JSON of step durations in seconds ({error})") from error

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lockjaw.clock import ScaledClock
-from lockjaw.errors import LocalError, SettingsError
+from lockjaw.errors import LocalError, UsageError
 from lockjaw.gateway.identity import (
     DeviceIdentity,
     DeviceTokens,
@@ -150,7 +150,7 @@ def test_a_file_that_is_no_key_is_refused_and_kept(tmp_path: Path, content: str)
     path = tmp_path / "identity" / "device.json"
     path.parent.mkdir()
     path.write_text(content)
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(UsageError) as caught:
         DeviceIdentity.load_or_create(tmp_path, CLOCK)
     assert str(path) in str(caught.value)
     assert "S3CRET" not in str(caught.value)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lockjaw.errors import SettingsError
+from lockjaw.errors import UsageError
 from lockjaw.harness.judge.baseline import Key, compare, read_baseline, verdicts_of
 from lockjaw.verdict import Verdict
 
@@ -114,10 +114,10 @@ def test_what_is_no_baseline_is_named(tmp_path: Path, content: str | None) -> No
     if content is not None:
         file.write_text(content)
 
-    with pytest.raises(SettingsError, match=r"--baseline: .*base\.json: expected"):
+    with pytest.raises(UsageError, match=r"--baseline: .*base\.json: expected"):
         read_baseline(file)
 
 
 def test_an_empty_folder_is_no_baseline(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="at least one finished run"):
+    with pytest.raises(UsageError, match="at least one finished run"):
         read_baseline(tmp_path)

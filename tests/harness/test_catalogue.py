@@ -13,7 +13,7 @@ import pytest
 from lockjaw.cli import explore as explore_verb
 from lockjaw.cli.catalogue import catalogue as catalogue_verb
 from lockjaw.cli.explore import explore_all
-from lockjaw.errors import HarnessError, SettingsError
+from lockjaw.errors import HarnessError, UsageError
 from lockjaw.harness import load_scenario
 from lockjaw.harness.search import catalogue
 from lockjaw.harness.search.catalogue import Play, play_all, plays_of
@@ -109,9 +109,9 @@ def test_the_catalogue_as_json_is_one_document(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_an_engine_that_cannot_play_what_is_named_is_refused() -> None:
-    with pytest.raises(SettingsError, match="pid namespace"):
+    with pytest.raises(UsageError, match="pid namespace"):
         catalogue_verb(["cleaner_in_other_namespace"], "real", as_json=True)
-    with pytest.raises(SettingsError, match="one of real, sim, both"):
+    with pytest.raises(UsageError, match="one of real, sim, both"):
         catalogue_verb([], "both-of-them", as_json=True)
 
 

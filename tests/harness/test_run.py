@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lockjaw.errors import HarnessError, LocalError, ScenarioError, SettingsError
+from lockjaw.errors import HarnessError, LocalError, ScenarioError, UsageError
 from lockjaw.harness import Run, run_async, run_policies, run_scenario
 from lockjaw.harness.incident.scenario import Scenario
 from lockjaw.harness.real import rig
@@ -151,7 +151,7 @@ def test_failure_of_one_policy_ends_the_others_and_is_what_is_raised(
 def test_wrong_argument_is_refused_before_anything_starts(
     small: Small, tmp_path: Path, arguments: dict[str, Any], text: str
 ) -> None:
-    with pytest.raises(SettingsError, match=text):
+    with pytest.raises(UsageError, match=text):
         run_scenario(small(), out=tmp_path, **arguments)
     assert list(tmp_path.iterdir()) == []
 

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from lockjaw.clock import ScaledClock
-from lockjaw.errors import SettingsError
+from lockjaw.errors import UsageError
 from lockjaw.harness.faults.nemesis import Fault
 from lockjaw.harness.incident.scenario import load_scenario
 from lockjaw.harness.real.actors import Descriptors
@@ -76,7 +76,7 @@ def test_a_scenario_with_a_cast_is_refused_before_anything_is_installed(
 ) -> None:
     monkeypatch.setattr(campaign, "target_of", lambda *how: pytest.fail("it was going to install something"))
 
-    with pytest.raises(SettingsError, match=f"builtin: {why}"):
+    with pytest.raises(UsageError, match=f"builtin: {why}"):
         campaign.run_version(load_scenario(name), Version("2026.4.8"), campaign.Options(None, False, None), print)
 
 

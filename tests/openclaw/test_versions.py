@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lockjaw.errors import SettingsError
+from lockjaw.errors import UsageError
 from lockjaw.harness.targets.openclaw.cache import accepts, might_accept
 from lockjaw.harness.targets.openclaw.versions import Version, parse_target, parse_version, published_between, traits_of
 
@@ -14,7 +14,7 @@ def test_versions_are_ordered_as_they_were_published() -> None:
 
 @pytest.mark.parametrize("text", ["openclaw", "openclaw@", "openclaw@latest", "node@22.1.0", "2026.4.8", "openclaw@4"])
 def test_target_that_names_no_version_is_refused(text: str) -> None:
-    with pytest.raises(SettingsError):
+    with pytest.raises(UsageError):
         parse_target(text)
 
 
@@ -31,7 +31,7 @@ def test_search_runs_over_releases_between_the_ends() -> None:
 
 @pytest.mark.parametrize(("good", "bad"), [("2026.4.8", "2026.4.8"), ("2026.4.8", "2026.4.6")])
 def test_search_needs_two_published_ends(good: str, bad: str) -> None:
-    with pytest.raises(SettingsError):
+    with pytest.raises(UsageError):
         published_between(["2026.4.8", "2026.5.7"], Version(good), Version(bad))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lockjaw.clock import ScaledClock
-from lockjaw.errors import SettingsError
+from lockjaw.errors import UsageError
 from lockjaw.runner.approvals import APPROVED_KEY, call_key, permitted_tools, write_approved
 from lockjaw.runner.tools import ToolContext, built_in_tools, run_tool, tool_definitions
 
@@ -54,7 +54,7 @@ def test_a_limit_that_cannot_be_read_is_never_no_limit(text: str | None, tmp_pat
     if text is not None:
         path.write_text(text, encoding="latin-1")
     for env in ({APPROVED_KEY: str(path)}, {APPROVED_KEY: ""}):
-        with pytest.raises(SettingsError, match=APPROVED_KEY):
+        with pytest.raises(UsageError, match=APPROVED_KEY):
             permitted_tools(env)
 
 

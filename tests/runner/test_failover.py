@@ -8,7 +8,7 @@ import errno
 import pytest
 
 from lockjaw.behaviours import BEHAVIOURS
-from lockjaw.errors import Fenced, LockStateError, ModelFailure, RunAborted, SessionLocked, SettingsError
+from lockjaw.errors import Fenced, LockStateError, ModelFailure, RunAborted, SessionLocked, UsageError
 from lockjaw.runner.failover import classify, is_abort, is_lock_error
 
 OURS, UPSTREAM = BEHAVIOURS["takeover"], BEHAVIOURS["reuse-session"]
@@ -158,7 +158,7 @@ def test_2026_4_8_takes_a_lock_error_for_a_model_failure_by_its_text(owner: str,
         LockStateError("/x", {}, "timeout"),
         RunAborted("run 429"),
         asyncio.CancelledError(),
-        SettingsError("f", "k", "timeout"),
+        UsageError("f", "k", "timeout"),
     ],
 )
 def test_fences_aborts_and_our_own_mistakes_are_never_model_failures(error: BaseException, policy: str) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockjaw.behaviours import BEHAVIOURS
-from lockjaw.errors import Fenced, ModelFailure, ModelsFailed, RunAborted, SessionLocked, SettingsError, printed
+from lockjaw.errors import Fenced, ModelFailure, ModelsFailed, RunAborted, SessionLocked, UsageError, printed
 from lockjaw.runner.fallback import (
     CONTINUE_PROMPT,
     Cooldowns,
@@ -213,7 +213,7 @@ def test_single_candidate_raises_its_own_error() -> None:
 
 
 def test_chain_needs_a_candidate() -> None:
-    with pytest.raises(SettingsError, match="at least one PROVIDER/MODEL"):
+    with pytest.raises(UsageError, match="at least one PROVIDER/MODEL"):
         chain()
 
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockjaw.clock import ScaledClock
-from lockjaw.errors import ModelFailure, SettingsError
+from lockjaw.errors import ModelFailure, UsageError
 from lockjaw.runner import models
 from lockjaw.runner.completion import error_code, error_text
 from lockjaw.runner.models import (
@@ -114,7 +114,7 @@ async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.Monke
 
 async def test_unknown_provider_is_the_callers_mistake() -> None:
     client = client_for()
-    with pytest.raises(SettingsError, match="a provider among: mock"):
+    with pytest.raises(UsageError, match="a provider among: mock"):
         await client.complete(ModelRequest(ModelRef("nobody", "m"), []), idle_timeout_s=1)
     await client.aclose()
 

@@ -68,7 +68,7 @@ def target_of(version: Version, options: Options, say: Say) -> Iterator[OpenClaw
 def run_version(
     scenario: Scenario, version: Version, options: Options, say: Say, progress: Progress | None = None
 ) -> Run:
-    """Run a scenario against one version, in real time. Raises SettingsError if it takes programs of ours."""
+    """Run a scenario against one version, in real time. Raises UsageError if it takes programs of ours."""
     check_playable(scenario, f"openclaw@{version}")  # before anything is installed
     if options.timeout_s is not None:
         scenario = msgspec.structs.replace(scenario, timeout_s=options.timeout_s)

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from lockjaw.clock import Clock
-from lockjaw.errors import HarnessError, SettingsError
+from lockjaw.errors import HarnessError, UsageError
 
 from ...incident.scenario import Scenario
 from ...real.actors import Descriptors, environment
@@ -98,7 +98,7 @@ class OpenClaw:
         )  # fmt: skip
 
     def actor(self, name: str, launched: Launch, fds: Descriptors) -> Sequence[str]:
-        raise SettingsError("target", "", "builtin: the actors of a scenario are Lockjaw's own", self.name)
+        raise UsageError("target", "", "builtin: the actors of a scenario are Lockjaw's own", self.name)
 
     def _inside(self, command: Sequence[str]) -> list[str]:
         return launch.arguments(self.doors, command) if self.doors else list(command)

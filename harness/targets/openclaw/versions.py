@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import total_ordering
 
-from lockjaw.errors import SettingsError
+from lockjaw.errors import UsageError
 
 PACKAGE = "openclaw"
 _TARGET = re.compile(rf"{PACKAGE}@(?P<version>\S+)")
@@ -45,19 +45,19 @@ class Version:
 
 
 def parse_version(text: str, *, source: str = "version") -> Version:
-    """Raises SettingsError for anything that is not YEAR.MONTH.DAY with an optional suffix."""
+    """Raises UsageError for anything that is not YEAR.MONTH.DAY with an optional suffix."""
     if not _VERSION.fullmatch(text):
-        raise SettingsError(source, "", "a version such as 2026.4.8", text)
+        raise UsageError(source, "", "a version such as 2026.4.8", text)
     return Version(text)
 
 
 def parse_target(text: str) -> Version | None:
-    """The version of ``openclaw@VERSION``; None for ``builtin``. Raises SettingsError for anything else."""
+    """The version of ``openclaw@VERSION``; None for ``builtin``. Raises UsageError for anything else."""
     if text == "builtin":
         return None
     found = _TARGET.fullmatch(text)
     if found is None:
-        raise SettingsError("--target", "", "builtin or openclaw@VERSION", text)
+        raise UsageError("--target", "", "builtin or openclaw@VERSION", text)
     return parse_version(found["version"], source="--target")
 
 
@@ -65,15 +65,15 @@ def published_between(published: Iterable[str], good: Version, bad: Version) -> 
     """The releases (no betas) from ``good`` to ``bad``, both included, in order. Unknown forms are left out.
 
     Raises:
-        SettingsError: one of the two was never published, or they are in the wrong order.
+        UsageError: one of the two was never published, or they are in the wrong order.
     """
     known = sorted({Version(text) for text in published if _VERSION.fullmatch(text)})
     for flag, version in (("--good", good), ("--bad", bad)):
         if version not in known:
-            raise SettingsError(flag, "", f"a published version of {PACKAGE}", str(version))
+            raise UsageError(flag, "", f"a published version of {PACKAGE}", str(version))
     low, high = sorted((good, bad))
     if low == high:
-        raise SettingsError("--bad", "", "another version than --good", str(bad))
+        raise UsageError("--bad", "", "another version than --good", str(bad))
     return [v for v in known if low <= v <= high and (not v.is_prerelease or v in (low, high))]
 
 

@@ -9,7 +9,7 @@ import typer
 
 from lockjaw import settings
 from lockjaw.cli.options import ConfigFile, JsonFlag, Password, ReadyFd, StateDir, Token, check_policy
-from lockjaw.errors import SettingsError
+from lockjaw.errors import UsageError
 from lockjaw.process import appear_as_openclaw
 from lockjaw.runner.agent import AgentRequest, agent_main
 
@@ -61,5 +61,5 @@ def _timeout(text: str | None) -> float | None:
     if text is None:
         return None
     if not text.isdigit():
-        raise SettingsError("--timeout", "", "a non-negative integer (seconds; 0 means no timeout)", text)
+        raise UsageError("--timeout", "", "a non-negative integer (seconds; 0 means no timeout)", text)
     return float(text)

@@ -10,7 +10,7 @@ import typer
 
 from lockjaw.cli.options import JsonFlag, Out, Seed, check_one_of, print_json
 from lockjaw.cli.progress import progress
-from lockjaw.errors import SettingsError
+from lockjaw.errors import UsageError
 from lockjaw.harness.incident.scenario import Scenario, load_scenario
 from lockjaw.harness.run import DEFAULT_POLICY, ENGINES
 from lockjaw.harness.search.catalogue import Played, play_all, plays_of
@@ -38,7 +38,7 @@ def catalogue(
     scenarios = [load_scenario(name) for name in scenario or names()]
     plays = list(plays_of(scenarios, ENGINES if engine == BOTH else (engine,)))
     if not plays:
-        raise SettingsError("--engine", "", f"sim: {scenarios[0].not_real}", engine)
+        raise UsageError("--engine", "", f"sim: {scenarios[0].not_real}", engine)
     began, ended = time.perf_counter(), 0
     with progress(quiet=as_json) as shown:
 

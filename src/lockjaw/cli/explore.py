@@ -15,7 +15,7 @@ import typer
 from lockjaw.cli.catalogue import EXIT_AS_TOLD, EXIT_OTHERWISE
 from lockjaw.cli.options import JsonFlag, print_json
 from lockjaw.cli.progress import Progress, progress
-from lockjaw.errors import SettingsError
+from lockjaw.errors import UsageError
 from lockjaw.harness.incident.scenario import Scenario, load_scenario
 from lockjaw.harness.run import DEFAULT_POLICY
 from lockjaw.harness.search import explore as searching
@@ -60,10 +60,10 @@ def explore(
     Exit status: 0 HELD, 1 VIOLATED, 2 usage, 3 UNKNOWN, 4 the harness failed, 130 interrupted without a finding.
     """
     if all_of_them == (scenario is not None):
-        raise SettingsError("explore", "", "a scenario, or --all", scenario)
+        raise UsageError("explore", "", "a scenario, or --all", scenario)
     if scenario is None:
         if strategy != "random" or twice or not seeds:
-            raise SettingsError("explore --all", "", "strategy random, a number of seeds, and no --twice", strategy)
+            raise UsageError("explore --all", "", "strategy random, a number of seeds, and no --twice", strategy)
         return explore_all(policy, seeds=seeds, seed=seed, workers=workers, out=out, as_json=as_json)
     loaded = load_scenario(scenario)
     chosen = loaded.baseline if policy == "baseline" else policy or DEFAULT_POLICY

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from lockjaw.errors import SettingsError
+from lockjaw.errors import UsageError
 from lockjaw.harness.store import HISTORY, VERDICT
 from lockjaw.history import Record, read_records
 
@@ -26,9 +26,9 @@ class KeptRun(msgspec.Struct, frozen=True):
 
 
 def read_run(run_dir: Path) -> KeptRun:
-    """Read a finished run. Raises SettingsError if the folder holds none."""
+    """Read a finished run. Raises UsageError if the folder holds none."""
     try:
         verdict = msgspec.json.decode((run_dir / VERDICT).read_bytes(), type=dict[str, Any])
         return KeptRun(verdict, read_records(run_dir / HISTORY))
     except (OSError, msgspec.DecodeError) as error:
-        raise SettingsError(str(run_dir), "", f"the folder of a finished run ({error})") from error
+        raise UsageError(str(run_dir), "", f"the folder of a finished run ({error})") from error

@@ -11,7 +11,7 @@ import typer
 
 from lockjaw import __version__
 from lockjaw.behaviours import BEHAVIOURS
-from lockjaw.errors import SettingsError
+from lockjaw.errors import UsageError
 
 __all__ = [
     "AllowNetwork", "AllowRemote", "CacheFolder", "ConfigFile", "Host", "JournalFile", "JsonFlag", "Out", "Password",
@@ -52,9 +52,9 @@ def print_json(command: str, document: dict[str, Any]) -> None:
 
 
 def check_one_of(flag: str, known: tuple[str, ...], given: str) -> None:
-    """Raises SettingsError if a flag's value is not among those that it may have."""
+    """Raises UsageError if a flag's value is not among those that it may have."""
     if given not in known:
-        raise SettingsError(flag, "", f"one of {', '.join(known)}", given)
+        raise UsageError(flag, "", f"one of {', '.join(known)}", given)
 
 
 def check_policy(name: str, *further: str) -> str:
@@ -64,7 +64,7 @@ def check_policy(name: str, *further: str) -> str:
 
 
 def check_file_to_write(*files: Path | None) -> None:
-    """Raises SettingsError if one of the files could not be written; the run before it would be lost."""
+    """Raises UsageError if one of the files could not be written; the run before it would be lost."""
     for file in files:
         if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
-            raise SettingsError(str(file), "", "a file in a folder that exists")
+            raise UsageError(str(file), "", "a file in a folder that exists")

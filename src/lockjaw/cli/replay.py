@@ -15,7 +15,7 @@ from lockjaw.cli.consent import approved_calls
 from lockjaw.cli.kept import read_run
 from lockjaw.cli.options import JsonFlag
 from lockjaw.cli.progress import run_progress
-from lockjaw.errors import HarnessError, ReplayDiverged, SettingsError
+from lockjaw.errors import HarnessError, ReplayDiverged, UsageError
 from lockjaw.harness.incident.scenario import Scenario
 from lockjaw.harness.origin import is_ours
 from lockjaw.harness.run import BUILTIN, run_policies
@@ -154,4 +154,4 @@ def _tape_of(run_dir: Path) -> Choices:
     try:
         return StrictReplay(read_tape(run_dir / TAPE))
     except (OSError, msgspec.DecodeError) as error:
-        raise SettingsError(str(run_dir / TAPE), "", f"the choices of a simulated run ({error})") from error
+        raise UsageError(str(run_dir / TAPE), "", f"the choices of a simulated run ({error})") from error

@@ -11,7 +11,7 @@ import typer
 from lockjaw.cli import pages
 from lockjaw.cli.kept import read_run
 from lockjaw.cli.options import JsonFlag, RunDir, check_file_to_write
-from lockjaw.errors import SettingsError
+from lockjaw.errors import UsageError
 from lockjaw.reports import document, text
 
 __all__ = ["report"]
@@ -41,7 +41,7 @@ def report(
     compare = compare or []
     if len(compare) >= pages.MAX_COMPARED:
         most = f"at most {pages.MAX_COMPARED - 1} runs beside the first"
-        raise SettingsError("--compare", "", most, len(compare))
+        raise UsageError("--compare", "", most, len(compare))
     runs = [read_run(folder) for folder in (run_dir, *compare)]
     written = pages.write_files(runs, html_file=html, trace_file=trace, folders=[run_dir, *compare])
     if as_json:

@@ -14,7 +14,7 @@ from lockjaw.cli import pages
 from lockjaw.cli.options import JsonFlag, Out, check_file_to_write, check_policy, print_json
 from lockjaw.cli.progress import Progress, progress
 from lockjaw.cli.reproduced import STDIN, told
-from lockjaw.errors import HarnessError, SettingsError
+from lockjaw.errors import HarnessError, UsageError
 from lockjaw.harness.intake import Report, read_report
 from lockjaw.harness.intake.search import Found, compared, search
 from lockjaw.harness.intake.source import CHUNK_BYTES
@@ -72,16 +72,14 @@ def reproduce(
 
 def _read(source: str, shown: Progress) -> Report:
     if source == STDIN and sys.stdin is None:
-        raise SettingsError("stdin", "", "a pasted report; it is closed")
+        raise UsageError("stdin", "", "a pasted report; it is closed")
     try:
         if source == STDIN:
             return read_report(_pieces(sys.stdin.buffer, shown))
         with Path(source).open("rb") as stream:
             return read_report(_pieces(stream, shown))
     except OSError as error:
-        raise SettingsError(
-            source, "", "a readable file with a pasted report, or - for stdin", error.strerror
-        ) from error
+        raise UsageError(source, "", "a readable file with a pasted report, or - for stdin", error.strerror) from error
 
 
 def _pieces(stream: BinaryIO, shown: Progress) -> Iterator[bytes]:
@@ -103,7 +101,7 @@ def _write_scenario(found: Found, wanted: Path | None) -> Path | None:
         fresh.write_text(found.best.text, encoding="utf-8")
         fresh.replace(path)
     except OSError as error:
-        raise SettingsError(str(path), "", "a file that can be written", error.strerror) from error
+        raise UsageError(str(path), "", "a file that can be written", error.strerror) from error
     return path
 
 
@@ -136,7 +134,7 @@ def _kit(runs: list[Run], file: Path | None, notes: list[str]) -> Path | None:
     path = file.with_suffix(".zip")
     try:
         return make_kit(runs[0].run_dir, path, render=html.render_run, force=True).path
-    except (HarnessError, SettingsError) as error:
+    except (HarnessError, UsageError) as error:
         notes.append(f"no kit: {error}")
         return None
 

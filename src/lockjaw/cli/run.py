@@ -21,7 +21,7 @@ from lockjaw.cli.options import (
     check_policy,
 )
 from lockjaw.cli.progress import run_progress
-from lockjaw.errors import SettingsError
+from lockjaw.errors import UsageError
 from lockjaw.harness.incident.scenario import Scenario, load_scenario
 from lockjaw.harness.judge.agreement import Agreement, agreement
 from lockjaw.harness.judge.baseline import Comparison, compare, read_baseline, verdicts_of
@@ -88,7 +88,7 @@ def run(
         from lockjaw.harness.targets.openclaw.campaign import Options
 
         if engine != "real":
-            raise SettingsError("--engine", "", "real (with --target: a real program cannot be simulated)", engine)
+            raise UsageError("--engine", "", "real (with --target: a real program cannot be simulated)", engine)
         real = Options(cache, allow_network, policy, out=out, seed=seed, time_scale=time_scale)
         return run_against(scenario, target, real, as_json=as_json, junit_file=junit, markdown_file=markdown)
     policy = check_policy(policy or "takeover", "all", BASELINE)

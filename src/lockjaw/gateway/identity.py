@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from lockjaw.clock import Clock
-from lockjaw.errors import LocalError, SettingsError
+from lockjaw.errors import LocalError, UsageError
 
 _RAW = serialization.Encoding.Raw, serialization.PublicFormat.Raw
 
@@ -60,7 +60,7 @@ class DeviceIdentity:
         by a hard link that only the first of them gets, and the others read the winner's.
 
         Raises:
-            SettingsError: the file is there and is no key file. It is never overwritten: every gateway that
+            UsageError: the file is there and is no key file. It is never overwritten: every gateway that
                 knows the old key would ask for a new pairing.
             LocalError: the file cannot be read or created.
         """
@@ -88,11 +88,11 @@ class DeviceIdentity:
             )
         except (msgspec.DecodeError, ValueError, TypeError, UnsupportedAlgorithm) as error:
             kind = type(error).__name__  # the text of the error could quote the file
-            raise SettingsError(
+            raise UsageError(
                 str(path), "", f"an Ed25519 device key; move the file away to pair anew ({kind})"
             ) from None
         if not isinstance(key, Ed25519PrivateKey):
-            raise SettingsError(str(path), "privateKeyPem", "an Ed25519 key", type(key).__name__)
+            raise UsageError(str(path), "privateKeyPem", "an Ed25519 key", type(key).__name__)
         if path.stat().st_mode & 0o077:
             path.chmod(0o600)
         return cls(key)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from lockjaw.behaviours import Behaviour
 from lockjaw.clock import Clock
-from lockjaw.errors import ConnectionLost, LocalError, SettingsError
+from lockjaw.errors import ConnectionLost, LocalError, UsageError
 from lockjaw.gateway.auth import Credentials, FailureLimit
 from lockjaw.gateway.frames import MAX_BUFFERED_BYTES, MAX_FRAME_BYTES
 from lockjaw.gateway.links import Link, PreauthBudget, is_loopback
@@ -154,7 +154,7 @@ class GatewayServer:
 
         Raises:
             ListenError: the port is taken, not ours to use, or the host is not this machine.
-            SettingsError: the settings ask for a credential and name none.
+            UsageError: the settings ask for a credential and name none.
         """
         from lockjaw.gateway.listener import listen  # here, because links may come from somewhere else
 
@@ -223,7 +223,7 @@ class GatewayServer:
     def _check_credentials(self) -> None:
         gateway = self._settings.gateway
         if gateway.auth_mode != "none" and not getattr(gateway, gateway.auth_mode):
-            raise SettingsError(
+            raise UsageError(
                 str(self._settings.config_path),
                 f"gateway.auth.{gateway.auth_mode}",
                 f"a {gateway.auth_mode} (here or in OPENCLAW_GATEWAY_{gateway.auth_mode.upper()}), "

@@ -24,7 +24,7 @@ from msgspec import UNSET, UnsetType
 
 from lockjaw.behaviours import Behaviour
 from lockjaw.clock import Clock
-from lockjaw.errors import LocalError, RemoteProtocolError, SettingsError, printed
+from lockjaw.errors import LocalError, RemoteProtocolError, UsageError, printed
 from lockjaw.gateway.auth import ADMIN, METHOD_SCOPES, scopes_allow
 from lockjaw.gateway.dedupe import Answer
 from lockjaw.gateway.frames import AgentParams, ChatSendParams, ErrorCode, decode_params
@@ -114,7 +114,7 @@ class Methods:
                 answer = await handler(connection, client, call)
         except RemoteProtocolError as error:  # params
             answer = invalid(str(error))
-        except SettingsError as error:  # ours, not the caller's
+        except UsageError as error:  # ours, not the caller's
             answer = unavailable(printed(error))
         except (LocalError, AbortRefused) as error:
             answer = invalid(str(error))
@@ -220,7 +220,7 @@ class Methods:
             if model is not None and "/" in model:
                 try:
                     return ModelRef.parse(model, source="invalid agent params: at /model")
-                except SettingsError as error:  # the caller's mistake, not our configuration's
+                except UsageError as error:  # the caller's mistake, not our configuration's
                     raise LocalError(str(error)) from None
             provider = primary.provider if primary else None
         if provider is None or model is None:

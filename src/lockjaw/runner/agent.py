@@ -30,7 +30,7 @@ from lockjaw.errors import (
     RequestTimedOut,
     RunAborted,
     SessionLocked,
-    SettingsError,
+    UsageError,
     printed,
 )
 from lockjaw.gateway.client import GatewayClient, call_gateway
@@ -442,11 +442,11 @@ class TurnClient:
         """Resolve flags to a session, as the real command line does from its own reading of sessions.json."""
         request = self.request
         if not (request.agent_id or request.to or request.session_id):
-            raise SettingsError("agent", "", "--to <E.164>, --session-id, or --agent to choose a session")
+            raise UsageError("agent", "", "--to <E.164>, --session-id, or --agent to choose a session")
         agents = self.settings.agent.agent_ids
         agent_id = normalize_agent_id(request.agent_id or agents[0])
         if request.agent_id and agent_id not in {normalize_agent_id(a) for a in agents}:
-            raise SettingsError("--agent", "", f"one of the configured agents: {', '.join(agents)}", request.agent_id)
+            raise UsageError("--agent", "", f"one of the configured agents: {', '.join(agents)}", request.agent_id)
         store = self.runner.store(agent_id)
         if request.session_id and not request.agent_id:
             session_id = validate_session_id(request.session_id)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lockjaw.errors import SettingsError
+from lockjaw.errors import UsageError
 from lockjaw.runner.tools import Tool, ToolContext, ToolOutcome, built_in_tools
 
 __all__ = ["APPROVED_KEY", "Approved", "call_key", "permitted_tools", "write_approved"]
@@ -25,7 +25,7 @@ def permitted_tools(env: Mapping[str, str]) -> dict[str, Tool]:
     """The built-in tools by name, each limited to the approved calls if the environment limits them.
 
     Raises:
-        SettingsError: the file is missing, or is no JSON list of texts. A limit that cannot be read is never no limit.
+        UsageError: the file is missing, or is no JSON list of texts. A limit that cannot be read is never no limit.
     """
     path, tools = env.get(APPROVED_KEY), built_in_tools()
     if path is None:
@@ -78,7 +78,7 @@ def _read_approved(path: str) -> frozenset[str]:
     try:
         keys = json.loads(Path(path).read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise SettingsError(APPROVED_KEY, "", f"{expected} ({error})", path) from error
+        raise UsageError(APPROVED_KEY, "", f"{expected} ({error})", path) from error
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-        raise SettingsError(APPROVED_KEY, "", expected, path)
+        raise UsageError(APPROVED_KEY, "", expected, path)
     return frozenset(keys)

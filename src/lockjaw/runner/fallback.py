@@ -25,7 +25,7 @@ from typing import Any, Literal
 import msgspec
 
 from lockjaw.behaviours import Behaviour
-from lockjaw.errors import Attempt, ModelFailure, ModelsFailed, SettingsError
+from lockjaw.errors import Attempt, ModelFailure, ModelsFailed, UsageError
 from lockjaw.runner.failover import OVERFLOW, classify, is_abort, is_disk_error, is_lock_error
 from lockjaw.settings import ModelRef
 
@@ -212,7 +212,7 @@ class FallbackChain:
         book: shared between chains; a Retry-After is noted there whether ``cooldowns`` or not.
 
     Raises:
-        SettingsError: no candidate.
+        UsageError: no candidate.
     """
 
     def __init__(
@@ -224,7 +224,7 @@ class FallbackChain:
         book: Cooldowns | None = None,
     ) -> None:
         if not candidates:
-            raise SettingsError("agents.defaults.model", "primary", "at least one PROVIDER/MODEL")
+            raise UsageError("agents.defaults.model", "primary", "at least one PROVIDER/MODEL")
         self.requested = candidates[0]
         self.behaviour = behaviour
         self.attempts: list[Attempt] = []

@@ -24,7 +24,7 @@ import msgspec
 
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.clock import Clock
-from lockjaw.errors import ModelFailure, SettingsError
+from lockjaw.errors import ModelFailure, UsageError
 from lockjaw.runner.completion import (
     Delta,
     ModelReply,
@@ -79,7 +79,7 @@ class ModelClient:
     """Asks OpenAI-compatible servers. One per process; safe for concurrent calls.
 
     Args:
-        providers: by name; a request to another provider is a ``SettingsError``.
+        providers: by name; a request to another provider is a ``UsageError``.
         clock: for the idle limit and for Retry-After dates.
         transport: instead of real sockets (tests, simulation).
     """
@@ -124,14 +124,14 @@ class ModelClient:
 
         Raises:
             ModelFailure: classified (``reason``), with ``status`` and ``retry_after_s`` where known.
-            SettingsError: unknown provider.
+            UsageError: unknown provider.
 
         Cancelling closes the connection; ``partial`` keeps what had arrived.
         """
         provider = self._providers.get(request.ref.provider)
         if provider is None:
             known = ", ".join(sorted(self._providers)) or "none"
-            raise SettingsError("models.providers", request.ref.provider, f"a provider among: {known}")
+            raise UsageError("models.providers", request.ref.provider, f"a provider among: {known}")
         partial = Partial() if partial is None else partial
 
         def take(chunk: object) -> None:

@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from lockjaw.errors import ConnectionLost, RequestRejected, SettingsError
+from lockjaw.errors import ConnectionLost, RequestRejected, UsageError
 from lockjaw.gateway.auth import Peer
 from lockjaw.gateway.client import GatewayClient
 from lockjaw.gateway.frames import AgentParams
@@ -78,7 +78,7 @@ async def test_localhost_and_the_settings_port_are_understood(rig, tmp_path):
 async def test_gateway_without_its_credential_does_not_start(rig, tmp_path, mode):
     async with rig() as r:
         other = type(r)(tmp_path / "second", "takeover", gateway=GatewaySettings(auth_mode=mode))
-        with pytest.raises(SettingsError, match=rf"gateway\.auth\.{mode}: expected a {mode} .*OPENCLAW_GATEWAY_"):
+        with pytest.raises(UsageError, match=rf"gateway\.auth\.{mode}: expected a {mode} .*OPENCLAW_GATEWAY_"):
             await other.server.start(port=0)
 
 

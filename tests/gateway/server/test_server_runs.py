@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from lockjaw.errors import Attempt, ModelsFailed, RunAborted, SettingsError
+from lockjaw.errors import Attempt, ModelsFailed, RunAborted, UsageError
 from lockjaw.settings import ModelRef, Pacing
 
 POLICIES = ["reuse-session", "fresh-session", "no-fallback", "takeover"]
@@ -216,7 +216,7 @@ async def test_two_chat_requests_with_one_key_at_the_same_time_start_one_run(rig
 async def test_broken_settings_are_not_the_callers_mistake(rig):
     async with rig() as r:
         client = await r.client()
-        r.sessions.error = SettingsError("openclaw.json", "session.store", "a path")
+        r.sessions.error = UsageError("openclaw.json", "session.store", "a path")
         refused = await client.call("agent", r.agent())
         assert refused["error"]["code"] == "UNAVAILABLE"
         assert "openclaw.json: session.store: expected a path" in refused["error"]["message"]

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from lockjaw.errors import HarnessError, SettingsError
+from lockjaw.errors import HarnessError, UsageError
 from lockjaw.harness.incident.scenario import Scenario, builtin_names, load_scenario
 from lockjaw.harness.kit import making
 from lockjaw.harness.kit.making import MadeKit, make_kit
@@ -323,7 +323,7 @@ def test_a_file_is_replaced_only_when_asked_and_only_by_a_whole_kit(
 ) -> None:
     out = tmp_path / "KIT.zip"
     out.write_text("mine")
-    with pytest.raises(SettingsError, match="--force"):
+    with pytest.raises(UsageError, match="--force"):
         kit_of(plain_run, out)
     assert out.read_text() == "mine"
 
@@ -362,7 +362,7 @@ def test_a_run_that_does_not_repeat_here_makes_no_kit(plain_run: Path, tmp_path:
 
 
 def test_a_folder_without_a_finished_run_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="the folder of a finished run"):
+    with pytest.raises(UsageError, match="the folder of a finished run"):
         kit_of(tmp_path, tmp_path / "KIT.zip")
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from lockjaw.behaviours import POLICIES
 from lockjaw.cli.replay import replay
-from lockjaw.errors import HarnessError, SettingsError
+from lockjaw.errors import HarnessError, UsageError
 from lockjaw.harness import load_scenario, run_scenario
 from lockjaw.harness.judge.agreement import agreement, fallback_steps, lock_owners
 from lockjaw.harness.run import run_async
@@ -234,7 +234,7 @@ def stop_shrinking() -> None:
 
 
 def test_unknown_strategy_is_refused() -> None:
-    with pytest.raises(SettingsError, match="one of random, priority, delays, crash, fault"):
+    with pytest.raises(UsageError, match="one of random, priority, delays, crash, fault"):
         explore(load_scenario("gateway_timeout"), strategy="luck")
 
 

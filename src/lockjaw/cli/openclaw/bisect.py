@@ -10,7 +10,7 @@ import typer
 from lockjaw.cli.openclaw.campaigns import say, say_cell, watched
 from lockjaw.cli.openclaw.tables import WIDTH, table
 from lockjaw.cli.options import AllowNetwork, CacheFolder, JsonFlag, Out, TimeoutS, print_json
-from lockjaw.errors import SettingsError
+from lockjaw.errors import UsageError
 from lockjaw.harness.incident.scenario import load_scenario
 from lockjaw.harness.targets.openclaw import campaign, npm
 from lockjaw.harness.targets.openclaw.campaign import Options
@@ -37,7 +37,7 @@ def bisect(
     options = Options(cache=cache, allow_network=allow_network, timeout_s=timeout_s, out=out)
     loaded = load_scenario(scenario)
     if check not in loaded.checks:
-        raise SettingsError("--check", "", f"a law that the scenario checks: {', '.join(loaded.checks)}", check)
+        raise UsageError("--check", "", f"a law that the scenario checks: {', '.join(loaded.checks)}", check)
     ends = parse_version(good, source="--good"), parse_version(bad, source="--bad")
     between = published_between(npm.published_versions(PACKAGE), *ends)
     say(f"{len(between)} published versions from {between[0]} to {between[-1]}")

@@ -11,7 +11,7 @@ from typing import Any
 from lockjaw.behaviours import POLICIES
 from lockjaw.cli.options import check_one_of
 from lockjaw.cli.progress import progress
-from lockjaw.errors import HarnessError, SettingsError
+from lockjaw.errors import HarnessError, UsageError
 from lockjaw.harness.incident.scenario import Scenario, load_scenario
 from lockjaw.harness.run import Progress
 from lockjaw.harness.targets.openclaw.campaign import Cell, Options, run_version
@@ -104,7 +104,7 @@ def replay_against(
     """
     version = parse_target(str(manifest["target"]))
     if version is None:  # the caller replays builtin runs itself
-        raise SettingsError(str(run_dir), "target", "builtin or openclaw@VERSION", manifest["target"])
+        raise UsageError(str(run_dir), "target", "builtin or openclaw@VERSION", manifest["target"])
     mine = manifest.get("client_policy")
     options = Options(
         cache=Path(manifest["cache"]) if manifest.get("cache") else None,

@@ -11,7 +11,7 @@ import typer
 
 from lockjaw.cli.openclaw.campaigns import say, watched
 from lockjaw.cli.options import AllowNetwork, CacheFolder, JsonFlag, Out, TimeoutS, print_json
-from lockjaw.errors import SettingsError
+from lockjaw.errors import UsageError
 from lockjaw.harness.incident.scenario import Scenario, load_scenario
 from lockjaw.harness.run import Progress, run_policies
 from lockjaw.harness.store import HISTORY, SCENARIO, RunDirectory
@@ -61,7 +61,7 @@ def _kept(folders: Sequence[Path]) -> Iterator[tuple[str, Sequence[Record], Scen
             target = str(RunDirectory(folder).manifest().get("target", "builtin"))
             yield target, read_records(folder / HISTORY), scenario
         except (OSError, msgspec.MsgspecError) as error:
-            raise SettingsError(str(folder), "", f"the folder of a finished run ({error})") from error
+            raise UsageError(str(folder), "", f"the folder of a finished run ({error})") from error
 
 
 def _fresh(
@@ -78,7 +78,7 @@ def _fresh(
 def _beside_model(name: str, history: Sequence[Record], scenario: Scenario, options: Options) -> Fidelity:
     version = parse_target(name)
     if version is None:
-        raise SettingsError("--kept", "", "runs against openclaw@VERSION", name)
+        raise UsageError("--kept", "", "runs against openclaw@VERSION", name)
     policy = traits_of(version).policy
     # Simulated: the model's durations are then its own, and not those of a busy machine times 25.
     model = run_policies(scenario, [policy], engine="sim", seed=options.seed, out=options.out)[0]
