@@ -47,6 +47,7 @@ PROCESS_ACTIONS = ("kill", "pause", "resume", "terminate", "restart", "block")
 LINK_ACTIONS = ("toxic", "part", "heal", "cut")
 OPERATION_ACTIONS = ("kill", "pause", "fail", "tear")  # what can happen right before (or in) an operation
 SIMULATED_ACTIONS = ("jump", "lag")  # that processes of one machine cannot show
+SAME_INSTANT_S = 1e-6  # as records count time
 WRITES = ("Append", "Write", "WriteInPlace")  # the operations that can be torn
 
 
@@ -242,7 +243,13 @@ class Schedule(Generic[P]):
         self._due.append(fault.at_s)
 
     def take_due(self, now: float) -> list[P]:
-        """The faults to perform now, in the order of their times; each is handed out once."""
+        """The faults to perform now, in the order of their times; each is handed out once.
+
+        Whoever asks has usually set a timer for ``next_due`` and subtracted the beginning of the run again, which may
+        end a rounding short of it. Without ``SAME_INSTANT_S`` nothing would be handed out and the timer be set again
+        for the same instant, for ever.
+        """
+        now += SAME_INSTANT_S
         ready = sorted((due, n) for n, due in enumerate(self._due) if due is not None and due <= now)
         ready = [(due, n) for due, n in ready if n not in self._taken]
         self._taken.update(n for _, n in ready)

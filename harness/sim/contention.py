@@ -34,7 +34,7 @@ from .files import SimFiles
 from .locks import SimHost, Waiters
 from .tape import Choice, Choices
 from .windows import WindowsHost
-from .world import EPOCH_MS, Process, SimClock, SimRecorder, World
+from .world import EPOCH_MS, HARNESS, Process, SimClock, SimRecorder, World
 
 FOLDER = "/sim/state/agents/main/sessions"
 SESSION = "11111111-1111-4111-8111-111111111111"
@@ -134,11 +134,12 @@ class _Arena:
         self.waiters = Waiters()
         self.disk = Disk(lambda: world.now)
         self.disk.changed = self.waiters.changed
+        world.written_bytes = lambda: self.disk.written_bytes
         self.disk.make_folder(FOLDER)
         self._in_use = 0  # contenders that have, want or give back the lock
 
-    def process(self, name: str) -> Process:
-        process = self.world.start(name, "contender")
+    def process(self, name: str, role: str = "contender") -> Process:
+        process = self.world.start(name, role)
         process.at_death.append(lambda: self.disk.close_all(process))
         process.at_death.append(self.waiters.changed)
         return process
@@ -148,7 +149,7 @@ class _Arena:
 
     def play(self) -> None:
         world, setup = self.world, self.setup
-        harness = self.process("harness")
+        harness = self.process(HARNESS, HARNESS)
         if setup.stale:
             self._leave_stale_lock()
         names = [f"contender {n + 1}" for n in range(setup.contenders)]

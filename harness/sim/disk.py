@@ -71,6 +71,7 @@ class Disk:
         self.names: dict[str, Inode] = {}
         self.folders: set[str] = set()
         self.open_files: dict[int, OpenFile] = {}
+        self.written_bytes = 0  # ever; gaps that were filled with NULs included
         self.changed: Callable[[], None] = lambda: None
         self.past: dict[str, list[tuple[float, Inode | None]]] | None = None
         self._inodes, self._descriptors = itertools.count(1), itertools.count(1)
@@ -206,6 +207,7 @@ class Disk:
         if self.past is not None:
             self._keep(*(path for path, inode in self.names.items() if inode is file.inode))
         content = file.inode.data
+        self.written_bytes += len(data) + max(0, (offset or 0) - len(content))
         if offset is None or file.append:
             content += data
         else:

@@ -39,10 +39,9 @@ from ..real.aftermath import (
 from .escapes import sealed
 from .machine import STATE, Rig
 from .tape import Choice, Choices
-from .world import Process, SimClock, SimRecorder, World
+from .world import HARNESS, Process, SimClock, SimRecorder, World
 
 MODELS_MODULE = "lockjaw.fakes.models.memory"  # named as data: harness and fakes are siblings
-HARNESS = "harness"
 SETUP_S = 1.0
 NEMESIS_LATE_S = 0.025  # per step of the choice how late the nemesis comes
 #: Runs in which a process died in mid-work leave cycles that an ordinary collection is slow to find.

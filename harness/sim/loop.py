@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from .world import Process
 
 
+GRAIN_S = 1e-9
+
+
+def waited_s(delay_s: float) -> float:
+    """How long a wait takes. One of a rounding error ends later than now, too: whoever waits in a loop until an
+    instant has come would otherwise do so for ever."""
+    return GRAIN_S if 0.0 < delay_s < GRAIN_S else delay_s
+
+
 class SimHandle:
     """A callback that was asked for. Shaped like ``asyncio.TimerHandle``."""
 
@@ -97,7 +106,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         return handle
 
     def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]
-        return self.call_at(self.world.now + delay, callback, *args, context=context)
+        return self.call_at(self.world.now + waited_s(delay), callback, *args, context=context)
 
     def call_at(self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]
         handle = SimHandle(callback, args, context if context is not None else copy_context(), when)

@@ -83,6 +83,7 @@ class Rig:
         self.waiters = Waiters()
         self.disk = Disk(lambda: world.now)
         self.disk.changed = self.waiters.changed
+        world.written_bytes = lambda: self.disk.written_bytes
         if any(fault.action == "lag" for fault in scenario.faults):
             self.disk.past = {}
         self.disk.make_folder(str(STATE / "workspace"))

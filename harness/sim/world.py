@@ -4,19 +4,23 @@ Theory of operation
     *Time* stands still while anybody computes. When no process has anything to run, it jumps to the next timer. So
     ninety seconds of waiting cost nothing, and a run is a pure function of its seed and its choices.
 
-    *Processes* are event loops (``loop``) that share this clock. A paused process is a loop that is not served, a
-    blocked one a loop that is in the middle of a callback, a killed one a loop that is never served again. Inside a
-    process callbacks keep their order; between processes that could run at the same instant, a choice decides.
+    *Processes* are event loops (``loop``) that share this clock, each on a stack of its own (a greenlet). A paused
+    process is a loop that is not served, a blocked one a loop whose stack stands in the middle of a callback, a killed
+    one a loop that is never served again. Inside a process callbacks keep their order; between processes that could
+    run at the same instant, a choice decides.
 
     *A synchronous operation is a place where others may come in between.* The lock's write section and the
     transcript's append never await, and still another process may run between two of their system calls. So each
-    operation asks ``point`` first. A delay there serves the other processes from inside the delayed one's own call,
-    as deep as processes delay each other. (asyncio keeps its current task per loop, which makes that possible. What
-    is delayed below waits for what is delayed above it: some schedules are only reached by other choices.)
+    operation asks ``point`` first, and a simulated call may simply block: ``block`` switches from the process's stack
+    to the world's, which serves the others and switches back when the time has come. Any number of processes may be
+    inside such a call, and each goes on when its own wait is over. (asyncio keeps its current task per loop, which is
+    why a callback of one loop may stand still while callbacks of another one run.)
 
     *Death* is ``Killed``, raised out of the operation that was the last, and then out of every operation that the
     dead process's cleanup code tries: no finally-block has any effect on the world. What the kernel would do at a
     death happens at once: descriptors close, range locks go, peers see their sockets close.
+
+    *Time never falls*, and a run ends: both are checked (``_advance``, ``record``, ``bounds``).
 
 Choices are labelled ``actor: Operation file``. The names of sessions are numbered as they appear, because the ids
 themselves are random.
@@ -33,15 +37,19 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
+from greenlet import getcurrent, greenlet
+
 from lockjaw.errors import HarnessError, ReplayDiverged
 from lockjaw.history import Phase, Record
 
 from ..faults.nemesis import Ambush
-from .loop import SimHandle, SimLoop
+from .bounds import LOOK_EVERY, Bounds
+from .loop import SimHandle, SimLoop, waited_s
 from .tape import CRASH_BEFORE, DELAYS_S, FAULTS, FIRST_FAULT, NEXT, TEAR, Choices, SparseChoices
 
 EPOCH_MS = 1_767_225_600_000  # 2026-01-01: the wall clock at second 0
 TICKS_PER_S = 100
+HARNESS = "harness"  # the role of the harness's own actor: no choice delays it, freezes it or kills it
 _IN_CONTAINERS = 1_000_000  # what the machine calls the processes of other namespaces: from here on
 _LATENCIES = 8
 _LAST_BREATHS = 50  # awaits in the cleanup code of one task
@@ -66,7 +74,11 @@ class Process:
         self.world, self.name, self.role, self.pid, self.namespace = world, name, role, pid, namespace
         self.host_pid = pid if namespace == 1 else _IN_CONTAINERS + len(world.processes)
         self.starttime = int(world.now * TICKS_PER_S) + pid
-        self.alive, self.zombie, self.paused, self.busy = True, False, False, False
+        self.alive, self.zombie, self.paused = True, False, False
+        self.blocked = False  # inside a system call that has not ended
+        self.returning = False  # its system call has ended, and it has not gone on yet
+        self.spared = role == HARNESS
+        self.stack: Any = None  # the greenlet that serves its loop; None: not served yet
         self.code: int | None = None
         self.skew_s = self.lag_s = 0.0
         self.queued = False
@@ -117,8 +129,9 @@ class SimRecorder:
 class World:
     """Everything that the processes share. ``origin_s`` is where the history's second 0 is."""
 
-    def __init__(self, choices: Choices) -> None:
+    def __init__(self, choices: Choices, bounds: Bounds | None = None) -> None:
         self.choices = choices
+        self.bounds = bounds or Bounds()
         self.now = 0.0
         self.origin_s = 0.0
         self.processes: list[Process] = []
@@ -127,6 +140,10 @@ class World:
         self.broken: BaseException | None = None
         self.complaints: list[str] = []
         self.steps = 0
+        self._steps_before = 0  # when this instant began
+        self.written_bytes: Callable[[], int] = lambda: 0  # to the disk, ever
+        self._stack = getcurrent()  # of whoever calls ``run``
+        self._doomed: list[Process] = []  # killed while they were inside a system call
         self.pid_reuse: list[int] = []
         self._next_pid = 1000
         self._timers: list[tuple[float, int, SimLoop | None, SimHandle]] = []
@@ -173,6 +190,8 @@ class World:
         process.alive, process.zombie, process.code = False, True, code
         process.loop.ready.clear()
         self._unqueue(process)
+        if process.blocked or process.returning:
+            self._doomed.append(process)
         for act in process.at_death:
             act()
         process.at_death.clear()
@@ -189,7 +208,7 @@ class World:
         if not process.alive:
             return False
         process.paused = False
-        if process.loop.ready:
+        if process.loop.ready or process.returning:
             self.has_work(process)
         return True
 
@@ -202,6 +221,7 @@ class World:
         self.choices = SparseChoices({})  # what happens from here on is not part of the run
         for process in self.processes:
             self.kill(process, 0)
+            self._unwind(process)
             asyncio._set_running_loop(process.loop)
             try:
                 for task in process.loop.tasks:
@@ -220,7 +240,22 @@ class World:
                 asyncio._set_running_loop(None)
             process.loop.tasks.clear()
             process.loop.close()
+        self._doomed.clear()
         return found
+
+    def _unwind(self, process: Process) -> None:
+        """End the stack of a dead process. Its cleanup code runs into ``Killed``, if it stood inside a call."""
+        stack, process.stack = process.stack, None
+        for _ in range(_LAST_BREATHS):
+            if stack is None or stack.dead:
+                return
+            try:
+                if process.blocked or process.returning:
+                    self._enter(process, stack.throw, Killed)
+                else:
+                    stack.throw()  # GreenletExit, out of ``_live``
+            except BaseException:  # noqa: S112
+                continue  # what its cleanup code complains about is not heard
 
     # ------------------------------------------------------------------ time
 
@@ -261,6 +296,11 @@ class World:
         """
         if not process.alive:
             raise Killed
+        self.steps += 1
+        if self.steps & LOOK_EVERY == 0:
+            self._check_bounds()
+        if process.spared:
+            return 0
         label = process.labels.get((operation, path))
         if label is None:
             label = f"{process.name}: {operation} {self.short(path)}"
@@ -344,73 +384,70 @@ class World:
         """This process is inside a system call for so long; everybody else goes on. Raises Killed if it dies."""
         if not process.alive:
             raise Killed
-        before = asyncio._get_running_loop()
-        asyncio._set_running_loop(None)
-        process.busy = True
+        self.at(self.now + waited_s(seconds), self.unblock, process)
+        self.suspend(process)
+
+    def suspend(self, process: Process) -> None:
+        """This process is inside a system call until ``unblock``. Raises Killed if it dies meanwhile.
+
+        Only from the process's own stack: a callback of its loop, or what such a callback calls.
+        """
+        if getcurrent() is not process.stack:
+            raise HarnessError(f"{process.name} would wait inside a system call, and it is not its turn")
+        process.blocked = True
         try:
-            self.run(self.now + seconds, unless_dead=process)
-            while process.paused and process.alive:
-                self.run(self.now + 0.05, unless_dead=process)
+            self._stack.switch()
         finally:
-            process.busy = False
-            asyncio._set_running_loop(before)
+            process.blocked = process.returning = False
+            if not process.loop.ready:
+                self._unqueue(process)
         if not process.alive:
             raise Killed
 
-    def run(
-        self, until: float = inf, *, unless_dead: Process | None = None, done: Callable[[], bool] | None = None
-    ) -> None:
-        """Serve the processes until an instant, the death of one of them, or ``done``.
+    def unblock(self, process: Process) -> None:
+        """The system call of this process has ended; it goes on when it is its turn."""
+        if process.blocked and process.alive:
+            process.blocked, process.returning = False, True
+            self.has_work(process)
+
+    def run(self, until: float = inf, *, done: Callable[[], bool] | None = None) -> None:
+        """Serve the processes until an instant, or until ``done``.
 
         Raises:
-            HarnessError: nothing can ever happen any more, or code under simulation left it.
+            HarnessError: nothing can ever happen any more, the run does not end (``bounds``), or code under simulation
+                left it.
         """
-        runnable, timers = self._runnable, self._timers
+        self._stack = getcurrent()
+        runnable, timers, doomed = self._runnable, self._timers, self._doomed
         while True:
             if self.broken is not None:
                 raise self.broken
-            if unless_dead is not None and not unless_dead.alive:
-                return
+            if doomed:
+                dead = doomed.pop(0)
+                if dead.blocked or dead.returning:
+                    self._enter(dead, dead.stack.throw, Killed)
+                continue
             if runnable:
                 process = runnable[0] if len(runnable) == 1 else self._whose_turn()
-                if process is not None and not process.busy:
-                    ready = process.loop.ready
-                    asyncio._set_running_loop(process.loop)
-                    try:
-                        # Until it has nothing left to do: how many callbacks that takes differs between versions of
-                        # asyncio, and must not decide how many choices there are.
-                        while ready and process.queued:
-                            handle = ready.popleft()
-                            if not ready:
-                                process.queued = False
-                                runnable.remove(process)
-                            self.steps += 1
-                            callback = handle._callback
-                            if callback is not None:
-                                handle._context.run(callback, *handle._args)  # type: ignore[union-attr]
-                            if self.broken is not None:
-                                break
-                    except Killed:
-                        pass
-                    finally:
-                        asyncio._set_running_loop(None)
+                if process is not None and not process.blocked:
+                    stack = process.stack
+                    if stack is None:
+                        stack = process.stack = greenlet(self._live, self._stack)
+                    self._enter(process, stack.switch, process)
                     if done is not None and done():
                         return
                     continue
-            if not timers:
+            if not timers or timers[0][0] > until:
                 if until is inf:
                     raise HarnessError("the simulation stands still: no process can run and no timer is set")
-                self.now = until
+                self._advance(until)
                 return
-            when = timers[0][0]
-            if when > until:
-                self.now = until
-                return
-            self.now = max(self.now, when)
+            self._advance(timers[0][0])
             while timers and timers[0][0] <= self.now:
                 _, _, loop, handle = heapq.heappop(timers)
                 if handle._callback is None:
                     continue
+                self.steps += 1
                 if loop is None:
                     handle.run()
                     if done is not None and done():
@@ -419,9 +456,59 @@ class World:
                     loop.ready.append(handle)
                     if len(loop.ready) == 1:
                         self.has_work(loop.process)
+            self._check_bounds()
+
+    def _enter(self, process: Process, switch: Callable[..., Any], *args: Any) -> None:
+        """Go to the stack of a process until it waits or has nothing more to do."""
+        asyncio._set_running_loop(process.loop)
+        try:
+            switch(*args)
+        finally:
+            asyncio._set_running_loop(None)
+
+    def _live(self, process: Process) -> None:
+        """What runs on the stack of a process: the callbacks of its loop, each time it is its turn.
+
+        Until there is nothing left to do: how many callbacks that takes differs between versions of asyncio, and must
+        not decide how many choices there are.
+        """
+        ready, runnable = process.loop.ready, self._runnable
+        while True:
+            try:
+                while ready and process.queued:
+                    handle = ready.popleft()
+                    if not ready:
+                        process.queued = False
+                        runnable.remove(process)
+                    self.steps += 1
+                    callback = handle._callback
+                    if callback is not None:
+                        handle._context.run(callback, *handle._args)  # type: ignore[union-attr]
+                    if self.broken is not None:
+                        break
+                    if self.steps & LOOK_EVERY == 0:
+                        self._check_bounds()
+            except Killed:
+                pass
+            self._stack.switch()
+
+    def _advance(self, when: float) -> None:
+        """Time goes on to an instant; one that has passed is now."""
+        if when > self.now:
+            self.now, self._steps_before = when, self.steps
+
+    def _check_bounds(self) -> None:
+        try:
+            self.bounds.check(
+                self.now - self.origin_s, self.steps, self.steps - self._steps_before, len(self.history),
+                self.written_bytes(),
+            )  # fmt: skip
+        except HarnessError as error:
+            self.broken = self.broken or error  # also if the code under simulation swallows it
+            raise
 
     def _whose_turn(self) -> Process | None:
-        able = [process for process in self._runnable if not process.busy]
+        able = [process for process in self._runnable if not process.blocked]
         if len(able) > 1:
             return able[self.pick(NEXT + "|".join(process.name for process in able), len(able))]
         return able[0] if able else None
@@ -430,6 +517,8 @@ class World:
 
     def record(self, actor: str, op: str, phase: Phase, data: dict[str, Any]) -> None:
         record = Record(round(self.now - self.origin_s, 6), actor, op, phase, data, len(self.history))
+        if self.history and record.t < self.history[-1].t:
+            raise HarnessError(f"time fell from {self.history[-1].t} to {record.t} s at {actor}'s {op} ({phase})")
         self.history.append(record)
         if self.on_record is not None:
             self.on_record(record)

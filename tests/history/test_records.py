@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lockjaw.clock import ScaledClock
+from lockjaw.errors import HarnessError
 from lockjaw.history import (
     OPERATIONS,
     FileRecorder,
@@ -143,3 +144,10 @@ def test_data_may_be_called_op_or_phase() -> None:
 
 def test_every_operation_says_what_it_means() -> None:
     assert all(text and op == op.lower() for op, text in OPERATIONS.items())
+
+
+def test_a_history_in_which_time_falls_is_not_written(tmp_path: Path) -> None:
+    history = [record(2.0, "a"), record(1.5, "b")]
+    with pytest.raises(HarnessError, match=r"time falls in the history, from 2\.0 to 1\.5 s"):
+        write_history(tmp_path / "history.jsonl", history)
+    assert not (tmp_path / "history.jsonl").exists()

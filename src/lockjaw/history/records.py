@@ -13,12 +13,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from lockjaw.clock import Clock
+from lockjaw.errors import HarnessError
 from lockjaw.history.recorder import Phase
 
 __all__ = [
@@ -141,7 +143,13 @@ def merge(parts: Iterable[Sequence[Record]]) -> list[Record]:
 
 
 def write_history(path: Path, history: Sequence[Record]) -> None:
-    """Write a merged history, one JSON line per record, index included."""
+    """Write a merged history, one JSON line per record, index included. Raises HarnessError if time falls in it."""
+    for before, record in pairwise(history):
+        if record.t < before.t:
+            raise HarnessError(
+                f"time falls in the history, from {before.t} to {record.t} s, at record {record.i}: "
+                f"{record.actor} {record.op} {record.phase}"
+            )
     encoder = msgspec.json.Encoder()
     path.write_bytes(b"".join(encoder.encode(record) + b"\n" for record in history))
 

@@ -24,7 +24,7 @@ from lockjaw.harness.sim.network import End, Network
 from lockjaw.harness.sim.tape import CRASH_AFTER, CRASH_BEFORE, FIRST_FAULT, TEAR, Place, SparseChoices
 from lockjaw.harness.sim.view import View
 from lockjaw.harness.sim.wires import Wire
-from lockjaw.harness.sim.world import Process, SimClock, SimRecorder, World
+from lockjaw.harness.sim.world import HARNESS, Process, SimClock, SimRecorder, World
 
 
 class Stage:
@@ -120,6 +120,91 @@ def test_a_process_inside_a_system_call_runs_nothing_of_its_own() -> None:
     stage.start("slow", slow)
     stage.run()
     assert stage.seen == [(12.0, "its other task")]
+
+
+def test_each_of_two_delayed_processes_goes_on_when_its_own_delay_is_over() -> None:
+    """The one that was delayed first is free first, although the other one's delay began inside its own."""
+    stage = Stage(first__Create_f=6, second__Create_g=7)  # 4 s, 12 s
+
+    async def first(process: Process) -> None:
+        SimFiles(process, stage.disk).open("/d/f", os.O_WRONLY | os.O_CREAT)
+        stage.note("first has its file")
+
+    async def second(process: Process) -> None:
+        await asyncio.sleep(1.0)
+        SimFiles(process, stage.disk).open("/d/g", os.O_WRONLY | os.O_CREAT)
+        stage.note("second has its file")
+
+    stage.start("first", first)
+    stage.start("second", second)
+    stage.run()
+    assert stage.seen == [(4.0, "first has its file"), (13.0, "second has its file")]
+
+
+def test_a_process_killed_inside_a_system_call_is_dead_at_once_and_the_other_one_goes_on() -> None:
+    stage = Stage(first__Create_f=7, second__Create_g=6)  # 12 s, 4 s
+
+    async def first(process: Process) -> None:
+        try:
+            SimFiles(process, stage.disk).open("/d/f", os.O_WRONLY | os.O_CREAT)
+        finally:
+            stage.note("its cleanup code")
+            SimFiles(process, stage.disk).open("/d/h", os.O_WRONLY | os.O_CREAT)
+
+    async def second(process: Process) -> None:
+        SimFiles(process, stage.disk).open("/d/g", os.O_WRONLY | os.O_CREAT)
+        stage.note("second has its file")
+
+    process = stage.start("first", first)
+    stage.start("second", second)
+    stage.world.at(2.0, stage.world.kill, process)
+    stage.run()
+    assert stage.seen == [(2.0, "its cleanup code"), (4.0, "second has its file")]
+    assert sorted(stage.disk.names) == ["/d/g"]
+
+
+def test_a_process_paused_inside_a_system_call_goes_on_when_it_is_resumed() -> None:
+    stage = Stage(p__Create_f=6)  # 4 s
+
+    async def creates(process: Process) -> None:
+        SimFiles(process, stage.disk).open("/d/f", os.O_WRONLY | os.O_CREAT)
+        stage.note("has its file")
+
+    process = stage.start("p", creates)
+    stage.world.at(3.0, stage.world.pause, process)
+    stage.world.at(60.0, stage.world.resume, process)
+    stage.run()
+    assert stage.seen == [(60.0, "has its file")]
+
+
+def test_of_two_whose_calls_end_at_one_instant_a_choice_says_who_goes_on() -> None:
+    for value, order in ((0, ["a", "b"]), (1, ["b", "a"])):
+        stage = Stage(a__Create_f=6, b__Create_g=6)
+        stage.choices = SparseChoices(
+            {Place("a: Create f", 0): 6, Place("b: Create g", 0): 6, Place("next: a|b", 1): value}
+        )
+        stage.world.choices = stage.choices
+        seen: list[str] = []
+
+        def create(name: str, stage: Stage = stage, seen: list[str] = seen) -> Callable[[Process], object]:
+            async def creates(process: Process) -> None:
+                path = "/d/f" if process.name == "a" else "/d/g"
+                SimFiles(process, stage.disk).open(path, os.O_WRONLY | os.O_CREAT)  # type: ignore[arg-type]
+                seen.append(process.name)
+
+            return creates
+
+        stage.start("a", create("a"))
+        stage.start("b", create("b"))
+        stage.run()
+        assert seen == order
+
+
+def test_the_harness_is_left_alone_by_choices() -> None:
+    world = World(SparseChoices({Place("harness: Read f", 0): CRASH_BEFORE}))
+    actor = world.start(HARNESS, HARNESS)
+    assert world.point(actor, "Read", "/d/f") == 0
+    assert world.choices.tape == []
 
 
 @pytest.mark.parametrize(("value", "left"), [(CRASH_BEFORE, b""), (CRASH_AFTER, b"0123456789"), (TEAR, b"01234")])
