@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..targets.openclaw.cache import default_root
+from ..targets.store import default_root
 
 SCRIPT = Path(__file__).with_name("node_contender.mjs")
 CACHE = "LOCKJAW_OPENCLAW_CACHE"  # another folder than the user's cache

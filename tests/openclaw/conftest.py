@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lockjaw.harness.targets.openclaw.cache import Cache, Installed, default_root
-from lockjaw.harness.targets.openclaw.namespace import Namespace, NoNamespace
+from lockjaw.harness.targets.namespace import Namespace, NoNamespace
+from lockjaw.harness.targets.openclaw.cache import Cache, Installed
 from lockjaw.harness.targets.openclaw.versions import Version
+from lockjaw.harness.targets.store import default_root
 
 SWITCH, CACHE = "LOCKJAW_OPENCLAW", "LOCKJAW_OPENCLAW_CACHE"
 

@@ -18,9 +18,9 @@ from lockjaw.harness.incident.scenario import Scenario
 from lockjaw.harness.real.actors import environment
 from lockjaw.harness.real.rig import prepare
 from lockjaw.harness.store import RunDirectory
-from lockjaw.harness.targets.openclaw import launch
+from lockjaw.harness.targets import launch
+from lockjaw.harness.targets.namespace import Doors
 from lockjaw.harness.targets.openclaw.cache import Installed
-from lockjaw.harness.targets.openclaw.namespace import Doors
 from lockjaw.harness.targets.openclaw.target import PORT, QUIET, OpenClaw
 
 LOCKJAW = [sys.executable, "-P", "-m", "lockjaw"]

@@ -16,10 +16,10 @@ import psutil
 import pytest
 
 from lockjaw.errors import HarnessError
+from lockjaw.harness.targets.npm import failure_text
 from lockjaw.harness.targets.openclaw import cache as cache_module
 from lockjaw.harness.targets.openclaw import plugins
 from lockjaw.harness.targets.openclaw.cache import Cache
-from lockjaw.harness.targets.openclaw.npm import failure_text
 from lockjaw.harness.targets.openclaw.versions import Version
 
 NPM = """#!/usr/bin/env python3

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from lockjaw.harness.targets.openclaw import launch
-from lockjaw.harness.targets.openclaw.namespace import Doors, Namespace, NoNamespace, interfaces, routes
+from lockjaw.harness.targets import launch
+from lockjaw.harness.targets.namespace import Doors, Namespace, NoNamespace, interfaces, routes
 
 
 def inside(namespace: Namespace, code: str) -> subprocess.CompletedProcess[str]:
@@ -74,7 +74,7 @@ def test_root_that_may_not_make_one_directly_makes_a_user_namespace(tmp_path: Pa
     setpriv = shutil.which("setpriv")
     if os.geteuid() != 0 or setpriv is None:
         pytest.skip("needs root, to take a capability away from it")
-    code = "from lockjaw.harness.targets.openclaw.namespace import Namespace; print(bool(Namespace().doors.user))"
+    code = "from lockjaw.harness.targets.namespace import Namespace; print(bool(Namespace().doors.user))"
     without = [setpriv, "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin", sys.executable, "-c", code]
     done = subprocess.run(without, capture_output=True, text=True, timeout=60, check=False)
     if "NoNamespace" in done.stderr:

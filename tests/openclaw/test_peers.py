@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from lockjaw.harness.incident.scenario import Scenario, load_scenario
+from lockjaw.harness.targets.namespace import Namespace
 from lockjaw.harness.targets.openclaw.cache import Installed
-from lockjaw.harness.targets.openclaw.namespace import Namespace
 from lockjaw.sessions.report import read_entries
 
 from .stage import Stage

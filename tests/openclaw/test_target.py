@@ -18,9 +18,10 @@ from lockjaw.harness.incident.scenario import load_scenario
 from lockjaw.harness.real.actors import Descriptors
 from lockjaw.harness.real.rig import Launch, config
 from lockjaw.harness.store import RunDirectory
-from lockjaw.harness.targets.openclaw import campaign, launch
+from lockjaw.harness.targets import launch
+from lockjaw.harness.targets.launch import Line
+from lockjaw.harness.targets.openclaw import campaign
 from lockjaw.harness.targets.openclaw.cache import Installed
-from lockjaw.harness.targets.openclaw.launch import Line
 from lockjaw.harness.targets.openclaw.target import OpenClaw, real_config, unknown_keys, without
 from lockjaw.harness.targets.openclaw.versions import Version
 

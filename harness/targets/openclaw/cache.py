@@ -8,32 +8,23 @@ a SIGKILL the next one waits for the npm that was left alone, and then removes w
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import platform
 import re
-import shutil
-import signal
 import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lockjaw.errors import HarnessError
 
-from . import npm, plugins
+from .. import npm
+from ..store import MANIFEST, Say, Store, keep_json, until_complete
+from . import plugins
 from .versions import PACKAGE, Version
 
 NEEDED_BYTES = 1_200_000_000  # a version and its Node, unpacked, with npm's own room beside them
 NODE_MAJORS = (22, 24, 26)  # tried in this order
-MANIFEST = "installed.json"
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -59,19 +50,12 @@ class Installed:
         return self.folder / "node_modules" / PACKAGE
 
 
-def default_root() -> Path:
-    """The user's cache folder for Lockjaw."""
-    from platformdirs import user_cache_path
-
-    return user_cache_path("lockjaw", appauthor=False)
-
-
 class Cache:
     """Installed versions below ``root`` (default: the user's cache folder). ``say``: told what takes long."""
 
     def __init__(self, root: Path | None = None, say: Say | None = None) -> None:
-        self.root = (root or default_root()).absolute()
-        self._say: Say = say or (lambda text: print(text, file=sys.stderr))
+        self._store = Store(root, say)
+        self.root, self._say = self._store.root, self._store.say
 
     def get(self, version: Version) -> Installed:
         """The version, installed now if need be.
@@ -80,10 +64,10 @@ class Cache:
             HarnessError: no npm, no network, no space, no such version, or what came is not what the registry names.
         """
         folder = self.root / PACKAGE / str(version)
-        manifest = self._manifest(folder)
+        manifest = self._store.manifest(folder)
         if manifest is None:
-            with self._alone(f"{PACKAGE}-{version}") as lock:
-                manifest = self._manifest(folder) or self._install(PACKAGE, str(version), PACKAGE, folder, lock)
+            with self._store.alone(f"{PACKAGE}-{version}") as lock:
+                manifest = self._store.manifest(folder) or self._install(PACKAGE, str(version), PACKAGE, folder, lock)
         node = self._node(str(manifest["node"]))
         found = Installed(version, folder, node, str(manifest["integrity"]))
         if not (found.package / "openclaw.mjs").is_file():
@@ -99,16 +83,16 @@ class Cache:
             return found
         store = found.folder / plugins.FOLDER
         if not store.exists():
-            with self._alone(f"{PACKAGE}-{found.version}") as lock:
+            with self._store.alone(f"{PACKAGE}-{found.version}") as lock:
                 if not store.exists():
                     self._install_plugins(found, store, lock)
         return replace(found, node=store / "bin" / "node", stage=store / "stage")
 
     def _install_plugins(self, found: Installed, store: Path, lock: int) -> None:
         what = f"the packages of the plugins of {PACKAGE} {found.version}"
-        self._require_space(found.folder, what)
+        self._store.require_space(found.folder, what, NEEDED_BYTES)
         self._say(f"installing {what} (once; up to a minute)")
-        with _until_complete(store) as hidden:
+        with until_complete(store) as hidden:
             plugins.install(found.package, found.node, hidden, lock)
         self._say(f"installed {what}")
 
@@ -124,14 +108,14 @@ class Cache:
             )
         package = f"node-linux-{machine}"
         for folder in sorted((self.root / "node").glob("[0-9]*"), key=lambda p: _numbers(p.name)):
-            if accepts(wanted, folder.name) and self._manifest(folder):
+            if accepts(wanted, folder.name) and self._store.manifest(folder):
                 return _binary(folder, package)
         for major in NODE_MAJORS:
             version = npm.newest(package, major) if might_accept(wanted, major) else ""
             if version and accepts(wanted, version):
                 folder = self.root / "node" / version
-                with self._alone(f"node-{version}") as lock:
-                    if self._manifest(folder) is None:
+                with self._store.alone(f"node-{version}") as lock:
+                    if self._store.manifest(folder) is None:
                         self._install(package, version, "Node.js", folder, lock)
                 return _binary(folder, package)
         raise HarnessError(f"no published Node.js of {NODE_MAJORS} is what this version asks for ({wanted})")
@@ -140,9 +124,9 @@ class Cache:
         self._say(f"asking the registry for {shown} {version}")
         facts = npm.facts_of(package, version)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        self._require_space(folder.parent, f"{shown} {version}")
+        self._store.require_space(folder.parent, f"{shown} {version}", NEEDED_BYTES)
         self._say(f"installing {shown} {version} into {folder} (once; up to a minute or two)")
-        with _until_complete(folder) as hidden:
+        with until_complete(folder) as hidden:
             npm.install(package, version, hidden, lock)
             got = _integrity(hidden, package)
             if got != facts["integrity"]:
@@ -152,75 +136,7 @@ class Cache:
                 )
             keep_json(hidden / MANIFEST, {"package": package, "version": version} | facts)
         self._say(f"installed {shown} {version}")
-        return self._manifest(folder) or {}
-
-    def _require_space(self, folder: Path, what: str) -> None:
-        free = shutil.disk_usage(folder).free
-        if free < NEEDED_BYTES:
-            raise HarnessError(
-                f"{folder}: {free / 1e9:.1f} GB free, {NEEDED_BYTES / 1e9:.1f} GB needed to install {what}; "
-                f"free some space or point --cache at another disk"
-            )
-
-    def _manifest(self, folder: Path) -> dict[str, Any] | None:
-        try:
-            value = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return value if isinstance(value, dict) else None
-
-    @contextmanager
-    def _alone(self, name: str) -> Iterator[int]:
-        """One installer at a time, over all processes; the others wait for its result. Yields the lock's descriptor."""
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            fd = os.open(self.root / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise HarnessError(f"the cache folder {self.root} cannot be used: {error}") from error
-        try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self._say(f"waiting for another installation of {name}")
-                fcntl.flock(fd, fcntl.LOCK_EX)
-            yield fd
-        finally:
-            os.close(fd)
-
-
-@contextmanager
-def _until_complete(folder: Path) -> Iterator[Path]:
-    """A hidden folder that gets its name when nothing went wrong, and else is removed. The caller holds the lock, so
-    whoever made an older one is gone."""
-    for old in folder.parent.glob(f".{folder.name}.part-*"):  # a dot: 2026.5.3 and 2026.5.3-1 are two versions
-        shutil.rmtree(old)
-    hidden = folder.with_name(f".{folder.name}.part-{os.getpid()}")
-    try:
-        with _terminable():
-            yield hidden
-            hidden.rename(folder)
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends us as Ctrl-C does: npm first, then what it made. Only the main thread may say so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def keep_json(path: Path, value: Any) -> None:
-    """Write JSON so that a reader sees all of it or nothing, whoever else writes it at that moment."""
-    fresh = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
-    fresh.write_text(json.dumps(value), encoding="utf-8")
-    fresh.replace(path)
+        return self._store.manifest(folder) or {}
 
 
 def _integrity(folder: Path, package: str) -> str:

@@ -16,8 +16,8 @@ from lockjaw.verdict import Verdict
 from ...incident.scenario import Scenario
 from ...real.engine import Limits
 from ...run import Progress, Run, check_playable, run_policies
+from ..namespace import Namespace, NoNamespace
 from .cache import Cache
-from .namespace import Namespace, NoNamespace
 from .target import PORT, OpenClaw, free_port
 from .versions import Version
 

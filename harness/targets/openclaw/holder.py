@@ -11,9 +11,9 @@ from typing import Any
 from lockjaw.errors import HarnessError
 
 from ...real.actors import environment
-from . import launch
+from .. import launch
+from ..namespace import Doors
 from .cache import Installed
-from .namespace import Doors
 
 _SCRIPT = Path(__file__).with_name("holder.mjs")
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from lockjaw.errors import HarnessError
 
-from . import npm
+from .. import npm
 
 FOLDER = "plugin-packages"
 _STAGES = b"install did not produce node_modules"  # what such a version says when its npm brings nothing

@@ -24,9 +24,10 @@ from ...incident.scenario import Scenario
 from ...real.actors import Descriptors, environment
 from ...real.rig import CONFIG, Builtin, Launch, config
 from ...store import RunDirectory
-from . import launch
-from .cache import Installed, keep_json
-from .namespace import Doors
+from .. import launch
+from ..namespace import Doors
+from ..store import keep_json
+from .cache import Installed
 from .reading import CLIENT, GATEWAY, Expected
 from .versions import Traits, traits_of
 from .witness import Witness

@@ -13,8 +13,8 @@ from lockjaw.history import FileRecorder, Record
 
 from ...real.aftermath import record_keys, record_transcript
 from ...store import RunDirectory
+from ..launch import Line
 from .database import DATABASE, conversations, write_transcript
-from .launch import Line
 from .reading import Expected, Observation, Printed, Reading, Seen, Written
 from .watch import FolderWatch, entry_of
 

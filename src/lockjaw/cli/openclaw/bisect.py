@@ -12,7 +12,8 @@ from lockjaw.cli.openclaw.tables import WIDTH, table
 from lockjaw.cli.options import AllowNetwork, CacheFolder, JsonFlag, Out, TimeoutS, print_json
 from lockjaw.errors import UsageError
 from lockjaw.harness.incident.scenario import load_scenario
-from lockjaw.harness.targets.openclaw import campaign, npm
+from lockjaw.harness.targets import npm
+from lockjaw.harness.targets.openclaw import campaign
 from lockjaw.harness.targets.openclaw.campaign import Options
 from lockjaw.harness.targets.openclaw.versions import PACKAGE, parse_version, published_between
 

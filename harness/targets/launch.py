@@ -1,4 +1,4 @@
-"""Starts one program inside the namespace: ``python -m lockjaw.harness.targets.openclaw.launch [...] -- COMMAND``.
+"""Starts one program inside the namespace: ``python -m lockjaw.harness.targets.launch [...] -- COMMAND``.
 
 Theory of operation
     The engine's actors are processes that it may pause, kill and ask for their exit status. So the real program must
@@ -35,7 +35,7 @@ from lockjaw.process import LIFELINE_KEY, announce_ready, wait_for_go
 
 from .namespace import Doors, join, require_loopback_only
 
-MODULE = __name__ if __name__ != "__main__" else "lockjaw.harness.targets.openclaw.launch"
+MODULE = __name__ if __name__ != "__main__" else "lockjaw.harness.targets.launch"
 READY_POLL_REAL_S = 0.05
 
 
