@@ -29,8 +29,10 @@ import psutil
 
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import Fenced, HarnessError, LocalError, LockjawError, SessionLocked
-from lockjaw.locking import HeldLock, LockStateError, SessionLock, kernel
-from lockjaw.locking.operations import Operation
+from lockjaw.locking import HeldLock, LockStateError, SessionLock
+from lockjaw.locking.host import THIS_HOST
+from lockjaw.locking.kernel import Kernel
+from lockjaw.locking.operations import Call, observe
 
 ANSWER_REAL_S = 30.0  # a process that says nothing for so long, beyond what an order may wait, is our failure
 _LOOK_REAL_S = 0.002
@@ -454,17 +456,22 @@ _leaked: list[HeldLock] = []
 
 def _plan_fault(name: str, nth: int, number: int) -> None:
     """Signal ourselves right before an operation; no tracer, and the process is really killed or stopped."""
-    perform, left = kernel.Kernel.perform, nth
+    left = nth
 
-    def faulty(self: kernel.Kernel, operation: Operation) -> Any:
+    def around(call: Call) -> Any:
         nonlocal left
-        if name in ("any", type(operation).__name__):
+        if name in ("any", call.operation):
             left -= 1
             if left == 0:
                 os.kill(os.getpid(), number)
-        return perform(self, operation)
+        return call.make()
 
-    kernel.Kernel.perform = faulty  # type: ignore[method-assign]
+    def observed(clock: Clock) -> Kernel:
+        kernel = Kernel(clock)
+        observe(kernel, around)
+        return kernel
+
+    THIS_HOST.kernel = observed
 
 
 def _say(answer: dict[str, Any]) -> None:

@@ -15,19 +15,19 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, get_args
+from typing import Any
 
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import HarnessError, LocalError, LockjawError, SessionLocked
 from lockjaw.locking import LOCK_ALGORITHMS
 from lockjaw.locking.identity import process_state
-from lockjaw.locking.operations import Operation
+from lockjaw.locking.operations import OPERATIONS
 
 from ..journal import Journal
 from .contender import Contender, lock_file_of, namespace_command, plant_lock
 
 HELD = "held"  # a step beside the lock's own operations: the contender has just got the lock
-STEPS = (HELD, *sorted(operation.__name__ for operation in get_args(Operation)))
+STEPS = (HELD, *sorted(set(OPERATIONS.values())))
 RECYCLED_TICKS = 4242  # how much earlier the former owner of the pid is said to have started
 _LOOK_REAL_S = 0.005
 

@@ -15,8 +15,7 @@ from lockjaw.clock import Clock
 from lockjaw.errors import Fenced, LockjawError, LockStateError, SessionLocked
 from lockjaw.history import Recorder
 from lockjaw.locking import HeldLock, SessionLock, inspect_lock
-from lockjaw.locking import operations as ops
-from lockjaw.locking.operations import Contents, ProcessState, Steps
+from lockjaw.locking.operations import Calls
 from lockjaw.locking.owner_record import NOBODY, parse
 from lockjaw.runner.machine import Machine
 from lockjaw.runner.stores import session_store
@@ -197,7 +196,7 @@ class Performer:
         path, host = self._file(), self._machine.locks
         lock_path = host.paths(path).lock
         if self._behaviour.cleaners_trust_pids:
-            removed = host.run(sweep_by_pid(lock_path), self._clock)
+            removed = host.call(self._clock, sweep_by_pid, lock_path)
         else:
             try:
                 view = inspect_lock(path, clock=self._clock, host=host)
@@ -249,27 +248,25 @@ class Performer:
             await self._clock.sleep(step.for_s)
 
 
-def sweep_by_pid(lock_path: str) -> Steps[bool]:
+def sweep_by_pid(calls: Calls, lock_path: str) -> bool:
     """What cleaners did up to 2026.6: ask the process table of where they run, and unlink by path. -> removed?
 
     The known faults are kept on purpose: a pid of another namespace is nobody here (#126524), and a lock file that
     cannot be read just now names nobody (#102155).
     """
     try:
-        contents: Contents = yield ops.Read(lock_path)
+        record = parse(calls.read_file(lock_path).data)
     except FileNotFoundError:
         return False
     except OSError:
         record = NOBODY
-    else:
-        record = parse(contents.data)
     if record.pid is None:
-        status = yield ops.Stat(lock_path)
-        if status.age_s < OWNERLESS_GRACE_S:
+        status = calls.status(lock_path)
+        if status is None or status.age_s < OWNERLESS_GRACE_S:
             return False
     else:
-        state: ProcessState = yield ops.ProcessStatus(record.pid)
+        state = calls.process_state(record.pid)
         if state.exists and not state.zombie:
             return False
-    yield ops.Unlink(lock_path)
+    calls.unlink(lock_path)
     return True

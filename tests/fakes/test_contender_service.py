@@ -269,8 +269,13 @@ def test_a_machine_without_pid_namespaces_says_so(monkeypatch: pytest.MonkeyPatc
 def test_plans_that_make_no_sense_are_refused(plan: dict[str, Any], text: str) -> None:
     with pytest.raises(LocalError, match=text):
         Plan(**plan)
-    with pytest.raises(LocalError, match=r"expected STEP or STEP:N, got 'Sleep:0'; the steps: held, Close"):
-        Moment.parse("Sleep:0")
+
+
+@pytest.mark.parametrize("step", ["Close:0", "Sleep", "WaitForRelease", "Replace", "Link", "Straight"])
+def test_steps_that_no_lock_comes_to_are_refused(step: str) -> None:
+    """An algorithm's waits are no operations, and an operation that none of them uses would never be met."""
+    with pytest.raises(LocalError, match=rf"expected STEP or STEP:N, got '{step}'; the steps: held, Close"):
+        Moment.parse(step)
 
 
 @pytest.mark.parametrize(

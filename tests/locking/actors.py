@@ -26,8 +26,10 @@ from lockjaw.locking.algorithms.coarse import Registry
 from lockjaw.locking.catalog import Order
 from lockjaw.locking.cleaning import clean_locks
 from lockjaw.locking.drivers import run_blocking
+from lockjaw.locking.host import THIS_HOST
 from lockjaw.locking.identity import this_process
 from lockjaw.locking.kernel import Kernel
+from lockjaw.locking.operations import observe
 from lockjaw.locking.paths import LockPaths
 
 CLOCK = ScaledClock.start()
@@ -160,12 +162,13 @@ class KilledAt(Kernel):
     def __init__(self, clock, at):
         super().__init__(clock)
         self.left = at
+        observe(self, self.around)
 
-    def perform(self, operation):
+    def around(self, call):
         if self.left == 0:
             _end()
         self.left -= 1
-        return super().perform(operation)
+        return call.make()
 
 
 def order_for(file, timeout_s=5.0):
@@ -219,12 +222,12 @@ def die(file, phase, step):
     """Do what a phase of ``killed`` is about, and die at an operation, if it has so many."""
     algorithm, kernel = LOCK_ALGORITHMS["guarded"], KilledAt(CLOCK, int(step))
     if phase == "release":
-        grant = run_blocking(algorithm.acquire(order_for(file)), CLOCK)
-        run_blocking(algorithm.release(grant), CLOCK, kernel)
+        grant = THIS_HOST.run(CLOCK, algorithm.acquire, order_for(file))
+        run_blocking(algorithm.release(kernel, grant), kernel)
     elif phase == "fence":
-        run_blocking(algorithm.fence(order_for(file)), CLOCK, kernel)
+        run_blocking(algorithm.fence(kernel, order_for(file)), kernel)
     else:
-        run_blocking(algorithm.acquire(order_for(file)), CLOCK, kernel)
+        run_blocking(algorithm.acquire(kernel, order_for(file)), kernel)
 
 
 def _die_holding(file):

@@ -8,7 +8,7 @@ import pytest
 from lockjaw.locking import bells
 from lockjaw.locking.alarms import Alarms
 from lockjaw.locking.kernel import Kernel
-from lockjaw.locking.operations import Handle, OpenBell, WaitForRelease
+from lockjaw.locking.operations import Handle, WaitForRelease
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(not bells.AVAILABLE, reason="no bells here")]
 
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.real, pytest.mark.skipif(not bells.AVAILABLE, reason="
 @pytest.fixture
 def bell(clock, session_file):
     system = Kernel(clock)
-    bell = system.perform(OpenBell(str(session_file), 7))
+    bell = system.open_bell(str(session_file), 7)
     yield bell
     system.close(bell)
 
@@ -66,7 +66,7 @@ def test_end_of_a_process_is_no_ring(alarms, bell):
 
 def test_bell_that_was_closed_over_its_ring_is_let_be(alarms, clock, session_file):
     system = Kernel(clock)
-    first, second = (system.perform(OpenBell(str(session_file), ticket)) for ticket in (7, 8))
+    first, second = (system.open_bell(str(session_file), ticket) for ticket in (7, 8))
     alarms.set(wait_for(first))
     bells.ring(first.path, 7)
     assert alarms.heard(alarms.sleep(1000))

@@ -9,10 +9,11 @@ from lockjaw.clock import ScaledClock, iso
 from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, SessionLocked
 from lockjaw.locking.algorithms.coarse import COARSE, COARSE_60S, Hold, Registry, release, stale_reasons, watchdog_pass
 from lockjaw.locking.catalog import Order
-from lockjaw.locking.drivers import run_blocking
+from lockjaw.locking.drivers import follow, run_blocking
+from lockjaw.locking.host import THIS_HOST
 from lockjaw.locking.identity import ProcessIdentity, this_process
 from lockjaw.locking.kernel import Kernel
-from lockjaw.locking.operations import CreateExclusive, Handle, Now, ProcessState, Sleep, Unlink
+from lockjaw.locking.operations import Handle, ProcessState, Sleep, observe
 from lockjaw.locking.owner_record import OwnerRecord
 from lockjaw.locking.paths import LockPaths
 
@@ -26,44 +27,38 @@ def order_for(session_file, timeout_s=10.0, *, registry=None, reentrant=False, p
     return Order(LockPaths.of(session_file), process, registry or Registry(), timeout_s, reentrant=reentrant)
 
 
-def virtual(steps, clock, *, on_create=None):
-    """Run an algorithm with time that stands still but for its sleeps. -> (value or error, sleeps, tries)"""
-    kernel, now, sleeps, tries = Kernel(clock), 1000.0, [], 0
-    result = raised = None
-    while True:
+class Virtual(Kernel):
+    """Time stands still but for the sleeps of the one algorithm that runs."""
+
+    def __init__(self, clock):
+        super().__init__(clock)
+        self.time, self.sleeps, self.tries = 1000.0, [], 0
+        observe(self, self.around)
+
+    def around(self, call):
+        if call.operation == "Now":
+            return self.time
+        self.tries += call.operation == "CreateExclusive"
+        return call.make()
+
+    def run(self, algorithm, *arguments):
+        """-> (value or error, sleeps, tries)"""
         try:
-            operation = steps.send(result) if raised is None else steps.throw(raised)
-        except StopIteration as stop:
-            return stop.value, sleeps, tries
+            value = follow(algorithm(self, *arguments), self.sleep)
         except SessionLocked as error:
-            return error, sleeps, tries
-        result = raised = None
-        if isinstance(operation, Now):
-            result = now
-        elif isinstance(operation, Sleep):
-            sleeps.append(operation.duration_s)
-            now += operation.duration_s
-        else:
-            tries += isinstance(operation, CreateExclusive)
-            try:
-                result = kernel.perform(operation)
-            except OSError as error:
-                raised = error
+            value = error
+        return value, self.sleeps, self.tries
 
-
-def finish(steps, kernel, result):
-    """Let an algorithm that is under way run to its end, without a fault."""
-    while True:
-        try:
-            operation = steps.send(result)
-        except StopIteration as stop:
-            return stop.value
-        result = kernel.perform(operation)
+    def sleep(self, wait):
+        assert isinstance(wait, Sleep)
+        self.sleeps.append(wait.duration_s)
+        self.time += wait.duration_s
+        return False
 
 
 def test_coarse_tries_twenty_times_and_waits_ten_and_a_half_seconds(clock, session_file, lock_file):
     lock_file.write_text(json.dumps({"pid": os.getppid(), "createdAt": iso(clock.wall_ms())}))
-    error, sleeps, tries = virtual(LOCK_ALGORITHMS["coarse"].acquire(order_for(session_file)), clock)
+    error, sleeps, tries = Virtual(clock).run(LOCK_ALGORITHMS["coarse"].acquire, order_for(session_file))
     assert str(error) == f"session file locked (timeout 10000ms): pid={os.getppid()} {lock_file}"
     assert tries == 20
     assert sleeps == pytest.approx([0.05 * n for n in range(1, 21)])
@@ -73,7 +68,7 @@ def test_coarse_tries_twenty_times_and_waits_ten_and_a_half_seconds(clock, sessi
 def test_coarse_60s_cuts_its_last_sleep_to_the_time_left(clock, session_file, lock_file):
     lock_file.write_text(json.dumps({"pid": os.getppid(), "createdAt": iso(clock.wall_ms())}))
     order = order_for(session_file, 60.0)
-    error, sleeps, _ = virtual(LOCK_ALGORITHMS["coarse-60s"].acquire(order), clock)
+    error, sleeps, _ = Virtual(clock).run(LOCK_ALGORITHMS["coarse-60s"].acquire, order)
     assert str(error) == f"session file locked (timeout 60000ms): pid={os.getppid()} {lock_file}"
     assert sum(sleeps) == pytest.approx(60.0)
     assert sleeps[-1] == pytest.approx(0.5)
@@ -85,35 +80,39 @@ def test_coarse_wait_keeps_its_nominal_length_under_a_small_time_scale(session_f
     lock_file.write_text(json.dumps({"pid": os.getppid(), "createdAt": iso(clock.wall_ms())}))
     tries = 0
 
-    class Counting(Kernel):
-        def perform(self, operation):
-            nonlocal tries
-            tries += isinstance(operation, CreateExclusive)
-            return super().perform(operation)
+    def count(call):
+        nonlocal tries
+        tries += call.operation == "CreateExclusive"
+        return call.make()
 
+    system = Kernel(clock)
+    observe(system, count)
     start = clock.monotonic()
     with pytest.raises(SessionLocked):
-        run_blocking(LOCK_ALGORITHMS["coarse"].acquire(order_for(session_file)), clock, Counting(clock))
+        run_blocking(LOCK_ALGORITHMS["coarse"].acquire(system, order_for(session_file)), system)
     assert tries == 20
     # Lower bound: no try was skipped. Upper: lateness did not add up over the twenty sleeps.
     assert 10.5 <= clock.monotonic() - start < 12.5
 
 
 def test_lock_file_is_created_empty_then_written_in_upstreams_form(clock, session_file, lock_file):
-    steps, kernel, sizes = LOCK_ALGORITHMS["coarse"].acquire(order_for(session_file)), Kernel(clock), []
-    result = None
-    while not sizes or sizes[-1] == 0:
-        operation = steps.send(result)
+    system, sizes = Kernel(clock), []
+
+    def look(call):
+        result = call.make()
         if lock_file.exists():
             sizes.append(lock_file.stat().st_size)
-        result = kernel.perform(operation)
+        return result
+
+    observe(system, look)
+    grant = run_blocking(LOCK_ALGORITHMS["coarse"].acquire(system, order_for(session_file)), system)
     assert sizes[0] == 0  # the window in which others see an empty file
-    grant = finish(steps, kernel, result)
+    assert sizes[-1] > 0
     body = json.loads(lock_file.read_text())
     assert list(body) == ["pid", "createdAt", "starttime"]
     assert (body["pid"], body["starttime"]) == (ME.pid, ME.starttime)
     assert lock_file.read_text() == json.dumps(body, indent=2)
-    run_blocking(LOCK_ALGORITHMS["coarse"].release(grant), clock)
+    THIS_HOST.run(clock, LOCK_ALGORITHMS["coarse"].release, grant)
     assert not lock_file.exists()
 
 
@@ -155,11 +154,11 @@ def test_file_without_owner_is_taken_after_the_grace_of_its_version(clock, sessi
     for age_s, taken in ((grace_s - 3, False), (grace_s + 3, True)):
         lock_file.write_bytes(b"")
         os.utime(lock_file, (now - age_s, now - age_s))
-        value, _, _ = virtual(LOCK_ALGORITHMS[algorithm].acquire(order_for(session_file, 2.0)), clock)
+        value, _, _ = Virtual(clock).run(LOCK_ALGORITHMS[algorithm].acquire, order_for(session_file, 2.0))
         assert isinstance(value, SessionLocked) != taken
         if taken:
             assert value.reclaimed == "missing-pid,invalid-createdAt"
-            run_blocking(LOCK_ALGORITHMS[algorithm].release(value), clock)
+            THIS_HOST.run(clock, LOCK_ALGORITHMS[algorithm].release, value)
         else:
             assert value.owner == "unknown"
 
@@ -175,23 +174,21 @@ def test_live_owner_is_robbed_after_thirty_minutes(clock, session_file, lock_fil
 def test_slower_judge_removes_the_faster_ones_new_lock(clock, session_file, lock_file):
     """The race that makes two owners, step by step."""
     lock_file.write_text('{"pid": 4194303, "createdAt": "2026-05-14T07:35:46.405Z"}')
-    kernel, algorithm = Kernel(clock), LOCK_ALGORITHMS["coarse"]
-    slow, result, raised = algorithm.acquire(order_for(session_file)), None, None
-    while True:
-        operation = slow.send(result) if raised is None else slow.throw(raised)
-        if isinstance(operation, Unlink):
-            break  # it has judged the file and is about to remove it
-        try:
-            result, raised = kernel.perform(operation), None
-        except OSError as error:
-            result, raised = None, error
-    fast = run_blocking(algorithm.acquire(order_for(session_file)), clock)
-    first_inode = lock_file.stat().st_ino
-    grant = finish(slow, kernel, kernel.perform(operation))
+    system, algorithm, faster = Kernel(clock), LOCK_ALGORITHMS["coarse"], []
+
+    def between(call):
+        if call.operation == "Unlink" and not faster:  # it has judged the file and is about to remove it
+            faster.append(THIS_HOST.run(clock, algorithm.acquire, order_for(session_file)))
+            faster.append(lock_file.stat().st_ino)
+        return call.make()
+
+    observe(system, between)
+    grant = run_blocking(algorithm.acquire(system, order_for(session_file)), system)
+    fast, first_inode = faster
     assert lock_file.stat().st_ino != first_inode  # two owners, each with a file of its own
-    run_blocking(algorithm.release(fast), clock)
+    THIS_HOST.run(clock, algorithm.release, fast)
     assert not lock_file.exists()  # and the first to leave removes the other's
-    run_blocking(algorithm.release(grant), clock)
+    THIS_HOST.run(clock, algorithm.release, grant)
 
 
 def test_reentrant_lock_is_removed_with_its_last_release(clock, session_file, lock_file):
@@ -221,9 +218,9 @@ def test_watchdog_gives_a_lock_away_when_it_is_held_too_long(clock, tmp_path, ca
     kernel = Kernel(clock)
     for name, held_s in (("old", 300.6), ("young", 10)):
         path = str(tmp_path / name)
-        registry.enter(Hold(path, kernel.perform(CreateExclusive(path)), now - held_s, 300.0))
+        registry.enter(Hold(path, kernel.create_exclusive(path), now - held_s, 300.0))
     old = registry.holds[str(tmp_path / "old")]
-    run_blocking(watchdog_pass(registry), clock)
+    THIS_HOST.call(clock, watchdog_pass, registry)
     assert os.listdir(tmp_path) == ["young"]
     line = capsys.readouterr().err
     assert line.startswith("[session-write-lock] releasing lock held for 3006")
@@ -254,5 +251,6 @@ async def test_watchdog_runs_every_nominal_minute_while_a_lock_is_held(session_f
 
 def test_release_of_a_hold_that_is_gone_removes_nothing(clock, lock_file):
     lock_file.write_text("somebody's")
-    assert run_blocking(release(Registry(), Hold(str(lock_file), Handle(str(lock_file), -1), 0.0, 1.0)), clock) is False
+    hold = Hold(str(lock_file), Handle(str(lock_file), -1), 0.0, 1.0)
+    assert THIS_HOST.call(clock, release, Registry(), hold) is False
     assert lock_file.exists()

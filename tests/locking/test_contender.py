@@ -40,7 +40,7 @@ def test_contender_paused_inside_the_section_is_waited_for(contender, clock, ses
     contender.pause_at("Stat")  # an append looks at the lock file, inside the section
     contender.begin_append("x")
     os.waitid(os.P_PID, contender.pid, os.WSTOPPED | os.WNOWAIT)
-    with pytest.raises(SessionLocked, match="Somebody is inside the lock's section"):
+    with pytest.raises(SessionLocked, match="Some process is inside the lock's section"):
         SessionLock(session_file, timeout=0.1, clock=clock).acquire()
     contender.resume()
     contender.wait_appended()

@@ -26,8 +26,10 @@ from lockjaw.locking import (
 from lockjaw.locking.algorithms.coarse import Registry
 from lockjaw.locking.catalog import Order
 from lockjaw.locking.drivers import run_blocking
+from lockjaw.locking.host import THIS_HOST
 from lockjaw.locking.identity import this_process
 from lockjaw.locking.kernel import Kernel
+from lockjaw.locking.operations import observe
 from lockjaw.locking.paths import LockPaths
 
 pytestmark = pytest.mark.real
@@ -84,14 +86,15 @@ class Faulty(Kernel):
         super().__init__(clock)
         self.left, self.error, self.after = at, error, after
         self.fired = False
+        observe(self, self.around)
 
-    def perform(self, operation):
+    def around(self, call):
         self.left -= 1
         if self.left != -1:
-            return super().perform(operation)
+            return call.make()
         self.fired = True
         if self.after:
-            super().perform(operation)
+            call.make()
         raise self.error
 
 
@@ -121,12 +124,12 @@ def test_failed_acquire_leaves_no_lock(clock, session_file, lock_file, algorithm
         faulty = Faulty(clock, at, FAULTS[fault](), after=after)
         order = Order(LockPaths.of(session_file), this_process(), Registry(), 1.0, section_wait_s=1.0)
         try:
-            grant = run_blocking(LOCK_ALGORITHMS[algorithm].acquire(order), clock, faulty)
+            grant = run_blocking(LOCK_ALGORITHMS[algorithm].acquire(faulty, order), faulty)
         except (OSError, KeyboardInterrupt):
             assert faulty.fired
             tried += 1
         else:  # the algorithm lived with the fault, or there were no more operations
-            run_blocking(LOCK_ALGORITHMS[algorithm].release(grant), clock)
+            THIS_HOST.run(clock, LOCK_ALGORITHMS[algorithm].release, grant)
         assert not kernel._open_handles
         # Nobody holds: what is left, if anything, is not ours.
         left = inspect_lock(session_file, clock=clock)
@@ -144,15 +147,15 @@ def test_failed_acquire_leaves_no_lock(clock, session_file, lock_file, algorithm
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("fault", ["disk full", "interrupt"])
 def test_failed_try_leaves_neither_a_lock_file_nor_a_locked_byte(clock, session_file, lock_file, fault, after):
-    """The uncontended acquire, which no algorithm's clean-up surrounds."""
+    """The uncontended acquire."""
     for at in range(200):
         faulty = Faulty(clock, at, FAULTS[fault](), after=after)
         try:
-            grant = GUARDED.try_now(faulty.calls, order_for(session_file))
+            grant = run_blocking(GUARDED.acquire(faulty, order_for(session_file)), faulty)
         except (OSError, KeyboardInterrupt):
-            faulty.abandon()  # as the driver does
+            pass
         else:
-            run_blocking(GUARDED.release(grant), clock)
+            THIS_HOST.run(clock, GUARDED.release, grant)
         assert not lock_file.exists()
         assert not kernel._open_handles
         with SessionLock(session_file, timeout=0.0, clock=clock) as held:
@@ -245,14 +248,14 @@ def test_failed_fence_leaves_the_owner_or_nobody(clock, session_file, fault, aft
         recorded = guard.read_bytes()
         faulty = Faulty(clock, at, FAULTS[fault](), after=after)
         try:
-            grant = run_blocking(GUARDED.fence(order_for(session_file)), clock, faulty)
+            grant = run_blocking(GUARDED.fence(faulty, order_for(session_file)), faulty)
         except (OSError, KeyboardInterrupt):
             assert faulty.fired
             if guard.read_bytes() == recorded:  # it did not come as far as overruling anybody
                 with held.section():
                     pass
         else:
-            run_blocking(GUARDED.release(grant), clock)
+            THIS_HOST.run(clock, GUARDED.release, grant)
         owner.release()
         with SessionLock(session_file, timeout=0.0, clock=clock) as held, held.section():
             assert sorted(os.listdir(session_file.parent)) == ["s.jsonl.body.guard", "s.jsonl.guard", "s.jsonl.lock"]
@@ -265,10 +268,10 @@ def test_failed_fence_leaves_the_owner_or_nobody(clock, session_file, fault, aft
 @pytest.mark.parametrize("fault", FAULTS)
 def test_failed_release_blocks_nobody(clock, session_file, fault, after):
     for at in range(200):
-        grant = run_blocking(GUARDED.acquire(order_for(session_file)), clock)
+        grant = THIS_HOST.run(clock, GUARDED.acquire, order_for(session_file))
         faulty = Faulty(clock, at, FAULTS[fault](), after=after)
         try:
-            run_blocking(GUARDED.release(grant), clock, faulty)
+            run_blocking(GUARDED.release(faulty, grant), faulty)
         except (OSError, KeyboardInterrupt):
             assert faulty.fired
             if grant.guard.number >= 0:  # the very close was interrupted: end the process's hold

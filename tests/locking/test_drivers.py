@@ -12,22 +12,10 @@ from lockjaw.clock import ScaledClock
 from lockjaw.locking import LOCK_ALGORITHMS, LockStateError, SessionLock, SessionLocked, kernel, posix_locks
 from lockjaw.locking.algorithms.coarse import Registry
 from lockjaw.locking.catalog import Order
-from lockjaw.locking.drivers import run_async, run_blocking
+from lockjaw.locking.host import THIS_HOST
 from lockjaw.locking.identity import this_process
 from lockjaw.locking.kernel import Kernel
-from lockjaw.locking.operations import (
-    Close,
-    CreateExclusive,
-    Now,
-    OpenGuard,
-    RangeLock,
-    RangeTest,
-    RangeUnlock,
-    Sleep,
-    Unlink,
-    WaitForRelease,
-    WriteInPlace,
-)
+from lockjaw.locking.operations import Sleep, WaitForRelease
 from lockjaw.locking.paths import LockPaths
 from lockjaw.locking.windows_locks import WindowsLocks
 
@@ -55,11 +43,11 @@ class LateClock:
         self.sleep_blocking(nominal_s)
 
 
-def sleeper(times, duration_s):
-    start = yield Now()
+def sleeper(calls, times, duration_s):
+    start = calls.now()
     for _ in range(times):
         yield Sleep(duration_s)
-    return (yield Now()) - start
+    return calls.now() - start
 
 
 @pytest.mark.parametrize("drive", ["blocking", "asyncio"])
@@ -74,9 +62,9 @@ def sleeper(times, duration_s):
 def test_sleeps_of_one_run_do_not_drift_under_a_small_scale(drive, scale, late_s, seen_s, actual_s):
     clock = LateClock(scale, late_s)
     if drive == "blocking":
-        seen = run_blocking(sleeper(10, 1.0), clock)
+        seen = THIS_HOST.run(clock, sleeper, 10, 1.0)
     else:
-        seen = asyncio.run(run_async(sleeper(10, 1.0), clock))
+        seen = asyncio.run(THIS_HOST.run_async(clock, sleeper, 10, 1.0))
     assert seen == pytest.approx(seen_s)
     assert clock.now - 100.0 == pytest.approx(actual_s)
 
@@ -123,14 +111,14 @@ async def test_cancelled_release_still_releases(session_file, lock_file):
     lock = SessionLock(session_file, clock=clock)
     await lock.acquire_async()
     other = Kernel(clock)
-    guard = other.perform(OpenGuard(f"{session_file}.guard"))
-    other.perform(RangeLock(guard, 0))
+    guard = other.open_guard(f"{session_file}.guard")
+    other.lock(guard, 0)
     task = asyncio.create_task(lock.release_async())
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.sleep(0)
-    other.perform(Close(guard))
+    other.close(guard)
     with pytest.raises(asyncio.CancelledError):
         await task
     assert not lock_file.exists()
@@ -179,31 +167,32 @@ def test_wait_notices_a_lock_file_that_was_written(clock, session_file, lock_fil
 
 
 def test_interrupted_run_closes_what_it_opened(clock, tmp_path):
-    def careless():
-        yield CreateExclusive(str(tmp_path / "x"))
-        raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        run_blocking(careless(), clock)
+        THIS_HOST.call(clock, careless, tmp_path / "x")
     with pytest.raises(KeyboardInterrupt):
-        asyncio.run(run_async(careless_again(tmp_path), clock))
+        THIS_HOST.run(clock, careless_algorithm, tmp_path / "y")
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(THIS_HOST.run_async(clock, careless_algorithm, tmp_path / "z"))
 
 
-def careless_again(tmp_path):
-    yield CreateExclusive(str(tmp_path / "y"))
+def careless(calls, path):
+    calls.create_exclusive(str(path))
     raise KeyboardInterrupt
+
+
+def careless_algorithm(calls, path):
+    yield Sleep(0.0)
+    careless(calls, path)
 
 
 def test_short_write_is_a_full_disk(clock, tmp_path, monkeypatch):
     system = Kernel(clock)
-    handle = system.perform(CreateExclusive(str(tmp_path / "x")))
+    handle = system.create_exclusive(str(tmp_path / "x"))
     monkeypatch.setattr(os, "pwrite", lambda *arguments: 3)
     with pytest.raises(OSError, match="No space left") as caught:
-        system.perform(WriteInPlace(handle, b"12345"))
+        system.write(handle, b"12345")
     assert caught.value.errno == errno.ENOSPC
     system.abandon()
-    with pytest.raises(FileNotFoundError):
-        system.perform(Unlink(str(tmp_path / "none"), missing_ok=False))
 
 
 @pytest.fixture(params=[posix_locks.DescriptionLocks, posix_locks.FlockFiles, WindowsLocks])
@@ -213,21 +202,21 @@ def ranges(request):
 
 def test_range_locks_exclude_two_handles_of_one_process(clock, tmp_path, ranges):
     system = Kernel(clock, ranges)
-    one, two = (system.perform(OpenGuard(str(tmp_path / "g"))) for _ in range(2))
-    assert system.perform(RangeLock(one, 5))
-    assert system.perform(RangeLock(one, 5))  # one's own lock is no obstacle
-    assert not system.perform(RangeLock(two, 5))
-    assert system.perform(RangeLock(two, 6))
-    assert system.perform(RangeTest(two, 5))
-    assert not system.perform(RangeTest(one, 5))
-    system.perform(RangeUnlock(one, 5))
-    assert system.perform(RangeLock(two, 5))
-    assert system.perform(RangeTest(one, 5))
-    system.perform(Close(two))  # closing drops every lock of the handle
-    assert not system.perform(RangeTest(one, 5))
-    assert not system.perform(RangeTest(one, 6))
-    system.perform(Close(one))
-    system.perform(Close(one))
+    one, two = (system.open_guard(str(tmp_path / "g")) for _ in range(2))
+    assert system.lock(one, 5)
+    assert system.lock(one, 5)  # one's own lock is no obstacle
+    assert not system.lock(two, 5)
+    assert system.lock(two, 6)
+    assert system.locked_elsewhere(two, 5)
+    assert not system.locked_elsewhere(one, 5)
+    system.unlock(one, 5)
+    assert system.lock(two, 5)
+    assert system.locked_elsewhere(one, 5)
+    system.close(two)  # closing drops every lock of the handle
+    assert not system.locked_elsewhere(one, 5)
+    assert not system.locked_elsewhere(one, 6)
+    system.close(one)
+    system.close(one)
 
 
 @pytest.mark.parametrize("kind", [posix_locks.DescriptionLocks, posix_locks.FlockFiles])
@@ -237,11 +226,11 @@ def test_file_system_without_range_locks_fails_closed(clock, tmp_path, monkeypat
         raise OSError(code, os.strerror(code))
 
     system = Kernel(clock, kind())
-    handle = system.perform(OpenGuard(str(tmp_path / "g")))
+    handle = system.open_guard(str(tmp_path / "g"))
     monkeypatch.setattr(posix_locks.fcntl, "fcntl", refuse)
     monkeypatch.setattr(posix_locks.fcntl, "flock", refuse)
     with pytest.raises(OSError) as caught:
-        system.perform(RangeLock(handle, 0))
+        system.lock(handle, 0)
     if code == errno.ENOLCK:
         assert isinstance(caught.value, LockStateError)
         assert "keep the state folder on a local one" in str(caught.value)
@@ -295,7 +284,7 @@ def test_close_that_fails_has_closed_all_the_same(clock, session_file, monkeypat
     """As Linux does. The owner's byte must not outlive the hold because the disk fails."""
     order = Order(LockPaths.of(session_file), this_process(), Registry(), 0.0)
     guarded, close = LOCK_ALGORITHMS["guarded"], os.close
-    grant = run_blocking(guarded.acquire(order), clock)
+    grant = THIS_HOST.run(clock, guarded.acquire, order)
     grant.guard.rests = False
     body = grant.guard.body.number
 
@@ -307,7 +296,7 @@ def test_close_that_fails_has_closed_all_the_same(clock, session_file, monkeypat
     with monkeypatch.context() as broken:
         broken.setattr(kernel.os, "close", fail)
         with pytest.raises(OSError, match="Input/output error"):
-            run_blocking(guarded.release(grant), clock)
+            THIS_HOST.run(clock, guarded.release, grant)
     with SessionLock(session_file, timeout=0.0, clock=clock) as held, held.section():
         assert held.generation > grant.generation
 

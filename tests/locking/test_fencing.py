@@ -12,7 +12,7 @@ from lockjaw.locking.drivers import run_blocking
 from lockjaw.locking.guard_record import SECTION
 from lockjaw.locking.identity import this_process
 from lockjaw.locking.kernel import Kernel
-from lockjaw.locking.operations import Close, OpenGuard, RangeLock, WriteInPlace
+from lockjaw.locking.operations import observe
 from lockjaw.locking.paths import LockPaths
 
 pytestmark = pytest.mark.real
@@ -63,7 +63,7 @@ async def test_owner_paused_inside_its_append_cannot_be_fenced(actor, clock, ses
     owner.pause()
     with pytest.raises(LockStateError, match="frozen inside its append section"):
         await SessionLock(session_file, clock=clock).fence_async()
-    with pytest.raises(SessionLocked, match=f"Process {owner.pid} is alive.*Somebody is inside the lock's section"):
+    with pytest.raises(SessionLocked, match=f"Process {owner.pid} is alive.*Some process is inside the lock's section"):
         SessionLock(session_file, timeout=0.1, clock=clock).acquire()
     owner.resume()
     assert owner.do("leave")["ok"]
@@ -75,14 +75,14 @@ def test_holder_that_cannot_get_the_section_neither_writes_nor_removes(session_f
     lock = SessionLock(session_file, clock=clock)
     held = lock.acquire()
     other = Kernel(clock)  # a contender that is paused while it looks
-    guard = other.perform(OpenGuard(f"{session_file}.guard"))
-    assert other.perform(RangeLock(guard, SECTION))
+    guard = other.open_guard(f"{session_file}.guard")
+    assert other.lock(guard, SECTION)
     with pytest.raises(LockStateError, match="another process is paused inside the section"), held.section():
         pytest.fail("entered a section that another process holds")
     lock.release()
     assert lock_file.exists()
     assert inspect_lock(session_file, clock=clock).alive is False
-    other.perform(Close(guard))
+    other.close(guard)
     with SessionLock(session_file, timeout=0.0, clock=clock) as held:
         assert held.reclaimed == "owner-byte-free"
 
@@ -170,18 +170,19 @@ async def test_owner_whose_fencer_died_half_way_is_fenced_all_the_same(clock, se
     """The fencer had recorded its grant but not yet replaced the lock file: the next one takes over the old
     owner's very inode, so only the generation tells them apart."""
 
-    class DiesBeforeIt(Kernel):
-        def perform(self, operation):
-            if isinstance(operation, WriteInPlace) and operation.truncate:  # the lock file; the guard was before
-                raise OSError("the fencer's end")
-            return super().perform(operation)
+    def dies_before_it(call):
+        if call.operation == "WriteInPlace" and not call.path.endswith("jsonl.guard"):  # the guard was before
+            raise OSError("the fencer's end")
+        return call.make()
 
     owner = SessionLock(session_file, clock=clock)
     old = owner.acquire()
     inode = lock_file.stat().st_ino
     order = Order(LockPaths.of(session_file), this_process(), Registry(), 0.0)
+    system = Kernel(clock)
+    observe(system, dies_before_it)
     with pytest.raises(OSError, match="the fencer's end"):
-        run_blocking(LOCK_ALGORITHMS["guarded"].fence(order), clock, DiesBeforeIt(clock))
+        run_blocking(LOCK_ALGORITHMS["guarded"].fence(system, order), system)
     with SessionLock(session_file, timeout=0.0, clock=clock) as held:
         assert (held.generation, held.reclaimed) == (3, "")
         assert lock_file.stat().st_ino == inode

@@ -25,9 +25,10 @@ from lockjaw.locking.algorithms import guarded
 from lockjaw.locking.algorithms.coarse import Registry
 from lockjaw.locking.catalog import Order
 from lockjaw.locking.drivers import run_blocking
+from lockjaw.locking.host import THIS_HOST
 from lockjaw.locking.identity import this_process
 from lockjaw.locking.kernel import Kernel
-from lockjaw.locking.operations import ByOperation, LinkFile, OpenExisting, Read, Stat, WriteInPlace
+from lockjaw.locking.operations import observe
 from lockjaw.locking.paths import LockPaths
 
 GUARDED = LOCK_ALGORITHMS["guarded"]
@@ -223,47 +224,52 @@ def test_something_else_in_the_lock_files_place_is_refused(clock, session_file, 
 
 
 class Scripted(Kernel):
-    """Does something at the first (or every) operation of a type, before performing it."""
+    """Does something at the first (or every) operation of a name, before performing it."""
 
-    def __init__(self, clock, kind, action, *, once=True):
+    def __init__(self, clock, name, action, *, once=True):
         super().__init__(clock)
-        self.kind, self.action, self.once, self.fired = kind, action, once, 0
+        self.name, self.action, self.once, self.fired = name, action, once, 0
+        observe(self, self.around)
 
-    def perform(self, operation):
-        if isinstance(operation, self.kind) and not (self.once and self.fired):
+    def around(self, call):
+        if call.operation == self.name and not (self.once and self.fired):
             self.fired += 1
-            self.action(operation)
-        return super().perform(operation)
+            self.action(call)
+        return call.make()
 
 
 def order_for(session_file, timeout_s=0.0):
     return Order(LockPaths.of(session_file), this_process(), Registry(), timeout_s, section_wait_s=1.0)
 
 
-def refuse(operation):
-    raise PermissionError(13, "Permission denied", operation.path)
+def refuse(call):
+    raise PermissionError(13, "Permission denied", call.path)
 
 
 def test_unreadable_lock_counts_as_held(clock, session_file, lock_file):
     lock_file.write_text(dead(ERAS["pid, createdAt"]))
+    system = Scripted(clock, "Read", refuse, once=False)
     with pytest.raises(SessionLocked, match=r"unknown .*may not read the lock file"):
-        run_blocking(GUARDED.acquire(order_for(session_file)), clock, Scripted(clock, Read, refuse, once=False))
+        run_blocking(GUARDED.acquire(system, order_for(session_file)), system)
 
 
 def test_unwritable_lock_of_a_dead_owner_is_reported(clock, session_file, lock_file):
     lock_file.write_text(dead(ERAS["pid, createdAt"]))
+    system = Scripted(clock, "OpenExisting", refuse)
     with pytest.raises(LockStateError, match="owner is dead, but we may not write"):
-        run_blocking(GUARDED.acquire(order_for(session_file)), clock, Scripted(clock, OpenExisting, refuse))
+        run_blocking(GUARDED.acquire(system, order_for(session_file)), system)
 
 
-@pytest.mark.parametrize("moment", [Stat, Read, OpenExisting], ids=["before look", "before read", "after judgement"])
+@pytest.mark.parametrize(
+    "moment", ["Stat", "Read", "OpenExisting"], ids=["before look", "before read", "after judgement"]
+)
 def test_stale_lock_that_vanishes_under_a_contender_is_simply_free(clock, session_file, lock_file, moment):
     lock_file.write_text(dead(ERAS["pid, createdAt"]))
-    kernel = Scripted(clock, moment, lambda operation: lock_file.unlink())
-    grant = run_blocking(GUARDED.acquire(order_for(session_file)), clock, kernel)
+    kernel = Scripted(clock, moment, lambda call: lock_file.unlink())
+    grant = run_blocking(GUARDED.acquire(kernel, order_for(session_file)), kernel)
     assert kernel.fired == 1
     assert grant.reclaimed == ""
-    run_blocking(GUARDED.release(grant), clock)
+    THIS_HOST.run(clock, GUARDED.release, grant)
 
 
 def test_folder_that_vanishes_while_a_dead_owners_lock_is_taken_is_made_again(clock, tmp_path, actor):
@@ -271,15 +277,15 @@ def test_folder_that_vanishes_while_a_dead_owners_lock_is_taken_is_made_again(cl
     owner = actor()
     owner.do("acquire", file=str(session_file))
     owner.kill()
-    kernel = Scripted(clock, LinkFile, lambda operation: shutil.rmtree(session_file.parent))
-    grant = run_blocking(GUARDED.acquire(order_for(session_file, 5.0)), clock, kernel)
+    kernel = Scripted(clock, "LinkFile", lambda call: shutil.rmtree(session_file.parent))
+    grant = run_blocking(GUARDED.acquire(kernel, order_for(session_file, 5.0)), kernel)
     assert kernel.fired == 1
     assert Path(f"{session_file}.lock").exists()
-    run_blocking(GUARDED.release(grant), clock)
+    THIS_HOST.run(clock, GUARDED.release, grant)
 
 
 def replace_by_live(lock_file):
-    def replace(operation):
+    def replace(call):
         fresh = lock_file.with_name("fresh")
         fresh.write_text(alive(ERAS["pid, createdAt"]))
         fresh.replace(lock_file)
@@ -290,9 +296,9 @@ def replace_by_live(lock_file):
 def test_fresh_foreign_lock_that_replaced_the_judged_one_survives(clock, session_file, lock_file):
     """The judged file was replaced by a live owner's just before the take-over."""
     lock_file.write_text(dead(ERAS["pid, createdAt"]))
-    kernel = Scripted(clock, OpenExisting, replace_by_live(lock_file))
+    kernel = Scripted(clock, "OpenExisting", replace_by_live(lock_file))
     with pytest.raises(SessionLocked, match=f"pid={os.getppid()}"):
-        run_blocking(GUARDED.acquire(order_for(session_file)), clock, kernel)
+        run_blocking(GUARDED.acquire(kernel, order_for(session_file)), kernel)
     assert kernel.fired == 1
     assert json.loads(lock_file.read_text())["pid"] == os.getppid()
 
@@ -304,21 +310,21 @@ def test_fresh_foreign_lock_survives_even_after_the_last_comparison(clock, sessi
 
     replaced = []
 
-    def act(operation):
-        if operation.truncate:  # the write over the stale file, not those to the guard
-            replaced.append(replace(operation))
+    def act(call):
+        if call.path == str(lock_file):  # the write over the stale file, not those to the guard
+            replaced.append(replace(call))
 
-    kernel = Scripted(clock, WriteInPlace, act, once=False)
+    kernel = Scripted(clock, "WriteInPlace", act, once=False)
     with pytest.raises(SessionLocked, match=f"pid={os.getppid()}"):
-        run_blocking(GUARDED.acquire(order_for(session_file)), clock, kernel)
+        run_blocking(GUARDED.acquire(kernel, order_for(session_file)), kernel)
     assert len(replaced) == 1
     assert json.loads(lock_file.read_text())["pid"] == os.getppid()
 
 
 def test_foreign_lock_created_just_before_ours_gets_its_name_survives(clock, session_file, lock_file):
-    kernel = Scripted(clock, LinkFile, replace_by_live(lock_file))
+    kernel = Scripted(clock, "LinkFile", replace_by_live(lock_file))
     with pytest.raises(SessionLocked, match=f"pid={os.getppid()}"):
-        run_blocking(GUARDED.acquire(order_for(session_file)), clock, kernel)
+        run_blocking(GUARDED.acquire(kernel, order_for(session_file)), kernel)
     assert sorted(os.listdir(session_file.parent)) == ["s.jsonl.body.guard", "s.jsonl.guard", "s.jsonl.lock"]
 
 
@@ -371,21 +377,22 @@ def test_who_found_the_lock_taken_reads_the_guard_once_when_it_takes_it(clock, s
     for _ in range(3):
         with lock:
             pass
-    request, system = GUARDED._prepare(lock._begin()), Kernel(clock)
+    request, system = GUARDED._prepare(lock._begin().order), Kernel(clock)
     guard = system.open_guard(request.guard_path, request.body_path)
     owner.acquire()
     assert guard.mine is not None
     assert guarded.take(system, request, guard, None) is None
     owner.release()
 
-    def listen(operation):
-        performed.append(type(operation).__name__)
-        return system.perform(operation)
+    def listen(call):
+        performed.append(call.operation)
+        return call.make()
 
-    grant = guarded.take(ByOperation(listen), request, guard, None)
+    observe(system, listen)
+    grant = guarded.take(system, request, guard, None)
     assert performed == ["RangeLock", "Exists", "ReadAt", "WallNow", "WriteInPlace", "WriteInPlace", "LinkFile"]
     assert grant.generation > 4
-    run_blocking(GUARDED.release(grant), clock)
+    THIS_HOST.run(clock, GUARDED.release, grant)
 
 
 def test_lost_lock_file_is_not_called_fenced_because_generations_are_reserved(clock, session_file, lock_file):

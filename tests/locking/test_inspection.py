@@ -7,11 +7,10 @@ import pytest
 
 from lockjaw.clock import iso
 from lockjaw.locking import SessionLock, inspect_lock
-from lockjaw.locking.drivers import run_blocking
 from lockjaw.locking.identity import this_process
 from lockjaw.locking.inspection import LockView, inspect
 from lockjaw.locking.kernel import Kernel
-from lockjaw.locking.operations import Read
+from lockjaw.locking.operations import observe
 from lockjaw.locking.paths import LockPaths
 
 
@@ -71,13 +70,14 @@ def test_age_of_a_body_without_instant_is_the_files(session_file, lock_file, clo
 def test_lock_that_cannot_be_read_is_not_judged(session_file, lock_file, clock, error, expected):
     lock_file.write_text("{}")
 
-    class Refusing(Kernel):
-        def perform(self, operation):
-            if isinstance(operation, Read):
-                raise error
-            return super().perform(operation)
+    def refuse(call):
+        if call.operation == "Read":
+            raise error
+        return call.make()
 
-    view = run_blocking(inspect(LockPaths.of(session_file), this_process()), clock, Refusing(clock))
+    system = Kernel(clock)
+    observe(system, refuse)
+    view = inspect(system, LockPaths.of(session_file), this_process())
     assert (view.exists, view.dead_reason) == expected
     assert view.alive is None
 

@@ -11,10 +11,11 @@ import pytest
 from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, SessionLocked, bells, kernel
 from lockjaw.locking.algorithms.coarse import Registry
 from lockjaw.locking.catalog import Order
-from lockjaw.locking.drivers import run_blocking
+from lockjaw.locking.drivers import follow, run_blocking
 from lockjaw.locking.guard_record import SECTION, TICKETS_OFFSET, decode_waiter, encode_tickets, encode_waiter, state
+from lockjaw.locking.host import THIS_HOST
 from lockjaw.locking.identity import this_process
-from lockjaw.locking.operations import Close, RangeLock, Ring, Straight, WaitForRelease, WaitForSection
+from lockjaw.locking.operations import WaitForSection, observe
 from lockjaw.locking.paths import LockPaths
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -103,56 +104,36 @@ def test_ticket_that_is_drawn_during_a_release_waits_for_no_ring(clock, session_
     """The releaser has looked for waiters, and has not removed the lock file yet: it will ring nobody."""
     order = Order(LockPaths.of(session_file), this_process(), Registry(), FAR_S)
     guarded, system = LOCK_ALGORITHMS["guarded"], kernel.Kernel(clock)
-    held = run_blocking(guarded.acquire(order), clock)
-    assert system.perform(RangeLock(held.guard, SECTION))
-    waits = []
+    held = THIS_HOST.run(clock, guarded.acquire, order)
+    assert system.lock(held.guard, SECTION)
+    waits, deaf = [], kernel.Kernel(clock)
+    observe(deaf, lambda call: False if call.operation == "Ring" else call.make())
 
     def wait(operation):
         waits.append(type(operation))
         if len(waits) == 1:
-            run_blocking(guarded.release(held), clock, Deaf(clock))
+            run_blocking(guarded.release(deaf, held), deaf)  # and rings nobody
+        return False
 
-    grant = run_by_hand(guarded.acquire(order), system, wait)
+    grant = follow(guarded.acquire(system, order), wait)
     assert waits == [WaitForSection]
-    run_blocking(guarded.release(grant), clock)
-
-
-def run_by_hand(steps, system, wait):
-    result = None
-    while True:
-        try:
-            operation = steps.send(result)
-        except StopIteration as stop:
-            return stop.value
-        match operation:
-            case Straight(run, arguments):
-                result = run(system.calls, *arguments)
-            case WaitForSection() | WaitForRelease():
-                result = wait(operation)
-            case _:
-                result = system.perform(operation)
-
-
-class Deaf(kernel.Kernel):
-    """Rings nobody."""
-
-    def perform(self, operation):
-        return False if isinstance(operation, Ring) else super().perform(operation)
+    THIS_HOST.run(clock, guarded.release, grant)
 
 
 def test_waiter_whose_close_fails_tells_why_it_gave_up(clock, session_file):
-    class Failing(kernel.Kernel):
-        def perform(self, operation):
-            failing = isinstance(operation, Close) and operation.handle.body is not None
-            result = super().perform(operation)
-            if failing:
-                raise OSError(5, "Input/output error")
-            return result
+    def fail(call):
+        failing = call.operation == "Close" and call.arguments[0].body is not None
+        result = call.make()
+        if failing:
+            raise OSError(5, "Input/output error")
+        return result
 
+    system = kernel.Kernel(clock)
+    observe(system, fail)
     with SessionLock(session_file, clock=clock):
         order = Order(LockPaths.of(session_file), this_process(), Registry(), 0.05)
         with pytest.raises(SessionLocked):
-            run_blocking(LOCK_ALGORITHMS["guarded"].acquire(order), clock, Failing(clock))
+            run_blocking(LOCK_ALGORITHMS["guarded"].acquire(system, order), system)
 
 
 def test_refusal_tells_the_place_in_the_queue(actor, clock, session_file):
@@ -205,20 +186,21 @@ def cpu_s(pid):
 def test_waiter_is_rung_exactly_once_by_a_release(clock, session_file, actor):
     rung = []
 
-    class Listening(kernel.Kernel):
-        def perform(self, operation):
-            if isinstance(operation, Ring):
-                rung.append(operation.ticket)
-            return super().perform(operation)
+    def listen(call):
+        if call.operation == "Ring":
+            rung.append(call.arguments[1])
+        return call.make()
 
+    system = kernel.Kernel(clock)
+    observe(system, listen)
     order = Order(LockPaths.of(session_file), this_process(), Registry(), 1.0)
     guarded = LOCK_ALGORITHMS["guarded"]
-    grant = run_blocking(guarded.acquire(order), clock)
+    grant = THIS_HOST.run(clock, guarded.acquire, order)
     waiters = [actor(), actor()]
     for waiter in waiters:
         waiter.send("acquire", file=str(session_file), timeout=30.0)
         assert waiter.silent_for(0.3)
-    run_blocking(guarded.release(grant), clock, Listening(clock))
+    run_blocking(guarded.release(system, grant), system)
     assert rung == [1]
     assert waiters[0].reply()["ok"]
 
@@ -255,18 +237,18 @@ def test_lock_file_that_a_release_could_not_remove_is_not_written_outside_the_se
     left = lock_file.read_bytes()
     held_section = False
 
-    class Watching(kernel.Kernel):
-        def perform(self, operation):
-            nonlocal held_section
-            result = super().perform(operation)
-            held_section = held_section or (isinstance(operation, RangeLock) and operation.offset == SECTION)
-            assert held_section or lock_file.read_bytes() == left
-            return result
+    def watch(call):
+        nonlocal held_section
+        result = call.make()
+        held_section = held_section or (call.operation == "RangeLock" and call.arguments[1] == SECTION)
+        assert held_section or lock_file.read_bytes() == left
+        return result
 
-    order = lock._begin()
-    grant = run_blocking(LOCK_ALGORITHMS["guarded"].acquire(order), clock, Watching(clock))
+    system = kernel.Kernel(clock)
+    observe(system, watch)
+    grant = run_blocking(LOCK_ALGORITHMS["guarded"].acquire(system, lock._begin().order), system)
     assert grant.reclaimed == "owner-byte-free"
-    run_blocking(LOCK_ALGORITHMS["guarded"].release(grant), clock)
+    THIS_HOST.run(clock, LOCK_ALGORITHMS["guarded"].release, grant)
 
 
 def refuse(*arguments):

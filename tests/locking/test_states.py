@@ -10,9 +10,9 @@ from lockjaw.clock import ScaledClock
 from lockjaw.locking import Fenced, SessionLock, SessionLocked
 from lockjaw.locking.algorithms import guarded
 from lockjaw.locking.catalog import Guarded
-from lockjaw.locking.session_lock import HeldLock
+from lockjaw.locking.held_lock import HeldLock
 from lockjaw.locking.session_lock import SessionLock as Lock
-from lockjaw.locking.states import DEAD, HOLDING, NEXT, OUTSIDE, TRANSITIONS, WAITING, diagram
+from lockjaw.locking.states import DEAD, HOLDING, NEXT, OUTSIDE, TRANSITIONS, TRYING, WAITING, diagram
 
 FOREIGN_DEAD = '{"pid": 4194303, "createdAt": "2026-05-14T07:35:46.405Z"}'
 
@@ -47,6 +47,15 @@ def follow(monkeypatch):
         if following.who is not None:
             following.who.step(event)
 
+    class Told(dict):
+        """The table, as the waiting loop goes through it."""
+
+        def __getitem__(self, step):
+            if following.who is not None:
+                assert step[0] == following.who.state
+                tell(step[1])
+            return super().__getitem__(step)
+
     def on(owner, name, after):
         inner = getattr(owner, name)
 
@@ -55,33 +64,15 @@ def follow(monkeypatch):
             after(result)
             return result
 
-        monkeypatch.setattr(owner, name, staticmethod(outer) if owner is Guarded else outer)
-
-    def on_steps(name, before=lambda: None, after=lambda result: None):
-        inner = getattr(guarded, name)
-
-        def outer(*arguments, **options):
-            before()
-            result = yield from inner(*arguments, **options)
-            after(result)
-            return result
-
-        monkeypatch.setattr(guarded, name, outer)
+        monkeypatch.setattr(owner, name, outer)
 
     def taken(grant):
-        if grant is not None and following.who is not None and following.who.state != "Judging":
+        if grant is not None and following.who is not None and following.who.state == TRYING:
             tell("take")
 
-    def told(advice):
-        tell("refused")
-
+    monkeypatch.setattr(guarded, "NEXT", Told(NEXT))
     on(guarded, "take", taken)
-    on_steps("_join", after=lambda place: tell("join"))
-    on_steps("_lose_place", before=lambda: following.who and following.who.state == WAITING and tell("lose place"))
-    on_steps("_wait_for_section", after=lambda got: got and tell("judge"))
-    on_steps("_grant", after=lambda grant: tell("not now" if grant is None else "inherit"))
-    on_steps("_in_queue", before=lambda: following.who and following.who.state == "Judging" and tell("not now"))
-    on_steps("_locked", after=told)
+    on(guarded, "leave", lambda result: tell("leave"))
 
     begin = guarded.begin_append
 
@@ -96,13 +87,12 @@ def follow(monkeypatch):
         return done
 
     monkeypatch.setattr(guarded, "begin_append", entered)
-    monkeypatch.setattr(Guarded, "enter_now", staticmethod(entered))
-    on(guarded, "end_append", lambda result: tell("leave"))
-    acquire, stop, fence = Lock._try_now, HeldLock.stop_at_limit, Lock._hold
+    acquire, stop, hold = Guarded.acquire, HeldLock.stop_at_limit, Lock._hold
+    begin_release, stopping = HeldLock._begin_release, []
 
-    def wants(self, order, mine):
+    def wants(self, *arguments):
         tell("acquire")
-        return acquire(self, order, mine)
+        return acquire(self, *arguments)
 
     def released(self):
         begun = begin_release(self)
@@ -110,20 +100,18 @@ def follow(monkeypatch):
             tell("release")
         return begun
 
-    begin_release, stopping = HeldLock._begin_release, []
-
     def limited(self):
         stopping.append(True)
         stopped = stop(self)
         tell("limit")
         return stopped
 
-    def held(self, grant, *, fenced):
-        if fenced and grant.fenced:
+    def held(self, attempt, grant):
+        if attempt.fences and grant.fenced:
             tell("fence")
-        return fence(self, grant, fenced=fenced)
+        return hold(self, attempt, grant)
 
-    monkeypatch.setattr(Lock, "_try_now", wants)
+    monkeypatch.setattr(Guarded, "acquire", wants)
     monkeypatch.setattr(HeldLock, "_begin_release", released)
     monkeypatch.setattr(HeldLock, "stop_at_limit", limited)
     monkeypatch.setattr(Lock, "_hold", held)
@@ -154,11 +142,13 @@ async def test_runs_make_the_steps_of_the_table_and_no_others(follow, actor, ses
 
     # waited for, until it is given back
     one = follow.contender()
-    waiting = asyncio.create_task(lock().acquire_async())
+    waiter = lock()
+    waiting = asyncio.create_task(waiter.acquire_async())
     while one.state != WAITING:
         await asyncio.sleep(0)
     holder.do("release")
-    (await waiting)._lock.release()
+    await waiting
+    waiter.release()
 
     # a dead owner, without and with time to wait
     for timeout in (0.0, 20.0):
@@ -174,8 +164,8 @@ async def test_runs_make_the_steps_of_the_table_and_no_others(follow, actor, ses
         dead.kill()
         looks, examine = [], guarded.examine
 
-        def replaced(request, guard, examine=examine, looks=looks, at_look=at_look):
-            finding = yield from examine(request, guard)
+        def replaced(calls, request, guard, examine=examine, looks=looks, at_look=at_look):
+            finding = examine(calls, request, guard)
             looks.append(finding)
             if len(looks) == at_look:
                 fresh = lock_file.with_name("fresh")
@@ -186,7 +176,8 @@ async def test_runs_make_the_steps_of_the_table_and_no_others(follow, actor, ses
         one = follow.contender()
         guarded.examine = replaced
         try:
-            task = asyncio.create_task(lock(timeout).acquire_async())
+            judge = lock(timeout)
+            task = asyncio.create_task(judge.acquire_async())
             while not task.done() and len(looks) < 3:
                 await asyncio.sleep(0)
         finally:
@@ -195,7 +186,8 @@ async def test_runs_make_the_steps_of_the_table_and_no_others(follow, actor, ses
             while one.state != WAITING:
                 await asyncio.sleep(0)
             lock_file.unlink()
-            (await task)._lock.release()
+            await task
+            judge.release()
         else:
             assert isinstance(task.exception(), SessionLocked)
             lock_file.unlink()
@@ -226,7 +218,8 @@ async def test_runs_make_the_steps_of_the_table_and_no_others(follow, actor, ses
     # overtaken, being paused
     holder.do("acquire", file=str(session_file))
     one = follow.contender()
-    late = asyncio.create_task(lock().acquire_async())
+    late = lock()
+    overtaken = asyncio.create_task(late.acquire_async())
     while one.state != WAITING:
         await asyncio.sleep(0)
     follow.who = None
@@ -237,7 +230,8 @@ async def test_runs_make_the_steps_of_the_table_and_no_others(follow, actor, ses
     assert behind.reply()["ok"]  # the loop has stood still meanwhile
     follow.who = one
     behind.send("release")
-    (await late)._lock.release()
+    await overtaken
+    late.release()
 
     # death of a holder and of a waiter is the kernel's business: they are free right after it
     killed, waiter = actor(), actor()

@@ -19,7 +19,6 @@ import pytest
 from lockjaw.locking import LockStateError, SessionLock, SessionLocked, inspect_lock, kernel, release_all_held
 from lockjaw.locking.guard_record import OWNER_BASE, QUEUE, SECTION, TICKET_BASE
 from lockjaw.locking.kernel import Kernel
-from lockjaw.locking.operations import Close, OpenGuard
 from lockjaw.locking.posix_locks import DescriptionLocks
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -76,7 +75,7 @@ async def test_waiters_that_nobody_rings_hear_of_a_fence(clock, session_file, lo
 def test_section_that_is_locked_hides_no_byte_of_the_guard(clock, session_file, lock_file_ex):
     """Windows locks out readers, too."""
     with SessionLock(session_file, clock=clock) as held, held.section():
-        with pytest.raises(SessionLocked, match="Somebody is inside the lock's section"):
+        with pytest.raises(SessionLocked, match="Some process is inside the lock's section"):
             SessionLock(session_file, timeout=0.0, clock=clock).acquire()
         assert inspect_lock(session_file).alive
 
@@ -86,7 +85,7 @@ async def test_process_that_is_paused_in_a_look_is_waited_for_until_the_deadline
     with SessionLock(session_file, clock=clock):
         pass
     system = Kernel(clock)
-    paused = system.perform(OpenGuard(f"{session_file}.guard"))
+    paused = system.open_guard(f"{session_file}.guard")
     assert lock_file_ex.lock(paused, OWNER_BASE, 1, False)
     with pytest.raises(SessionLocked, match="in the middle of a look"):
         SessionLock(session_file, timeout=0.1, clock=clock).acquire()
@@ -96,7 +95,7 @@ async def test_process_that_is_paused_in_a_look_is_waited_for_until_the_deadline
     waiter = asyncio.create_task(SessionLock(session_file, timeout=FAR_S, clock=clock).acquire_async())
     while len(kernel._open_handles) == before:
         await asyncio.sleep(0)
-    system.perform(Close(paused))
+    system.close(paused)
     assert (await waiter).generation > 1
     release_all_held()
 
@@ -104,7 +103,7 @@ async def test_process_that_is_paused_in_a_look_is_waited_for_until_the_deadline
 def test_locks_of_windows_answer_as_those_of_linux(clock, tmp_path, lock_file_ex):
     """The same random steps, through both, on the same handles."""
     rng, system, linux = random.Random(5), Kernel(clock), DescriptionLocks()
-    handles = [system.perform(OpenGuard(str(tmp_path / "g"))) for _ in range(3)]
+    handles = [system.open_guard(str(tmp_path / "g")) for _ in range(3)]
     tickets = [TICKET_BASE + at for at in range(1, 12)]
     offsets = [SECTION, QUEUE, OWNER_BASE, OWNER_BASE + 1, *tickets]
     answers = {True: 0, False: 0}

@@ -110,7 +110,7 @@ def a_takeover_restarts_the_turn(plant: Plant) -> None:
 @bug
 def the_first_run_is_not_stopped(plant: Plant) -> None:
     """The stop is not sent, and the holder is overruled at once: two executions, though only one can write."""
-    from lockjaw.locking import session_lock
+    from lockjaw.locking.lock_report import LockReport
     from lockjaw.locking.session_lock import SessionLock
     from lockjaw.runner import agent
     from lockjaw.runner.policy import StopReply
@@ -126,7 +126,7 @@ def the_first_run_is_not_stopped(plant: Plant) -> None:
 
     plant(agent.TurnClient, "_stop", stop)
     plant(SessionLock, "acquire_async", without_asking)
-    plant(session_lock._Report, "fenced", session_lock._Report.acquired)
+    plant(LockReport, "fenced", LockReport.acquired)
 
 
 @bug
@@ -167,7 +167,7 @@ def a_failed_model_is_asked_again_and_again(plant: Plant) -> None:
 
 @bug
 def an_append_does_not_check_the_generation(plant: Plant) -> None:
-    from lockjaw.locking.session_lock import HeldLock
+    from lockjaw.locking.held_lock import HeldLock
 
     plant(HeldLock, "_enter", lambda self: None)
 
@@ -178,11 +178,11 @@ def a_dead_owner_counts_as_alive(plant: Plant) -> None:
 
     examine = findings.examine
 
-    def timid(request: Any, guard: Any) -> Any:
-        finding = yield from examine(request, guard)
+    def timid(calls: Any, request: Any, guard: Any) -> Any:
+        finding = examine(calls, request, guard)
         if not isinstance(finding, findings.Dead):
             return finding
-        wait = findings.WaitForRelease(request.lock_path, (yield from findings.look(request.lock_path)), float("inf"))
+        wait = findings.WaitForRelease(request.lock_path, calls.status(request.lock_path), float("inf"))
         return findings.Busy(finding.owner, "Wait for it.", wait, finding.guard)
 
     plant(guarded, "examine", timid)

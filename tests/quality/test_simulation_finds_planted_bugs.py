@@ -37,7 +37,6 @@ from lockjaw.harness.sim.tape import (
     SparseChoices,
 )
 from lockjaw.locking import catalog, session_lock
-from lockjaw.locking import operations as ops
 from lockjaw.locking.algorithms import coarse, guarded
 from lockjaw.locking.owner_record import parse
 from lockjaw.locking.resting import RestingGuards
@@ -104,11 +103,11 @@ def with_rules(**rules: Any) -> AbstractContextManager[None]:
 def never_superseded() -> AbstractContextManager[None]:
     """An append locks the section and looks at no generation."""
 
-    def enter(grant: Any) -> Any:
-        until = (yield guarded.Now()) + grant.request.section_wait_s
-        yield from guarded._lock(grant.guard, guarded.SECTION, until)
+    def enter(calls: Any, grant: Any) -> Any:
+        until = calls.now() + grant.request.section_wait_s
+        yield from guarded._lock(calls, grant.guard, guarded.SECTION, until)
 
-    return patched((guarded, "enter", enter), (catalog.Guarded, "enter_now", None))
+    return patched((guarded, "enter", enter))
 
 
 def settles_late() -> AbstractContextManager[None]:
@@ -128,40 +127,33 @@ def settles_late() -> AbstractContextManager[None]:
 # --------------------------------------------------------------------------- the same bugs in our own lock
 
 _ACQUIRE, _RELEASE = catalog.Guarded.acquire, catalog.Guarded.release
-#: The uncontended path goes past ``acquire`` and ``release``; without it every step passes by the bug.
-NO_SHORT_CUTS = ((catalog.Guarded, "try_now", None), (catalog.Guarded, "give_now", None))
 
 
-def robs_by_age(self: Any, order: Any, mine: Any = None) -> Any:
+def robs_by_age(self: Any, calls: Any, order: Any, mine: Any = None) -> Any:
     """Whoever wants the lock removes a lock file that is older than 10 s, then asks."""
-    try:
-        status = yield ops.Stat(order.paths.lock)
-    except FileNotFoundError:
-        pass
-    else:
-        if status.age_s > 10.0:
-            yield ops.Unlink(order.paths.lock, missing_ok=True)
-    return (yield from _ACQUIRE(self, order, mine))
+    status = calls.status(order.paths.lock)
+    if status is not None and status.age_s > 10.0:
+        calls.unlink(order.paths.lock)
+    return (yield from _ACQUIRE(self, calls, order, mine))
 
 
-def inspects_then_unlinks(self: Any, order: Any, mine: Any = None) -> Any:
+def inspects_then_unlinks(self: Any, calls: Any, order: Any, mine: Any = None) -> Any:
     """Whoever sees a dead owner removes the lock file by path; by then it may be another's."""
     try:
-        contents = yield ops.Read(order.paths.lock)
+        owner = parse(calls.read_file(order.paths.lock).data)
     except OSError:
-        contents = None
-    owner = parse(contents.data) if contents else None
+        owner = None
     if owner is not None and owner.pid is not None:
-        process = yield ops.ProcessStatus(owner.pid)
+        process = calls.process_state(owner.pid)
         if not process.exists or process.zombie:
-            yield ops.Unlink(order.paths.lock, missing_ok=True)
-    return (yield from _ACQUIRE(self, order, mine))
+            calls.unlink(order.paths.lock)
+    return (yield from _ACQUIRE(self, calls, order, mine))
 
 
-def releases_blindly(self: Any, grant: Any) -> Any:
+def releases_blindly(self: Any, calls: Any, grant: Any) -> Any:
     """Whoever gives the lock back removes the lock file, whoever's it is."""
-    yield ops.Unlink(grant.request.lock_path, missing_ok=True)
-    return (yield from _RELEASE(self, grant))
+    calls.unlink(grant.request.lock_path)
+    return (yield from _RELEASE(self, calls, grant))
 
 
 @dataclass(frozen=True)
@@ -312,7 +304,7 @@ def test_our_lock_lets_nobody_write_beside_another_with_one_line_of_defence_gone
 ) -> None:
     """What is lost is the lock file; the owner's byte and the generation still say who may write."""
     lost = 0
-    with patched((catalog.Guarded, name, bug), *NO_SHORT_CUTS):
+    with patched((catalog.Guarded, name, bug)):
         for seed in range(1, 81):
             ran = run_contention(setup, seed=seed, choices=RandomChoices(Seeds(seed), ROUGH))
             assert not {"one_writer", "transcript_whole"} & set(ran.violated), (seed, ran.violated)

@@ -1,10 +1,11 @@
-"""The session write lock: algorithms as generators of operations, drivers, and the lock that people use."""
+"""The session write lock: algorithms that yield where they wait, drivers, and the lock that people use."""
 
 from lockjaw.errors import Fenced, LockLost, LockStateError, SessionLocked
 from lockjaw.locking.catalog import LOCK_ALGORITHMS
+from lockjaw.locking.held_lock import HeldLock
 from lockjaw.locking.inspection import LockView, inspect_lock
 from lockjaw.locking.process_holds import release_all_held, release_on_signals
-from lockjaw.locking.session_lock import HeldLock, SessionLock
+from lockjaw.locking.session_lock import SessionLock
 
 __all__ = [
     "LOCK_ALGORITHMS",

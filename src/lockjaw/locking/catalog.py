@@ -68,11 +68,8 @@ class Grant(NamedTuple):
 class LockAlgorithm(Protocol):
     """``timeout_s`` is what a caller gets who names none; ``reentrant``: may a process take it twice?
 
-    ``try_now``, ``give_now``, ``enter_now``: the first straight run of acquire, release and enter, for who wants to
-    spare the machinery around it; their result is None (False) if the whole algorithm has to be run.
-
     ``give_up``: after an interruption between the grant and its holder; ``mine``: what that acquire or fence opened.
-    ``abandon``: after an interruption in the middle of a release; None: what is left then is left.
+    ``abandon``: after an interruption in the middle of a release; only where locks have generations.
 
     ``watchdog``: what becomes of a lock that is held for longer than its limit: ``thread``: its holder is stopped, by a
     thread that nothing starves; ``sweep``: it is given away in the holder's event loop, every minute; None: nothing.
@@ -85,31 +82,50 @@ class LockAlgorithm(Protocol):
     @property
     def can_reenter(self) -> bool: ...
     @property
+    def has_generations(self) -> bool: ...
+    @property
     def watchdog(self) -> str | None: ...
-    @property
-    def try_now(self) -> Callable[[Calls, Order, list[Handle]], Any] | None: ...
-    @property
-    def give_now(self) -> Callable[[Calls, Any], Released | None] | None: ...
-    @property
-    def enter_now(self) -> Callable[[Calls, Any], bool] | None: ...
-    @property
-    def abandon(self) -> Callable[[Any], Steps[None]] | None: ...
-    def acquire(self, order: Order, mine: list[Handle] | None = None) -> Steps[Any]: ...
-    def give_up(self, order: Order, mine: list[Handle]) -> Steps[None]: ...
-    def fence(self, order: Order, mine: list[Handle] | None = None) -> Steps[Any]: ...
-    def release(self, grant: Any) -> Steps[Released]: ...
-    def enter(self, grant: Any) -> Steps[None]: ...
-    def leave(self, grant: Any) -> Steps[None]: ...
+    def acquire(self, calls: Calls, order: Order, mine: list[Handle] | None = None) -> Steps[Any]: ...
+    def give_up(self, calls: Calls, order: Order, mine: list[Handle]) -> Steps[None]: ...
+    def fence(self, calls: Calls, order: Order, mine: list[Handle] | None = None) -> Steps[Any]: ...
+    def release(self, calls: Calls, grant: Any) -> Steps[Released]: ...
+    def abandon(self, calls: Calls, grant: Any) -> Steps[None]: ...
+    def enter(self, calls: Calls, grant: Any) -> Steps[None]: ...
+    def leave(self, calls: Calls, grant: Any) -> None: ...
+
+
+class _WithoutGenerations:
+    """What all others than ours share: an append checks nothing, nobody can be fenced, an interruption leaves what it
+    leaves."""
+
+    can_reenter = has_generations = False
+
+    def give_up(self, calls: Calls, order: Order, mine: list[Handle]) -> Steps[None]:
+        yield from ()
+
+    def fence(self: LockAlgorithm, calls: Calls, order: Order, mine: list[Handle] | None = None) -> Steps[Grant]:
+        yield from ()
+        raise LockStateError(
+            order.paths.lock, self.name, "the lock cannot be fenced: this algorithm has no generations"
+        )
+
+    def abandon(self, calls: Calls, grant: Grant) -> Steps[None]:
+        yield from ()
+
+    def enter(self, calls: Calls, grant: Grant) -> Steps[None]:
+        yield from ()
+
+    def leave(self, calls: Calls, grant: Grant) -> None:
+        return None
 
 
 @dataclass(frozen=True)
-class Coarse:
-    """Upstream's locks: no generation, so an append checks nothing and nobody can be fenced."""
+class Coarse(_WithoutGenerations):
+    """Upstream's locks."""
 
     rules: CoarseRules
 
     watchdog = "sweep"
-    try_now = give_now = enter_now = abandon = None
     can_reenter = True
 
     @property
@@ -120,29 +136,18 @@ class Coarse:
     def timeout_s(self) -> float:
         return self.rules.timeout_s
 
-    def acquire(self, order: Order, mine: list[Handle] | None = None) -> Steps[Grant]:
-        request = CoarseRequest(order.paths.lock, order.process, order.timeout_s, order.max_hold_s, order.reentrant)
-        inner = yield from coarse.acquire(self.rules, order.registry, request)
+    def acquire(self, calls: Calls, order: Order, mine: list[Handle] | None = None) -> Steps[Grant]:
+        inner = yield from coarse.acquire(calls, self.rules, order.registry, _coarse_request(order))
         return Grant(order, inner, reclaimed=inner.reclaimed)
 
-    def give_up(self, order: Order, mine: list[Handle]) -> Steps[None]:
+    def release(self, calls: Calls, grant: Grant) -> Steps[Released]:
         yield from ()
-
-    def fence(self, order: Order, mine: list[Handle] | None = None) -> Steps[Grant]:
-        yield from ()
-        raise LockStateError(
-            order.paths.lock, self.name, "the lock cannot be fenced: this algorithm has no generations"
-        )
-
-    def release(self, grant: Grant) -> Steps[Released]:
         assert isinstance(grant.inner, CoarseGrant)
-        return Released(removed=(yield from coarse.release(grant.order.registry, grant.inner.hold)))
+        return Released(removed=coarse.release(calls, grant.order.registry, grant.inner.hold))
 
-    def enter(self, grant: Grant) -> Steps[None]:
-        yield from ()
 
-    def leave(self, grant: Grant) -> Steps[None]:
-        yield from ()
+def _coarse_request(order: Order) -> CoarseRequest:
+    return CoarseRequest(order.paths.lock, order.process, order.timeout_s, order.max_hold_s, order.reentrant)
 
 
 @dataclass(frozen=True)
@@ -151,15 +156,15 @@ class ReleasedForPrompt(Coarse):
 
     rules: CoarseRules = released_for_prompt.RULES
 
-    def suspend(self, grant: Grant) -> Steps[Fingerprint]:
+    def suspend(self, calls: Calls, grant: Grant) -> Fingerprint:
         assert isinstance(grant.inner, CoarseGrant)
-        return released_for_prompt.suspend(grant.order.registry, grant.inner, grant.order.paths.session)
+        return released_for_prompt.suspend(calls, grant.order.registry, grant.inner, grant.order.paths.session)
 
-    def resume(self, grant: Grant, before: Fingerprint) -> Steps[tuple[Grant, bool]]:
+    def resume(self, calls: Calls, grant: Grant, before: Fingerprint) -> Steps[tuple[Grant, bool]]:
         order = grant.order
-        request = CoarseRequest(order.paths.lock, order.process, order.timeout_s, order.max_hold_s, order.reentrant)
-        resumed = released_for_prompt.resume(order.registry, request, order.paths.session, before)
-        inner, unchanged = yield from resumed
+        inner, unchanged = yield from released_for_prompt.resume(
+            calls, order.registry, _coarse_request(order), order.paths.session, before
+        )
         return Grant(order, inner, reclaimed=inner.reclaimed), unchanged
 
 
@@ -172,31 +177,28 @@ class Guarded:
 
     watchdog = "thread"
     can_reenter = False
-    give_now = staticmethod(guarded.give_back)
-    enter_now = staticmethod(guarded.begin_append)
-    abandon = staticmethod(guarded.abandon)
+    has_generations = True
 
-    @classmethod
-    def try_now(cls, calls: Calls, order: Order, mine: list[Handle] | None = None) -> GuardedGrant | None:
-        return guarded.try_now(calls, order.prepared or cls._prepare(order), mine)
+    def acquire(self, calls: Calls, order: Order, mine: list[Handle] | None = None) -> Steps[GuardedGrant]:
+        return guarded.acquire(calls, order.prepared or self._prepare(order), mine)
 
-    def acquire(self, order: Order, mine: list[Handle] | None = None) -> Steps[GuardedGrant]:
-        return guarded.acquire(order.prepared or self._prepare(order), mine)
+    def give_up(self, calls: Calls, order: Order, mine: list[Handle]) -> Steps[None]:
+        return guarded.give_up(calls, order.prepared or self._prepare(order), mine)
 
-    def give_up(self, order: Order, mine: list[Handle]) -> Steps[None]:
-        return guarded.give_up(order.prepared or self._prepare(order), mine)
+    def fence(self, calls: Calls, order: Order, mine: list[Handle] | None = None) -> Steps[GuardedGrant]:
+        return guarded.fence(calls, order.prepared or self._prepare(order), mine)
 
-    def fence(self, order: Order, mine: list[Handle] | None = None) -> Steps[GuardedGrant]:
-        return guarded.fence(order.prepared or self._prepare(order), mine)
+    def release(self, calls: Calls, grant: GuardedGrant) -> Steps[Released]:
+        return guarded.release(calls, grant)
 
-    def release(self, grant: GuardedGrant) -> Steps[Released]:
-        return guarded.release(grant)
+    def abandon(self, calls: Calls, grant: GuardedGrant) -> Steps[None]:
+        return guarded.abandon(calls, grant)
 
-    def enter(self, grant: GuardedGrant) -> Steps[None]:
-        return guarded.enter(grant)
+    def enter(self, calls: Calls, grant: GuardedGrant) -> Steps[None]:
+        return guarded.enter(calls, grant)
 
-    def leave(self, grant: GuardedGrant) -> Steps[None]:
-        return guarded.leave(grant)
+    def leave(self, calls: Calls, grant: GuardedGrant) -> None:
+        guarded.leave(calls, grant)
 
     @staticmethod
     def _prepare(order: Order) -> GuardedRequest:
@@ -219,38 +221,22 @@ class Guarded:
 
 
 @dataclass(frozen=True)
-class Plain:
-    """What people write without a library: no owner, no generation."""
+class Plain(_WithoutGenerations):
+    """What people write without a library: no owner."""
 
     name: str
-    take: Callable[[str, float], Steps[PlainGrant]]
+    take: Callable[[Calls, str, float], Steps[PlainGrant]]
     timeout_s: float = plain.TIMEOUT_S
 
     watchdog = None
-    try_now = give_now = enter_now = abandon = None
-    can_reenter = False
 
-    def acquire(self, order: Order, mine: list[Handle] | None = None) -> Steps[Grant]:
-        return Grant(order, (yield from self.take(order.paths.lock, order.timeout_s)))
+    def acquire(self, calls: Calls, order: Order, mine: list[Handle] | None = None) -> Steps[Grant]:
+        return Grant(order, (yield from self.take(calls, order.paths.lock, order.timeout_s)))
 
-    def give_up(self, order: Order, mine: list[Handle]) -> Steps[None]:
+    def release(self, calls: Calls, grant: Grant) -> Steps[Released]:
         yield from ()
-
-    def fence(self, order: Order, mine: list[Handle] | None = None) -> Steps[Grant]:
-        yield from ()
-        raise LockStateError(
-            order.paths.lock, self.name, "the lock cannot be fenced: this algorithm has no generations"
-        )
-
-    def release(self, grant: Grant) -> Steps[Released]:
         assert isinstance(grant.inner, PlainGrant)
-        return Released(removed=(yield from plain.release(grant.inner)))
-
-    def enter(self, grant: Grant) -> Steps[None]:
-        yield from ()
-
-    def leave(self, grant: Grant) -> Steps[None]:
-        yield from ()
+        return Released(removed=plain.release(calls, grant.inner))
 
 
 _ALL: tuple[LockAlgorithm, ...] = (

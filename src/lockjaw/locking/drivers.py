@@ -1,12 +1,13 @@
 """The blocking and the asyncio driver of lock algorithms.
 
-Both perform the operations through one ``Kernel``; they differ in how they wait. The simulated driver is the
-harness's and shares only ``operations``.
+An algorithm makes its calls itself and yields only its waits; a driver waits and sends it on. Both drivers share
+everything but how they sleep. The simulation brings waits of its own to the same two loops (``follow``,
+``follow_async``).
 
 Drift. With a time scale of 0.04 every millisecond by which the operating system wakes us late is 25 nominal
 milliseconds, and twenty sleeps of a 10 s wait would add up to a visible lie: fewer tries, a longer wait.
 So under a scale below 1 each ``Sleep`` of one run counts from the instant the previous one was *due*, and
-``Now`` reads that instant too, as long as we are late by no more than scheduling explains (``_LATE_S``
+``now`` reads that instant too, as long as we are late by no more than scheduling explains (``_LATE_S``
 nominal or ``_LATE_REAL_S`` real, whichever is more). A process that was really paused is later than that and
 sees it. At scale 1 nothing is compensated: lateness is part of what the program does.
 """
@@ -15,25 +16,15 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from lockjaw.clock import Clock
 from lockjaw.locking.alarms import Alarms
 from lockjaw.locking.kernel import Kernel
-from lockjaw.locking.operations import (
-    Now,
-    Operation,
-    Settle,
-    Sleep,
-    Steps,
-    Straight,
-    WaitForRelease,
-    WaitForSection,
-)
+from lockjaw.locking.operations import Settle, Sleep, Steps, WaitForRelease, WaitForSection, Waiting
 
 T = TypeVar("T")
-
-_WAITING = frozenset((Sleep, Settle, WaitForSection, WaitForRelease))
 
 _LATE_S = 1.0
 _LATE_REAL_S = 0.1
@@ -48,7 +39,7 @@ _SECTION_POLL_REAL_S = 0.00002
 _SECTION_LAST_POLL_REAL_S = 0.002
 _POLL_GROWTH = 1.5
 _SECTION_GROWTH = 1.15
-# Behind complete alarms, looks are only for what nobody tells: a lost bell.
+# When alarms cover everything, looking only guards against a lost bell.
 _FIRST_LOOK_REAL_S = 0.25
 _LAST_LOOK_REAL_S = 4.0  # 64 waiters, 10 s: under 0.1 s of CPU
 
@@ -56,164 +47,210 @@ _LAST_LOOK_REAL_S = 4.0  # 64 waiters, 10 s: under 0.1 s of CPU
 _SETTLE_REAL_S = 0.005
 
 
-def run_blocking(steps: Steps[T], clock: Clock, kernel: Kernel | None = None) -> T:
-    """Run an algorithm to its end in this thread. Raises what the algorithm raises."""
-    kernel = kernel or Kernel(clock)
-    waits: _Waits | None = None  # most runs never wait
-    result: object = None
-    raised: BaseException | None = None
+def follow(steps: Steps[T], wait_for: Callable[[Waiting], bool]) -> T:
+    """Run an algorithm to its end in this thread.
+
+    Args:
+        wait_for: waits. -> did the bell ring? What it raises, Ctrl-C included, goes to the algorithm, which cleans up.
+    """
     try:
+        wait = next(steps)
         while True:
             try:
-                operation = steps.send(result) if raised is None else steps.throw(raised)
-            except StopIteration as stop:
-                value: T = stop.value
-                return value
-            result, raised = None, None
-            kind = type(operation)
-            try:
-                if kind is Straight:
-                    result = operation.run(kernel.calls, *operation.arguments)  # type: ignore[union-attr]
-                    continue
-                waits = waits or _Waits(clock)
-                if kind is Now:
-                    result = waits.now()
-                elif kind not in _WAITING:
-                    result = kernel.perform(operation)
-                elif not isinstance(operation, WaitForRelease) or (
-                    (result := _sleep_on_alarms(operation, kernel, waits)) is None
-                ):
-                    plan = waits.plan(operation, kernel)
-                    while (pause := plan.next_pause(kernel)) is not None:
-                        clock.sleep_blocking(pause)
-            except BaseException as error:  # Ctrl-C included: the algorithm cleans up, then lets it pass
-                raised = error
-    except BaseException:
-        kernel.abandon()
-        raise
-    finally:
-        if waits is not None:
-            waits.alarms.close()
+                rung = wait_for(wait)
+            except BaseException as error:
+                wait = steps.throw(error)
+            else:
+                wait = steps.send(rung)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
 
 
-async def run_async(steps: Steps[T], clock: Clock, kernel: Kernel | None = None, *, defer_cancel: bool = False) -> T:
-    """Run an algorithm to its end as part of this task.
+async def follow_async(
+    steps: Steps[T], wait_for: Callable[[Waiting], Awaitable[bool]], *, defer_cancel: bool = False
+) -> T:
+    """As ``follow``, in this task.
 
     Cancelling throws into the algorithm, which undoes what it did and leaves no trace. With ``defer_cancel``
     (for releases) a cancellation waits until the algorithm has ended.
     """
-    kernel = kernel or Kernel(clock)
-    waits: _Waits | None = None
-    result: object = None
-    raised: BaseException | None = None
     cancelled: asyncio.CancelledError | None = None
     try:
+        wait = next(steps)
         while True:
             try:
-                operation = steps.send(result) if raised is None else steps.throw(raised)
-            except StopIteration as stop:
-                if cancelled is not None:
-                    raise cancelled from None
-                value: T = stop.value
-                return value
-            result, raised = None, None
-            kind = type(operation)
-            try:
-                if kind is Straight:
-                    result = operation.run(kernel.calls, *operation.arguments)  # type: ignore[union-attr]
+                rung = await wait_for(wait)
+            except asyncio.CancelledError as error:
+                if not defer_cancel:
+                    wait = steps.throw(error)
                     continue
-                waits = waits or _Waits(clock)
-                if kind is Now:
-                    result = waits.now()
-                    continue
-                if kind not in _WAITING:
-                    result = kernel.perform(operation)
-                    continue
-                if isinstance(operation, WaitForRelease):
-                    result = await _await_alarms(operation, kernel, waits)
-                    if result is not None:
-                        continue
-                plan = waits.plan(operation, kernel)
-                while (pause := plan.next_pause(kernel)) is not None:
-                    try:
-                        await clock.sleep(pause)
-                    except asyncio.CancelledError as error:
-                        if not defer_cancel:
-                            raise
-                        cancelled = error
+                cancelled = error
+                wait = steps.send(False)
             except BaseException as error:
-                raised = error
+                wait = steps.throw(error)
+            else:
+                wait = steps.send(rung)
+    except StopIteration as stop:
+        if cancelled is not None:
+            raise cancelled from None
+        value: T = stop.value
+        return value
+
+
+def run_blocking(steps: Steps[T], kernel: Kernel) -> T:
+    """Run an algorithm to its end in this thread. Raises what the algorithm raises.
+
+    Args:
+        kernel: makes its calls.
+    """
+    waits = _Waits(kernel)
+    try:
+        return follow(steps, waits.sleep)
     except BaseException:
         kernel.abandon()
         raise
     finally:
-        if waits is not None:
-            waits.alarms.close()
+        waits.end()
 
 
-def _sleep_on_alarms(wait: WaitForRelease, kernel: Kernel, waits: _Waits) -> bool | None:
-    """Wait in this thread; None if the alarms are not complete, so that the caller must poll."""
-    alarms = waits.alarms
-    alarms.set(wait)
-    if not alarms.complete:
-        return None
-    watch = waits.watch(wait, kernel)
-    while (timeout_s := watch.timeout_real_s()) > 0:
-        if told := alarms.sleep(math.ceil(timeout_s * 1000)):
-            return alarms.heard(told)
-        watch.look()
-    if (pause := watch.eager_pause_s(waits)) > 0:
-        waits.clock.sleep_blocking(pause)
-    return False
-
-
-async def _await_alarms(wait: WaitForRelease, kernel: Kernel, waits: _Waits) -> bool | None:
-    """As ``_sleep_on_alarms``, in this task."""
-    loop = asyncio.get_running_loop()
-    alarms = waits.alarms
-    alarms.set(wait)
-    if not alarms.complete:
-        return None
-    watch = waits.watch(wait, kernel)
-    told: set[int] = set()
-    over: asyncio.Future[None] | None = None
-
-    def end(descriptor: int | None = None) -> None:
-        if descriptor is not None:
-            told.add(descriptor)
-        if over is not None and not over.done():
-            over.set_result(None)
-
+async def run_async(steps: Steps[T], kernel: Kernel, *, defer_cancel: bool = False) -> T:
+    """Run an algorithm to its end as part of this task; see ``follow_async`` on cancelling."""
+    waits = _Waits(kernel)
     try:
-        for descriptor in alarms.descriptors:
-            loop.add_reader(descriptor, end, descriptor)
+        return await follow_async(steps, waits.sleep_async, defer_cancel=defer_cancel)
+    except BaseException:
+        kernel.abandon()
+        raise
+    finally:
+        waits.end()
+
+
+class _Waits:
+    """The waits of one run, and its time (see the module's text)."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel, self._clock = kernel, kernel.clock
+        self._alarms: Alarms | None = None  # most runs never wait
+        self._eager_real_s = 0.0
+
+    def end(self) -> None:
+        if self._alarms is not None:
+            self._alarms.close()
+
+    # ------------------------------------------------------------------ in this thread
+
+    def sleep(self, wait: Waiting) -> bool:
+        """Wait. -> did the bell ring?"""
+        if isinstance(wait, WaitForRelease) and (alarms := self._set(wait)).complete:
+            return self._sleep_on(alarms, wait)
+        plan = self._plan(wait)
+        while (pause := plan.next_pause(self._kernel)) is not None:
+            self._clock.sleep_blocking(pause)
+        return False
+
+    def _sleep_on(self, alarms: Alarms, wait: WaitForRelease) -> bool:
+        watch = _Watch(wait, alarms.late, self._kernel)
         while (timeout_s := watch.timeout_real_s()) > 0:
-            over = loop.create_future()
-            timer = loop.call_later(timeout_s, end)
-            try:
-                await over
-            finally:
-                timer.cancel()
-            if told:
+            if told := alarms.sleep(math.ceil(timeout_s * 1000)):
                 return alarms.heard(told)
             watch.look()
-    except NotImplementedError:
-        return None  # an event loop without descriptors
-    finally:
-        for descriptor in alarms.descriptors:
-            loop.remove_reader(descriptor)
-    if (pause := watch.eager_pause_s(waits)) > 0:
-        await waits.clock.sleep(pause)
-    return False
+        if (pause := self._eager_pause_s(watch)) > 0:
+            self._clock.sleep_blocking(pause)
+        return False
+
+    # ------------------------------------------------------------------ in this task
+
+    async def sleep_async(self, wait: Waiting) -> bool:
+        """As ``sleep``."""
+        if isinstance(wait, WaitForRelease) and (alarms := self._set(wait)).complete:
+            rung = await self._await(alarms, wait)
+            if rung is not None:
+                return rung
+        plan = self._plan(wait)
+        while (pause := plan.next_pause(self._kernel)) is not None:
+            await self._clock.sleep(pause)
+        return False
+
+    async def _await(self, alarms: Alarms, wait: WaitForRelease) -> bool | None:
+        """None: this event loop knows no descriptors."""
+        loop = asyncio.get_running_loop()
+        watch = _Watch(wait, alarms.late, self._kernel)
+        told: set[int] = set()
+        over: asyncio.Future[None] | None = None
+
+        def end(descriptor: int | None = None) -> None:
+            if descriptor is not None:
+                told.add(descriptor)
+            if over is not None and not over.done():
+                over.set_result(None)
+
+        try:
+            for descriptor in alarms.descriptors:
+                loop.add_reader(descriptor, end, descriptor)
+            while (timeout_s := watch.timeout_real_s()) > 0:
+                over = loop.create_future()
+                timer = loop.call_later(timeout_s, end)
+                try:
+                    await over
+                finally:
+                    timer.cancel()
+                if told:
+                    return alarms.heard(told)
+                watch.look()
+        except NotImplementedError:
+            return None
+        finally:
+            for descriptor in alarms.descriptors:
+                loop.remove_reader(descriptor)
+        if (pause := self._eager_pause_s(watch)) > 0:
+            await self._clock.sleep(pause)
+        return False
+
+    # ------------------------------------------------------------------ both
+
+    def _set(self, wait: WaitForRelease) -> Alarms:
+        """The alarms for this wait. If they do not cover all that it is for, it polls."""
+        if self._alarms is None:
+            self._alarms = Alarms()
+        self._alarms.set(wait)
+        self._kernel.due = None
+        return self._alarms
+
+    def _eager_pause_s(self, watch: _Watch) -> float:
+        """Nominal seconds to sleep now. Whoever is told "may be free" at once, again and again, must not spin."""
+        if not watch.ended_at_once():
+            self._eager_real_s = 0.0
+            return 0.0
+        self._eager_real_s = min(_LAST_POLL_S, max(_FIRST_POLL_REAL_S, self._eager_real_s * _POLL_GROWTH))
+        return min(watch.left_s(), self._eager_real_s / self._clock.real_s(1.0))
+
+    def _plan(self, wait: Waiting) -> _Pause | _Poll:
+        kernel, clock, scale = self._kernel, self._clock, self._clock.real_s(1.0)
+        match wait:
+            case Sleep(duration_s):
+                kernel.late_s = max(_LATE_S, _LATE_REAL_S / scale) if scale < 1 else 0.0
+                kernel.due = kernel.time_s() + max(0.0, duration_s)
+                return _Pause(clock, kernel.due)
+            case Settle():
+                return _Pause(clock, clock.monotonic() + _SETTLE_REAL_S / scale)
+            case WaitForSection():
+                kernel.due = None
+                first, last = _SECTION_POLL_REAL_S / scale, _SECTION_LAST_POLL_REAL_S / scale
+                return _Poll(clock, wait, first, last, _SECTION_GROWTH)
+            case WaitForRelease():
+                kernel.due = None
+                last = max(_LAST_POLL_S, _LAST_POLL_FLOOR_REAL_S / scale)
+                return _Poll(clock, wait, min(last, _FIRST_POLL_REAL_S / scale), last)
 
 
 class _Watch:
-    """How long one wait on complete alarms lasts, and how often it looks for itself behind them."""
+    """How long one wait on complete alarms lasts, and how often it looks for itself besides."""
 
-    def __init__(self, wait: WaitForRelease, late: bool, kernel: Kernel, clock: Clock) -> None:
-        self._wait, self._kernel, self._clock = wait, kernel, clock
+    def __init__(self, wait: WaitForRelease, late: bool, kernel: Kernel) -> None:
+        self._wait, self._kernel, self._clock = wait, kernel, kernel.clock
         self._pause_real_s = _FIRST_LOOK_REAL_S
-        self._start = clock.monotonic()
+        self._start = self._clock.monotonic()
         # A file may have changed before we watched it. A bell was there before anybody could want to ring it.
         self._over = late or (wait.handle is None and kernel.may_be_released(wait))
 
@@ -221,63 +258,17 @@ class _Watch:
         """0 or less: the wait is over."""
         if self._over:
             return 0.0
-        return min(self._pause_real_s, self._clock.real_s(self._wait.until - self._clock.monotonic()))
+        return min(self._pause_real_s, self._clock.real_s(self.left_s()))
+
+    def left_s(self) -> float:
+        return self._wait.until - self._clock.monotonic()
 
     def look(self) -> None:
         self._over = self._kernel.may_be_released(self._wait)
         self._pause_real_s = min(_LAST_LOOK_REAL_S, self._pause_real_s * 2)
 
-    def eager_pause_s(self, waits: _Waits) -> float:
-        """Nominal seconds to sleep now. Whoever is told "may be free" at once, again and again, must not spin."""
-        if not self._over or self._clock.real_s(self._clock.monotonic() - self._start) > _FIRST_POLL_REAL_S:
-            waits.eager_real_s = 0.0
-            return 0.0
-        waits.eager_real_s = min(_LAST_POLL_S, max(_FIRST_POLL_REAL_S, waits.eager_real_s * _POLL_GROWTH))
-        remaining = self._wait.until - self._clock.monotonic()
-        return min(remaining, waits.eager_real_s / self._clock.real_s(1.0))
-
-
-class _Waits:
-    """Turns the waiting operations of one run into pauses, and keeps its time (see the module's text)."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.clock = self._clock = clock
-        self.alarms = Alarms()
-        self.eager_real_s = 0.0
-        self._scale = self._late_s = 0.0
-        self._due: float | None = None
-
-    def now(self) -> float:
-        actual = self._clock.monotonic()
-        if self._late_s and self._due is not None and self._due <= actual < self._due + self._late_s:
-            return self._due
-        return actual
-
-    def watch(self, wait: WaitForRelease, kernel: Kernel) -> _Watch:
-        self._due = None
-        return _Watch(wait, self.alarms.late, kernel, self._clock)
-
-    def plan(self, operation: Operation, kernel: Kernel) -> _Pause | _Poll:
-        """How to wait."""
-        if not self._scale:
-            self._scale = scale = self._clock.real_s(1.0)
-            self._late_s = max(_LATE_S, _LATE_REAL_S / scale) if scale < 1 else 0.0
-        match operation:
-            case Sleep(duration_s):
-                self._due = self.now() + max(0.0, duration_s)
-                return _Pause(self._clock, self._due)
-            case Settle():
-                return _Pause(self._clock, self._clock.monotonic() + _SETTLE_REAL_S / self._scale)
-            case WaitForSection():
-                self._due = None
-                first, last = _SECTION_POLL_REAL_S / self._scale, _SECTION_LAST_POLL_REAL_S / self._scale
-                return _Poll(self._clock, operation, first, last, _SECTION_GROWTH)
-            case WaitForRelease():
-                self._due = None
-                last = max(_LAST_POLL_S, _LAST_POLL_FLOOR_REAL_S / self._scale)
-                return _Poll(self._clock, operation, min(last, _FIRST_POLL_REAL_S / self._scale), last)
-            case _:
-                raise AssertionError(f"{operation} is not a wait")
+    def ended_at_once(self) -> bool:
+        return self._over and self._clock.real_s(self._clock.monotonic() - self._start) <= _FIRST_POLL_REAL_S
 
 
 class _Pause:

@@ -8,56 +8,91 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from lockjaw.clock import Clock
 from lockjaw.locking.drivers import run_async, run_blocking
 from lockjaw.locking.identity import ProcessIdentity, this_process
 from lockjaw.locking.kernel import Kernel
-from lockjaw.locking.operations import Steps
+from lockjaw.locking.operations import Calls, Steps
 from lockjaw.locking.paths import LockPaths
 from lockjaw.locking.process_holds import PROCESS_HOLDS, ProcessHolds
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class Host(Protocol):
-    """``straight``, ``run`` and ``run_async`` are drivers, as in ``drivers``; ``holds`` is what this process holds."""
+    """What a lock needs of its process. Each algorithm is given the ``Calls`` of this host, then the arguments."""
 
     @property
-    def holds(self) -> ProcessHolds: ...
+    def holds(self) -> ProcessHolds:
+        """What this process holds."""
+
     def process_id(self) -> int: ...
     def identity(self) -> ProcessIdentity: ...
     def paths(self, session_file: str | os.PathLike[str]) -> LockPaths: ...
-    def straight(self, clock: Clock, run: Callable[..., T], *arguments: Any) -> T: ...
-    def run(self, steps: Steps[T], clock: Clock) -> T: ...
-    async def run_async(self, steps: Steps[T], clock: Clock, *, defer_cancel: bool = False) -> T: ...
+    def call(self, clock: Clock, function: Callable[Concatenate[Calls, P], T], *args: P.args, **named: P.kwargs) -> T:
+        """Run what never waits."""
+
+    def run(
+        self, clock: Clock, algorithm: Callable[Concatenate[Calls, P], Steps[T]], *args: P.args, **named: P.kwargs
+    ) -> T:
+        """Run an algorithm to its end in this thread."""
+
+    async def run_async(
+        self, clock: Clock, algorithm: Callable[Concatenate[Calls, P], Steps[T]], *args: P.args, **named: P.kwargs
+    ) -> T:
+        """The same as part of this task. Cancelling throws into the algorithm, which leaves no trace."""
+
+    async def run_to_end(
+        self, clock: Clock, algorithm: Callable[Concatenate[Calls, P], Steps[T]], *args: P.args, **named: P.kwargs
+    ) -> T:
+        """As ``run_async``; a cancellation waits until the algorithm has ended."""
 
 
 class LocalHost:
-    """This process on this machine. What every turn of a lock needs is here without a step in between."""
+    """This process on this machine.
+
+    Attributes:
+        kernel: makes the calls of one run, on a clock.
+    """
 
     holds = PROCESS_HOLDS
     process_id = staticmethod(os.getpid)
     identity = staticmethod(this_process)
 
+    def __init__(self) -> None:
+        self.kernel: Callable[[Clock], Kernel] = Kernel
+
     def paths(self, session_file: str | os.PathLike[str]) -> LockPaths:
         return LockPaths.of(session_file)
 
-    def straight(self, clock: Clock, run: Callable[..., T], *arguments: Any) -> T:
-        # Without the machinery around an algorithm: what its first step may spare.
-        kernel = Kernel(clock)
+    def call(self, clock: Clock, function: Callable[Concatenate[Calls, P], T], *args: P.args, **named: P.kwargs) -> T:
+        kernel = self.kernel(clock)
         try:
-            return run(kernel.calls, *arguments)
+            return function(kernel, *args, **named)
         except BaseException:
             kernel.abandon()
             raise
 
-    def run(self, steps: Steps[T], clock: Clock) -> T:
-        return run_blocking(steps, clock)
+    def run(
+        self, clock: Clock, algorithm: Callable[Concatenate[Calls, P], Steps[T]], *args: P.args, **named: P.kwargs
+    ) -> T:
+        kernel = self.kernel(clock)
+        return run_blocking(algorithm(kernel, *args, **named), kernel)
 
-    async def run_async(self, steps: Steps[T], clock: Clock, *, defer_cancel: bool = False) -> T:
-        return await run_async(steps, clock, defer_cancel=defer_cancel)
+    async def run_async(
+        self, clock: Clock, algorithm: Callable[Concatenate[Calls, P], Steps[T]], *args: P.args, **named: P.kwargs
+    ) -> T:
+        kernel = self.kernel(clock)
+        return await run_async(algorithm(kernel, *args, **named), kernel)
+
+    async def run_to_end(
+        self, clock: Clock, algorithm: Callable[Concatenate[Calls, P], Steps[T]], *args: P.args, **named: P.kwargs
+    ) -> T:
+        kernel = self.kernel(clock)
+        return await run_async(algorithm(kernel, *args, **named), kernel, defer_cancel=True)
 
 
-THIS_HOST: Host = LocalHost()
+THIS_HOST = LocalHost()

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import LockStateError
-from lockjaw.locking.algorithms.findings import last_generation, look, read_state
+from lockjaw.locking.algorithms.findings import last_generation, read_state
 from lockjaw.locking.guard_record import OWNER_BASE, TICKET_BASE, GuardState, decode_waiter, waiter_offset
 from lockjaw.locking.host import THIS_HOST, Host
 from lockjaw.locking.identity import ProcessIdentity
-from lockjaw.locking.operations import (
-    Close,
-    Contents,
-    Handle,
-    OpenExisting,
-    RangeTest,
-    Read,
-    ReadAt,
-    Steps,
-    WallNow,
-)
+from lockjaw.locking.operations import Calls, Handle
 from lockjaw.locking.owner_record import fingerprint, judge_owner, parse
 from lockjaw.locking.paths import LockPaths
 
@@ -71,17 +62,17 @@ def inspect_lock(
 ) -> LockView:
     """Look at a session's lock. Never waits, never changes anything, raises only what the disk raises."""
     clock = clock or ScaledClock.from_environment()
-    return host.run(inspect(host.paths(session_file), host.identity()), clock)
+    return host.call(clock, inspect, host.paths(session_file), host.identity())
 
 
-def inspect(paths: LockPaths, me: ProcessIdentity) -> Steps[LockView]:
-    """The algorithm of ``inspect_lock``."""
-    guard, owner_lives, waiters = yield from _guard(paths.guard)
-    status = yield from look(paths.lock)
+def inspect(calls: Calls, paths: LockPaths, me: ProcessIdentity) -> LockView:
+    """What ``inspect_lock`` does."""
+    guard, owner_lives, waiters = _guard(calls, paths.guard)
+    status = calls.status(paths.lock)
     record, generation = guard.record, guard.generation
     if generation:
         try:
-            last: Contents = yield Read(paths.body)
+            last = calls.read_file(paths.body)
         except OSError:
             pass
         else:
@@ -91,15 +82,15 @@ def inspect(paths: LockPaths, me: ProcessIdentity) -> Steps[LockView]:
     if status.kind != "file":
         return LockView(True, dead_reason="not-a-file", generation=generation, age_s=status.age_s)
     try:
-        contents: Contents = yield Read(paths.lock)
+        contents = calls.read_file(paths.lock)
     except FileNotFoundError:
         return LockView(False, generation=generation)
     except PermissionError:
         return LockView(True, dead_reason="unreadable", generation=generation, age_s=status.age_s)
     owner = parse(contents.data)
-    now_ms: int = yield WallNow()
+    now_ms = calls.wall_ms()
     age_s = status.age_s if owner.created_at_ms is None else max(0.0, (now_ms - owner.created_at_ms) / 1000)
-    body = yield from look(paths.body)
+    body = calls.status(paths.body)
     ours = status.same_file(body) or record.names(fingerprint(contents.data))
     alive: bool | None = None
     reason: str | None = "missing-pid"
@@ -107,8 +98,8 @@ def inspect(paths: LockPaths, me: ProcessIdentity) -> Steps[LockView]:
     if ours:
         alive, reason = owner_lives, None if owner_lives else "owner-byte-free"
     elif owner.pid is not None:
-        # Somebody else looks, so whether *this* process holds the file by another algorithm is no question.
-        judgement = yield from judge_owner(owner, me, held_here=True)
+        # We only look: whether *this* process holds the file by another algorithm does not matter here.
+        judgement = judge_owner(calls, owner, me, held_here=True)
         alive, reason, pid_here = judgement.alive, judgement.reason or None, judgement.pid_here
     return LockView(
         True,
@@ -127,34 +118,30 @@ def inspect(paths: LockPaths, me: ProcessIdentity) -> Steps[LockView]:
     )
 
 
-def _guard(path: str) -> Steps[tuple[GuardState, bool, tuple[int, ...]]]:
+def _guard(calls: Calls, path: str) -> tuple[GuardState, bool, tuple[int, ...]]:
     """What the guard says, whether that owner lives, and who waits; an absent or damaged guard says nothing."""
     try:
-        guard = yield OpenExisting(path)
+        guard = calls.open_existing(path)
     except OSError:
         return GuardState(), False, ()
     try:
-        state = yield from read_state(guard)
-        lives: bool = yield RangeTest(guard, OWNER_BASE + state.epoch)
-        tickets: list[int] = []
-        yield from _locked(guard, TICKET_BASE + state.ticket + 1, MAX_WAITING_TICKETS, tickets)
-        waiters = []
-        for ticket in (offset - TICKET_BASE for offset in tickets):
-            data: bytes = yield ReadAt(guard, 16, waiter_offset(ticket))
-            waiters.append(decode_waiter(ticket, data) or 0)
+        state = read_state(calls, guard)
+        lives = calls.locked_elsewhere(guard, OWNER_BASE + state.epoch)
+        tickets = [offset - TICKET_BASE for offset in _locked(calls, guard, TICKET_BASE + state.ticket + 1)]
+        waiters = [decode_waiter(ticket, calls.read(guard, 16, waiter_offset(ticket))) or 0 for ticket in tickets]
     except LockStateError:
         state, lives, waiters = GuardState(), False, []
-    yield Close(guard)
+    calls.close(guard)
     return state, lives and state.generation > 0, tuple(waiters)
 
 
-def _locked(guard: Handle, offset: int, length: int, found: list[int]) -> Steps[None]:
+def _locked(calls: Calls, guard: Handle, offset: int, length: int = MAX_WAITING_TICKETS) -> Iterator[int]:
     """The bytes in a range that somebody has locked, by halving: 21 tests for each."""
-    if not (yield RangeTest(guard, offset, length)):
+    if not calls.locked_elsewhere(guard, offset, length):
         return
     if length == 1:
-        found.append(offset)
+        yield offset
         return
     half = length // 2
-    yield from _locked(guard, offset, half, found)
-    yield from _locked(guard, offset + half, length - half, found)
+    yield from _locked(calls, guard, offset, half)
+    yield from _locked(calls, guard, offset + half, length - half)

@@ -1,45 +1,38 @@
-"""What a lock algorithm may do: the operations, as values.
+"""What a lock algorithm may do: calls that act at once, and waits that it yields.
 
-An algorithm is a generator: it yields an operation, gets the result sent in, or an ``OSError`` thrown in.
-It touches nothing else -- no file, no clock, no process table -- so one text of it runs under the blocking
-driver, the asyncio driver and the simulation, and every yield is a place where the simulation may switch
-to another process, fail the operation or kill the process.
+An algorithm is a generator that yields only where it waits. Everything else is a call on the ``Calls`` that it is
+given: it touches no file, no clock and no process table itself. So one text of it runs blocking, as an asyncio task
+and in the simulation, where each call is a place at which another process may run, the call may fail, or the process
+may die.
 
 Rules of the game
 
-* What never waits may be written as a plain function of ``Calls`` and be yielded as one ``Straight``: a generator's
-  step costs as much as a system call, and an uncontended lock is nothing but ten system calls. On the machine the
-  function calls the kernel directly; the simulation and the tests that fail, stop or kill at every operation give it
-  ``ByOperation``, which performs each call as the operation that it is.
-* Durations and instants are nominal seconds; instants are on the clock that ``Now`` reads.
-* ``Sleep``, ``Settle``, ``WaitForSection`` and ``WaitForRelease`` are the only operations that take time.
-* When the driver is interrupted (a cancelled task, Ctrl-C) it throws the interruption in at the yield and
-  goes on performing what the algorithm yields to clean up. When its process dies it just drops the
-  generator (``GeneratorExit``): an algorithm must not clean up then, as a killed process does not either.
+* Durations and instants are nominal seconds; instants are on the clock that ``Calls.now`` reads.
+* ``Sleep``, ``Settle``, ``WaitForSection`` and ``WaitForRelease`` are all that takes time.
+* When the driver is interrupted (a cancelled task, Ctrl-C) it throws the interruption in at the yield and goes on with
+  the waits that the algorithm yields to clean up. When its process dies it just drops the generator
+  (``GeneratorExit``): an algorithm must not clean up then, as a killed process does not either.
+* Faults, tapes and people know each call by the name that ``OPERATIONS`` gives it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 T = TypeVar("T")
-
-#: A running algorithm that will return a ``T``.
-Steps: TypeAlias = "Generator[Operation, Any, T]"
-
 
 Identity: TypeAlias = tuple[int, int]
 
 
 class Handle:
-    """An open file. Belongs to the driver that opened it; algorithms only pass it back.
+    """An open file. Belongs to whoever opened it for the algorithm, which only passes it back.
 
     Attributes:
-        rests: its driver may keep the descriptor for the next one who opens the file.
+        rests: the descriptor may be kept for the next one who opens the file.
         identity: device and inode; (0, 0) where nobody asked.
         body: of a guard's handle: that of its body file.
-        checked_s: when (monotonic, real) its driver last saw that its name still leads to it.
+        checked_s: when (monotonic, real) somebody last saw that its name still leads to it.
         epoch, known, claim: the guarded algorithm's notes: which owner's byte is the current one, what the guard said
             when it was read last, and which file it may have made the lock file while it had that byte.
         mine, signed, spare, block: more of them: what the guard said when a grant of this handle removed its lock file,
@@ -136,208 +129,7 @@ class ProcessState(NamedTuple):
     starttime: int | None = None
 
 
-# --------------------------------------------------------------------------- files
-
-
-class MakeDirectory(NamedTuple):
-    """Create a directory and its parents; no error if it is there."""
-
-    path: str
-
-
-class CreateExclusive(NamedTuple):
-    """``O_CREAT | O_EXCL``: an empty file that was not there before. -> Handle; FileExistsError."""
-
-    path: str
-
-
-class OpenExisting(NamedTuple):
-    """-> Handle of an existing file; never creates, never follows a symbolic link."""
-
-    path: str
-    writable: bool = False
-
-
-class OpenGuard(NamedTuple):
-    """-> Handle of a guard file, open for reading and writing, created empty if absent. Never an open file
-    description that another handle uses, so that range locks exclude even two handles of one process.
-
-    ``body_path``: another file to open with it; it closes with it, too."""
-
-    path: str
-    body_path: str = ""
-
-
-class Close(NamedTuple):
-    """Close a handle; drops every range lock taken through it. Closing twice is no error."""
-
-    handle: Handle
-
-
-class Read(NamedTuple):
-    """-> Contents of the file that ``path`` names now."""
-
-    path: str
-    limit_bytes: int = 65_536
-
-
-class ReadAt(NamedTuple):
-    """-> bytes at ``offset`` of an open file; shorter at its end."""
-
-    handle: Handle
-    length: int
-    offset: int = 0
-
-
-class WriteInPlace(NamedTuple):
-    """Write ``data`` at ``offset`` in one piece. ``truncate``: the file then ends behind it.
-
-    A short write is an ``OSError`` (ENOSPC)."""
-
-    handle: Handle
-    data: bytes
-    offset: int = 0
-    truncate: bool = False
-
-
-class Stat(NamedTuple):
-    """-> FileStatus of a name, symbolic links not followed."""
-
-    path: str
-
-
-class Identify(NamedTuple):
-    """-> FileStatus of an open file."""
-
-    handle: Handle
-
-
-class Unlink(NamedTuple):
-    """Remove a name."""
-
-    path: str
-    missing_ok: bool = True
-
-
-class Exists(NamedTuple):
-    """-> bool: does the name lead to a file? A dangling symbolic link does not."""
-
-    path: str
-
-
-class Link(NamedTuple):
-    """Give an existing file a second name; FileExistsError if the name is taken. Atomic."""
-
-    source: str
-    target: str
-
-
-class LinkFile(NamedTuple):
-    """Give the file that has the name of this handle a second name. Atomic.
-
-    FileExistsError if the name is taken; FileNotFoundError if the handle's own name is gone."""
-
-    handle: Handle
-    target: str
-
-
-class Replace(NamedTuple):
-    """Rename, replacing what has the target's name. Atomic."""
-
-    source: str
-    target: str
-
-
-# --------------------------------------------------------------------------- range locks
-
-
-class RangeLock(NamedTuple):
-    """Try to lock bytes of an open file against all other open file descriptions. -> bool, at once.
-
-    The kernel drops the lock when the last descriptor closes, so also when the process is killed."""
-
-    handle: Handle
-    offset: int
-    length: int = 1
-    exclusive: bool = True
-
-
-class RangeUnlock(NamedTuple):
-    handle: Handle
-    offset: int
-    length: int = 1
-
-
-class RangeTest(NamedTuple):
-    """-> bool: does another open file description hold a lock in these bytes?"""
-
-    handle: Handle
-    offset: int
-    length: int = 1
-
-
-class RangeFind(NamedTuple):
-    """-> offset of the first of these bytes that another open file description has locked, or None."""
-
-    handle: Handle
-    offset: int
-    length: int
-
-
-# --------------------------------------------------------------------------- bells
-
-
-class OpenBell(NamedTuple):
-    """-> Handle of a bell for a ticket of the guard at ``path``, or None where there are no bells.
-
-    Bells are hints: a ring may be lost and may come unasked. They cost no thread and no polling."""
-
-    path: str
-    ticket: int
-
-
-class Ring(NamedTuple):
-    """Ring the bell of a ticket. -> did it have one? Never waits, never fails."""
-
-    path: str
-    ticket: int
-
-
-class GiveWay(NamedTuple):
-    """Let whoever was rung run now. No more than a hint."""
-
-
-# --------------------------------------------------------------------------- processes, time, people
-
-
-class ProcessStatus(NamedTuple):
-    """-> ProcessState of a pid."""
-
-    pid: int
-
-
-class FindElsewhere(NamedTuple):
-    """-> pid here of a live process that calls itself ``pid`` in another pid namespace (0 if it has none here), or None
-    if none is seen.
-
-    ``starttime``: and that started then; None: whenever. Not cheap: for whoever is about to call an owner dead."""
-
-    pid: int
-    starttime: int | None
-
-
-class Now(NamedTuple):
-    """-> nominal monotonic seconds."""
-
-
-class WallNow(NamedTuple):
-    """-> nominal Unix milliseconds."""
-
-
-class PrintError(NamedTuple):
-    """One line for the operator, on stderr."""
-
-    line: str
+# --------------------------------------------------------------------------- waits
 
 
 class Sleep(NamedTuple):
@@ -351,7 +143,7 @@ class Settle(NamedTuple):
 
 
 class WaitForSection(NamedTuple):
-    """Return when the byte looks free, or at ``until``. Somebody holds it for microseconds only."""
+    """Return when the byte looks free, or at ``until``. Its holder keeps it for microseconds only."""
 
     handle: Handle
     offset: int
@@ -386,129 +178,165 @@ class WaitForRelease(NamedTuple):
     queued: bool = False
 
 
-# --------------------------------------------------------------------------- straight runs
+Waiting: TypeAlias = Sleep | Settle | WaitForSection | WaitForRelease
+
+#: A running algorithm that will return a ``T``. It is sent True where the bell that it waited for rang.
+Steps: TypeAlias = "Generator[Waiting, bool, T]"
+
+
+# --------------------------------------------------------------------------- calls
 
 
 class Calls(Protocol):
-    """The operations that a straight run may perform, as calls. Each is the operation of its name."""
+    """What an algorithm may do without waiting. Each call raises the OSError that the operating system gave."""
 
-    def open_guard(self, path: str, body_path: str) -> Handle: ...
-    def close(self, handle: Handle) -> None: ...
-    def lock(self, handle: Handle, offset: int) -> bool: ...
-    def unlock(self, handle: Handle, offset: int) -> None: ...
-    def locked_elsewhere(self, handle: Handle, offset: int, length: int) -> bool: ...
-    def first_locked(self, handle: Handle, offset: int, length: int) -> int | None: ...
-    def read(self, handle: Handle, length: int) -> bytes: ...
-    def write(self, handle: Handle, data: bytes, offset: int) -> None: ...
-    def empty(self, handle: Handle) -> None: ...
-    def exists(self, path: str) -> bool: ...
-    def look(self, path: str) -> tuple[int, int, int] | None:
-        """Device, inode and size of what a name points to, symbolic links not followed; None if there is none."""
+    # files
 
-    def link(self, handle: Handle, target: str) -> None: ...
-    def unlink(self, path: str) -> None: ...
-    def ring(self, path: str, ticket: int) -> bool: ...
-    def give_way(self) -> None: ...
-    def wall_ms(self) -> int: ...
+    def make_directory(self, path: str) -> None:
+        """Create a directory and its parents; no error if it is there."""
 
+    def create_exclusive(self, path: str) -> Handle:
+        """``O_CREAT | O_EXCL``: an empty file that was not there before. Raises FileExistsError."""
 
-class Straight(NamedTuple):
-    """-> ``run(calls, *arguments)``: a run of operations none of which waits."""
+    def open_existing(self, path: str, writable: bool = False) -> Handle:
+        """Never creates, never follows a symbolic link."""
 
-    run: Callable[..., Any]
-    arguments: tuple[Any, ...]
+    def open_guard(self, path: str, body_path: str = "") -> Handle:
+        """A guard file, open for reading and writing, created empty if absent. Never an open file description that
+        another handle uses, so that range locks exclude even two handles of one process.
 
-
-class ByOperation:
-    """Performs each call of a straight run as an operation of its own."""
-
-    def __init__(self, perform: Callable[[Operation], Any]) -> None:
-        self._perform = perform
-
-    def open_guard(self, path: str, body_path: str) -> Handle:
-        handle: Handle = self._perform(OpenGuard(path, body_path))
-        return handle
+        ``body_path``: another file to open with it; it closes with it, too."""
 
     def close(self, handle: Handle) -> None:
-        self._perform(Close(handle))
+        """Drops every range lock taken through the handle. Closing twice is no error."""
 
-    def lock(self, handle: Handle, offset: int) -> bool:
-        return bool(self._perform(RangeLock(handle, offset)))
+    def read_file(self, path: str) -> Contents:
+        """The file that ``path`` names now, up to 64 KiB."""
 
-    def unlock(self, handle: Handle, offset: int) -> None:
-        self._perform(RangeUnlock(handle, offset))
+    def read(self, handle: Handle, length: int, offset: int = 0) -> bytes:
+        """From an open file; shorter at its end."""
 
-    def locked_elsewhere(self, handle: Handle, offset: int, length: int) -> bool:
-        return bool(self._perform(RangeTest(handle, offset, length)))
+    def write(self, handle: Handle, data: bytes, offset: int = 0, truncate: bool = False) -> None:
+        """In place, in one piece; a short write is an OSError (ENOSPC). ``truncate``: the file then ends behind it."""
 
-    def first_locked(self, handle: Handle, offset: int, length: int) -> int | None:
-        first: int | None = self._perform(RangeFind(handle, offset, length))
-        return first
-
-    def read(self, handle: Handle, length: int) -> bytes:
-        return bytes(self._perform(ReadAt(handle, length)))
-
-    def write(self, handle: Handle, data: bytes, offset: int) -> None:
-        self._perform(WriteInPlace(handle, data, offset))
-
-    def empty(self, handle: Handle) -> None:
-        self._perform(WriteInPlace(handle, b"", truncate=True))
-
-    def exists(self, path: str) -> bool:
-        return bool(self._perform(Exists(path)))
+    def status(self, path: str) -> FileStatus | None:
+        """Of a name, symbolic links not followed; None if there is none."""
 
     def look(self, path: str) -> tuple[int, int, int] | None:
-        try:
-            status: FileStatus = self._perform(Stat(path))
-        except FileNotFoundError:
-            return None
-        return status.device, status.inode, status.size_bytes
+        """As ``status``, at a third of its cost: device, inode and size in bytes."""
+
+    def identify(self, handle: Handle) -> FileStatus: ...
+
+    def exists(self, path: str) -> bool:
+        """Does the name lead to a file? A dangling symbolic link does not."""
 
     def link(self, handle: Handle, target: str) -> None:
-        self._perform(LinkFile(handle, target))
+        """Give the file that has the name of this handle a second name. Atomic.
+
+        FileExistsError if the name is taken; FileNotFoundError if the handle's own name is gone."""
 
     def unlink(self, path: str) -> None:
-        self._perform(Unlink(path))
+        """Remove a name; no error if there is none."""
+
+    # range locks, which the kernel drops when the last descriptor closes, so also when the process is killed
+
+    def lock(self, handle: Handle, offset: int) -> bool:
+        """Try to lock a byte of an open file against all other open file descriptions."""
+
+    def unlock(self, handle: Handle, offset: int) -> None: ...
+
+    def locked_elsewhere(self, handle: Handle, offset: int, length: int = 1) -> bool:
+        """Does another open file description hold a lock in these bytes?"""
+
+    def first_locked(self, handle: Handle, offset: int, length: int) -> int | None:
+        """The first of these bytes that another open file description has locked."""
+
+    # bells: hints. A ring may be lost and may come unasked; they cost no thread and no polling
+
+    def open_bell(self, path: str, ticket: int) -> Handle | None:
+        """A bell for a ticket of the guard at ``path``, or None where there are no bells."""
 
     def ring(self, path: str, ticket: int) -> bool:
-        return bool(self._perform(Ring(path, ticket)))
+        """Ring the bell of a ticket. -> did it have one? Never fails."""
 
     def give_way(self) -> None:
-        self._perform(GiveWay())
+        """Let whoever was rung run now. No more than a hint."""
+
+    # processes, time, people
+
+    def process_state(self, pid: int) -> ProcessState: ...
+
+    def find_elsewhere(self, pid: int, starttime: int | None) -> int | None:
+        """The pid here of a live process that calls itself ``pid`` in another pid namespace (0 if it has none here), or
+        None if none is seen.
+
+        ``starttime``: and that started then; None: whenever. Not cheap: for whoever is about to call an owner dead."""
+
+    def now(self) -> float:
+        """Nominal monotonic seconds."""
 
     def wall_ms(self) -> int:
-        return int(self._perform(WallNow()))
+        """Nominal Unix milliseconds."""
+
+    def print_error(self, line: str) -> None:
+        """One line for the operator, on stderr."""
 
 
-Waiting: TypeAlias = Sleep | Settle | WaitForSection | WaitForRelease
-Operation: TypeAlias = (
-    MakeDirectory
-    | CreateExclusive
-    | OpenExisting
-    | OpenGuard
-    | Close
-    | Read
-    | ReadAt
-    | WriteInPlace
-    | Stat
-    | Identify
-    | Unlink
-    | Exists
-    | Link
-    | LinkFile
-    | Replace
-    | RangeLock
-    | RangeUnlock
-    | RangeTest
-    | RangeFind
-    | OpenBell
-    | Ring
-    | GiveWay
-    | ProcessStatus
-    | FindElsewhere
-    | Now
-    | WallNow
-    | PrintError
-    | Straight
-    | Waiting
-)
+#: What histories, tapes, faults at an operation and ``serve contender --kill-at`` call each call.
+OPERATIONS: Mapping[str, str] = {
+    "make_directory": "MakeDirectory",
+    "create_exclusive": "CreateExclusive",
+    "open_existing": "OpenExisting",
+    "open_guard": "OpenGuard",
+    "close": "Close",
+    "read_file": "Read",
+    "read": "ReadAt",
+    "write": "WriteInPlace",
+    "status": "Stat",
+    "look": "Stat",
+    "identify": "Identify",
+    "exists": "Exists",
+    "link": "LinkFile",
+    "unlink": "Unlink",
+    "lock": "RangeLock",
+    "unlock": "RangeUnlock",
+    "locked_elsewhere": "RangeTest",
+    "first_locked": "RangeFind",
+    "open_bell": "OpenBell",
+    "ring": "Ring",
+    "give_way": "GiveWay",
+    "process_state": "ProcessStatus",
+    "find_elsewhere": "FindElsewhere",
+    "now": "Now",
+    "wall_ms": "WallNow",
+    "print_error": "PrintError",
+}
+
+
+class Call(NamedTuple):
+    """One call that is about to be made, for whoever observes it; ``path``: the file that it concerns, or empty."""
+
+    operation: str
+    path: str
+    arguments: tuple[Any, ...]
+    make: Callable[[], Any]
+
+
+def observe(calls: Calls, around: Callable[[Call], Any]) -> None:
+    """Put an observer around every call of one ``Calls``: it makes the call, or raises, or gives another result."""
+    for method, operation in OPERATIONS.items():
+        setattr(calls, method, _observed(getattr(calls, method), operation, around))
+
+
+def _observed(call: Callable[..., Any], operation: str, around: Callable[[Call], Any]) -> Callable[..., Any]:
+    def observed(*arguments: Any, **named: Any) -> Any:
+        return around(Call(operation, _path(operation, arguments), arguments, lambda: call(*arguments, **named)))
+
+    return observed
+
+
+def _path(operation: str, arguments: tuple[Any, ...]) -> str:
+    first = arguments[operation == "LinkFile"] if arguments else ""
+    if isinstance(first, Handle):
+        return first.path
+    return first if isinstance(first, str) and operation != "PrintError" else ""

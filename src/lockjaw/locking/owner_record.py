@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from lockjaw.clock import iso, parse_iso
 from lockjaw.locking.identity import ProcessIdentity
-from lockjaw.locking.operations import FindElsewhere, ProcessState, ProcessStatus, Steps
+from lockjaw.locking.operations import Calls, ProcessState
 
 
 class OwnerRecord(NamedTuple):
@@ -126,17 +126,16 @@ def judge(record: OwnerRecord, state: ProcessState, me: ProcessIdentity, *, held
     return Judgement(True)
 
 
-def judge_owner(record: OwnerRecord, me: ProcessIdentity, *, held_here: bool) -> Steps[Judgement]:
+def judge_owner(calls: Calls, record: OwnerRecord, me: ProcessIdentity, *, held_here: bool) -> Judgement:
     """``judge``, and a last look before anybody is called dead: OpenClaw's files do not name the pid namespace in which
     their pid counts, so the owner may live in a container whose processes we see, by other numbers.
 
     Without a start time in the record such a process may be a stranger: then nothing is proven.
     """
     assert record.pid is not None
-    state: ProcessState = yield ProcessStatus(record.pid)
-    judgement = judge(record, state, me, held_here=held_here)
+    judgement = judge(record, calls.process_state(record.pid), me, held_here=held_here)
     if judgement.alive is False:
-        pid_here: int | None = yield FindElsewhere(record.pid, record.starttime)
+        pid_here = calls.find_elsewhere(record.pid, record.starttime)
         if pid_here and record.starttime is not None:
             return Judgement(True, pid_here=pid_here)
         if pid_here is not None:

@@ -44,14 +44,14 @@ class DescriptionLocks:
             raise
         return True
 
-    def unlock(self, handle: Handle, offset: int, length: int) -> None:
+    def unlock(self, handle: Handle, offset: int, length: int = 1) -> None:
         try:
             fcntl.fcntl(handle.number, _SETLK, _request(fcntl.F_UNLCK, offset, length))
         except OSError as error:
             refuse_unsupported(handle, error)
             raise
 
-    def locked_elsewhere(self, handle: Handle, offset: int, length: int) -> bool:
+    def locked_elsewhere(self, handle: Handle, offset: int, length: int = 1) -> bool:
         try:
             answer = fcntl.fcntl(handle.number, _GETLK, _request(fcntl.F_WRLCK, offset, length))
         except OSError as error:
@@ -106,12 +106,12 @@ class FlockFiles:
             self._files.setdefault(handle, {})[path] = descriptor
         return True
 
-    def unlock(self, handle: Handle, offset: int, length: int) -> None:
+    def unlock(self, handle: Handle, offset: int, length: int = 1) -> None:
         descriptor = self._files.get(handle, {}).pop(self._path(handle, offset), None)
         if descriptor is not None:
             self._drop(descriptor)
 
-    def locked_elsewhere(self, handle: Handle, offset: int, length: int) -> bool:
+    def locked_elsewhere(self, handle: Handle, offset: int, length: int = 1) -> bool:
         path = self._path(handle, offset)
         if offset >= TICKET_BASE or path in self._files.get(handle, {}):
             return False

@@ -18,13 +18,13 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Protocol
+from typing import Protocol
 
 from lockjaw.clock import Clock
 from lockjaw.locking.algorithms import coarse
 from lockjaw.locking.algorithms.coarse import Registry
-from lockjaw.locking.drivers import run_blocking
-from lockjaw.locking.operations import Steps
+from lockjaw.locking.kernel import Kernel
+from lockjaw.locking.operations import Calls
 from lockjaw.locking.system import os
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGQUIT", "SIGBREAK", "SIGABRT")  # Windows has the fourth for the third
@@ -43,14 +43,14 @@ class ProcessHolds:
     """One per process: the coarse locks' registry, every held lock, the watchdogs.
 
     Args:
-        run: the blocking driver of this process.
+        calls: what the watchdog of coarse locks does here, on a clock.
         simulated: nothing is installed at exit, and the watchdog is a timer of the event loop: a simulated process has
             no threads.
     """
 
-    def __init__(self, run: Callable[[Steps[None], Clock], Any] = run_blocking, *, simulated: bool = False) -> None:
+    def __init__(self, calls: Callable[[Clock], Calls] = Kernel, *, simulated: bool = False) -> None:
         self.registry = Registry()
-        self._run = run
+        self._calls = calls
         self._held: dict[int, Releasable] = {}
         self._simulated = simulated
         self._at_exit = simulated  # nothing left to install
@@ -111,7 +111,7 @@ class ProcessHolds:
 
     def _sweep(self, clock: Clock) -> None:
         self._timer = None
-        self._run(coarse.watchdog_pass(self.registry), clock)
+        coarse.watchdog_pass(self._calls(clock), self.registry)
         if self.registry.holds:
             self.sweep(clock)
 

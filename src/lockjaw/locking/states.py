@@ -1,8 +1,8 @@
 """The states of a contender of the guarded lock, as a literal table.
 
-The algorithm is a generator and needs no table to run; the table is what it has to amount to. A test follows real runs
-through it, and fails if one makes a step that is not here or if a step is never made. The diagram in the documentation
-is drawn from it.
+The waiting loop of ``guarded`` runs by it, from ``TRYING`` to ``HOLDING`` or ``OUTSIDE``; the other steps are what a
+holder's calls amount to. A test follows real runs through it, and fails if one makes a step that is not here or if a
+step is never made. The diagram in the documentation is drawn from it.
 """
 
 from __future__ import annotations

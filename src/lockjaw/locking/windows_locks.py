@@ -44,13 +44,13 @@ class WindowsLocks:
         self._held.setdefault(handle, set()).add(offset)
         return True
 
-    def unlock(self, handle: Handle, offset: int, length: int) -> None:
+    def unlock(self, handle: Handle, offset: int, length: int = 1) -> None:
         held = self._held.get(handle, set())
         if offset in held:
             self._unlock_bytes(handle.number, _place(offset), 1)
             held.discard(offset)
 
-    def locked_elsewhere(self, handle: Handle, offset: int, length: int) -> bool:
+    def locked_elsewhere(self, handle: Handle, offset: int, length: int = 1) -> bool:
         for start, size in self._others(handle, offset, length):
             if not self._try(handle, start, size, False):
                 return True

@@ -23,23 +23,7 @@ from dataclasses import dataclass, field
 
 from lockjaw.errors import SessionLocked
 from lockjaw.locking.identity import ProcessIdentity
-from lockjaw.locking.operations import (
-    Close,
-    CreateExclusive,
-    Handle,
-    MakeDirectory,
-    Now,
-    PrintError,
-    ProcessState,
-    ProcessStatus,
-    Read,
-    Sleep,
-    Stat,
-    Steps,
-    Unlink,
-    WallNow,
-    WriteInPlace,
-)
+from lockjaw.locking.operations import Calls, Handle, ProcessState, Sleep, Steps
 from lockjaw.locking.owner_record import NOBODY, OwnerRecord, body, parse
 
 WATCHDOG_PERIOD_S = 60.0
@@ -132,7 +116,7 @@ class CoarseGrant:
     reclaimed: str = ""
 
 
-def acquire(rules: CoarseRules, registry: Registry, request: CoarseRequest) -> Steps[CoarseGrant]:
+def acquire(calls: Calls, rules: CoarseRules, registry: Registry, request: CoarseRequest) -> Steps[CoarseGrant]:
     """Take the lock, polling until the timeout.
 
     Raises:
@@ -140,72 +124,64 @@ def acquire(rules: CoarseRules, registry: Registry, request: CoarseRequest) -> S
         OSError: the file system's, for anything but "the file exists".
     """
     path = request.lock_path
-    yield MakeDirectory(os.path.dirname(path))
+    calls.make_directory(os.path.dirname(path))
     if request.reentrant and (held := registry.reenter(path)) is not None:
         return CoarseGrant(held)
-    start: float = yield Now()
-    now, attempt, reclaimed = start, 0, ""
+    start = now = calls.now()
+    attempt, reclaimed = 0, ""
     while now - start < request.timeout_s:
         attempt += 1
         try:
-            handle: Handle = yield CreateExclusive(path)
+            handle = calls.create_exclusive(path)
         except FileExistsError:
             pass
         else:
-            acquired_at = yield from _write_owner(path, handle, request.process)
+            acquired_at = _write_owner(calls, path, handle, request.process)
             hold = Hold(path, handle, acquired_at, request.max_hold_s)
             registry.enter(hold)
             return CoarseGrant(hold, reclaimed)
-        reasons = yield from _reclaimable(rules, registry, request)
+        reasons = _reclaimable(calls, rules, registry, request)
         if reasons:
             # The race: whoever judged the same content may have replaced the file by now.
-            yield Unlink(path)
+            calls.unlink(path)
             reclaimed = ",".join(reasons)
         else:
             delay = min(_LAST_DELAY_S, _FIRST_DELAY_S * attempt)
             if rules.cut_last_sleep:
-                delay = min(delay, max(0.0, request.timeout_s - ((yield Now()) - start)))
+                delay = min(delay, max(0.0, request.timeout_s - (calls.now() - start)))
             yield Sleep(delay)
-        now = yield Now()
-    owner = yield from _read_owner(path)
+        now = calls.now()
+    owner = _read_owner(calls, path)
     raise SessionLocked(path, owner.owner, timeout_s=request.timeout_s, waited_s=now - start)
 
 
-def release(registry: Registry, hold: Hold) -> Steps[bool]:
-    """Give up one hold. -> was the lock file removed? (Whose file it is by now, nobody asks.)
+def release(calls: Calls, registry: Registry, hold: Hold) -> bool:
+    """Give up one hold. -> was the lock file removed? (It does not look whose file that is by now.)
 
-    A file that cannot be removed stays, and nobody is told (#128032): the table has forgotten it by then.
+    A file that cannot be removed stays, without an error (#128032): the table has forgotten it by then.
     """
     if not registry.leave(hold):
         return False
     try:
-        yield Close(hold.handle)
-        yield Unlink(hold.path)
+        calls.close(hold.handle)
+        calls.unlink(hold.path)
     except OSError:
         return False
     return True
 
 
-def release_all(registry: Registry) -> Steps[None]:
-    """What upstream does at process exit and on signals: remove everything, whatever its count."""
-    for hold in list(registry.holds.values()):
-        if registry.leave(hold, force=True):
-            yield Close(hold.handle)
-            yield Unlink(hold.path)
-
-
-def watchdog_pass(registry: Registry) -> Steps[None]:
+def watchdog_pass(calls: Calls, registry: Registry) -> None:
     """One round of the watchdog, due every ``WATCHDOG_PERIOD_S``: give away what is held for too long."""
-    now: float = yield Now()
+    now = calls.now()
     for hold in list(registry.holds.values()):
         held_s = now - hold.acquired_at
         if held_s > hold.max_hold_s and registry.leave(hold, force=True):
-            yield PrintError(
+            calls.print_error(
                 f"[session-write-lock] releasing lock held for {round(held_s * 1000)}ms "
                 f"(max={round(hold.max_hold_s * 1000)}ms): {hold.path}"
             )
-            yield Close(hold.handle)
-            yield Unlink(hold.path)
+            calls.close(hold.handle)
+            calls.unlink(hold.path)
 
 
 def stale_reasons(
@@ -242,52 +218,42 @@ def stale_reasons(
     return reasons
 
 
-def _write_owner(path: str, handle: Handle, process: ProcessIdentity) -> Steps[float]:
+def _write_owner(calls: Calls, path: str, handle: Handle, process: ProcessIdentity) -> float:
     """-> the instant of the acquisition."""
     try:
-        wall_ms: int = yield WallNow()
-        record = OwnerRecord(process.pid, wall_ms, process.starttime)
-        yield WriteInPlace(handle, body(record))
-        now: float = yield Now()
-    except GeneratorExit:
-        raise
+        calls.write(handle, body(OwnerRecord(process.pid, calls.wall_ms(), process.starttime)))
+        return calls.now()
     except BaseException:
-        yield Close(handle)
-        yield Unlink(path)
+        calls.close(handle)
+        calls.unlink(path)
         raise
-    return now
 
 
-def _reclaimable(rules: CoarseRules, registry: Registry, request: CoarseRequest) -> Steps[list[str]]:
+def _reclaimable(calls: Calls, rules: CoarseRules, registry: Registry, request: CoarseRequest) -> list[str]:
     """The reasons to remove the contended file now, or none."""
-    record = yield from _read_owner(request.lock_path)
-    state: ProcessState | None = None
-    if record.pid is not None:
-        state = yield ProcessStatus(record.pid)
-    now_ms: int = yield WallNow()
+    record = _read_owner(calls, request.lock_path)
     reasons = stale_reasons(
         rules,
         record,
-        state,
-        now_ms=now_ms,
+        None if record.pid is None else calls.process_state(record.pid),
+        now_ms=calls.wall_ms(),
         process=request.process,
         held_here=request.lock_path in registry.holds,
     )
     if reasons and set(reasons) <= {"missing-pid", "invalid-createdAt"}:
         # Its creator may be about to write it: only an old file is taken.
         try:
-            status = yield Stat(request.lock_path)
+            status = calls.status(request.lock_path)
         except OSError:
             return []
-        if status.age_s <= rules.ownerless_grace_s:
+        if status is None or status.age_s <= rules.ownerless_grace_s:
             return []
     return reasons
 
 
-def _read_owner(path: str) -> Steps[OwnerRecord]:
+def _read_owner(calls: Calls, path: str) -> OwnerRecord:
     """Anything unreadable is nobody's."""
     try:
-        contents = yield Read(path)
+        return parse(calls.read_file(path).data)
     except OSError:
         return NOBODY
-    return parse(contents.data)

@@ -15,18 +15,7 @@ from lockjaw.errors import LockStateError
 from lockjaw.locking import guard_record
 from lockjaw.locking.guard_record import OWNER_BASE, GuardState, UnreadableGuard
 from lockjaw.locking.identity import ProcessIdentity
-from lockjaw.locking.operations import (
-    Contents,
-    FileStatus,
-    Handle,
-    RangeTest,
-    Read,
-    ReadAt,
-    Stat,
-    Steps,
-    WaitForRelease,
-    WallNow,
-)
+from lockjaw.locking.operations import Calls, Contents, FileStatus, Handle, WaitForRelease
 from lockjaw.locking.owner_record import NOBODY, Judgement, OwnerRecord, fingerprint, judge_owner, parse
 
 #: How old a lock file that names nobody must be before it is taken: its creator may be about to write it.
@@ -110,25 +99,25 @@ class Busy:
 Finding: TypeAlias = Free | Dead | Busy
 
 
-def examine(request: GuardedRequest, guard: Handle) -> Steps[Finding]:
+def examine(calls: Calls, request: GuardedRequest, guard: Handle) -> Finding:
     """Look at guard and lock file.
 
-    Who takes a free lock does so outside the section, so ``Free`` and ``Dead`` are only true for whoever then gets the
-    owner's byte.
+    A free lock is taken outside the section, so ``Free`` and ``Dead`` are only true for the contender that then gets
+    the owner's byte.
 
     Raises:
         LockStateError: what lies at the lock path cannot be a lock, or the guard's record is damaged.
     """
     path = request.lock_path
-    state = yield from read_state(guard)
-    owned: bool = yield RangeTest(guard, OWNER_BASE + state.epoch)
-    status = yield from look(path)
+    state = read_state(calls, guard)
+    owned = calls.locked_elsewhere(guard, OWNER_BASE + state.epoch)
+    status = calls.status(path)
     ours = status is not None and guard.body is not None and status.identity == guard.body.identity
     foreign: Contents | FileStatus | None = None
     if status is not None and not ours:
-        foreign = yield from _read_lock_file(path, status)
+        foreign = _read_lock_file(calls, path, status)
     if owned:
-        return (yield from _live_owner(request, guard, state, status if ours else None, foreign))
+        return _live_owner(calls, request, guard, state, status if ours else None, foreign)
     if ours:
         return Dead(state, "owner-byte-free", f"pid={state.record.pid}")
     if foreign is None:
@@ -145,10 +134,10 @@ def examine(request: GuardedRequest, guard: Handle) -> Steps[Finding]:
     owner = parse(foreign.data)
     if owner.pid is None:
         return _ownerless(path, foreign, state)
-    judgement = yield from judge_owner(owner, request.process, held_here=request.held_here(path))
+    judgement = judge_owner(calls, owner, request.process, held_here=request.held_here(path))
     if judgement.alive is False:
         return Dead(state, judgement.reason, owner.owner, foreign)
-    return (yield from _foreign_owner(path, foreign, owner, judgement, state))
+    return _foreign_owner(calls, path, foreign, owner, judgement, state)
 
 
 def last_generation(state: GuardState, body: OwnerRecord) -> int:
@@ -157,19 +146,10 @@ def last_generation(state: GuardState, body: OwnerRecord) -> int:
     return said if state.plain and state.generation - MOST_RESERVED < said <= state.generation else state.generation
 
 
-def look(path: str) -> Steps[FileStatus | None]:
-    """Status of a name; None if there is none."""
-    try:
-        status: FileStatus = yield Stat(path)
-    except FileNotFoundError:
-        return None
-    return status
-
-
-def read_state(guard: Handle) -> Steps[GuardState]:
+def read_state(calls: Calls, guard: Handle) -> GuardState:
     """All that a guard says. Raises LockStateError if it is damaged."""
     for _ in range(_READS):
-        data: bytes = yield ReadAt(guard, guard_record.STATE_LENGTH)
+        data = calls.read(guard, guard_record.STATE_LENGTH)
         try:
             return understood(guard, data)
         except LockStateError:
@@ -191,33 +171,33 @@ def understood(guard: Handle, data: bytes) -> GuardState:
     return state
 
 
-def _read_lock_file(path: str, status: FileStatus) -> Steps[Contents | FileStatus | None]:
+def _read_lock_file(calls: Calls, path: str, status: FileStatus) -> Contents | FileStatus | None:
     """Contents; the status alone if we may not read it; None if it is gone."""
     if status.kind != "file":
         raise LockStateError(path, status.kind, "there is no lock file but something else in its place; remove it")
     try:
-        contents: Contents = yield Read(path)
+        return calls.read_file(path)
     except FileNotFoundError:
         return None
     except PermissionError:
         return status
-    return contents
 
 
 def _live_owner(
+    calls: Calls,
     request: GuardedRequest,
     guard: Handle,
     state: GuardState,
     status: FileStatus | None,
     foreign: Contents | FileStatus | None,
-) -> Steps[Busy]:
+) -> Busy:
     """``status``: of the lock file, if it is our body file."""
     path, record = request.lock_path, state.record
-    now_ms: int = yield WallNow()
+    now_ms = calls.wall_ms()
     has_file = status is not None
     data = b""
     if has_file and guard.body is not None:
-        data = yield ReadAt(guard.body, guard_record.SLOT_BYTES)
+        data = calls.read(guard.body, guard_record.SLOT_BYTES)
     elif isinstance(foreign, Contents):
         data, status = foreign.data, foreign.status
         has_file = bool(record.fingerprint) and fingerprint(data) == record.fingerprint
@@ -276,10 +256,9 @@ def _ownerless(path: str, contents: Contents, state: GuardState) -> Dead | Busy:
 
 
 def _foreign_owner(
-    path: str, contents: Contents, owner: OwnerRecord, judgement: Judgement, state: GuardState
-) -> Steps[Busy]:
-    now_ms: int = yield WallNow()
-    age = "unknown age" if owner.created_at_ms is None else f"age {_age(now_ms - owner.created_at_ms)}"
+    calls: Calls, path: str, contents: Contents, owner: OwnerRecord, judgement: Judgement, state: GuardState
+) -> Busy:
+    age = "unknown age" if owner.created_at_ms is None else f"age {_age(calls.wall_ms() - owner.created_at_ms)}"
     what = f"its lock ({age}) was not made by a Lockjaw lock; our last generation is {state.generation}"
     here = judgement.pid_here
     wait = WaitForRelease(path, contents.status, math.inf, pid=here, starttime=owner.starttime)

@@ -2,53 +2,56 @@
 
 Theory of operation
 -------------------
-L = ``<session>.jsonl.lock`` means *held*, to every program that knows OpenClaw's lock. It appears whole and
-vanishes by unlink: the body file B = ``<session>.jsonl.body.guard`` is written first and then gets L as its
-second name. B itself stays; making and destroying a file for each grant would cost more than all the rest.
+The *lock file* ``<session>.jsonl.lock`` means *held*, to every program that knows OpenClaw's lock. It appears whole
+and vanishes by unlink: the *body* file ``<session>.jsonl.body.guard`` is written first and then gets the lock file's
+name as its second one. The body itself stays; making and destroying a file for each grant would cost more than all
+the rest.
 
-Q = ``<session>.jsonl.guard`` is never removed, and carries four things:
+The *guard* ``<session>.jsonl.guard`` is never removed, and carries four things:
 
-* byte ``OWNER_BASE + e``: locked by the owner for as long as it owns. The kernel drops it at the owner's death,
+* byte ``OWNER_BASE + epoch``: locked by the owner for as long as it owns. The kernel drops it at the owner's death,
   however it dies: a free byte *is* the proof of death. No pid is looked up for our own kind, so neither pid reuse nor
-  another pid namespace can fool us. e, the *epoch*, only rises when a live owner is overruled.
-* byte 0, the *section*: whoever appends to the transcript, removes L, or takes it from an owner that is dead or is
-  overruled, holds it meanwhile. So an append cannot straddle a change of owner. Newcomers do not need it: nobody who
-  gives the lock back waits for them.
-* byte ``TICKET_BASE + t``: locked by the waiter with ticket t, and kept while it owns. The queue is the order of
-  the tickets that are locked; a waiter that dies or gives up is out of it by the same act. Tickets are drawn under
+  another pid namespace can fool us. The *epoch* only rises when a live owner is overruled.
+* byte 0, the *section*: whoever appends to the transcript, removes the lock file, or takes it from an owner that is
+  dead or is overruled, holds it meanwhile. So an append cannot straddle a change of owner. Newcomers do not need it:
+  an owner that gives the lock back does not wait for them.
+* byte ``TICKET_BASE + ticket``: locked by the waiter with that ticket, and kept while it owns. The queue is the order
+  of the tickets that are locked; a waiter that dies or gives up is out of it by the same act. Tickets are drawn under
   byte 1.
 * the record of the last grant and the last ticket (``guard_record``).
 
-*Taking a free lock* (``take``) needs no section: try the owner's byte; having it, nobody else of ours can take or
-record anything, unless it overrules us, and it cannot yet: who overrules wants to see L, and the link that makes L is
-our last act. That no L lay there when we had the byte proves that no dead owner's is waiting to be judged.
-So an uncontended acquire is: lock, see that there is no L, read Q, write Q, write B, link; and a release is: lock the
-section, read Q, look at L, unlink, unlock everything. (Who took it last and finds Q as it left it need not see that
-there is no L, nor write Q each time, see ``GuardState.generation``.)
-Each order matters: the byte before the record, the record before L, L removed before the byte is free. A crash
-between any two leaves a state that the next contender reads correctly.
+*Taking a free lock* (``take``) needs no section: try the owner's byte; having it, no other contender of ours can take
+or record anything, unless it overrules us, and it cannot yet: an overruler wants to see the lock file, and the link
+that makes it is our last act. If there was no lock file when we had the byte, no dead owner's file is waiting to be
+judged. So an uncontended acquire is: lock the byte, see that there is no lock file, read the guard, write the guard,
+write the body, link; and a release is: lock the section, read the guard, look at the lock file, unlink, unlock
+everything. (If we were the last owner and the guard is unchanged, we skip looking for the lock file and writing the
+guard; see ``GuardState.generation``.) Each order matters: the byte before the record, the record before the lock
+file, the lock file removed before the byte is free. A crash between any two leaves a state that the next contender
+reads correctly.
 
-*Who finds the lock taken, or somebody waiting*, takes a ticket and waits for its *bell*, which the releaser rings for
-the first waiter alone, a moment before the lock is free: waking up takes longer than the rest of a release. How it
-comes that no ring is missed, see ``_join``. Bells are hints and may be lost, with their ringer for
-instance: so the first waiter also watches the owner's process, every other one the process of the waiter in front,
-and all look for themselves now and then. A newcomer that gets the byte while others wait lets go of it again and
-rings, since it may have spoiled the only try of the one whose turn it was. A free lock whose first waiter does not come
-(it is paused) goes to the next after ``overtake_s``: order is a promise to the living and the awake.
+*A contender that finds the lock taken, or others waiting*, takes a ticket and waits for its *bell*, which the
+releaser rings for the first waiter alone, a moment before the lock is free: waking up takes longer than the rest of a
+release. ``_join`` tells why no ring is missed. Bells are hints and may be lost, with their ringer for instance: so
+the first waiter also watches the owner's process, every other one the process of the waiter in front, and all look
+for themselves now and then. A newcomer that gets the byte while others wait lets go of it again and rings, since it
+may have spoiled the only try of the waiter whose turn it was. A free lock whose first waiter does not come (it is
+paused) goes to the next after ``overtake_s``: order is a promise to the living and the awake.
 
-The *generation* is the fencing token. ``fence`` grants g + 1 over a live owner, with the byte of the next epoch; what
-stops the old owner is that each of its appends runs inside ``enter`` ... ``leave``, which checks, under the section
-lock, that g is still the newest. An owner that is frozen inside its own append keeps the section locked, and cannot
-be fenced.
+The *generation* is the fencing token. ``fence`` grants the next generation over a live owner, with the byte of the
+next epoch; what stops the old owner is that each of its appends runs inside ``enter`` ... ``leave``, which checks,
+under the section lock, that its generation still is the newest. An owner that is frozen inside its own append keeps
+the section locked, and cannot be fenced.
 
-Foreign owners (L is neither B nor what a take-over of ours wrote) are judged by the written rules of ``owner_record``:
-alive is honoured for as long as it lives, dead needs proof, a body that names nobody is taken only after a
-grace, and a body from another pid namespace is never judged.
+Foreign owners (the lock file is neither the body nor what a take-over of ours wrote) are judged by the written rules
+of ``owner_record``: a live one is honoured for as long as it lives, death needs proof, a file that names no owner is
+taken only after a grace, and one from another pid namespace is never judged.
 
-A dead owner's L is taken over *in place*, inside the section and with the owner's byte: same inode, content compared
-right before, the name checked again after a moment. Other programs unlink stale lock files by path; had we renamed ours
-over the name, we could destroy the fresh lock of one that was faster, and one that is slower may still remove ours. In
-place, the first cannot happen and the second is seen at once; if it happens later still, ``enter`` sees it and refuses.
+A dead owner's lock file is taken over *in place*, inside the section and with the owner's byte: same inode, content
+compared right before, the name checked again after a moment. Other programs unlink stale lock files by path; had we
+renamed our own file over the name, we could destroy the fresh lock of a faster one, and a slower one may still remove
+ours. In place, the first cannot happen and the second is seen at once; if it happens later still, ``enter`` sees it
+and refuses.
 """
 
 from __future__ import annotations
@@ -67,44 +70,27 @@ from lockjaw.locking.algorithms.findings import (
     Free,
     GuardedRequest,
     examine,
-    look,
     read_state,
     understood,
 )
 from lockjaw.locking.guard_record import OWNER_BASE, QUEUE, SECTION, STATE_LENGTH, TICKET_BASE, GuardState
 from lockjaw.locking.operations import (
     Calls,
-    Close,
-    FileStatus,
     Handle,
-    Identify,
     Identity,
-    LinkFile,
-    MakeDirectory,
-    Now,
-    OpenBell,
-    OpenExisting,
-    OpenGuard,
-    RangeLock,
-    RangeTest,
-    RangeUnlock,
-    ReadAt,
-    Ring,
     Settle,
     Sleep,
     Steps,
-    Straight,
     WaitForRelease,
     WaitForSection,
-    WallNow,
-    WriteInPlace,
 )
 from lockjaw.locking.owner_record import body_at, fingerprint
+from lockjaw.locking.states import HOLDING, JUDGING, NEXT, OUTSIDE, TRYING, WAITING
 
 TIMEOUT_S = 60.0
 _PAD_LIMIT_BYTES = 4096
-_BODY_BYTES = 256  # of B, blanks behind the text: a shorter text never leaves the end of a longer one
-_CLAIM_TRIES = 60  # some microseconds each, while whoever rang us finishes its release
+_BODY_BYTES = 256  # of the body, blanks behind the text: a shorter text never leaves the end of a longer one
+_CLAIM_TRIES = 60  # some microseconds each, while the process that rang us finishes its release
 _HELD_UP = (
     "The session lies free; some process is in the middle of a look at it. If it is paused there, resume or stop it."
 )
@@ -143,7 +129,7 @@ class GuardedGrant(NamedTuple):
 
 
 class Released(NamedTuple):
-    """``removed``: L was ours and is gone. ``lost``: it had been removed or replaced by somebody foreign."""
+    """``removed``: the lock file was ours and is gone. ``lost``: a foreign program had removed or replaced it."""
 
     removed: bool
     lost: bool = False
@@ -161,7 +147,7 @@ class Superseded(Exception):
         super().__init__(current)
 
 
-# --------------------------------------------------------------------------- straight runs
+# --------------------------------------------------------------------------- what never waits
 
 
 def take(
@@ -170,8 +156,8 @@ def take(
     """Take the lock if it lies free and it is our turn; outside the section, and the whole of an uncontended acquire.
 
     Args:
-        in_section: the caller holds the section and has seen that no lock file lies there, and that whoever stands
-            ahead of us has had the time to come.
+        in_section: the caller holds the section and has seen that no lock file lies there, and that every waiter ahead
+            of us has had the time to come.
 
     Returns:
         None: not now, and the section knows more.
@@ -180,18 +166,18 @@ def take(
     assert body is not None
     guard.claim = body.identity
     if not calls.lock(guard, OWNER_BASE + guard.epoch):
-        guard.claim = guard.mine = None  # somebody is here, so what the guard said when we left is over
+        guard.claim = guard.mine = None  # there is an owner, so what the guard said when we left is over
         return None
     try:
         mine, guard.mine = guard.mine, None
-        # If Q says what it said when we removed our own L, then nobody of ours has made one since: what may lie there
-        # is foreign, and the link finds it.
+        # If the guard says what it said when we removed our own lock file, then none of our kind has made one since:
+        # what may lie there is foreign, and the link finds it.
         again = mine is not None and understood(guard, calls.read(guard, STATE_LENGTH)) is mine
         if again:
             free, state = True, mine
         else:
-            # In this order: if no L lay there, and the epoch still is ours after that, nobody but us can link one; so
-            # nobody can overrule, and write to Q, before our own link.
+            # In this order: if no lock file lay there, and the epoch still is ours after that, only we can link one; so
+            # nobody can overrule, and write to the guard, before our own link.
             free = in_section or not calls.exists(request.lock_path)
             state = understood(guard, calls.read(guard, STATE_LENGTH))
         ticket, issued = state.ticket, state.issued
@@ -218,7 +204,7 @@ def take(
             try:
                 calls.link(body, request.lock_path)
             except FileExistsError:
-                pass  # somebody foreign's
+                pass  # a foreign one
             except FileNotFoundError:
                 guard.rests = False  # the folder is gone, and our files with it
             else:
@@ -229,27 +215,6 @@ def take(
     except BaseException:
         undo(calls, request, guard)
         raise
-
-
-def try_now(calls: Calls, request: GuardedRequest, mine: list[Handle] | None = None) -> GuardedGrant | None:
-    """``acquire``, if it need not wait. -> None: it may have to, or has to make the folder.
-
-    Args:
-        mine: gets what was opened, for ``give_up``.
-    """
-    try:
-        guard = calls.open_guard(request.guard_path, request.body_path)
-    except FileNotFoundError:
-        return None
-    if mine is not None:
-        mine.append(guard)
-    grant = None
-    try:
-        grant = take(calls, request, guard, None)
-    finally:
-        if grant is None:
-            calls.close(guard)
-    return grant
 
 
 def undo(calls: Calls, request: GuardedRequest, guard: Handle) -> None:
@@ -271,7 +236,7 @@ def undo(calls: Calls, request: GuardedRequest, guard: Handle) -> None:
 
 
 def begin_append(calls: Calls, grant: GuardedGrant) -> bool:
-    """Lock the section for an append. -> False if somebody else is inside. Raises Superseded, outside the section."""
+    """Lock the section for an append. -> False if it is locked. Raises Superseded, outside the section."""
     guard = grant.guard
     if not calls.lock(guard, SECTION):
         return False
@@ -287,24 +252,25 @@ def begin_append(calls: Calls, grant: GuardedGrant) -> bool:
     return True
 
 
-def end_append(calls: Calls, grant: GuardedGrant) -> None:
+def leave(calls: Calls, grant: GuardedGrant) -> None:
+    """End an append."""
     calls.unlock(grant.guard, SECTION)
 
 
 def give_back(calls: Calls, grant: GuardedGrant) -> Released | None:
-    """Remove L if it is ours, close everything, wake the first waiter. -> None if somebody else is in the section."""
+    """Remove the lock file if it is ours, close everything, wake the first waiter. -> None if the section is locked."""
     request, guard = grant.request, grant.guard
     try:
         if not calls.lock(guard, SECTION):
             return None
     except BaseException:
-        close(calls, grant)  # L stays, and the freed byte tells that it is void
+        close(calls, grant)  # the lock file stays, and the freed byte tells that it is void
         raise
     rung = False
     try:
         state = _state(calls, grant)
         if state is not grant.state and not _same_grant(state, grant.state):
-            return Released(removed=False)  # fenced: L belongs to a newer generation, even in our old inode
+            return Released(removed=False)  # fenced: the lock file is a newer generation's, even in our old inode
         if state.issued > state.ticket:
             # A moment early: while the first waiter wakes up we do the rest, and it tries until we have.
             rung = ring_next(calls, request, guard, state.ticket, state.issued)
@@ -316,14 +282,15 @@ def give_back(calls: Calls, grant: GuardedGrant) -> Released | None:
             if found[2] == _BODY_BYTES:
                 return _REMOVED
         if grant.apart is None and guard.body is not None:
-            calls.empty(guard.body)  # somebody may have written into it; the next text shall be the whole of it
+            # Another program may have written into the body; the next text shall be the whole of it.
+            calls.write(guard.body, b"", truncate=True)
         return Released(removed, lost=not removed)
     finally:
         close(calls, grant, rung)
 
 
 def _state(calls: Calls, grant: GuardedGrant) -> GuardState:
-    """What Q says now. Nearly always nobody has written since our grant."""
+    """What the guard says now. Nearly always it is unchanged since our grant."""
     data = calls.read(grant.guard, STATE_LENGTH)
     return grant.state if data == grant.state.data else understood(grant.guard, data)
 
@@ -337,12 +304,12 @@ def _same_grant(one: GuardState, other: GuardState) -> bool:
 
 
 def close(calls: Calls, grant: GuardedGrant, rung: bool = False) -> None:
-    """Close everything that a grant has open. L is gone before anybody sees the owner's byte free."""
+    """Close everything that a grant has open. The lock file is gone before anybody sees the owner's byte free."""
     try:
         calls.close(grant.guard)  # frees the section and the owner's byte, at one stroke
     finally:
         if rung:
-            calls.give_way()  # before the rest: whoever was rung may be waiting on our processor
+            calls.give_way()  # before the rest: the process that we rang may be waiting on our processor
         if grant.apart is not None:
             calls.close(grant.apart)
         if grant.place is not None and grant.place.bell is not None:
@@ -350,8 +317,8 @@ def close(calls: Calls, grant: GuardedGrant, rung: bool = False) -> None:
 
 
 def ring_next(calls: Calls, request: GuardedRequest, guard: Handle, ticket: int, issued: int) -> bool:
-    """Ring the first waiter behind a ticket, if there is one. Who has gone has no bell any more; who has none yet looks
-    for itself."""
+    """Ring the first waiter behind a ticket, if there is one. A waiter that has gone has no bell any more; one that has
+    no bell yet looks for itself."""
     if issued <= ticket:
         return False
     if calls.ring(request.guard_path, ticket + 1):
@@ -361,8 +328,8 @@ def ring_next(calls: Calls, request: GuardedRequest, guard: Handle, ticket: int,
 
 
 def next_waiter(calls: Calls, guard: Handle, ticket: int, issued: int) -> int | None:
-    """The first ticket behind this one that somebody waits with. However many have gone, however far the numbers have
-    jumped (see ``guard_record``): the kernel knows."""
+    """The first waiter's ticket behind this one. However many have gone, however far the numbers have jumped (see
+    ``guard_record``): the kernel knows."""
     if issued <= ticket:
         return None
     first = calls.first_locked(guard, TICKET_BASE + ticket + 1, issued - ticket)
@@ -370,7 +337,7 @@ def next_waiter(calls: Calls, guard: Handle, ticket: int, issued: int) -> int | 
 
 
 def claim(calls: Calls, request: GuardedRequest, guard: Handle, place: Place) -> GuardedGrant | None:
-    """Take the lock, after a ring: whoever rang is about to give it back, or was killed or paused over it."""
+    """Take the lock, after a ring: its ringer is about to give it back, or was killed or paused over it."""
     for _ in range(_CLAIM_TRIES):
         grant = take(calls, request, guard, place)
         if grant is not None:
@@ -382,7 +349,7 @@ def claim(calls: Calls, request: GuardedRequest, guard: Handle, place: Place) ->
 # --------------------------------------------------------------------------- the algorithm
 
 
-def acquire(request: GuardedRequest, mine: list[Handle] | None = None) -> Steps[GuardedGrant]:
+def acquire(calls: Calls, request: GuardedRequest, mine: list[Handle] | None = None) -> Steps[GuardedGrant]:
     """Take the lock, waiting in the queue until the timeout. Tries at least once.
 
     Args:
@@ -390,129 +357,283 @@ def acquire(request: GuardedRequest, mine: list[Handle] | None = None) -> Steps[
 
     Raises:
         SessionLocked: with the owner and what can be done about it.
-        LockStateError: L is a directory or link, or the guard's record is damaged: nobody may go on.
+        LockStateError: a directory or a link lies at the lock file's path, or the guard's record is damaged.
     """
     mine = [] if mine is None else mine
     mine.clear()
     try:
         try:
-            grant: GuardedGrant | None = yield Straight(_attempt, (request, mine))
+            guard = calls.open_guard(request.guard_path, request.body_path)
         except FileNotFoundError:
-            yield MakeDirectory(os.path.dirname(request.guard_path))
-            grant = yield Straight(_attempt, (request, mine))
-        if grant is None:
-            grant = yield from _wait_in_queue(request, mine)
-        return grant
+            calls.make_directory(os.path.dirname(request.guard_path))
+            guard = calls.open_guard(request.guard_path, request.body_path)
+        mine.append(guard)
+        return take(calls, request, guard, None) or (yield from _Contender(calls, request, mine).contend())
     except GeneratorExit:
         raise
     except BaseException:
         if mine:
-            yield Straight(undo, (request, mine[0]))
-            yield Close(mine[0])
+            undo(calls, request, mine[0])
+            calls.close(mine[0])
         raise
 
 
-def _attempt(calls: Calls, request: GuardedRequest, mine: list[Handle]) -> GuardedGrant | None:
-    guard = calls.open_guard(request.guard_path, request.body_path)
-    mine.append(guard)
-    return take(calls, request, guard, None)
+class _Contender:
+    """One contender for whom the lock was not free: the part of the table in ``states`` from trying to holding.
 
+    Each state is a method that returns the event that ends it.
+    """
 
-def _wait_in_queue(request: GuardedRequest, mine: list[Handle]) -> Steps[GuardedGrant]:
-    """``mine``: the open guard, for whoever must clean up."""
-    start: float = yield Now()
-    deadline = start + request.timeout_s
-    place: Place | None = None
-    idle: tuple[int, float] | None = None  # since when the lock of which generation lies free before us
-    drawn = False  # we have tried to get a place
-    missed: bytes | None = None  # what the guard said when the lock lay free, and could not be had
-    grant: GuardedGrant | None
-    try:
+    __slots__ = (
+        "_busy",
+        "_calls",
+        "_deadline",
+        "_grant",
+        "_idle",
+        "_joined_at",
+        "_mine",
+        "_missed",
+        "_place",
+        "_refusal",
+        "_request",
+        "_start",
+    )
+
+    def __init__(self, calls: Calls, request: GuardedRequest, mine: list[Handle]) -> None:
+        self._calls, self._request = calls, request
+        self._mine = mine  # the open guard first, for whoever must clean up
+        self._start = calls.now()
+        self._deadline = self._start + request.timeout_s
+        self._place: Place | None = None
+        self._joined_at: float | None = None  # just now; the lock may have become free meanwhile
+        self._busy: Busy | None = None  # what stands in the way, from the look that it judged last
+        self._idle: tuple[int, float] | None = None  # since when the lock of which generation lies free before us
+        self._missed: bytes | None = None  # what the guard said when the lock lay free, and could not be had
+        self._grant: GuardedGrant | None = None
+        self._refusal: SessionLocked | None = None
+
+    def contend(self) -> Steps[GuardedGrant]:
+        states = {TRYING: self._try, WAITING: self._wait, JUDGING: self._judge}
+        state = TRYING
+        try:
+            while state in states:
+                event = yield from states[state]()
+                state = NEXT[state, event]
+            if state == OUTSIDE:
+                assert self._refusal is not None
+                raise self._refusal
+        except GeneratorExit:
+            raise
+        except BaseException:
+            self._leave()
+            raise
+        assert state == HOLDING
+        assert self._grant is not None
+        return self._grant
+
+    @property
+    def _guard(self) -> Handle:
+        return self._mine[0]
+
+    # ------------------------------------------------------------------ states
+
+    def _try(self) -> Steps[str]:
+        """Draw a ticket, if there is time to wait; without it, look whether a dead owner is in the way."""
+        while _is_deleted(self._calls, self._guard):
+            self._open_anew()
+        now = self._calls.now()
+        if now < self._deadline:
+            yield from self._join(now)
+            return "join"
+        return self._look(now) or self._refuse(self._busy)
+
+    def _wait(self) -> Steps[str]:
+        """Look, wait, try; until the lock is ours, or it lies there without a live owner, or time is over."""
+        calls, request = self._calls, self._request
+        joined_at, self._joined_at = self._joined_at, None
+        if joined_at is not None:
+            if self._take(rung=False):
+                return "take"
+            if (event := self._look(joined_at)) is not None:
+                return event
         while True:
-            guard = mine[0]
-            if (yield from _is_deleted(guard)):
-                yield from _lose_place(guard, place)
-                place, drawn = None, False
-                mine[0] = yield from _open_anew(request, guard)
-                continue
-            now: float = yield Now()
-            if not drawn and now < deadline:
-                drawn = True
-                place = yield from _join(request, guard, deadline)
-                if place is not None:
-                    place = place._replace(bell=(yield OpenBell(request.guard_path, place.ticket)))
-                    mine += [] if place.bell is None else [place.bell]
-                grant = yield Straight(take, (request, guard, place))
-                if grant is not None:
-                    return grant
-            finding = yield from examine(request, guard)
-            state = finding.guard
-            if place is not None and place.ticket <= state.ticket:
-                yield from _lose_place(guard, place)  # we were overtaken; join again
-                place, drawn = None, False
-                continue
-            busy: Busy | None = None
-            if isinstance(finding, Busy):
-                busy, idle = finding, None
-            elif (yield from _waiter_ahead(guard, state, place)):
-                if idle is None or idle[0] != state.generation:
-                    idle = (state.generation, now)
-                if now - idle[1] < request.overtake_s:
-                    busy = _queued(request, guard, state)
-                    # We may have stood in the way of its only try.
-                    yield Straight(ring_next, (request, guard, state.ticket, state.issued))
-            if busy is None and (yield from _wait_for_section(request, guard, deadline)):
-                again = yield from examine(request, guard)
-                busy = again if isinstance(again, Busy) else None
-                if not isinstance(again, Busy):
-                    grant = yield from _grant(request, guard, again, place)
-                    yield RangeUnlock(guard, SECTION)
-                    if grant is not None:
-                        mine += [] if grant.apart is None else [grant.apart]
-                        return grant
-                    if again.guard.data == missed:
-                        # Nobody was faster. Where a look is a short lock, who is paused in one is in the way.
-                        now = yield Now()
-                        if now >= deadline:
-                            held_up = replace(_queued(request, guard, again.guard), advice=_HELD_UP)
-                            raise (yield from _locked(request, guard, held_up, place, now - start))
-                        yield Sleep(min(deadline - now, request.overtake_s / 10))
-                    missed = again.guard.data
-                    continue  # somebody was faster
-                yield RangeUnlock(guard, SECTION)
-            now = yield Now()
-            if busy is None or now >= deadline:
-                raise (yield from _locked(request, guard, busy, place, now - start))
+            if self._busy is None:
+                if _is_deleted(calls, self._guard):
+                    self._lose_place()
+                    self._open_anew()
+                    return "lose place"
+                if (event := self._look(calls.now())) is not None:
+                    return event
+            busy, now, place = self._busy, calls.now(), self._place
+            assert busy is not None
+            if now >= self._deadline:
+                return self._refuse(busy)
             if place is not None:
-                busy = yield from _in_queue(request, guard, state, place, busy)
-            rung: bool = yield busy.wait._replace(until=min(deadline, now + busy.look_again_s))
-            if rung and place is not None:
-                grant = yield Straight(claim, (request, guard, place))
-            else:
-                grant = yield Straight(take, (request, guard, place))
-            if grant is not None:
-                return grant
-    except GeneratorExit:
-        raise
-    except BaseException:
-        yield from _leave(request, mine[0], place)
-        raise
+                busy = _in_queue(calls, request, self._guard, place, busy)
+            rung = yield busy.wait._replace(until=min(self._deadline, now + busy.look_again_s))
+            if self._take(rung):
+                return "take"
+            self._busy = None
+
+    def _judge(self) -> Steps[str]:
+        """Under the section: take the lock from nobody or from a dead owner, if it still is so."""
+        calls, request, guard = self._calls, self._request, self._guard
+        # A try at the last instant still gets the moment that another's short section may take.
+        patience = calls.now() + request.section_wait_s / 10
+        if not (yield from _lock(calls, guard, SECTION, max(self._deadline, patience))):
+            return self._refuse(None)
+        finding = examine(calls, request, guard)
+        if isinstance(finding, Busy):
+            calls.unlock(guard, SECTION)
+            self._busy = finding
+            return self._refuse(finding) if calls.now() >= self._deadline else "not now"
+        self._grant = yield from _grant(calls, request, guard, finding, self._place)
+        calls.unlock(guard, SECTION)
+        if self._grant is not None:
+            self._mine += [] if self._grant.apart is None else [self._grant.apart]
+            return "inherit"
+        if finding.guard.data == self._missed:
+            # Nobody was faster. Where a look is a short lock, a process that is paused in one is in the way.
+            now = calls.now()
+            if now >= self._deadline:
+                return self._refuse(replace(_queued(request, guard, finding.guard), advice=_HELD_UP))
+            yield Sleep(min(self._deadline - now, request.overtake_s / 10))
+        self._missed = finding.guard.data
+        return "not now"
+
+    # ------------------------------------------------------------------ on the way
+
+    def _look(self, now: float) -> str | None:
+        """What is there? -> the event that it is, or None: ``_busy`` tells what stands in the way."""
+        calls, request, guard, place = self._calls, self._request, self._guard, self._place
+        finding = examine(calls, request, guard)
+        state = finding.guard
+        self._busy = None
+        if place is not None and place.ticket <= state.ticket:
+            self._lose_place()
+            return "lose place"
+        if isinstance(finding, Busy):
+            self._busy, self._idle = finding, None
+            return None
+        if _waiter_ahead(calls, guard, state, place):
+            if self._idle is None or self._idle[0] != state.generation:
+                self._idle = (state.generation, now)
+            if now - self._idle[1] < request.overtake_s:
+                self._busy = _queued(request, guard, state)
+                # We may have stood in the way of its only try.
+                ring_next(calls, request, guard, state.ticket, state.issued)
+                return None
+        return "judge"
+
+    def _take(self, rung: bool) -> bool:
+        calls, request, guard, place = self._calls, self._request, self._guard, self._place
+        if rung and place is not None:
+            self._grant = claim(calls, request, guard, place)
+        else:
+            self._grant = take(calls, request, guard, place)
+        return self._grant is not None
+
+    def _join(self, now: float) -> Steps[None]:
+        """Take a ticket; none where range locks know no tickets, or the process that draws one is paused: then we poll.
+
+        A process that gives the lock back while we draw may not see our ticket. It holds the section from before it
+        looks until the lock is free; so once we have seen the section free, every later one will see the ticket, and
+        every earlier one has left a free lock, which our next look finds.
+        """
+        calls, request, guard, deadline = self._calls, self._request, self._guard, self._deadline
+        self._joined_at, self._busy = now, None
+        if not (yield from _lock(calls, guard, QUEUE, min(deadline, now + request.section_wait_s))):
+            return
+        state = read_state(calls, guard)
+        ticket = max(state.issued, state.ticket) + 1
+        place = None
+        if calls.lock(guard, TICKET_BASE + ticket):
+            calls.write(guard, guard_record.encode_tickets(ticket), guard_record.TICKETS_OFFSET)
+            waiter = guard_record.encode_waiter(ticket, request.process.pid)
+            calls.write(guard, waiter, guard_record.waiter_offset(ticket))
+            place = Place(ticket, None)
+        calls.unlock(guard, QUEUE)
+        if calls.locked_elsewhere(guard, SECTION):
+            yield WaitForSection(guard, SECTION, min(deadline, now + request.overtake_s))
+        if place is not None:
+            self._place = place._replace(bell=calls.open_bell(request.guard_path, ticket))
+            self._mine += [] if self._place.bell is None else [self._place.bell]
+
+    def _lose_place(self) -> None:
+        """We were overtaken, being paused, or the guard is another file by now."""
+        place, self._place = self._place, None
+        if place is not None:
+            self._calls.unlock(self._guard, TICKET_BASE + place.ticket)
+            if place.bell is not None:
+                self._calls.close(place.bell)
+
+    def _open_anew(self) -> None:
+        self._guard.rests = False
+        self._calls.close(self._guard)
+        self._mine[0] = _open_guard(self._calls, self._request)
+
+    def _refuse(self, busy: Busy | None) -> str:
+        """``busy`` None: the section could not be had."""
+        calls, request, guard = self._calls, self._request, self._guard
+        if busy is not None:
+            owner, advice = busy.owner, busy.advice
+            if busy.live and calls.locked_elsewhere(guard, SECTION):
+                advice += " Some process is inside the lock's section: if it is paused there, resume or stop it."
+            if self._place is not None:
+                ahead = _count_ahead(calls, guard, self._place)
+                advice += f" We were number {ahead + 1} in the queue."
+        else:
+            try:
+                state = read_state(calls, guard)
+            except LockStateError:
+                state = GuardState()
+            pid = state.record.pid
+            owner = f"pid={pid}" if pid else "unknown"
+            advice = (
+                f"Some process is paused inside the lock's section; the last owner is pid {pid}, generation "
+                f"{state.generation}. Resume or stop it."
+            )
+        waited_s = calls.now() - self._start
+        self._refusal = SessionLocked(
+            request.lock_path, owner, timeout_s=request.timeout_s, waited_s=waited_s, advice=advice
+        )
+        return "refused"
+
+    def _leave(self) -> None:
+        """Give up waiting: nothing is left of us, and the waiter behind us is rung."""
+        calls, request, guard, place = self._calls, self._request, self._guard, self._place
+        behind: int | None = None
+        undo(calls, request, guard)
+        if place is not None:
+            try:
+                behind = next_waiter(calls, guard, place.ticket, read_state(calls, guard).issued)
+            except OSError:
+                pass  # it looks for itself, a little later
+        try:
+            calls.close(guard)  # frees the ticket, the section and the owner's byte
+        except OSError:
+            pass  # and it has, although it failed; what led here must be told, and the next waiter rung
+        if place is not None:
+            if place.bell is not None:
+                calls.close(place.bell)
+            if behind is not None:
+                calls.ring(request.guard_path, behind)
 
 
-def give_up(request: GuardedRequest, mine: list[Handle]) -> Steps[None]:
-    """An interruption (Ctrl-C) came between a grant and whoever should have held it, or while it was given back: close
-    everything. The lock file is void from then on, and is removed as any contender may remove it."""
+def give_up(calls: Calls, request: GuardedRequest, mine: list[Handle]) -> Steps[None]:
+    """An interruption (Ctrl-C) came between a grant and its holder, or while it was given back: close everything. The
+    lock file is void from then on, and is removed as any contender may remove it."""
     for handle in mine:
-        yield Close(handle)
+        calls.close(handle)
     try:
-        grant = yield from acquire(request._replace(timeout_s=0.0))
+        grant = yield from acquire(calls, request._replace(timeout_s=0.0))
     except OSError:  # SessionLocked is one
-        return  # somebody has it, or whoever comes next takes it over
-    yield from release(grant)
+        return  # another process has it, or the next contender takes it over
+    yield from release(calls, grant)
 
 
-def fence(request: GuardedRequest, mine: list[Handle] | None = None) -> Steps[GuardedGrant]:
-    """Raise the generation over a live owner of ours, past whoever waits; take the lock if its owner is gone.
+def fence(calls: Calls, request: GuardedRequest, mine: list[Handle] | None = None) -> Steps[GuardedGrant]:
+    """Raise the generation over a live owner of ours, past all waiters; take the lock if its owner is gone.
 
     Args:
         mine: gets what was opened, for ``give_up``.
@@ -521,148 +642,117 @@ def fence(request: GuardedRequest, mine: list[Handle] | None = None) -> Steps[Gu
         LockStateError: the owner is foreign, or frozen inside its append section: it cannot be fenced.
     """
     mine = [] if mine is None else mine
-    mine[:] = [(yield from _open_guard(request))]
+    mine[:] = [_open_guard(calls, request)]
     looks = 0
     try:
         while True:
             guard = mine[0]
-            until = (yield Now()) + request.section_wait_s
-            if not (yield from _lock(guard, SECTION, until)):
-                state = yield from read_state(guard)
+            if not (yield from _lock(calls, guard, SECTION, calls.now() + request.section_wait_s)):
+                state = read_state(calls, guard)
                 raise LockStateError(
                     request.lock_path,
                     f"pid={state.record.pid} generation={state.generation}",
                     "the lock cannot be fenced: its owner is frozen inside its append section",
                 )
-            if (yield from _is_deleted(guard)):
-                mine[0] = yield from _open_anew(request, guard)
+            if _is_deleted(calls, guard):
+                guard.rests = False
+                calls.close(guard)
+                mine[0] = _open_guard(calls, request)
                 continue
-            finding = yield from examine(request, guard)
+            finding = examine(calls, request, guard)
             grant: GuardedGrant | None = None
             if not isinstance(finding, Busy):
-                grant = yield from _grant(request, guard, finding, None)
+                grant = yield from _grant(calls, request, guard, finding, None)
                 if grant is None and looks >= _HELD_UP_LOOKS:
                     raise LockStateError(request.lock_path, "no owner", _HELD_UP)
             elif finding.fenceable:
-                grant = yield from _replace_live(request, guard, finding)
+                grant = _replace_live(calls, request, guard, finding)
             elif not finding.live or finding.wait.seen is not None or looks >= _IN_TRANSIT_LOOKS:
                 raise LockStateError(request.lock_path, finding.owner, f"the lock cannot be fenced. {finding.advice}")
-            yield RangeUnlock(guard, SECTION)
+            calls.unlock(guard, SECTION)
             if grant is not None:
-                # It watches the old owner.
-                yield Straight(ring_next, (request, guard, grant.state.ticket, grant.state.issued))
+                # The first waiter watches the old owner.
+                ring_next(calls, request, guard, grant.state.ticket, grant.state.issued)
                 mine += [] if grant.apart is None else [grant.apart]
                 return grant
             looks += 1
-            yield Settle()  # whoever has the owner's byte and no lock file yet is about to link it
+            yield Settle()  # an owner that has its byte and no lock file yet is about to link it
     except GeneratorExit:
         raise
     except BaseException:
-        yield Straight(undo, (request, mine[0]))
-        yield Close(mine[0])  # frees the section and the owner's byte as well
+        undo(calls, request, mine[0])
+        calls.close(mine[0])  # frees the section and the owner's byte as well
         raise
 
 
-def release(grant: GuardedGrant) -> Steps[Released]:
-    """Give the lock back. Removes L only while it is ours; closes everything, whatever happens.
+def release(calls: Calls, grant: GuardedGrant) -> Steps[Released]:
+    """Give the lock back. Removes the lock file only while it is ours; closes everything, whatever happens.
 
-    If the section cannot be got (its owner is paused inside), L stays: the freed byte tells our own kind that
-    it is void, and outside the section nobody may touch it.
+    If the section cannot be got (its owner is paused inside), the lock file stays: the freed byte tells our own kind
+    that it is void, and outside the section none of us may touch it.
     """
     try:
-        released: Released | None = yield Straight(give_back, (grant,))
+        released = give_back(calls, grant)
         if released is None:
-            until = (yield Now()) + grant.request.section_wait_s
-            if (yield from _lock(grant.guard, SECTION, until)):
-                released = yield Straight(give_back, (grant,))
+            if (yield from _lock(calls, grant.guard, SECTION, calls.now() + grant.request.section_wait_s)):
+                released = give_back(calls, grant)
             else:
-                state = yield from read_state(grant.guard)
-                first = yield Straight(next_waiter, (grant.guard, state.ticket, state.issued))
-                yield Straight(close, (grant,))
+                state = read_state(calls, grant.guard)
+                first = next_waiter(calls, grant.guard, state.ticket, state.issued)
+                close(calls, grant)
                 if first is not None:
-                    yield Ring(grant.request.guard_path, first)
+                    calls.ring(grant.request.guard_path, first)
     except GeneratorExit:
         raise
     except BaseException:
-        yield Straight(close, (grant,))
+        close(calls, grant)
         raise
     return released or Released(removed=False)
 
 
-def abandon(grant: GuardedGrant) -> Steps[None]:
+def abandon(calls: Calls, grant: GuardedGrant) -> Steps[None]:
     """An interruption came in the middle of a release: close what is open, and leave no lock file of ours."""
     bell = None if grant.place is None else grant.place.bell
-    yield from give_up(grant.request, [one for one in (grant.guard, grant.apart, bell) if one is not None])
+    yield from give_up(calls, grant.request, [one for one in (grant.guard, grant.apart, bell) if one is not None])
 
 
-def enter(grant: GuardedGrant) -> Steps[None]:
+def enter(calls: Calls, grant: GuardedGrant) -> Steps[None]:
     """Begin an append: from here to ``leave`` no other process of ours can change the lock's owner.
 
     Raises:
         Superseded: this holder holds no longer; nothing may be written. The section is free again.
         LockStateError: the section cannot be got: another process is paused inside it.
     """
-    if (yield Straight(begin_append, (grant,))):
+    if begin_append(calls, grant):
         return
-    until = (yield Now()) + grant.request.section_wait_s
-    if not (yield from _lock(grant.guard, SECTION, until)):
+    if not (yield from _lock(calls, grant.guard, SECTION, calls.now() + grant.request.section_wait_s)):
         raise LockStateError(
             grant.request.guard_path,
             f"generation={grant.generation}",
             "another process is paused inside the section; resume or stop it",
         )
-    yield Straight(begin_append, (grant,))
-
-
-def leave(grant: GuardedGrant) -> Steps[None]:
-    """End an append."""
-    yield Straight(end_append, (grant,))
+    begin_append(calls, grant)
 
 
 # --------------------------------------------------------------------------- the queue
 
 
-def _waiter_ahead(guard: Handle, state: GuardState, place: Place | None) -> Steps[bool]:
-    """Does somebody wait in front of us (of everybody, if we have no place)?"""
+def _waiter_ahead(calls: Calls, guard: Handle, state: GuardState, place: Place | None) -> bool:
+    """Does a waiter stand in front of us (of everybody, if we have no place)?"""
     last = place.ticket if place else state.issued + 1
     if last <= state.ticket + 1:
         return False
-    ahead: bool = yield RangeTest(guard, TICKET_BASE + state.ticket + 1, last - state.ticket - 1)
-    return ahead
+    return calls.locked_elsewhere(guard, TICKET_BASE + state.ticket + 1, last - state.ticket - 1)
 
 
-def _join(request: GuardedRequest, guard: Handle, deadline: float) -> Steps[Place | None]:
-    """Take a ticket. -> None where range locks know no tickets, or whoever draws one is paused: such a waiter polls.
-
-    Whoever gives the lock back while we draw may not see our ticket. It holds the section from before it looks until
-    the lock is free; so once we have seen the section free, every later one will see the ticket, and every earlier one
-    has left a free lock, which our next look finds.
-    """
-    now: float = yield Now()
-    if not (yield from _lock(guard, QUEUE, min(deadline, now + request.section_wait_s))):
-        return None
-    state = yield from read_state(guard)
-    ticket = max(state.issued, state.ticket) + 1
-    place = None
-    if (yield RangeLock(guard, TICKET_BASE + ticket)):
-        yield WriteInPlace(guard, guard_record.encode_tickets(ticket), guard_record.TICKETS_OFFSET)
-        waiter = guard_record.encode_waiter(ticket, request.process.pid)
-        yield WriteInPlace(guard, waiter, guard_record.waiter_offset(ticket))
-        place = Place(ticket, None)
-    yield RangeUnlock(guard, QUEUE)
-    if (yield RangeTest(guard, SECTION)):
-        yield WaitForSection(guard, SECTION, min(deadline, now + request.overtake_s))
-    return place
-
-
-def _in_queue(request: GuardedRequest, guard: Handle, state: GuardState, place: Place, busy: Busy) -> Steps[Busy]:
+def _in_queue(calls: Calls, request: GuardedRequest, guard: Handle, place: Place, busy: Busy) -> Busy:
     """What a waiter with this place waits for."""
-    wait: WaitForRelease = busy.wait._replace(bell=place.bell)
-    if (yield from _waiter_ahead(guard, state, place)):
+    wait = busy.wait._replace(bell=place.bell)
+    if _waiter_ahead(calls, guard, busy.guard, place):
         front = place.ticket - 1
-        data: bytes = yield ReadAt(guard, 16, guard_record.waiter_offset(front))
+        data = calls.read(guard, 16, guard_record.waiter_offset(front))
         wait = wait._replace(pid=guard_record.decode_waiter(front, data), starttime=None, queued=True)
-    # Without a bell nobody tells that the owner was overruled, and what we wait for ends with the overruled one.
+    # Without a bell we do not hear that the owner was overruled, and what we wait for ends with the overruled one.
     look_again_s = min(busy.look_again_s, request.overtake_s) if place.bell is None else busy.look_again_s
     return replace(busy, wait=wait, look_again_s=look_again_s)
 
@@ -679,38 +769,9 @@ def _queued(request: GuardedRequest, guard: Handle, state: GuardState) -> Busy:
     )
 
 
-def _lose_place(guard: Handle, place: Place | None) -> Steps[None]:
-    if place is not None:
-        yield RangeUnlock(guard, TICKET_BASE + place.ticket)
-        if place.bell is not None:
-            yield Close(place.bell)
-
-
-def _leave(request: GuardedRequest, guard: Handle, place: Place | None) -> Steps[None]:
-    """Give up waiting: nothing is left of us, and who stood behind us learns of it."""
-    behind: int | None = None
-    yield Straight(undo, (request, guard))
-    if place is not None:
-        try:
-            issued = (yield from read_state(guard)).issued
-            behind = yield Straight(next_waiter, (guard, place.ticket, issued))
-        except OSError:
-            pass  # whoever is behind us looks for itself, a little later
-    try:
-        yield Close(guard)  # frees the ticket, the section and the owner's byte
-    except OSError:
-        pass  # and it has, although it failed; what led here must be told, and the next one rung
-    if place is not None:
-        if place.bell is not None:
-            yield Close(place.bell)
-        if behind is not None:
-            yield Ring(request.guard_path, behind)
-
-
-def _count_ahead(guard: Handle, place: Place) -> Steps[int]:
-    state = yield from read_state(guard)
-    ahead, ticket = 0, state.ticket
-    while (found := (yield Straight(next_waiter, (guard, ticket, place.ticket - 1)))) is not None:
+def _count_ahead(calls: Calls, guard: Handle, place: Place) -> int:
+    ahead, ticket = 0, read_state(calls, guard).ticket
+    while (found := next_waiter(calls, guard, ticket, place.ticket - 1)) is not None:
         ahead, ticket = ahead + 1, found
     return ahead
 
@@ -718,28 +779,17 @@ def _count_ahead(guard: Handle, place: Place) -> Steps[int]:
 # --------------------------------------------------------------------------- inside the section
 
 
-def _open_guard(request: GuardedRequest) -> Steps[Handle]:
+def _open_guard(calls: Calls, request: GuardedRequest) -> Handle:
     try:
-        guard: Handle = yield OpenGuard(request.guard_path, request.body_path)
+        return calls.open_guard(request.guard_path, request.body_path)
     except FileNotFoundError:
-        yield MakeDirectory(os.path.dirname(request.guard_path))
-        guard = yield OpenGuard(request.guard_path, request.body_path)
-    return guard
+        calls.make_directory(os.path.dirname(request.guard_path))
+        return calls.open_guard(request.guard_path, request.body_path)
 
 
-def _open_anew(request: GuardedRequest, guard: Handle) -> Steps[Handle]:
-    guard.rests = False
-    yield Close(guard)
-    return (yield from _open_guard(request))
-
-
-def _is_deleted(guard: Handle) -> Steps[bool]:
-    """Somebody has removed the guard or the body file, or the folder: this handle guards nothing any more."""
-    for handle in _files(guard):
-        status: FileStatus = yield Identify(handle)
-        if not status.links:
-            return True
-    return not guard.rests
+def _is_deleted(calls: Calls, guard: Handle) -> bool:
+    """The guard's or the body's name was removed, or the folder was: this handle guards nothing any more."""
+    return not all(calls.identify(handle).links for handle in _files(guard)) or not guard.rests
 
 
 def _files(guard: Handle) -> Iterator[Handle]:
@@ -748,129 +798,125 @@ def _files(guard: Handle) -> Iterator[Handle]:
         yield guard.body
 
 
-def _wait_for_section(request: GuardedRequest, guard: Handle, deadline: float) -> Steps[bool]:
-    # A try at the last instant still gets the moment that another's short section may take.
-    patience = (yield Now()) + request.section_wait_s / 10
-    return (yield from _lock(guard, SECTION, max(deadline, patience)))
-
-
-def _lock(guard: Handle, byte: int, until: float) -> Steps[bool]:
-    while not (yield RangeLock(guard, byte)):
-        if (yield Now()) >= until:
+def _lock(calls: Calls, guard: Handle, byte: int, until: float) -> Steps[bool]:
+    while not calls.lock(guard, byte):
+        if calls.now() >= until:
             return False
         yield WaitForSection(guard, byte, until)
     return True
 
 
 def _grant(
-    request: GuardedRequest, guard: Handle, finding: Free | Dead, place: Place | None
+    calls: Calls, request: GuardedRequest, guard: Handle, finding: Free | Dead, place: Place | None
 ) -> Steps[GuardedGrant | None]:
-    """-> None if somebody was faster: look again."""
+    """-> None if another contender was faster: look again."""
     state = finding.guard
     guard.epoch = state.epoch
     if isinstance(finding, Free):
-        grant: GuardedGrant | None = yield Straight(take, (request, guard, place, True))
-        return grant
+        return take(calls, request, guard, place, in_section=True)
     guard.claim = guard.body.identity if guard.body else None
-    if (yield RangeLock(guard, OWNER_BASE + state.epoch)):
-        if (yield from read_state(guard)).data == state.data:
-            grant = yield from (_take_over if finding.foreign else _inherit)(request, guard, finding, place)
+    if calls.lock(guard, OWNER_BASE + state.epoch):
+        if read_state(calls, guard).data == state.data:
+            grant = yield from (_take_over if finding.foreign else _inherit)(calls, request, guard, finding, place)
             if grant is not None:
                 return grant
-        yield RangeUnlock(guard, OWNER_BASE + state.epoch)
+        calls.unlock(guard, OWNER_BASE + state.epoch)
     guard.claim = None
     return None
 
 
-def _inherit(request: GuardedRequest, guard: Handle, finding: Dead, place: Place | None) -> Steps[GuardedGrant | None]:
-    """L is our body file, and its owner is dead: write our name into it. -> None if L is another file by now."""
+def _inherit(
+    calls: Calls, request: GuardedRequest, guard: Handle, finding: Dead, place: Place | None
+) -> Steps[GuardedGrant | None]:
+    """The lock file is our body, and its owner is dead: write our name into it. -> None: it is another file by now."""
     own = guard.body
     assert own is not None
-    state = yield from _record(request, guard, finding.guard, finding.guard.epoch, place)
+    state = _record(calls, request, guard, finding.guard, finding.guard.epoch, place)
     text = body_at(request.body, state.record.granted_ms, state.generation)
-    yield WriteInPlace(own, text.ljust(_BODY_BYTES), truncate=True)
+    calls.write(own, text.ljust(_BODY_BYTES), truncate=True)
     yield Settle()
     try:
-        # Who sees names late (delayed visibility) may have seen an L that its owner had removed. A link cannot be
-        # fooled: it finds L there, or makes it.
-        yield LinkFile(own, request.lock_path)
+        # A process that sees names late (delayed visibility) may have seen a lock file that its owner had removed. A
+        # link cannot be fooled: it finds the name there, or makes it.
+        calls.link(own, request.lock_path)
     except FileNotFoundError:
         guard.rests = False  # the folder is gone, and our files with it
         return None
     except FileExistsError:
-        status = yield from look(request.lock_path)
+        status = calls.status(request.lock_path)
         if status is None or status.identity != own.identity:
             return None
     return GuardedGrant(request, guard, None, own.identity, state.generation, state, place, finding.reason)
 
 
 def _take_over(
-    request: GuardedRequest, guard: Handle, finding: Dead, place: Place | None
+    calls: Calls, request: GuardedRequest, guard: Handle, finding: Dead, place: Place | None
 ) -> Steps[GuardedGrant | None]:
     """Overwrite a dead foreign owner's lock file in place. -> None if it is another file by now."""
     seen = finding.foreign
     assert seen is not None
     try:
-        own: Handle = yield OpenExisting(request.lock_path, writable=True)
+        own = calls.open_existing(request.lock_path, writable=True)
     except FileNotFoundError:
         return None
     except PermissionError as error:
         raise LockStateError(
             request.lock_path, finding.owner, "its owner is dead, but we may not write the file; remove it"
         ) from error
-    data: bytes = yield ReadAt(own, len(seen.data))
-    status: FileStatus = yield Identify(own)
+    data = calls.read(own, len(seen.data))
+    status = calls.identify(own)
     if data == seen.data and status.unchanged(seen.status):
-        wall_ms: int = yield WallNow()
+        wall_ms = calls.wall_ms()
         text = body_at(request.body, wall_ms, finding.guard.generation + 1)
         replaces = fingerprint(data) if finding.names_owner else ""
         more = guard_record.fingerprints(fingerprint(text), replaces)
-        state = yield from _record(request, guard, finding.guard, finding.guard.epoch, place, wall_ms, more)
+        state = _record(calls, request, guard, finding.guard, finding.guard.epoch, place, wall_ms, more)
         guard.claim = status.identity
         # Padded: no instant at which a reader sees half of each.
         padded = text.ljust(status.size_bytes) if status.size_bytes <= _PAD_LIMIT_BYTES else text
-        yield WriteInPlace(own, padded, truncate=True)
+        calls.write(own, padded, truncate=True)
         yield Settle()
-        if status.same_file((yield from look(request.lock_path))):
+        if status.same_file(calls.status(request.lock_path)):
             return GuardedGrant(request, guard, own, status.identity, state.generation, state, place, finding.reason)
-    yield Close(own)
+    calls.close(own)
     return None
 
 
-def _replace_live(request: GuardedRequest, guard: Handle, finding: Busy) -> Steps[GuardedGrant | None]:
+def _replace_live(calls: Calls, request: GuardedRequest, guard: Handle, finding: Busy) -> GuardedGrant | None:
     """Overwrite a live owner's lock file in place; from the record on, its generation is not the newest."""
     old = finding.guard
     epoch = old.epoch + 1
-    while not (yield RangeLock(guard, OWNER_BASE + epoch)):
+    while not calls.lock(guard, OWNER_BASE + epoch):
         epoch += 1  # only where owners share lock files (see range_locks): a fenced owner still lives
     guard.epoch = epoch
     if finding.foreign is None:
         own = guard.body
         assert own is not None
         guard.claim = own.identity
-        state = yield from _record(request, guard, old, epoch, None)
+        state = _record(calls, request, guard, old, epoch, None)
         text = body_at(request.body, state.record.granted_ms, state.generation)
-        yield WriteInPlace(own, text.ljust(_BODY_BYTES), truncate=True)
+        calls.write(own, text.ljust(_BODY_BYTES), truncate=True)
         return GuardedGrant(request, guard, None, own.identity, state.generation, state, fenced=finding.live)
     try:
-        own = yield OpenExisting(request.lock_path, writable=True)
+        own = calls.open_existing(request.lock_path, writable=True)
     except FileNotFoundError:
         return None
-    data: bytes = yield ReadAt(own, len(finding.foreign.data))
-    status: FileStatus = yield Identify(own)
+    data = calls.read(own, len(finding.foreign.data))
+    status = calls.identify(own)
     if data != finding.foreign.data:
-        yield Close(own)
+        calls.close(own)
         return None
-    wall_ms: int = yield WallNow()
+    wall_ms = calls.wall_ms()
     text = body_at(request.body, wall_ms, old.generation + 1)
     more = guard_record.fingerprints(fingerprint(text), fingerprint(data))
-    state = yield from _record(request, guard, old, epoch, None, wall_ms, more)
+    state = _record(calls, request, guard, old, epoch, None, wall_ms, more)
     guard.claim = status.identity
-    yield WriteInPlace(own, text.ljust(status.size_bytes), truncate=True)
+    calls.write(own, text.ljust(status.size_bytes), truncate=True)
     return GuardedGrant(request, guard, own, status.identity, state.generation, state, fenced=finding.live)
 
 
 def _record(
+    calls: Calls,
     request: GuardedRequest,
     guard: Handle,
     state: GuardState,
@@ -878,41 +924,17 @@ def _record(
     place: Place | None,
     wall_ms: int | None = None,
     more: bytes = b"",
-) -> Steps[GuardState]:
+) -> GuardState:
     """Write down the next generation, whose owner's byte we have. -> the guard's state from now on."""
     if place is not None:
         ticket = place.ticket
     else:
-        ahead = yield from _waiter_ahead(guard, state, None)
-        ticket = state.ticket if ahead else state.issued  # a fence goes past the waiters, and they remain
-    now_ms: int = (yield WallNow()) if wall_ms is None else wall_ms
+        # A fence goes past the waiters, and they remain.
+        ticket = state.ticket if _waiter_ahead(calls, guard, state, None) else state.issued
+    now_ms = calls.wall_ms() if wall_ms is None else wall_ms
     generation = state.generation + 1
     slot = guard_record.encode(request.signature, now_ms, generation, epoch, ticket, more)
-    yield WriteInPlace(guard, slot, state.slot)
+    calls.write(guard, slot, state.slot)
     guard.signed = None  # nothing is reserved
     granted = guard.known = state.granted(slot, generation, epoch, ticket, plain=not more)
     return granted
-
-
-def _locked(
-    request: GuardedRequest, guard: Handle, busy: Busy | None, place: Place | None, waited_s: float
-) -> Steps[SessionLocked]:
-    if busy is not None:
-        owner, advice = busy.owner, busy.advice
-        if busy.live and (yield RangeTest(guard, SECTION)):
-            advice += " Somebody is inside the lock's section: if it is paused there, resume or stop it."
-        if place is not None:
-            ahead = yield from _count_ahead(guard, place)
-            advice += f" We were number {ahead + 1} in the queue."
-    else:
-        try:
-            state = yield from read_state(guard)
-        except LockStateError:
-            state = GuardState()
-        pid = state.record.pid
-        owner = f"pid={pid}" if pid else "unknown"
-        advice = (
-            f"Some process is paused inside the lock's section; the last owner is pid {pid}, generation "
-            f"{state.generation}. Resume or stop it."
-        )
-    return SessionLocked(request.lock_path, owner, timeout_s=request.timeout_s, waited_s=waited_s, advice=advice)

@@ -11,18 +11,7 @@ import os
 from typing import NamedTuple
 
 from lockjaw.errors import SessionLocked
-from lockjaw.locking.operations import (
-    Close,
-    CreateExclusive,
-    Handle,
-    MakeDirectory,
-    Now,
-    OpenGuard,
-    RangeLock,
-    Sleep,
-    Steps,
-    Unlink,
-)
+from lockjaw.locking.operations import Calls, Handle, Sleep, Steps
 
 TIMEOUT_S = 60.0
 _POLL_S = 0.05  # what filelock polls at
@@ -35,44 +24,42 @@ class PlainGrant(NamedTuple):
     unlink: bool
 
 
-def acquire_soft(lock_path: str, timeout_s: float) -> Steps[PlainGrant]:
-    """Raises SessionLocked without a word about the owner: nobody knows it."""
-    yield MakeDirectory(os.path.dirname(lock_path))
-    start: float = yield Now()
+def acquire_soft(calls: Calls, lock_path: str, timeout_s: float) -> Steps[PlainGrant]:
+    """Raises SessionLocked that names no owner: the file does not tell."""
+    calls.make_directory(os.path.dirname(lock_path))
+    start = calls.now()
     while True:
         try:
-            handle: Handle = yield CreateExclusive(lock_path)
+            return PlainGrant(calls.create_exclusive(lock_path), unlink=True)
         except FileExistsError:
-            yield from _pause(lock_path, start, timeout_s)
-        else:
-            return PlainGrant(handle, unlink=True)
+            yield from _pause(calls, lock_path, start, timeout_s)
 
 
-def acquire_flock(lock_path: str, timeout_s: float) -> Steps[PlainGrant]:
-    yield MakeDirectory(os.path.dirname(lock_path))
-    start: float = yield Now()
-    handle: Handle = yield OpenGuard(f"{lock_path}.flock")
+def acquire_flock(calls: Calls, lock_path: str, timeout_s: float) -> Steps[PlainGrant]:
+    calls.make_directory(os.path.dirname(lock_path))
+    start = calls.now()
+    handle = calls.open_guard(f"{lock_path}.flock")
     try:
-        while not (yield RangeLock(handle, 0)):
-            yield from _pause(lock_path, start, timeout_s)
+        while not calls.lock(handle, 0):
+            yield from _pause(calls, lock_path, start, timeout_s)
     except GeneratorExit:
         raise
     except BaseException:
-        yield Close(handle)
+        calls.close(handle)
         raise
     return PlainGrant(handle, unlink=False)
 
 
-def release(grant: PlainGrant) -> Steps[bool]:
+def release(calls: Calls, grant: PlainGrant) -> bool:
     """-> was a lock file removed?"""
-    yield Close(grant.handle)
+    calls.close(grant.handle)
     if grant.unlink:
-        yield Unlink(grant.handle.path)
+        calls.unlink(grant.handle.path)
     return grant.unlink
 
 
-def _pause(lock_path: str, start: float, timeout_s: float) -> Steps[None]:
-    waited_s = (yield Now()) - start
+def _pause(calls: Calls, lock_path: str, start: float, timeout_s: float) -> Steps[None]:
+    waited_s = calls.now() - start
     if waited_s >= timeout_s:
         raise SessionLocked(lock_path, "unknown", timeout_s=timeout_s, waited_s=waited_s)
     yield Sleep(min(_POLL_S, timeout_s - waited_s))

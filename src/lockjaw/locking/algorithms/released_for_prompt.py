@@ -21,8 +21,7 @@ from typing import NamedTuple
 
 from lockjaw.locking.algorithms import coarse
 from lockjaw.locking.algorithms.coarse import COARSE_60S, CoarseGrant, CoarseRequest, Registry
-from lockjaw.locking.algorithms.findings import look
-from lockjaw.locking.operations import FileStatus, Steps
+from lockjaw.locking.operations import Calls, FileStatus, Steps
 
 RULES = replace(COARSE_60S, name="released-for-prompt")
 
@@ -38,15 +37,15 @@ class Fingerprint(NamedTuple):
         return self.status.unchanged(status) and self.status.size_bytes == status.size_bytes
 
 
-def suspend(registry: Registry, grant: CoarseGrant, transcript: str) -> Steps[Fingerprint]:
+def suspend(calls: Calls, registry: Registry, grant: CoarseGrant, transcript: str) -> Fingerprint:
     """Give the lock back for the length of a prompt."""
-    status = yield from look(transcript)
-    yield from coarse.release(registry, grant.hold)
+    status = calls.status(transcript)
+    coarse.release(calls, registry, grant.hold)
     return Fingerprint(status)
 
 
 def resume(
-    registry: Registry, request: CoarseRequest, transcript: str, before: Fingerprint
+    calls: Calls, registry: Registry, request: CoarseRequest, transcript: str, before: Fingerprint
 ) -> Steps[tuple[CoarseGrant, bool]]:
     """Take the lock again. -> the grant, and whether the transcript is as it was.
 
@@ -55,6 +54,5 @@ def resume(
     Raises:
         SessionLocked, OSError: as an acquire.
     """
-    grant = yield from coarse.acquire(RULES, registry, request)
-    status = yield from look(transcript)
-    return grant, before.matches(status)
+    grant = yield from coarse.acquire(calls, RULES, registry, request)
+    return grant, before.matches(calls.status(transcript))

@@ -1,0 +1,252 @@
+"""A lock that is held: its sections, and how it is given back."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from _thread import RLock as _RLock
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+
+from lockjaw.clock import Clock
+from lockjaw.errors import Fenced, LocalError, LockLost, LockStateError, SessionChanged
+from lockjaw.locking.algorithms.guarded import Released, Superseded
+from lockjaw.locking.algorithms.released_for_prompt import Fingerprint
+from lockjaw.locking.catalog import Granted, LockAlgorithm, ReleasedForPrompt
+from lockjaw.locking.host import Host
+from lockjaw.locking.identity import ProcessIdentity
+from lockjaw.locking.lock_report import LockReport
+from lockjaw.locking.operations import Calls, Steps
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+FAILURES = (OSError, LocalError, asyncio.CancelledError, GeneratorExit)  # and no interruptions
+
+
+class Port(NamedTuple):
+    """What a held lock needs of the lock that was taken. ``max_hold_s``: nominal seconds."""
+
+    algorithm: LockAlgorithm
+    host: Host
+    clock: Clock
+    report: LockReport
+    session: str
+    max_hold_s: float
+
+    def run(self, algorithm: Callable[Concatenate[Calls, P], Steps[T]], *args: P.args, **named: P.kwargs) -> T:
+        return self.host.run(self.clock, algorithm, *args, **named)
+
+    def call(self, function: Callable[Concatenate[Calls, P], T], *args: P.args, **named: P.kwargs) -> T:
+        return self.host.call(self.clock, function, *args, **named)
+
+
+class HeldLock:
+    """A lock that is held. Made by SessionLock.
+
+    Attributes:
+        generation: rises with every grant of this session's lock; 0 for algorithms without generations.
+        path: the lock file.
+        reclaimed: why the previous owner counted as dead; empty if the lock was free.
+    """
+
+    __slots__ = (
+        "_before",
+        "_depth",
+        "_grant",
+        "_me",
+        "_mutex",
+        "_over",
+        "_port",
+        "_released",
+        "due_real_s",
+        "generation",
+        "reclaimed",
+    )
+
+    def __init__(self, port: Port, grant: Granted, me: ProcessIdentity) -> None:
+        self.generation = grant.generation
+        self.reclaimed = grant.reclaimed
+        self._port, self._me = port, me
+        self._grant: Any = grant
+        self._released = self._over = False
+        self._depth = 0
+        self._before: Fingerprint | None = None
+        self._mutex = _RLock()
+        self.due_real_s = math.inf
+
+    @property
+    def path(self) -> Path:
+        return Path(self._port.report.path)
+
+    def __repr__(self) -> str:
+        return f"HeldLock({str(self.path)!r}, generation={self.generation})"
+
+    @property
+    def belongs_to_parent(self) -> bool:
+        """This process is a fork of the holder: it holds nothing."""
+        return self._me is not self._port.host.identity()
+
+    # ------------------------------------------------------------------ appends
+
+    @contextmanager
+    def section(self) -> Iterator[None]:
+        """One append: nobody of ours can change the lock's owner until it ends.
+
+        Keep it short and do not await inside: fencing waits for it. Blocks the calling thread for at most
+        2 nominal seconds (0.25 real ones at least), normally for microseconds. Threads that share this
+        HeldLock take turns; nesting in one thread is fine.
+
+        Raises:
+            Fenced: a newer generation was granted.
+            LockLost: the lock file was taken away from outside, or the lock was released.
+            LockStateError: another process is paused inside the section, or this is a fork of the holder.
+        """
+        if self.belongs_to_parent:
+            raise LockStateError(
+                str(self.path), f"pid={self._me.pid}", "a forked child does not hold its parent's lock"
+            )
+        with self._mutex:
+            if self._depth == 0:
+                self._enter()
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+                if self._depth == 0 and not self._released:
+                    self._port.call(self._port.algorithm.leave, self._grant)
+
+    def _enter(self) -> None:
+        port = self._port
+        if self._over:
+            reason = f"its hold limit of {port.max_hold_s:g} s was over, so its holder was stopped"
+            raise LockLost(port.session, self.generation, reason)
+        if self._released:
+            raise LockLost(port.session, self.generation, "it was released")
+        try:
+            port.run(port.algorithm.enter, self._grant)
+        except Superseded as superseded:
+            if superseded.current != self.generation:
+                raise Fenced(port.session, self.generation, superseded.current) from None
+            port.report.lost(self.generation)
+            raise LockLost(
+                port.session, self.generation, "its lock file was removed or replaced from outside"
+            ) from None
+
+    # ------------------------------------------------------------------ giving it back
+
+    def _release(self) -> None:
+        if self.belongs_to_parent:
+            return  # and the mutex may be a copy of one that a thread there has locked
+        with self._mutex:
+            if self._begin_release():
+                self._give_back()
+
+    async def _release_async(self) -> None:
+        port = self._port
+        # The steps of a release are immediate but for the section, so the mutex cannot be held over an await.
+        if not self._begin_release():
+            return
+        try:
+            released = await port.host.run_to_end(port.clock, port.algorithm.release, self._grant)
+        except OSError:
+            # The disk refuses to remove the file. What the holder wrote stands, and must not be reported as failed
+            # (#128032): the lock has no holder any more, the freed byte says so, and the next one takes it over.
+            released = Released(removed=False)
+        self._end_release(released)
+
+    def release_at_exit(self) -> None:
+        """Release without regard to threads that are inside the section: the process is about to end."""
+        if self._begin_release():
+            self._give_back()
+
+    def stop_at_limit(self) -> bool:
+        """The hold limit is over: give the lock back, so that this holder may not write any more, and say so.
+
+        Called by the watchdog, in its own thread. -> False: an append is being written; try again.
+        """
+        if not self._mutex.acquire(blocking=False):
+            self._over = True  # no further append after this one
+            return False
+        try:
+            if self._begin_release():
+                self._over = True
+                self._port.call(self._port.report.over, self.generation, self._port.max_hold_s)
+                self._give_back()
+        finally:
+            self._mutex.release()
+        return True
+
+    def _begin_release(self) -> bool:
+        if not self._port.host.holds.discard(self) or self._released:
+            return False  # released before (by a signal, by the watchdog), or our parent's: a fork holds nothing
+        self._released = True
+        if self._port.report.heard:
+            self._port.report.releasing(self.generation)
+        return True
+
+    def _give_back(self) -> None:
+        self._end_release(self._port.run(self._port.algorithm.release, self._grant))
+
+    def _end_release(self, released: Released) -> None:
+        report = self._port.report
+        if self._port.algorithm.watchdog == "sweep":
+            self._port.host.holds.rest()
+        if released.lost:
+            report.lost(self.generation)
+        if report.heard:
+            report.released(self.generation, released.removed)
+
+    def _abandon(self, error: BaseException) -> None:
+        """Giving the lock back failed. If that was an interruption, do what is left of it; an append comes first."""
+        port = self._port
+        if not port.algorithm.has_generations or isinstance(error, FAILURES) or self.belongs_to_parent:
+            return
+        with self._mutex:
+            self._begin_release()
+            self._released = True
+            port.run(port.algorithm.abandon, self._grant)
+        self._end_release(Released(removed=True))
+
+    # ------------------------------------------------------------------ locks that are released for a prompt
+
+    @property
+    def suspends(self) -> bool:
+        """The algorithm gives the lock back while a model works: ``suspend_async`` and ``resume_async``."""
+        return isinstance(self._port.algorithm, ReleasedForPrompt)
+
+    async def suspend_async(self) -> None:
+        """Give the lock back for the length of a prompt."""
+        port = self._port
+        assert isinstance(port.algorithm, ReleasedForPrompt)
+        port.report.releasing(self.generation)
+        self._before = port.call(port.algorithm.suspend, self._grant)
+        port.report.released(self.generation, removed=True)
+
+    async def resume_async(self) -> None:
+        """Take the lock again after the prompt. (It does not ask whether this hold was given back for good meanwhile.)
+
+        Raises:
+            SessionChanged: the transcript was written to. The lock is held, and may be given back.
+            SessionLocked: the lock was not to be had, and is not held.
+        """
+        port = self._port
+        assert isinstance(port.algorithm, ReleasedForPrompt)
+        port.report.acquiring(self._grant.order.timeout_s)
+        try:
+            assert self._before is not None
+            self._grant, unchanged = await port.host.run_async(
+                port.clock, port.algorithm.resume, self._grant, self._before
+            )
+        except BaseException as error:
+            port.report.refused(error)
+            self._released = True
+            raise
+        port.host.holds.add(self)
+        self._released = False
+        port.report.acquired(self._grant)
+        if not unchanged:
+            raise SessionChanged(port.session)

@@ -1,0 +1,90 @@
+"""What a session lock writes into the history."""
+
+from __future__ import annotations
+
+from lockjaw.clock import Clock
+from lockjaw.errors import LockStateError, SessionLocked
+from lockjaw.history.recorder import NullRecorder, Recorder
+from lockjaw.locking.catalog import Granted
+from lockjaw.locking.operations import Calls
+
+
+class LockReport:
+    """The records of one SessionLock; see ``history.OPERATIONS``.
+
+    ``lock.release`` is recorded twice: ``invoke`` before anything is removed, ``ok`` after. Until ``invoke``
+    the holder relies on the lock, and a successor's ``lock`` record can only come later than that.
+
+    Attributes:
+        heard: somebody listens.
+    """
+
+    def __init__(self, recorder: Recorder, path: str, owner: str, clock: Clock) -> None:
+        self._recorder, self.path, self._owner, self._clock = recorder, path, owner, clock
+        self._start = 0.0
+        self.heard = not isinstance(recorder, NullRecorder)
+
+    def acquiring(self, timeout_s: float) -> None:
+        self._start = self._clock.monotonic()
+        self._recorder.record("lock", "invoke", path=self.path, owner=self._owner, timeout_s=timeout_s)
+
+    def acquired(self, grant: Granted) -> None:
+        self._recorder.record(
+            "lock",
+            "ok",
+            path=self.path,
+            owner=self._owner,
+            generation=grant.generation,
+            waited_s=self._waited_s(),
+            reclaimed=grant.reclaimed,
+        )
+
+    def refused(self, error: BaseException) -> None:
+        """``owner`` is the one in the way, as far as known."""
+        kind, owner = "cancelled", "unknown"
+        if isinstance(error, SessionLocked):
+            kind, owner = "timeout", error.owner
+        elif isinstance(error, LockStateError):
+            kind = "state"
+        elif isinstance(error, OSError):
+            kind = "os"
+        self._recorder.record(
+            "lock", "fail", path=self.path, error=str(error), kind=kind, waited_s=self._waited_s(), owner=owner
+        )
+
+    def fenced(self, grant: Granted) -> None:
+        self._recorder.record(
+            "lock.fence",
+            "ok",
+            path=self.path,
+            owner=self._owner,
+            generation=grant.generation,
+            previous=grant.fenced,
+        )
+
+    def not_fenced(self, error: BaseException) -> None:
+        self._recorder.record("lock.fence", "fail", path=self.path, owner=self._owner, error=str(error))
+
+    def over(self, calls: Calls, generation: int, limit_s: float) -> None:
+        self._recorder.record(
+            "lock.limit", path=self.path, owner=self._owner, generation=generation, max_hold_s=limit_s
+        )
+        who = f" by {self._owner}" if self._owner else ""
+        calls.print_error(
+            f"lockjaw: {self.path} was held{who} for longer than its limit of {limit_s:g} s (generation {generation}); "
+            "this holder was stopped and may not write any more"
+        )
+
+    def lost(self, generation: int) -> None:
+        self._recorder.record("lock.lost", path=self.path, owner=self._owner, generation=generation)
+
+    def releasing(self, generation: int) -> None:
+        self._recorder.record("lock.release", "invoke", path=self.path, owner=self._owner, generation=generation)
+
+    def released(self, generation: int, removed: bool) -> None:
+        self._recorder.record(
+            "lock.release", "ok", path=self.path, owner=self._owner, generation=generation, removed=removed
+        )
+
+    def _waited_s(self) -> float:
+        return round(self._clock.monotonic() - self._start, 6)
