@@ -12,17 +12,15 @@ from itertools import zip_longest
 from typing import Any
 
 from ..judge.normalise import normalised
+from .chains import candidates_of
+from .lines import Record
 from .patterns import CONTAINERS, PROSE, ROWS, Row
 from .private import shown
-from .records import Record
-from .report import Candidate, Event
+from .report import Event
 
 _MAX_DEPTH = 4
 _MAX_CONTAINED = 200  # messages in one record
-_MAX_CHAIN = 50  # models in one summary
 _MAX_PROSE = 4_000  # characters of a record that are read as somebody's words: nobody's sentence is longer
-_REASON = re.compile(r"\((?P<reason>[a-z_]{3,24})\)(?=[.,;\"'`\s|\\]|$)")
-_MODEL = re.compile(r"(?P<model>[^\s|]{1,160}?):\s(?P<error>\S.*)$", re.DOTALL)
 _STEP_KEYS = re.compile(
     r"\b(decision|requested|candidate|reason|next|detail|rawError|runId|requestedProvider|requestedModel"
     r"|fallbackStepFromFailureReason|fallbackStepFromFailureDetail|candidateProvider|candidateModel|errorPreview)"
@@ -147,41 +145,6 @@ def _contained(
     if row.inner is not None and inside:
         data = data | {"inner": inside[:400]}
     return _event(row, match[0], record, within, data), inside, taken
-
-
-def candidates_of(text: str, count: int) -> tuple[tuple[Candidate, ...], int]:
-    """The models of a summary, and how many characters of the text they took.
-
-    ``MODEL: ERROR (REASON) | MODEL: ERROR (REASON)``; the count in front says how many there should be.
-    """
-    parts: list[Candidate] = []
-    at = 0
-    while at < len(text) and len(parts) < min(max(count, 1), _MAX_CHAIN):
-        bar = text.find("|", at)
-        end = len(text) if bar < 0 or len(parts) == count - 1 else bar
-        part = text[at:end]
-        reason = _REASON.search(part)
-        if reason is not None and (bar < 0 or end != bar):
-            end = at + reason.end()
-            part = text[at:end]
-        if part.strip():
-            parts.append(_candidate(part))
-        at = end + (1 if end == bar else 0)
-        if bar < 0 or end != bar:
-            break
-    return tuple(parts), at
-
-
-def _candidate(part: str) -> Candidate:
-    part = part.strip()
-    reason = None
-    if found := _REASON.search(part):
-        reason, part = found["reason"], part[: found.start()].strip()
-    model = ""
-    named = _MODEL.match(part)
-    if named is not None and not named["model"].endswith("Error") and "(" not in named["model"]:
-        model, part = named["model"], named["error"]
-    return Candidate(model=shown(model, 80), error=part[:400], reason=reason)
 
 
 def _step_fields(text: str) -> dict[str, str]:

@@ -9,12 +9,14 @@ from typing import BinaryIO
 
 import msgspec
 
+from .chains import summary_open
 from .classes import findings_of, possible_of
 from .events import events_of
 from .incident import Incident, incident_of
+from .lines import Line, Record
 from .patterns import SETTINGS
 from .private import key_shown, shown
-from .records import Line, Record, blocks, interesting, records, summary_open, with_next_model
+from .records import blocks, interesting, records, with_next_model
 from .report import Event, Finding, Report
 from .source import CHUNK_BYTES, Reading, lines_of
 
