@@ -1,3 +1,4 @@
+# ruff: noqa: E501  patterns are not wrapped
 """Records in, recognised messages out: the table of patterns applied to one record. Pure.
 
 A message may carry another (a lane error carries the lock error that ended the lane), so a container is matched
@@ -11,11 +12,17 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Any
 
+import msgspec
+
 from ..judge.normalise import normalised
 from .chains import candidates_of
+from .denial import denied
 from .lines import Record
-from .patterns import CONTAINERS, PROSE, ROWS, Row
+from .needles import EVERY_ROW
+from .passages import MENTIONING
+from .patterns import CONTAINERS, Row
 from .private import shown
+from .prose import SAYINGS
 from .report import Event
 
 _MAX_DEPTH = 4
@@ -29,6 +36,7 @@ _STEP_KEYS = re.compile(
 _STEP_NAMES = {
     "fallbackStepFromFailureReason": "reason", "fallbackStepFromFailureDetail": "detail", "errorPreview": "detail",
 }  # fmt: skip
+_OF_ROW = ("own", "runtime", "means", "says")  # what a row knows of its message
 _WAIT = re.compile(r"timeout (\d{1,12}) ?ms", re.IGNORECASE)
 _PID_IN = re.compile(r"pid ?= ?(\d{1,10})", re.IGNORECASE)
 _BODY = re.compile(r"\{(?P<inside>[^{}]{0,800})(?:\}|$)")
@@ -38,34 +46,45 @@ _BODY_KEY = re.compile(
 
 
 def events_of(record: Record) -> list[Event]:
-    """Everything that is recognised in a record."""
+    """Everything that is recognised in a record; what it denies comes as a ``denied`` event."""
     found = list(_read(record.text, record, (), {}, 0))[:_MAX_CONTAINED]
     if not found:
         found = list(_bodies(record))
-    found += _said(record)
     return found
 
 
 def _read(text: str, record: Record, within: tuple[str, ...], about: dict[str, str], depth: int) -> Iterator[Event]:
     lower = text.lower()
+    carried = False  # a container stood in this text, and it was no mention
     if depth < _MAX_DEPTH:
         for row in CONTAINERS:
             for _ in range(8):
                 match = row.pattern.search(text) if row.needle in lower else None
                 if match is None:
                     break
+                mention = not within and not carried and _mentioned(record, text[: match.start()])
+                carried = carried or not mention
                 event, inside, taken = _contained(row, match, record, within, about)
                 inner = (
                     list(_read(inside, record, (*within, row.kind), about | event.data, depth + 1)) if inside else []
                 )
-                if row.kind in ("summary", "announce") or not inner or row.inner is None:
-                    yield event
-                if row.kind != "summary":
-                    yield from inner
+                if mention and denied(text, match.start(), match.end()):
+                    yield _denied(row, match[0], record)
+                else:
+                    marked = [event] if row.kind in ("summary", "announce") or not inner or row.inner is None else []
+                    marked += inner if row.kind != "summary" else []
+                    for each in marked:
+                        yield msgspec.structs.replace(each, mention=True) if mention else each
                 text = f"{text[: match.start()]}\n{text[match.start() + taken :]}"
                 lower = text.lower()
+    yield from _messages(text, lower, record, within, about, firm=carried or bool(within))
+
+
+def _messages(
+    text: str, lower: str, record: Record, within: tuple[str, ...], about: dict[str, str], *, firm: bool
+) -> Iterator[Event]:
     taken_spans: list[tuple[int, int]] = []
-    for row in ROWS:
+    for row in EVERY_ROW:
         if row.needle not in lower:
             continue
         for match in row.pattern.finditer(text):
@@ -77,20 +96,49 @@ def _read(text: str, record: Record, within: tuple[str, ...], about: dict[str, s
             if data is None or (row.kind == "locked" and not within and not _stated(match)):
                 continue
             taken_spans.append(match.span())
-            yield _event(row, match[0], record, within, about | data)
+            mention = not firm and _mentioned(record, text[: match.start()])
+            if not firm and not _printed(record) and denied(text, match.start(), match.end()):
+                yield _denied(row, match[0], record)
+                continue
+            yield _event(row, match[0], record, within, about | data, mention=mention)
+
+
+#: What a program or a shell may put before a message on its line.
+_LEAD = re.compile(
+    r"[\s>`\"'(\[]{0,4}(?:(?:[-*+•] |\d{1,3}[.)] |\[[^\]\n]{1,60}\] ?|[⚠❌✗✘🔴️️]{1,3} ?|\w{0,40}(?:Error|Exception|错误|エラー|Fehler|erreur|error)"
+    r"\w{0,4}: ?|[\w /.\"-]{1,40}[:=] ?|(?:TRACE|DEBUG|INFO|WARN|WARNING|ERROR|FATAL) |->? |=> )[`\"'(]?){0,6}[\s`\"'(]{0,3}"
+)
+
+
+def _mentioned(record: Record, lead: str) -> bool:
+    """Is the message talked about, rather than printed here?"""
+    if _printed(record):
+        return False
+    return record.place.role in MENTIONING or _LEAD.fullmatch(lead[-400:]) is None
+
+
+def _printed(record: Record) -> bool:
+    return record.at is not None or record.printed or record.place.fenced
+
+
+def _denied(row: Row, text: str, record: Record) -> Event:
+    return Event(kind="denied", era="*", line=record.line, last_line=max(record.line, record.last_line), text=text[:400],
+                 data={"what": row.kind})  # fmt: skip
 
 
 def _event(row: Row, text: str, record: Record, within: tuple[str, ...], data: dict[str, str], **more: Any) -> Event:
     return Event(
         kind=row.kind, era=row.era, line=record.line, last_line=max(record.line, record.last_line), text=text[:400],
         data=data, within=within, t_ms=None if record.at is None else record.at.ms,
-        dated=record.at is not None and record.at.dated, session_lock=row.session_lock, not_lock=row.not_lock, **more,
+        dated=record.at is not None and record.at.dated, session_lock=row.session_lock, not_lock=row.not_lock,
+        passage=record.place.passage, **more,
     )  # fmt: skip
 
 
 def _data(row: Row, match: re.Match[str]) -> dict[str, str] | None:
     """The fields of a message; None where it only looks like one."""
     fields = {key: value for key, value in match.groupdict().items() if value and key != row.inner}
+    fields |= {name: told for name in _OF_ROW if (told := getattr(row, name))}
     if row.kind in ("locked", "lock_error_code"):
         inside = fields.pop("in", "")
         if wait := _WAIT.search(inside):
@@ -183,12 +231,31 @@ def _bodies(record: Record) -> Iterator[Event]:
             yield _event(_BODY_ROW, match[0], record, (), fields)
 
 
-def _said(record: Record) -> Iterator[Event]:
-    for row in PROSE:
-        match = row.pattern.search(record.text, 0, _MAX_PROSE)
-        if match is not None:
-            fields = {key.rstrip("2"): value for key, value in match.groupdict().items() if value}
-            yield _event(row, match[0], record, (), fields)
+#: Facts about processes and effects, which count wherever they stand; the rest is somebody's judgement, and a log has
+#: no judgement ("restart" in a log line is no window of a restart).
+_SAID_ANYWHERE = frozenset(("says_dead", "says_killed", "says_gateway_down", "says_recycled", "says_twice"))
+
+
+def said(record: Record) -> list[Event]:
+    """What the reporter's own words say in this record."""
+    text = record.text[:_MAX_PROSE]
+    printed = _printed(record)
+    found: list[Event] = []
+    for saying in SAYINGS:
+        if printed and saying.kind not in _SAID_ANYWHERE:
+            continue
+        for match in saying.pattern.finditer(text):
+            if saying.deniable and denied(text, match.start(), match.start()):
+                continue
+            pid = next((value for key, value in match.groupdict().items() if key.startswith("pid") and value), None)
+            found.append(
+                Event(
+                    kind=saying.kind, era="*", line=record.line, last_line=max(record.line, record.last_line),
+                    text=match[0][:400], data={"pid": pid} if pid else {}, passage=record.place.passage, mention=True,
+                )
+            )  # fmt: skip
+            break
+    return found
 
 
 # --------------------------------------------------------------------------- error lines as they are compared

@@ -11,14 +11,15 @@ import msgspec
 from lockjaw.clock import iso, parse_iso
 
 from .events import canonical, normalised_text
-from .patterns import CONTAINERS, ROWS, Row
+from .needles import EVERY_ROW
+from .patterns import CONTAINERS, Row
 from .private import file_shown, shown
 from .report import Candidate, Event, LockSeen
 from .timestamps import DAY_MS
 
 TWIN_MS = 250  # two lanes of one run log its failure 1 to 20 ms apart; a loaded machine needs more
 SAME_WAIT_MS = 2_000  # the messages that report one lock wait follow each other at once
-_BY_KIND: dict[str, Row] = {row.kind: row for row in (*ROWS, *CONTAINERS)}
+_BY_KIND: dict[str, Row] = {row.kind: row for row in (*EVERY_ROW, *CONTAINERS)}
 _LOCK_KINDS = (
     "locked",
     "lock_error_code",
@@ -32,6 +33,13 @@ _LOCK_KINDS = (
 _QUOTED_ONCE = frozenset(
     ("summary", "banner_same", "banner_fresh", "banner_failed", "gateway_timeout", "doctor_lock", "lock_body")
 )
+
+
+#: Messages that may tell the same failure: they are compared with each other.
+_GROUPS = dict.fromkeys(("locked", "lock_error_code", "summary", "decision", "announce", "takeover"), "chain")
+_MOST_TELLINGS = 60
+#: Reports of one state that is looked at every half minute: one error, however often it is printed.
+_STATES = frozenset(("stuck_session", "stalled_session", "recovery_skipped"))
 
 
 @dataclass
@@ -113,19 +121,89 @@ def _error(event: Event, usual: dict[str, str]) -> str | None:
 
 
 def _told_once(events: list[Event], made: Incident) -> list[Event]:
-    """Without what the text says twice: the same record again, or a summary quoted in every section of a form."""
+    """Without what the text tells again: the same record, or a mention or an untimed copy of what another line prints.
+
+    A mention ("we get `session file locked`") of a message that the log has is no further event, and neither is an
+    untimed copy in another section. Two log lines of one passage are two events, whatever their words.
+    """
     seen: set[tuple[object, ...]] = set()
     kept: list[Event] = []
-    for event in events:
-        quoted = event.t_ms is None and event.kind in _QUOTED_ONCE
-        if quoted or (event.t_ms is not None and event.kind not in ("says_dead", "says_killed")):
+    tellings = _tellings(events)
+    for place, event in enumerate(events):
+        if event.kind in ("owner", "exit_status", "denied") or event.kind.startswith("says_"):
+            kept.append(event)
+            continue
+        if event.t_ms is not None:
             what = (event.kind, event.text, event.t_ms, event.within, tuple(sorted(event.data.items())))
             if what in seen:
                 made.repeated += 1
                 continue
             seen.add(what)
+        elif any(_tells(events[at], event, earlier=at < place) for at in tellings[_group(event)] if at != place):
+            made.repeated += 1
+            continue
         kept.append(event)
     return kept
+
+
+def _group(event: Event) -> str:
+    return _GROUPS.get(event.kind, event.kind)
+
+
+def _tellings(events: list[Event]) -> dict[str, list[int]]:
+    """Where each message is first told, by kind and telling: what a later one is compared with. Bounded."""
+    found: dict[str, dict[tuple[object, ...], int]] = {}
+    for place, event in enumerate(events):
+        group = found.setdefault(_group(event), {})
+        what = (
+            event.kind,
+            event.passage,
+            event.mention,
+            event.t_ms is None,
+            event.within,
+            tuple(sorted(event.data.items())),
+        )
+        if len(group) < _MOST_TELLINGS:
+            group.setdefault(what, place)
+    return {group: sorted(places.values()) for group, places in found.items()}
+
+
+def _tells(other: Event, event: Event, *, earlier: bool) -> bool:
+    """Does ``other`` make ``event``, which bears no time, one telling too many?"""
+    if event.mention:
+        if other.mention and not (earlier and _same(other, event)):
+            return False
+        return _same(other, event) or (not other.mention and _carries(other, event))
+    if other.mention or event.passage == other.passage:
+        quoted = event.kind in _QUOTED_ONCE and earlier and event.text == other.text and not other.mention
+        return quoted and _same(other, event)
+    return (earlier or other.t_ms is not None) and _same(other, event) and event.within == other.within
+
+
+def _same(a: Event, b: Event) -> bool:
+    """Are these the same message, as far as both say?"""
+    if a.kind != b.kind and {a.kind, b.kind} != {"locked", "lock_error_code"}:
+        return False
+    told = ("pid", "path", "key", "session", "ms", "wait_ms", "count")
+    for key in told:
+        ours, theirs = a.data.get(key), b.data.get(key)
+        if ours and theirs and ours != theirs and not (key == "path" and _one_ends(ours, theirs)):
+            return a.mention != b.mention and (a.data if a.mention else b.data).get(key) in ("N", "…", "...", "?")
+    return True
+
+
+def _one_ends(a: str, b: str) -> bool:
+    short, long = sorted((re.sub(r"^(?:\.\.\.|…)", "", path) for path in (a, b)), key=len)
+    return long.endswith(short) or short in ("", "PATH")
+
+
+def _carries(other: Event, event: Event) -> bool:
+    """A summary or a decision whose text has the lock error that the mention is about."""
+    if event.kind == "locked" and other.kind == "summary":
+        return any("session file locked" in candidate.error for candidate in other.candidates)
+    if event.kind == "takeover" and other.kind == "summary":
+        return any("changed while" in candidate.error for candidate in other.candidates)
+    return event.kind == "locked" and other.kind in ("decision", "announce") and "session file locked" in other.text
 
 
 def _without_twins(events: list[Event], made: Incident) -> list[Event]:
@@ -176,9 +254,15 @@ def _errors(events: list[Event]) -> tuple[str, ...]:
     """
     lines: list[str] = []
     told: dict[str, tuple[set[str], Event]] = {}
+    states: set[tuple[str, str]] = set()
     for event in events:
         if event.error is None or "announce" in event.within:
             continue
+        if event.kind in _STATES:
+            state = event.kind, event.data.get("key", "")
+            if state in states:
+                continue
+            states.add(state)
         before = told.get(event.error)
         if before is not None and event.carrier not in before[0] and _close(event, before[1]):
             before[0].add(event.carrier)
@@ -194,7 +278,7 @@ def _errors(events: list[Event]) -> tuple[str, ...]:
 def error_line(text: str, usual: dict[str, str]) -> tuple[str, bool]:
     """An error's text as it is compared, and whether it is a session lock's."""
     lower = text.lower()
-    for row in ROWS:
+    for row in EVERY_ROW:
         if row.canonical is None or row.needle not in lower:
             continue
         match = row.pattern.search(text)
@@ -237,6 +321,9 @@ def _steps(events: list[Event], usual: dict[str, str]) -> tuple[Candidate, ...]:
         detail = event.data.get("detail", "")
         line, lock = error_line(detail, usual)
         chain.append(Candidate(model=model, error=line, reason=event.data.get("reason"), lock=lock))
+    following = next((e.data["next"] for e in reversed(events) if "/" in e.data.get("next", "")), "")
+    if chain and following and all(candidate.model != following for candidate in chain):
+        chain.append(Candidate(model=shown(following, 80), error=""))  # the chain went on; what came of it is not told
     return tuple(chain)
 
 
@@ -264,17 +351,42 @@ def summary_line(chain: Sequence[Candidate], count: int) -> str:
 def _locks(events: list[Event]) -> tuple[LockSeen, ...]:
     """Every lock that the text tells of, once, with the most that is said about it."""
     found: dict[tuple[str, int | None], LockSeen] = {}
-    dead = {event.number("pid") for event in events if event.kind == "says_dead"} - {None}
     for event in events:
         for seen in _lock(event):
             key = _key(seen, found)
             found[key] = _merged(found[key], seen) if key in found else seen
-    return tuple(
-        msgspec.structs.replace(lock, alive=False, why="the report says so")
-        if lock.alive is None and lock.pid in dead
-        else lock
-        for lock in found.values()
-    )
+    owners = owners_of(events)
+    return tuple(_owned(lock, owners, alone=len(found) == 1) for lock in found.values())
+
+
+def owners_of(events: Iterable[Event]) -> dict[int | None, tuple[str, str, int]]:
+    """pid -> what the text proves or says of that process: alive, dead or other; how it is known; the line.
+
+    A probe (``ps -p``) outweighs what is said, and what is said last outweighs what was said before. None: said of the
+    lock's owner without its number.
+    """
+    states = {"says_dead": "dead", "says_recycled": "other", "says_owner_lives": "alive"}
+    found: dict[int | None, tuple[str, str, int]] = {}
+    for event in events:
+        if event.kind in states:
+            found[event.number("pid")] = states[event.kind], "the report says so", event.line
+    for event in events:
+        if event.kind == "owner":
+            found[event.number("pid")] = event.data["state"], event.data["how"], event.line
+    return found
+
+
+def _owned(lock: LockSeen, owners: dict[int | None, tuple[str, str, int]], *, alone: bool) -> LockSeen:
+    """The lock with what the text proves about its owner."""
+    told = owners.get(lock.pid) if lock.pid is not None else None
+    if told is None and alone and (lock.alive is None or lock.pid is None):
+        told = owners.get(None)
+    if told is None:
+        return lock
+    state, how, _ = told
+    if lock.alive is not None and how == "the report says so" and state != "other":
+        return lock  # the message itself says it
+    return msgspec.structs.replace(lock, alive=state == "alive", owner=state if state == "other" else "", why=how)
 
 
 def _lock(event: Event) -> list[LockSeen]:
@@ -290,9 +402,11 @@ def _lock(event: Event) -> list[LockSeen]:
                         inner.data["wait_ms"] = wait[1]
                     seen += _lock(inner)
         return seen
-    if event.kind not in (*_LOCK_KINDS, "doctor_lock", "lock_body", "force_release", "removed_stale"):
+    if event.kind not in (*_LOCK_KINDS, "doctor_lock", "lock_body", "force_release", "removed_stale", "copilot_inuse"):
         return []
     path, pid = event.data.get("path", ""), event.number("pid") or None
+    if event.kind == "copilot_inuse":
+        path = event.text
     if not path and pid is None and event.kind != "lock_body":
         return []
     alive, why = None, ""
@@ -317,7 +431,7 @@ def _lock(event: Event) -> list[LockSeen]:
             created=None if created_ms is None else iso(created_ms),
             max_hold_s=None if hold_ms is None else hold_ms / 1000,
             starttime=event.number("starttime"), waited_s=None if wait_ms is None else wait_ms / 1000,
-            waits=int(event.kind == "locked"), line=event.line,
+            waits=int(event.kind == "locked" and not event.mention), line=event.line,
         )
     ]  # fmt: skip
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  patterns are not wrapped
 """The lines that OpenClaw prints around a locked session, of every era: one row each.
 
 A row is a message of the program, not of one report: its optional parts are optional here, its numbers, paths, ids
@@ -41,6 +42,11 @@ class Row:
         not_lock: True for what looks or sounds like a lock error and is none.
         inner: the group that holds another error's text, which is read by the rows below.
         canonical: the line as it is compared with a replay; None: it is no error line.
+        hints: texts of which one is in every such line, where ``needle`` alone is too short to tell blocks apart.
+        own: the lock of the program that the message is about, where that is no session's.
+        runtime: the other program whose words these are; empty: OpenClaw's.
+        says: what the message is, where it has nothing to do with a session's lock.
+        means: the classes that such a message of another runtime is nearest to.
     """
 
     kind: str
@@ -52,6 +58,11 @@ class Row:
     not_lock: bool = False
     inner: str | None = None
     canonical: str | None = None
+    hints: tuple[str, ...] = ()
+    own: str = ""
+    runtime: str = ""
+    means: str = ""
+    says: str = ""
 
 
 def _row(kind: str, era: str, needle: str, pattern: str, source: str, **more: object) -> Row:
@@ -202,14 +213,53 @@ ROWS: tuple[Row, ...] = (
     ),
     _row(
         "active_writer", "4", "already has an active writer",
-        r"thread (?P<key>[^\n]{0,80}?) ?already has an active writer",
-        "#153141", canonical="thread already has an active writer",
+        r"thread (?P<key>[^\n]{0,80}?) ?already has an active writer(?P<code> \(code -32\d{3}\))?",
+        "#153141; Codex 0.171.0 run for real", canonical="thread already has an active writer",
     ),
     _row(
         "lease_held", "4", "held by ",
         r"(?:lock|lease|session|claim|store|writer)[^\n]{0,80}?held by (?P<who>this process|another OpenClaw process)"
         r"(?: \(pid (?P<pid>\d{1,10})\))?",
         "#120921", session_lock=True, canonical="held by {who}",
+    ),
+    _row(
+        "starting_conflict", "4", "changed while starting work",
+        rf"session [\"'`]?{_KEY}[\"'`]? changed while starting work(?:\. Retry)?",
+        "#136174, #121269, #131149", canonical="session changed while starting work",
+    ),
+    _row(
+        "starting_conflict", "4", "session_work_start_changed", r"\bSESSION_WORK_START_CHANGED\b", "#146692",
+        canonical="session changed while starting work",
+    ),
+    _row(
+        "active_claim", "4", "active turn claim",
+        rf"(?:session [\"'`]?{_KEY}[\"'`]? )?(?:already has|has|holds) an active turn claim",
+        "#136477", session_lock=True, canonical="session already has an active turn claim",
+    ),
+    _row(
+        "no_active_run", "4", "no-active-run", r"\b(?:status=|code=|reason=|\"|')?no-active-run\b", "#136477",
+    ),
+    _row(
+        "claim_rebound", "4", "writerclaimrebound", r"\bSessionTranscriptWriterClaimReboundError\b", "#150372, PR #121113",
+        canonical="SessionTranscriptWriterClaimReboundError",
+    ),
+    _row(
+        "state_lease", "4", "openclawstateleaseerror", r"\bOpenClawStateLeaseError\b(?::? ?[^\n|\"]{0,160})?",
+        "#135774, #134341", canonical="OpenClawStateLeaseError",
+    ),
+    _row(
+        "maintenance", "4", "maintenance is in progress", r"(?:agent )?database maintenance is in progress",
+        "#134341, #156289", canonical="Agent database maintenance is in progress",
+    ),
+    _row(
+        "state_dir", "4", "state dir",
+        r"state[ -]dir(?:ectory)?\b[^\n]{0,200}?\b(?:in use|owned|held|locked|already used|claimed) by (?:a |an |another |the )?"
+        r"(?:running |live |active )?(?:gateway|openclaw)\b(?:[^\n]{0,60}?\(?pid[ =:](?P<pid>\d{1,10}))?",
+        "#156170; PR #120896", canonical="the state directory is in use by a live gateway", own="state-directory",
+    ),
+    _row(
+        "state_dir", "4", "gateway owns", r"live gateway owns (?:the|this|that) state dir(?:ectory)?", "PR #120896",
+        canonical="the state directory is in use by a live gateway", own="state-directory",
     ),
     _row(
         "exec_denied", "*", "exec denied", r"exec denied: ?host=gateway security=deny",
@@ -238,6 +288,14 @@ ROWS: tuple[Row, ...] = (
         "#81752", not_lock=True, canonical="unauthorized: {why}",
     ),
     _row(
+        "refused", "*", "pairing required", r"(?P<why>pairing required)\b", "#22506, NemoClaw #4462", not_lock=True,
+        canonical="the gateway refused the client: {why}",
+    ),
+    _row(
+        "refused", "*", "scope upgrade", r"(?P<why>scope upgrade) (?:pending(?: approval)?|required)", "#62762, NemoClaw #2794",
+        not_lock=True, canonical="the gateway refused the client: {why}",
+    ),
+    _row(
         "run_timeout", "*", "embedded run timeout",
         rf"embedded run timeout: ?(?:runId=(?P<run>{_ID}))?,? ?(?:sessionId=(?P<session>{_ID}))?,? ?"
         r"(?:timeoutMs=(?P<ms>\d{1,12}))?",
@@ -262,13 +320,46 @@ ROWS: tuple[Row, ...] = (
         "#77935, #92270", canonical="stuck session",
     ),
     _row(
+        "stalled_session", "2", "stalled session:",
+        r"stalled session: [^\n]{0,400}?\bage=(?P<age_s>\d{1,9})s(?:[^\n]{0,400}?\brecovery=(?P<recovery>\w{1,30}))?",
+        "#83765", canonical="stalled session",
+    ),
+    _row(
+        "recovery_skipped", "2", "recovery skipped",
+        r"stuck session recovery skipped:(?:[^\n]{0,300}?\breason=(?P<reason>\w{1,60}))?(?:[^\n]{0,300}?\baction=(?P<action>\w{1,60}))?",
+        "#83765, #85639, #75944", canonical="stuck session recovery skipped",
+    ),
+    _row(
+        "long_running", "2", "long-running session:",
+        r"long-running session: [^\n]{0,400}?\bage=(?P<age_s>\d{1,9})s", "#83765",
+    ),
+    _row(
+        "lane_wait", "2", "lane wait exceeded", r"lane wait exceeded: [^\n]{0,240}?waitedMs=(?P<ms>\d{1,12})", "#83765",
+    ),
+    _row(
+        "loop_stall", "2", "loop", r"(?:event[ _-]?loop[ _-]?(?:delay|stall|lag|blocked)|eventLoopDelay(?:P99|Max)?Ms=(?P<ms>\d{1,9}))",
+        "#77115, #117262", hints=("eventloop", "event_loop", "event-loop"),
+    ),
+    _row(
+        "slow_store", "4", "durationms",
+        r"(?:slow (?:transaction|query|write|statement)|transaction (?:held|took))[^\n]{0,200}?durationMs[=:] ?(?P<ms>\d{1,9})",
+        "#117262, #148307", hints=("slowtransaction", "slowquery", "slowwrite", "slowstatement", "transactionheld", "transactiontook"),
+    ),
+    _row(
+        "resumed", "*", "interrupted", r"\bresum(?:ed|ing) (?:the |an |\d{1,4} )?interrupted (?:session|turn|run)s?", "#98200, #85207",
+    ),
+    _row(
+        "draining", "*", "drain", r"\b(?:gateway (?:is )?draining|drain(?:ing)? (?:timed out|timeout|active runs))\b", "#137355",
+        hints=("draining", "draintim"),
+    ),
+    _row(
         "stuck_recovery", "*", "released=", r"\breleased=(?P<released>\d{1,4})\b", "#92270, #95915",
         canonical="stuck session recovery: released={released}",
     ),
     _row(
         "compaction", "*", "compaction",
-        r"(?:compaction (?:wait )?(?P<how>timed out|aborted|timeout)"
-        r"|compaction (?:failed|start|complete|done|finish)\w*"
+        r"(?:compaction\]? (?:wait )?(?P<how>timed out|aborted|timeout)"
+        r"|compaction\]?:? (?:failed|start|complete|done|finish)\w*"
         r"|(?:auto-?)?compaction\b[^\n]{0,80}?durationMs=(?P<duration>\d{1,12})"
         r"|durationMs=(?P<duration2>\d{1,12})[^\n]{0,80}?compaction)",
         "#88647, #89639, #118625", canonical=None,
@@ -291,6 +382,36 @@ ROWS: tuple[Row, ...] = (
         r"^(?:Gateway target: \S{1,200}|Source: (?:local loopback|cli --url|env \w+|config gateway|missing gateway)"
         r"|Config: \S{1,300}openclaw\.json|Bind: \w{1,20}$)",
         "2026.4.8 run for real", not_lock=True,
+        hints=("gatewaytarget", "source:", "config:", "bind:"),
+    ),
+    # ------------------------------------------------------------------ locks of the program that are no session's
+    _row(
+        "gateway_start", "*", "gateway failed to start",
+        r"gateway failed to start: gateway already running(?: under (?P<under>\w{1,30}))?[^\n]{0,200}?"
+        r"(?:lock timeout after (?P<ms>\d{1,9}) ?ms|$)",
+        "#135133, #144171, #138657", canonical="gateway already running", own="gateway",
+    ),
+    _row(
+        "gateway_running", "*", "gateway already running",
+        r"gateway already running(?: under (?P<under>\w{1,30}))?(?: \(pid (?P<pid>\d{1,10})\))?"
+        r"(?:;? ?lock timeout after (?P<ms>\d{1,9}) ?ms)?",
+        "2026.4.8", canonical="gateway already running", own="gateway",
+    ),
+    _row(
+        "gateway_running", "*", "gateway lock",
+        r"(?:GatewayLockError: ?)?(?:failed to acquire|timed out waiting for|could not (?:get|take)) (?:the )?gateway lock"
+        r"(?:[^\n]{0,120}?\bpid[ =:](?P<pid>\d{1,10}))?(?:[^\n]{0,80}?after (?P<ms>\d{1,9}) ?ms)?",
+        "2026.4.8", canonical="gateway already running", own="gateway",
+    ),
+    _row(
+        "deps_lock", "*", "deps lock",
+        rf"(?:timed out )?waiting for (?:bundled |plugin |the )?(?:plugin )?runtime[- ]deps lock(?: at)?:? ?(?P<path>{_PATH})?"
+        r"(?:[^\n]{0,20}?\bpid[ =:](?P<pid>\d{1,10}))?(?:,? ?waited[ =](?P<ms>\d{1,9}) ?ms)?",
+        "#75028, #74346", canonical="waiting for the runtime-deps lock", own="runtime-deps",
+    ),
+    _row(
+        "approvals_lock", "*", "exec-approvals", r"exec-approvals[\w.-]{0,20}\.lock(?:[^\n]{0,40}?\bpid[ =:](?P<pid>\d{1,10}))?",
+        "#111753, #112320", canonical="the exec-approvals lock", own="exec-approvals",
     ),
     # ------------------------------------------------------------------ file systems
     _row(
@@ -299,10 +420,11 @@ ROWS: tuple[Row, ...] = (
         rf"\b(?P<call>open|link|unlink|rename|rmdir|write|close|append|copyfile|fsync)\b"
         rf"[ ,:]{{0,3}}['\"`]?(?P<path>{_PATH})?",
         "#59013, #81089, #52093, #61264, #128032", canonical="{errno}, {call}",
+        hints=("eperm", "eacces", "ebusy", "enotsup", "eopnotsupp", "enospc", "enolck", "erofs", "estale", "exdev"),
     ),
     # ------------------------------------------------------------------ look-alikes
     _row(
-        "aborted", "*", "aborted", r"\b(?:Request|Run|The (?:operation|request)|This operation) (?:was )?aborted\b",
+        "aborted", "*", "aborted", r"\b(?:Request|Run|The (?:operation|request)|This operation) (?:was )?aborted\b(?! by (?:the )?user)",
         "parser notes of the field reports", not_lock=True, canonical="Request was aborted",
     ),
     _row(
@@ -323,63 +445,47 @@ ROWS: tuple[Row, ...] = (
         "#148307, #113622", not_lock=True, canonical="database is locked",
     ),
     _row(
-        "gateway_running", "*", "gateway already running",
-        r"gateway already running \(pid (?P<pid>\d{1,10})\)(?:; lock timeout after (?P<ms>\d{1,9})ms)?",
-        "2026.4.8", not_lock=True, canonical="gateway already running",
+        "foreign_lock", "*", "", r"(?:/var/lib/(?:dpkg|apt|rpm)/[\w/.-]{0,60}|dpkg frontend lock|Could not get lock|apt(?:-get)? lock|zypp\.pid)",
+        "other programs", not_lock=True, says="a lock of the system's package manager",
+        hints=("dpkg", "getlock", "aptlock", "zypp.pid", "/var/lib/", "apt-getlock"),
     ),
     _row(
-        "foreign_lock", "*", "lock",
-        r"(?:index\.lock\b|/var/lib/(?:dpkg|apt|rpm)/[\w/.-]{0,60}|dpkg frontend lock|Could not get lock|ELOCKED"
-        r"|Lock file is already being held|package-lock|yarn\.lock|Cargo\.lock|apt(?:-get)? lock|zypp\.pid"
-        r"|\.git/[\w/.-]{0,80}\.lock|EBUSY: resource busy or locked)",
-        "other programs", not_lock=True,
-    ),
-)  # fmt: skip
-
-#: What the reporter says in prose, in the languages seen. Weaker than a line of the program.
-PROSE: tuple[Row, ...] = (
-    _row(
-        "says_dead", "*", "",
-        r"(?:(?:pid|process|процесс|进程|プロセス|Prozess|proceso|processus|processo)\W{0,4}(?P<pid>\d{1,10})\b[^\n.]{0,60}?"
-        r"(?:\bdead\b|not running|no longer (?:exist|runn|aliv)\w*|does(?: not|n't) exist|\bgone\b|\bexited\b|\bdied\b"
-        r"|was killed|not alive|defunct|No such process|不存在|已(?:经)?(?:退出|死亡|终止|被杀|不在)|存在しない|終了し"
-        r"|existiert nicht|läuft nicht|beendet|n'existe (?:pas|plus)|est mort|no existe|está muerto|não existe"
-        r"|не существует|м[её]ртв|заверш)|kill: \((?P<pid2>\d{1,10})\) - No such process)",
-        "reporters",
+        "foreign_lock", "*", "", r"(?:index\.lock\b|\.git/[\w/.-]{0,80}\.lock)", "other programs", not_lock=True, says="a lock of git",
+        hints=("index.lock", ".git/"),
     ),
     _row(
-        "says_dead", "*", "",
-        r"(?:pid=<[^>\n]{0,20}dead[^>\n]{0,20}>|\b(?:held|owned|left(?: behind)?)\b[^\n.]{0,40}"
-        r"\bby (?:a |the )?(?:crashed|dead|killed|terminated|exited) \w{1,20}"
-        r"|\b(?:process|worker|holder|owner)\b[^\n.]{0,40}\b(?:dies|died|crashe[sd]|(?:is|was) killed)\b"
-        r"[^\n.]{0,60}\block"
-        r"|\block[^\n.]{0,80}\b(?:holder|owner|owning process|process that (?:held|holds) it)\b[^\n.]{0,20}"
-        r"\b(?:dies|died|is dead|is gone|crashed)\b"
-        r"|进程[^\n。]{0,12}(?:崩溃|被杀|异常退出)[^\n。]{0,30}锁)",
-        "#3030, #60258",
+        "foreign_lock", "*", "", r"(?:package-lock|yarn\.lock|Cargo\.lock|pnpm-lock|npm ERR! code E\w{2,10}|waiting for file lock on (?:package|build))",
+        "other programs", not_lock=True, says="a package manager's files",
+        hints=("package-lock", "yarn.lock", "cargo.lock", "pnpm-lock", "npmerr!", "filelockon"),
     ),
     _row(
-        "says_killed", "*", "",
-        r"\bSIGKILL\w*|\bkill -(?:9|KILL)\b|\bOOM[ -]?kill\w*|\bOut of memory: Killed process\b",
-        "#70004, #66399",
+        "foreign_lock", "*", "", r"(?:ELOCKED|Lock file is already being held|EBUSY: resource busy or locked)", "other programs",
+        not_lock=True, says="a lock of another program", hints=("elocked", "lockfileis", "resourcebusy"),
+    ),
+    # ------------------------------------------------------------------ what a provider says
+    _row(
+        "provider", "*", "", r"\b(?:(?:HTTP|status|answer\w{0,2}|return\w{0,2}|error|code|with|says|responds?)[ =:]{1,2}429\b|429\b[^\n]{0,60}?(?:too many|rate|limit|quota)|too many requests|rate_limit(?:_error)?\b|rate limit(?:ed|s)?\b)",
+        "providers", not_lock=True, hints=("ratelimit", "rate_limit", "toomanyrequests"), says="a provider's rate limit",
     ),
     _row(
-        "says_gateway_down", "*", "",
-        r"gateway(?: service| process)? (?:is |was |has )?(?:down|stopped|not running|offline|dead)\b", "#76823",
+        "provider", "*", "overload", r"\b(?:overloaded_error|overloaded|(?:reason|status)=overload\w{0,4})\b", "providers", not_lock=True,
+        says="an overloaded provider",
     ),
     _row(
-        "says_recycled", "*", "",
-        r"pid[^\n.]{0,40}\b(?:re-?used|recycled|belongs to (?:another|a different|some))|recycled pid|pid re-?use",
-        "#5006, #29927",
+        "provider", "*", "", r"\b(?:insufficient_quota|credit balance|billing (?:hard )?limit|payment required|402\b[^\n]{0,30}payment)",
+        "providers", not_lock=True, hints=("insufficient_quota", "creditbalance", "billing", "paymentrequired"), says="a provider's bill or quota",
     ),
     _row(
-        "says_twice", "*", "",
-        r"(?:\b(?:ran|runs?|executed|delivered|sent|posted|replied|answered|processed|arrived)\b[^\n.]{0,40}?\btwice\b"
-        r"|\btwice\b[^\n.]{0,40}?\b(?:delivered|sent|executed|run|posted)\b"
-        r"|\bduplicated? (?:message|reply|replies|answer|run|execution|delivery|side effect|email)s?\b"
-        r"|\b(?:re-?sent|re-?executed|(?:sent|delivered|executed) (?:it )?again)\b"
-        r"|重复(?:执行|发送|回复|投递)|doppelt (?:ausgeführt|gesendet|zugestellt)|二重(?:実行|送信))",
-        "#111407, #41235",
+        "provider", "*", "", r"\b(?:invalid_api_key|incorrect api key|no api key found|authentication_error|invalid x-api-key)\b",
+        "providers", not_lock=True, hints=("apikey", "api_key", "authentication_error", "x-api-key"), says="a provider's key",
+    ),
+    _row(
+        "provider", "*", "", r"\b(?:context_length_exceeded|prompt is too long|context window (?:too small|exceeded))\b", "providers",
+        not_lock=True, hints=("context_length", "promptistoolong", "contextwindow"), says="a prompt that is too long for the model",
+    ),
+    _row(
+        "provider", "*", "", r"\b(?:(?:HTTP|status|answer\w{0,2}|return\w{0,2}|error|code|with|says|responds?)[ =:]{1,2}5\d\d\b|5(?:00|02|03|04|20|22|29)\b[^\n]{0,30}(?:error|unavailable|gateway|server|timeout)|service unavailable|bad gateway)",
+        "providers", not_lock=True, hints=("serviceunavailable", "badgateway", "providererror"), says="a provider's server error",
     ),
 )  # fmt: skip
 
@@ -400,21 +506,17 @@ SETTINGS: tuple[tuple[str, float, re.Pattern[str]], ...] = tuple(
     )
 )
 
-#: Squeezed lower-case text that a block must hold before anything of it is read closely. Cheap: one search each.
-NEEDLES: tuple[str, ...] = (
-    "sessionfilelock", "filelockstale", "filelocktimeout", "storelock", "lockheld", "stalesessionlock", "sessionlock",
-    "(alive)", "(dead)", "(missing)", "promptlockwas", "takeovererror", "write_lock", "write-lock", "conflicted",
-    "promptwasrunning", "activewriter", "heldby", "execdenied", "gatewaytimeout", "gatewayrequest", "gatewayclosed",
-    "unauthorized", "econnrefused", "twice", "again",
-    "gatewayagent", "embeddedrun", "embeddedabort", "embeddedfallback", "stucksession", "released=",
-    "compaction", "syntheticerror", "chainstopped", "session.ended", "eperm", "eacces", "ebusy", "enotsup",
-    "eopnotsupp", "enospc", "enolck", "erofs", "estale", "exdev", "aborted", "llmrequest", "idletimeout",
-    "requesttimedout", "databaseis", "databasetable", "sqlite_", "alreadyrunning", "index.lock", "dpkg", "getlock",
-    "elocked", "lockfile", "allmodelsfailed", "modelfallback", "model_fallback", "model-fallback", "lanetask",
-    "errorcode=", "beforereply", "announce", "persistencefailed", "openclaw", "clawdbot", "timeoutseconds", "--timeout",
-    ".lock", "createdat", "starttime", "maxholdms", "acquiretimeoutms", "stalems", "pid", "sigkill", "kill-9", "oom",
-    "version",
-)  # fmt: skip
+#: What a setting looks like, squeezed.
+SETTINGS_HINTS = (
+    "timeoutseconds",
+    "--timeout",
+    "acquiretimeoutms",
+    "acquire_timeout",
+    "stalems",
+    "stale_ms",
+    "maxholdms",
+    "max_hold",
+)
 
 #: How a line begins that is a record of its own. What does not begin like this may continue the line before.
 HEADS = re.compile(

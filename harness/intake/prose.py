@@ -210,7 +210,7 @@ SAYINGS: tuple[Saying, ...] = (
     ),
     _saying(
         "says_fell_back",
-        r"\bfall(?:s|ing|en)?[- ]?back\b[^\n.]{0,30}\b(?:to )?(?:the )?(?:embedded|local)\b|\bfell back\b[^\n.]{0,30}\b(?:embedded|local)\b|\bembedded (?:mode|fallback|runner|agent|run)\b|\b(?:runs?|ran|answers?) (?:it |the turn )?embedded\b",
+        r"\bfall(?:s|ing|en)?[- ]?back\b[^\n.]{0,30}\b(?:to )?(?:the )?(?:embedded|local)\b|\bfell back\b[^\n.]{0,30}\b(?:embedded|local)\b|\bembedded (?:mode|fallback)\b|\b(?:runs?|ran|answers?) (?:it |the turn )?embedded\b",
         r"\b(?:eingebettet\w{0,2}|embedded)\b[^\n.]{0,40}\b(?:zurück|modus|lauf)|\bfällt\b[^\n.]{0,40}\b(?:embedded|eingebettet)|\b(?:mode|bascule\w?)\b[^\n.]{0,20}\b(?:embarqué|intégré|embedded)|\bmodo (?:embebido|incrustado|embutido|incorporado|embedded|integrado)|\bmodalità (?:incorporata|embedded|integrata)",
         r"встроенн\w{2,3}[^\n.]{0,16}(?:режим|агент|запуск)|(?:режим|запуск)[^\n.]{0,12}встроенн|(?:回退|退回|降级|切换|转)(?:到|为|至)?[^\n。]{0,8}(?:嵌入|内嵌|內嵌|embedded|本地)|(?:組み込み|埋め込み|embedded)[^\n。]{0,12}(?:フォールバック|モード|に切|で実行)|(?:내장|임베디드)[^\n.]{0,10}(?:모드|폴백|실행)",
     ),

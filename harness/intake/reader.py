@@ -1,29 +1,37 @@
+# ruff: noqa: E501  patterns are not wrapped
 """A pasted text in, a ``Report`` out: the pieces put together. Streams; keeps a bounded number of messages."""
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 
 from .chains import summary_open
-from .classes import findings_of, possible_of
-from .events import events_of
-from .incident import Incident, incident_of
+from .events import events_of, said
+from .evidence import findings_of, settled
+from .facts import Facts
+from .incident import Incident, incident_of, owners_of
 from .lines import Line, Record
 from .patterns import SETTINGS
 from .private import key_shown, shown
 from .records import blocks, interesting, records, with_next_model
-from .report import Event, Finding, Report
+from .report import Event, Finding, NotOurs, OtherLock, Report
+from .runtimes import NAMES, VERSION
+from .shell import Transcript
 from .source import CHUNK_BYTES, Reading, lines_of
 
 MAX_EVENTS = 2_000
 #: Text that is read closely, at most; the rest of a larger one is only counted. A log of 100 MB that is about nothing
 #: but locks says in its first megabytes what it says in the others.
 MAX_CLOSE_CHARS = 4 << 20
+#: Blocks that name nothing of ours are still read for what surrounds an error (versions, systems, the reporter's words),
+#: so far into a text: an issue is shorter, and the rest of a log is not prose.
+MAX_PLAIN_CHARS = 64 << 10
 _LINE_COST = 100  # characters that a line costs beside its own
 MAX_CONTEXT_CHARS = 8_000  # of a record that are searched for versions, platforms and keys
 MAX_EXAMPLES = 5
@@ -34,13 +42,18 @@ _SESSION_KEY = re.compile(r"\bagent:[\w.-]{1,64}(?::[\w@.+-]{1,80}){1,6}")
 _REPORT_NO = re.compile(r"\b([\w.-]{1,40}/[\w.-]{1,60})(?:#|/(?:issues|pull)/)(\d{1,7})\b")
 _PLATFORMS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("windows", re.compile(r"\bwindows(?: \d{1,2}| server)?\b|"
-                           r"\b[A-Z]:\\\\?(?:Users|\.?openclaw|Program)|\bwin32\b", re.IGNORECASE)),
+                           r"\b[A-Z]:\\\\?(?:Users|\.?openclaw|Program)|\bwin32\b|\btasklist\b|\btaskkill\b|\bPS [A-Z]:\\", re.IGNORECASE)),
     ("wsl", re.compile(r"\bWSL ?2?\b")),
-    ("macos", re.compile(r"\bmacOS\b|\bdarwin\b|/Users/[\w<]", re.IGNORECASE)),
-    ("container", re.compile(r"\bdocker\b|\bpodman\b|\bcontainer(?:s|d)?\b|/data/\.openclaw", re.IGNORECASE)),
+    ("macos", re.compile(r"\bmacOS\b|\bdarwin\b|/Users/[\w<]|\bOS X\b|\bMac ?(?:mini|Book|Studio)\b", re.IGNORECASE)),
+    ("container", re.compile(r"\bdocker\b|\bpodman\b|\bcontainers?\b|\bcontainerd\b|/data/\.openclaw|容器|コンテナ|контейнер|conteneur|contenedor|컨테이너",
+                             re.IGNORECASE)),
     ("kubernetes", re.compile(r"\bkubernetes\b|\bk8s\b|\bkubectl\b|\[pod/", re.IGNORECASE)),
-    ("linux", re.compile(r"\blinux\b(?!-\w)|\bubuntu\b|\bdebian\b|/home/[\w<]", re.IGNORECASE)),
+    ("linux", re.compile(r"\blinux\b(?!-\w)|\bubuntu\b|\bdebian\b|\bfedora\b|\bRHEL\b|\bred hat\b|\bcentos\b|\brocky\b|\balma ?linux\b|\balpine\b"
+                         r"|\barch linux\b|\bnixos\b|\braspberry\b|\braspbian\b|\bopensuse\b|\bsystemd\b|\bsystemctl\b|\bjournalctl\b|/home/[\w<]",
+                         re.IGNORECASE)),
 )  # fmt: skip
+#: A version like OpenClaw's beside one of these words is OpenClaw's.
+_GATEWAY = re.compile(r"\b(?:gateway|agents?|bot|sessions?|turns?)\b|网关|会话|ゲートウェイ|шлюз|бот", re.IGNORECASE)
 _TELLING = re.compile(r"lock|error|timeout|fail|session", re.IGNORECASE)
 _OURS = re.compile(
     r"openclaw|clawdbot|moltbot|\[session-|\[gateway\]|\[agent/|\[diagnostic\]|sessions?\.json|agent:\w+:",
@@ -58,9 +71,10 @@ def read_report(source: bytes | str | BinaryIO | Iterable[bytes]) -> Report:
     """
     reading = Reading()
     gathered = _Gathered()
-    for block in blocks(lines_of(_chunks(source), reading)):
+    digest = hashlib.sha256()
+    for block in blocks(lines_of(_digested(_chunks(source), digest), reading)):
         gathered.take(block)
-    return gathered.report(reading)
+    return gathered.report(reading, digest.hexdigest()[:16])
 
 
 def read_file(path: str | Path) -> Report:
@@ -79,6 +93,12 @@ def _chunks(source: bytes | str | BinaryIO | Iterable[bytes]) -> Iterable[bytes]
     return source
 
 
+def _digested(chunks: Iterable[bytes], digest: Any) -> Iterator[bytes]:
+    for chunk in chunks:
+        digest.update(chunk)
+        yield chunk
+
+
 class _Gathered:
     """What has been found so far."""
 
@@ -91,17 +111,25 @@ class _Gathered:
         self.plain_examples: list[str] = []
         self.timers: dict[str, float] = {}
         self.versions: dict[str, None] = {}
+        self.other_versions: dict[str, None] = {}
         self.platforms: dict[str, None] = {}
         self.sessions: dict[str, None] = {}
         self.reports: dict[str, None] = {}
-        self.ours = False
+        self.runtimes: list[tuple[int, str]] = []  # where other runtimes are named
+        self.ours = self.gateway = False
+        self._plain = self._prose = MAX_PLAIN_CHARS
+        self._transcript = Transcript()
         self._summary: Record | None = None  # of a chain, not whole yet
 
     def take(self, block: list[Line]) -> None:
         self.lines += len(block)
-        if not interesting(block):
-            self._ignore(block, frozenset())
-            return
+        close = interesting(block)
+        if not close:
+            size = sum(len(line.text) for line in block)
+            if size > self._plain:
+                self._ignore(block, frozenset())
+                return
+            self._plain -= size
         if len(self.events) >= MAX_EVENTS or self.close >= MAX_CLOSE_CHARS:
             self.dropped += len(block)
             return
@@ -110,8 +138,18 @@ class _Gathered:
         for record in records(block):
             if self._told(record):
                 known.update(range(record.line, max(record.line, record.last_line) + 1))
+        known.update(self._proofs(block))
         self.understood += len(known)
         self._ignore(block, known)
+
+    def _proofs(self, block: list[Line]) -> set[int]:
+        """What a shell transcript in this block proves."""
+        found: list[Event] = []
+        for line in block:
+            found += self._transcript.take(line)
+        found += self._transcript.end()
+        self.events += found[: MAX_EVENTS - len(self.events)]
+        return {event.line for event in found}
 
     def _told(self, record: Record) -> bool:
         """Take a record in; False if nothing in it is known."""
@@ -130,6 +168,9 @@ class _Gathered:
     def _read(self, record: Record) -> bool:
         self._context(record)
         events = events_of(record)
+        if self._prose > 0:
+            self._prose -= len(record.text)
+            events += said(record)
         self.events += events[: MAX_EVENTS - len(self.events)]
         return self._settings(record) or bool(events)
 
@@ -157,6 +198,13 @@ class _Gathered:
     def _context(self, record: Record) -> None:
         text = record.text[:MAX_CONTEXT_CHARS]
         self.ours = self.ours or _OURS.search(text) is not None
+        self.gateway = self.gateway or _GATEWAY.search(text) is not None
+        for name, pattern in NAMES:
+            if len(self.runtimes) < 100 and pattern.search(text):
+                self.runtimes.append((record.line, name))
+        for match in VERSION.finditer(text):
+            if len(self.versions) < 8:
+                self.other_versions[match["version"]] = None
         for match in _VERSION.finditer(text):
             if len(self.versions) < 8:
                 self.versions[match[1]] = None
@@ -170,37 +218,103 @@ class _Gathered:
             if name not in self.platforms and pattern.search(text):
                 self.platforms[name] = None
 
-    def report(self, reading: Reading) -> Report:
+    def report(self, reading: Reading, digest: str = "") -> Report:
         if self._summary is not None:
             self._read(self._summary)
-        events = [_with_origin(event, self.ours) for event in self.events]
-        incident = incident_of(events)
-        findings = findings_of(incident)
+        ours = self.ours or bool(self.gateway and self.versions)
+        events = [_with_origin(event, ours, _named(self.runtimes, event.line)) for event in self.events]
+        incident = incident_of(sorted(events, key=lambda event: event.line))
+        facts = Facts(incident, ours=ours or bool(self.runtimes))
         eras = _eras(incident)
-        notes = [*reading.notes(), *incident.notes]
+        findings, possible = settled(findings_of(facts), facts, eras)
+        not_ours = _not_ours(incident) if not findings and not possible else None
+        notes = [*reading.notes(), *incident.notes, *_denials(incident)]
         if incident.twins:
-            notes.append(f"{incident.twins} errors were logged in two lanes and count once")
+            notes.append(_counted(incident.twins, "error was", "errors were") + " logged in two lanes and counted once")
         if incident.repeated:
-            notes.append(f"{incident.repeated} messages are quoted more than once and count once")
+            notes.append(
+                _counted(incident.repeated, "message is", "messages are") + " told more than once and counted once"
+            )
         if self.dropped:
             notes.append(f"the text is large: {self.dropped} further lines that may be of interest were only counted")
         examples = (self.examples + self.plain_examples)[:MAX_EXAMPLES]
         return Report(
             classes=tuple(finding.letter for finding in findings), findings=findings,
-            possible=possible_of(incident, findings, eras), cause=_cause(findings, incident),
+            possible=possible, cause=_cause(findings, possible, incident, not_ours),
             consequences=_consequences(incident), errors=incident.errors, events=incident.events, chain=incident.chain,
-            timers=_timers(self.timers, incident), locks=incident.locks, eras=eras, versions=tuple(self.versions),
+            timers=_timers(self.timers, incident), locks=incident.locks, eras=eras, versions=(*self.versions, *self.other_versions),
             platforms=tuple(self.platforms), sessions=tuple(self.sessions), reports=tuple(self.reports),
-            not_lock=_look_alikes(incident), lines=reading.lines, understood=self.understood,
+            not_lock=_look_alikes(incident), other_locks=_other_locks(incident), runtimes=_runtimes(incident),
+            not_ours=not_ours, digest=digest, lines=reading.lines, understood=self.understood,
             ignored=self.lines - self.understood, ignored_examples=tuple(example for example in examples if example),
             notes=tuple(notes),
         )  # fmt: skip
 
 
-def _with_origin(event: Event, ours: bool) -> Event:
-    """A busy database says nothing of who uses it: it counts only where the rest of the text speaks of OpenClaw."""
-    if event.kind == "busy_database" and ours:
-        return msgspec.structs.replace(event, data=event.data | {"ours": "yes"})
+def _counted(number: int, one: str, many: str) -> str:
+    return f"1 {one}" if number == 1 else f"{number} {many}"
+
+
+def _denials(incident: Incident) -> list[str]:
+    """What the text says is not there."""
+    told = {(event.line, shown(event.text, 70)) for event in incident.events if event.kind == "denied"}
+    return [f"line {line} says that this message is not there: {text}" for line, text in sorted(told)[:4]]
+
+
+def _other_locks(incident: Incident) -> tuple[OtherLock, ...]:
+    """Locks of the program that are no session's, each once, with what the text says of the owner."""
+    owners = owners_of(incident.events)
+    found: dict[str, OtherLock] = {}
+    for event in incident.events:
+        whose = event.data.get("own", "")
+        if not whose:
+            continue
+        old = found.get(whose, OtherLock(whose=whose))
+        wait_ms, pid = event.number("ms"), event.number("pid") or old.pid
+        state, why, _ = owners.get(pid) or owners.get(None) or ("", "", 0)
+        found[whose] = OtherLock(
+            whose=whose, pid=pid, alive=None if not state else state == "alive", owner=state if state == "other" else "",
+            why=why, waited_s=old.waited_s + ((wait_ms / 1000,) if wait_ms else ()), lines=(*old.lines, event.line),
+        )  # fmt: skip
+    return tuple(found.values())
+
+
+def _runtimes(incident: Incident) -> tuple[str, ...]:
+    """Other programs whose own words the text has."""
+    return tuple(dict.fromkeys(e.data["runtime"] for e in incident.events if e.data.get("runtime")))
+
+
+def _not_ours(incident: Incident) -> NotOurs | None:
+    """What the text is about instead; None where it has errors of ours that no class explains."""
+    if any(event.error and not event.not_lock and event.kind != "denied" for event in incident.events):
+        return None
+    for event in incident.events:
+        if event.kind in ("provider", "foreign_lock"):
+            kind = "provider" if event.kind == "provider" else "other_program"
+            same = tuple(e.line for e in incident.events if e.data.get("says") == event.data["says"])
+            return NotOurs(kind=kind, why=event.data["says"], lines=same[:8])
+    busy = tuple(event.line for event in incident.events if event.kind == "busy_database")
+    if busy:
+        return NotOurs(kind="other_program", why="another program's database", lines=busy[:8])
+    denied = tuple(event.line for event in incident.events if event.kind == "denied")
+    if denied:
+        return NotOurs(kind="denied", why="the text says that there is no such message", lines=denied[:8])
+    return NotOurs(kind="nothing", why="no message of a session's lock in it")
+
+
+def _named(runtimes: list[tuple[int, str]], line: int) -> str:
+    """The runtime that a line speaks of: the last one named up to it, else the first one named at all."""
+    before = [name for at, name in runtimes if at <= line]
+    return before[-1] if before else runtimes[0][1] if runtimes else ""
+
+
+def _with_origin(event: Event, ours: bool, named: str) -> Event:
+    """A busy database says nothing of who uses it: it counts only where the text speaks of OpenClaw or of a runtime."""
+    if event.kind == "busy_database" and (ours or named):
+        told = {"ours": "yes"} if ours else {"runtime": named}
+        return msgspec.structs.replace(event, data=event.data | told)
+    if event.kind == "active_writer" and named == "codex" and not ours:
+        return msgspec.structs.replace(event, data=event.data | {"runtime": named})
     return event
 
 
@@ -231,6 +345,9 @@ _TIMER_OF: tuple[tuple[str, str, str], ...] = (
     ("force_release", "held", "held_s"),
     ("lock_body", "maxHoldMs", "max_hold_s"),
     ("compaction", "duration", "compaction_s"),
+    ("gateway_running", "ms", "gateway_lock_wait_s"),
+    ("gateway_start", "ms", "gateway_start_wait_s"),
+    ("deps_lock", "ms", "deps_lock_wait_s"),
 )
 
 
@@ -249,6 +366,9 @@ def _timers(stated: dict[str, float], incident: Incident) -> dict[str, float]:
                     values[int(wait[1])] = values.get(int(wait[1]), 0) + 1
         if values and name not in found:
             found[name] = max(values, key=lambda value: (values[value], value)) / 1000
+    ages = [e.number("age_s") or 0 for e in incident.events if e.kind in ("stuck_session", "stalled_session")]
+    if ages:
+        found["stuck_s"] = float(max(ages))
     return dict(sorted(found.items()))
 
 
@@ -269,13 +389,25 @@ _PLAIN = {
 }  # fmt: skip
 
 
-def _cause(findings: tuple[Finding, ...], incident: Incident) -> str:
+_RIVAL = {
+    "C": "its owner is dead", "D": "another process has its owner's pid", "E": "a live owner does not give it back",
+    "F": "its owner works for longer than others wait", "G": "nothing reclaims it", "H": "it was taken from its owner",
+    "S": "a guard refuses a process that may run",
+}  # fmt: skip
+
+
+def _cause(
+    findings: tuple[Finding, ...], possible: tuple[str, ...], incident: Incident, not_ours: NotOurs | None
+) -> str:
     """The incident in one sentence."""
-    if not findings:
-        if any(event.session_lock for event in incident.events):
-            return "a session was locked; the text does not say why"
-        return "no error of a session lock"
-    return findings[0].why
+    if findings:
+        return findings[0].why
+    if possible:
+        between = " or ".join(f"{letter} ({_RIVAL[letter]})" for letter in possible)
+        return f"a lock was held, and the text does not say why: open between {between}"
+    if not_ours is not None:
+        return f"no lock incident: {not_ours.why}"
+    return "no error of a session lock"
 
 
 def _consequences(incident: Incident) -> tuple[str, ...]:
@@ -288,18 +420,14 @@ def _consequences(incident: Incident) -> tuple[str, ...]:
 
 
 def _look_alikes(incident: Incident) -> tuple[str, ...]:
-    """Messages that sound like a lock error and are none."""
+    """Messages that sound like a lock error and are none, and are no error of the incident either."""
     told: dict[str, None] = {}
     for event in incident.events:
         if event.not_lock and event.kind in (
-            "aborted",
-            "gateway_closed",
-            "busy_database",
-            "foreign_lock",
-            "idle_timeout",
-            "gateway_running",
-            "unauthorized",
+            "aborted", "gateway_closed", "busy_database", "foreign_lock", "idle_timeout", "unauthorized", "refused",
             "model_timeout",
-        ):
-            told[event.error or shown(event.text)] = None
+        ):  # fmt: skip
+            text = event.error or shown(event.text)
+            if text not in incident.errors:
+                told[text] = None
     return tuple(told)

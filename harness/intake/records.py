@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator
 
 from .chains import entry, is_entry, summary_open
 from .lines import FENCE, Line, Record, cleaned, uncoloured
+from .needles import NEEDLES, squeezed
 from .passages import Passages
-from .patterns import HEADS, NEEDLES, PHRASES
+from .patterns import HEADS, PHRASES
 from .unpack import unpacked
 
 MAX_BLOCK_LINES = 400
@@ -53,10 +54,8 @@ def _is_blank(line: str) -> bool:
 
 def interesting(block: list[Line]) -> bool:
     """Might this block hold anything of ours? Never False for one that does."""
-    text = "\n".join(line.text for line in block)
-    text = uncoloured(text)
-    squeezed = "".join(text.replace(">", "").replace("│", "").replace("\\", "").replace('"', "").split()).lower()
-    return any(needle in squeezed for needle in NEEDLES)
+    text = squeezed(uncoloured("\n".join(line.text for line in block)))
+    return any(needle in text for needle in NEEDLES)
 
 
 def records(block: list[Line]) -> Iterator[Record]:
@@ -221,11 +220,11 @@ def _cuts() -> dict[str, list[tuple[str, str, str]]]:
     """Every place where a phrase may be cut: by the last letters before it, the longest beginning first."""
     found: dict[str, set[tuple[str, str, str]]] = {}
     for phrase in PHRASES:
-        squeezed = "".join(phrase.split()).lower()
-        for cut in range(_LEAST, len(squeezed)):
-            place = squeezed[max(0, cut - _BEFORE) : cut], squeezed[cut : cut + _BEHIND]
+        letters = "".join(phrase.split()).lower()
+        for cut in range(_LEAST, len(letters)):
+            place = letters[max(0, cut - _BEFORE) : cut], letters[cut : cut + _BEHIND]
             between = " " if _blank_after(phrase, cut) else ""
-            found.setdefault(squeezed[cut - _LEAST : cut], set()).add((*place, between))
+            found.setdefault(letters[cut - _LEAST : cut], set()).add((*place, between))
     return {last: sorted(places, key=lambda place: (-len(place[0]), place)) for last, places in found.items()}
 
 

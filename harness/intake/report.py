@@ -21,6 +21,11 @@ CLASSES: dict[str, str] = {
     "L": "the fallback hides the real failure",
     "M": "the file system or the platform behaves otherwise",
     "N": "after the file lock: revision conflicts, busy database",
+    "O": "a turn's claim stays in the store although no run holds it",
+    "P": "maintenance or a migration and the start wait for each other",
+    "Q": "one slow call of the store stops sessions that have nothing to do with it",
+    "R": "a turn falls into the window of a restart",
+    "S": "a guard against double writers refuses a process that has a right to run",
 }
 
 
@@ -39,7 +44,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     ``kind``, ``era``: of the row that matched. ``text``, ``data``: as they stand in the paste, never shown as they are.
     ``within``: the kinds of the messages that carried it, outermost
     first. ``t_ms``: see ``timestamps.Instant``. ``twin``: the same error was logged in a second lane. ``error``: the
-    line as it is compared with a replay; None where it is no error.
+    line as it is compared with a replay; None where it is no error. ``passage``: which telling of the report it stands
+    in. ``mention``: it is talked about, not printed.
     """
 
     kind: str
@@ -56,6 +62,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     candidates: tuple[Candidate, ...] = ()
     last_line: int = 0
+    passage: int = 0
+    mention: bool = False
 
     @property
     def carrier(self) -> str:
@@ -70,7 +78,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 class LockSeen(msgspec.Struct, frozen=True, kw_only=True):
     """One lock that the text tells of. Times in nominal seconds; ``created`` is ISO 8601, from the lock's body or from
-    the time of the message less its ``ageMs``. ``alive`` None: the text does not say.
+    the time of the message less its ``ageMs``. ``alive`` None: the text does not say. ``owner`` "other": another
+    program has the owner's pid now (and ``alive`` is False: the owner itself is gone).
     """
 
     file: str
@@ -84,15 +93,45 @@ class LockSeen(msgspec.Struct, frozen=True, kw_only=True):
     waited_s: float | None = None
     waits: int = 0
     line: int = 0
+    owner: str = ""
+
+
+class OtherLock(msgspec.Struct, frozen=True, kw_only=True):
+    """A lock of the program that is no session's. ``whose``: gateway, runtime-deps, ... ``owner``: see ``LockSeen``."""
+
+    whose: str
+    pid: int | None = None
+    alive: bool | None = None
+    owner: str = ""
+    why: str = ""
+    waited_s: tuple[float, ...] = ()
+    lines: tuple[int, ...] = ()
+
+
+class NotOurs(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a text is no incident of ours. ``kind``: provider, other_program, denied or nothing. ``why``: in words."""
+
+    kind: str
+    why: str
+    lines: tuple[int, ...] = ()
+
+
+class Weighed(msgspec.Struct, frozen=True, kw_only=True):
+    """One piece of evidence of a class. ``weight`` above 0 speaks for it, below 0 against it; ``lines``: where."""
+
+    weight: float
+    says: str
+    lines: tuple[int, ...] = ()
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """A class that the text speaks for. ``confidence`` 0 to 1; ``lines``: where."""
+    """A class that the text speaks for. ``confidence`` 0 to 1; ``why`` and ``lines``: of its best evidence."""
 
     letter: str
     confidence: float
     why: str
     lines: tuple[int, ...] = ()
+    evidence: tuple[Weighed, ...] = ()
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,6 +158,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     sessions: tuple[str, ...]
     reports: tuple[str, ...]
     not_lock: tuple[str, ...]
+    other_locks: tuple[OtherLock, ...] = ()
+    runtimes: tuple[str, ...] = ()
+    not_ours: NotOurs | None = None
+    digest: str = ""
     lines: int
     understood: int
     ignored: int
@@ -155,6 +198,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             "sessions": list(self.sessions),
             "reports": list(self.reports),
             "not_lock_errors": list(self.not_lock),
+            "other_locks": [msgspec.to_builtins(lock) for lock in self.other_locks],
+            "runtimes": list(self.runtimes),
+            "not_ours": None if self.not_ours is None else msgspec.to_builtins(self.not_ours),
+            "digest": self.digest,
             "lines": self.lines,
             "understood": self.understood,
             "ignored": self.ignored,

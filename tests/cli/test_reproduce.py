@@ -65,7 +65,7 @@ def test_a_report_that_is_not_reproduced_says_what_is_missing(capsys: pytest.Cap
 
 def test_no_lock_incident_is_told_from_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert reproduce(str(REPORTS / "negative.txt"), seeds=20) == 3
-    assert "no error of a session lock" in capsys.readouterr().out
+    assert "no lock incident: a lock of the system's package manager" in capsys.readouterr().out
 
 
 def test_an_interrupted_search_keeps_the_best_run(

@@ -73,7 +73,8 @@ def _classes(classes: list[str], possible: list[str], reading: dict[str, Any]) -
 def _specifics(told: dict[str, Any], reading: dict[str, Any]) -> Iterator[str]:
     """What else the reading names and the document has not."""
     for pid, state in reading.get("owners", {}).items():
-        seen = {_state(lock) for lock in told["locks"] if str(lock.get("pid")) == pid}
+        locks = [*told["locks"], *told.get("other_locks", [])]
+        seen = {_state(lock) for lock in locks if str(lock.get("pid")) == pid}
         if state not in seen:
             yield f"owner {pid}: {sorted(seen)}; expected {state}"
     models = [candidate["model"] for candidate in told["models"]]
@@ -92,8 +93,16 @@ def _specifics(told: dict[str, Any], reading: dict[str, Any]) -> Iterator[str]:
             yield f"{waits} models failed on the lock; expected {reading['waits']}"
     if "wait_s" in reading and told["timers"].get("lock_wait_s") != reading["wait_s"]:
         yield f"lock wait {told['timers'].get('lock_wait_s')}"
+    for name, value in reading.get("timers", {}).items():
+        if told["timers"].get(name) != value:
+            yield f"timer {name}: {told['timers'].get(name)}; expected {value}"
+    for era in reading.get("eras", []):
+        if era not in told["eras"]:
+            yield f"era {era}: {told['eras']}"
     for key in reading.get("sessions", []):
-        if key not in told["sessions"] and not any(seen.startswith(key.rpartition(":")[0]) for seen in told["sessions"]):
+        if key not in told["sessions"] and not any(
+            seen.startswith(key.rpartition(":")[0]) for seen in told["sessions"]
+        ):
             yield f"session {key}: {told['sessions']}"
     for key in ("runtime", "also_runtime"):
         if key in reading and reading[key] not in told.get("runtimes", []):
