@@ -40,7 +40,7 @@ def score(name: str, text: str, reading: dict[str, Any]) -> Scored:
     classes, possible = list(told["classes"]), list(told["possible"])
     differs = list(_specifics(told, reading))
     if reading.get("incident", True) is False:
-        wrong = bool(classes or possible or told["errors"] and told["session_locked"])
+        wrong = bool(classes or possible or (told["errors"] and told["session_locked"]))
         verdict = "invented" if wrong else "right"
     elif not classes and not possible:
         verdict, differs = "missed", ["no class"]
