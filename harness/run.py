@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from lockjaw.history import Record, event_hash, write_history
 from lockjaw.history.ordered import numbered
 from lockjaw.seeds import Seeds
 from lockjaw.verdict import CheckResult, Verdict, combine
+from lockjaw.visible import tell
 
 from . import origin
 from .incident.scenario import Scenario, is_builtin, load_scenario
@@ -361,7 +361,7 @@ def run_to_the_end(work: Coroutine[Any, Any, list[T]]) -> list[T]:
         if stopping.caught is None:
             raise failed from None
     if not stopping.in_simulation:
-        print(f"lockjaw: {stopping.caught.name}: every process of the run has been ended", file=sys.stderr)
+        tell(f"lockjaw: {stopping.caught.name}: every process of the run has been ended")
     if stopping.caught is signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(128 + stopping.caught)

@@ -11,6 +11,7 @@ from typing import Any
 
 from lockjaw import __version__
 from lockjaw.verdict import Verdict, combine
+from lockjaw.visible import visible_json
 
 from .view import RunLike
 
@@ -45,4 +46,4 @@ def exit_status(runs: Iterable[RunLike]) -> int:
 
 def to_json(value: dict[str, Any]) -> str:
     """Two-space JSON with a final newline; never NaN, which no strict reader takes."""
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return visible_json(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from lockjaw.verdict import Verdict
+from lockjaw.visible import visible, visible_lines
 
 from .view import RunLike, RunView, ScenarioView, important, mark, view
 
@@ -31,14 +32,14 @@ def render(runs: Iterable[RunLike]) -> str:
 
 def escape(text: str) -> str:
     """Plain text as Markdown that shows exactly that text, on one line, inside a line that has begun."""
-    flat = " ".join(_CONTROL.sub(" ", text).split())
+    flat = visible(" ".join(_CONTROL.sub(" ", text).split()))
     marked = html.escape(_SPECIAL.sub(r"\\\1", flat), quote=False)
     return _LINKS.sub(r"\1<!-- -->", marked)
 
 
 def fence(text: str, info: str = "") -> str:
     """A fenced block that no content can close."""
-    body = _CONTROL.sub("\ufffd", text.replace("\r\n", "\n")).rstrip("\n")
+    body = visible_lines(_CONTROL.sub("\ufffd", text.replace("\r\n", "\n"))).rstrip("\n")
     ticks = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", body)), default=0))
     return f"{ticks}{info}\n{body}\n{ticks}"
 

@@ -14,11 +14,13 @@ from io import StringIO
 from typing import TextIO
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from lockjaw.verdict import Verdict
+from lockjaw.visible import visible_lines
 
 from .sentences import Tone, condensed
 from .view import RunLike, RunView, ScenarioView, important, mark, view
@@ -71,6 +73,7 @@ def render(
         legacy_windows=False,
         _environ={},
     )
+    console.push_render_hook(_MadeVisible())
     scenarios = view(runs)
     if not scenarios:
         console.print("No run to report.")
@@ -85,6 +88,22 @@ def render(
         console.print("To repeat it:" if last[1] else "Nothing failed. To repeat it all the same:")
         console.print(Text(last[0]), soft_wrap=True)  # longer than a line is better than broken: it is for copying
     return "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines()) if not colour else buffer.getvalue()
+
+
+class _MadeVisible(RenderHook):
+    """What strangers wrote holds no escape when it reaches the terminal; styles are ours and apart from the text."""
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [_Visible(one) for one in renderables]
+
+
+class _Visible:
+    def __init__(self, inner: ConsoleRenderable) -> None:
+        self._inner = inner
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self._inner, options):
+            yield segment if segment.control else Segment(visible_lines(segment.text), segment.style)
 
 
 def _to_repeat(scenarios: Iterable[ScenarioView]) -> tuple[str, bool] | None:

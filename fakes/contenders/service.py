@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,6 +21,7 @@ from lockjaw.errors import HarnessError, LocalError, LockjawError, SessionLocked
 from lockjaw.locking import LOCK_ALGORITHMS
 from lockjaw.locking.identity import process_state
 from lockjaw.locking.operations import OPERATIONS
+from lockjaw.visible import tell
 
 from ..journal import Journal
 from .contender import Contender, lock_file_of, namespace_command, plant_lock
@@ -304,7 +304,7 @@ def serve_contender(
     journal: Path | None = None,
     clock: Clock | None = None,
     ready: Callable[[int], None],
-    say: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
+    say: Callable[[str], None] = tell,
 ) -> int:
     """Perform a plan until it is over, or until SIGTERM or SIGINT; the exit status.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import http
 import logging
-import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +25,7 @@ from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import LocalError, LockjawError, printed
 from lockjaw.history import NullRecorder, Recorder
 from lockjaw.seeds import Seeds, uuid4
+from lockjaw.visible import tell
 
 from ..journal import Journal, Listener, redacted
 from ..serving import Ready, bind, require_loopback, serve_until_signal
@@ -694,7 +694,7 @@ async def serve_gateway(
     seed: int = 0,
     allow_remote: bool = False,
     state_dir: str | Path | None = None,
-    say_problem: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
+    say_problem: Callable[[str], None] = tell,
 ) -> list[str]:
     """Serve a script (or the file of one) until SIGTERM or SIGINT; then return what ``verify`` has to say.
 

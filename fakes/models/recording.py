@@ -11,7 +11,6 @@ import asyncio
 import codecs
 import os
 import re
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -21,6 +20,7 @@ import yaml
 
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import LocalError
+from lockjaw.visible import tell
 
 from ..journal import REDACTED, Journal
 from ..serving import Acceptor, Ready, bind, require_loopback, serve_until_signal
@@ -122,7 +122,7 @@ class RecordingProxy:
         *,
         clock: Clock | None = None,
         journal: str | Path | None = None,
-        say_problem: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
+        say_problem: Callable[[str], None] = tell,
     ) -> None:
         parts = urlsplit(upstream)
         if parts.scheme not in ("http", "https") or not parts.hostname:

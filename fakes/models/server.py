@@ -14,7 +14,6 @@ Theory of operation
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +21,7 @@ from typing import Any
 
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.history import NullRecorder, Recorder
+from lockjaw.visible import tell
 
 from ..journal import Journal, Listener
 from ..serving import Acceptor, Ready, bind, require_loopback, serve_until_signal
@@ -456,7 +456,7 @@ async def serve_model(
     recorder: Recorder | None = None,
     seed: int = 0,
     allow_remote: bool = False,
-    say_problem: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
+    say_problem: Callable[[str], None] = tell,
 ) -> list[str]:
     """Serve a script file until SIGTERM or SIGINT; then return what ``verify`` has to say.
 

@@ -32,6 +32,7 @@ import msgspec
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import LockjawError
 from lockjaw.process import LIFELINE_KEY, announce_ready, wait_for_go
+from lockjaw.visible import tell
 
 from .namespace import Doors, join, require_loopback_only
 
@@ -101,7 +102,7 @@ def main(argv: Sequence[str]) -> NoReturn:
             os.set_inheritable(options.ready_fd, False)
         _execute(command)
     except (OSError, LockjawError) as error:
-        print(f"{command[0]}: {error}", file=sys.stderr)
+        tell(f"{command[0]}: {error}")
         sys.exit(71)
 
 

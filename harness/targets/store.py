@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lockjaw.errors import HarnessError
+from lockjaw.visible import tell
 
 __all__ = ["MANIFEST", "Say", "Store", "default_root", "keep_json", "until_complete"]
 
@@ -40,7 +41,7 @@ class Store:
 
     def __init__(self, root: Path | None = None, say: Say | None = None) -> None:
         self.root = (root or default_root()).absolute()
-        self.say: Say = say or (lambda text: print(text, file=sys.stderr))
+        self.say: Say = say or tell
 
     def require_space(self, folder: Path, what: str, needed_bytes: int) -> None:
         free = shutil.disk_usage(folder).free

@@ -11,6 +11,7 @@ from markdown_it import MarkdownIt
 
 from lockjaw.harness.judge.checkers.examples import EXAMPLES, changed, op
 from lockjaw.reports import markdown
+from lockjaw.visible import visible
 
 READER = MarkdownIt("commonmark").enable("table").enable("strikethrough")
 
@@ -27,7 +28,7 @@ def shown(source: str) -> str:
 @example("@somebody owner/repo#123 http://x.example www.example.org")
 @example("never_session_locked _emphasis_ 1_000")
 def test_escaped_text_is_shown_as_it_was(text: str) -> None:
-    expected = " ".join(markdown._CONTROL.sub(" ", text).split())
+    expected = visible(" ".join(markdown._CONTROL.sub(" ", text).split()))
 
     assert shown(markdown.escape(text)) == expected
 

@@ -168,3 +168,19 @@ def test_two_holders_stand_below_each_other(four_runs: list[Any]) -> None:
 
     assert both
     assert all(lines[n + 1].strip().startswith("client") for n in both)
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_what_a_run_holds_sends_no_escape(colour: bool, make_run: Any) -> None:
+    """Ours are the colours alone, and they are no part of the text that came from a stranger."""
+    hostile = "a\x1b]0;owned\x07b\x9b2Jc\u202ed"
+    run = make_run("reuse-session", checks=["answered"])
+    run.checks = [msgspec.structs.replace(run.checks[0], finding=f"found {hostile}")]
+    run.history[-1].data["error"] = f"All models failed: {hostile}"
+
+    shown = text.render([run], colour=colour)
+
+    assert "found a\\x1b]0;owned" in " ".join(shown.split())
+    assert not {"\x9b", "\u202e", "\x07"} & set(shown)
+    assert ("\x1b[" in shown) is colour
+    assert "\x1b]" not in shown

@@ -22,6 +22,7 @@ from lockjaw import __version__
 from lockjaw.cli.verbs import command_line
 from lockjaw.errors import HarnessError, LocalError
 from lockjaw.process import Terminated, watch_lifeline
+from lockjaw.visible import tell
 
 __all__ = ["EXIT_HARNESS_FAILED", "EXIT_USAGE", "main"]
 
@@ -106,10 +107,11 @@ def _interruption(error: BaseException | None) -> KeyboardInterrupt | None:
 
 def _say_interrupted(error: KeyboardInterrupt) -> int:
     """One last line, over the terminal's ^C and whatever line of progress stands there."""
-    clear = "\r\033[K" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else ""
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        sys.stderr.write("\r\033[K")
     terminated = isinstance(error, Terminated)
     sentence = str(error) or ("Terminated." if terminated else "Interrupted.")
-    return _say(f"{clear}{sentence}", 128 + (signal.SIGTERM if terminated else signal.SIGINT))
+    return _say(sentence, 128 + (signal.SIGTERM if terminated else signal.SIGINT))
 
 
 # --------------------------------------------------------------------------- streams
@@ -132,7 +134,7 @@ def _open_standard_streams() -> None:
 
 
 def _say(message: str, status: int) -> int:
-    print(message, file=sys.stderr)
+    tell(*message.split("\n"))
     return status
 
 

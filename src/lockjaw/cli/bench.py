@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -15,6 +14,7 @@ from lockjaw.cli.options import JsonFlag
 from lockjaw.cli.progress import progress
 from lockjaw.harness.bench import plot, tables
 from lockjaw.harness.bench.run import FULL, QUICK, run
+from lockjaw.visible import show_text, tell
 
 __all__ = ["locks"]
 
@@ -45,9 +45,9 @@ def locks(
         (out / "locks.md").write_text(text)
         if cases := list(result.figures[0].contention):
             (out / "locks.svg").write_text(plot.svg(list(result.figures), cases[min(1, len(cases) - 1)]))
-    sys.stdout.write(document + "\n" if as_json else text)
+    show_text(document if as_json else text)
     if result.interrupted:
-        print("interrupted: the figures are those of what had been measured", file=sys.stderr)
+        tell("interrupted: the figures are those of what had been measured")
         return 130
     return 0
 

@@ -15,6 +15,7 @@ from lockjaw.harness.incident.scenario import Scenario, load_scenario
 from lockjaw.harness.run import DEFAULT_POLICY, ENGINES
 from lockjaw.harness.search.catalogue import Played, play_all, plays_of
 from lockjaw.scenarios import names
+from lockjaw.visible import show
 
 __all__ = ["EXIT_AS_TOLD", "EXIT_OTHERWISE", "catalogue"]
 
@@ -56,10 +57,10 @@ def catalogue(
         runs = [played.document() for played in found]
         print_json("catalogue", {"as_told": not wrong, "wall_s": round(wall_s, 1), "seed": seed, "runs": runs})
     else:
-        print("\n".join(_table(scenarios, found)))
+        show(*_table(scenarios, found))
         for played in wrong:
-            print(f"X {played.complaint()}")
-        print(f"{len(found) - len(wrong)} of {len(found)} runs as told, in {wall_s:.0f} s (seed {seed})")
+            show(f"X {played.complaint()}")
+        show(f"{len(found) - len(wrong)} of {len(found)} runs as told, in {wall_s:.0f} s (seed {seed})")
     if any(played.run is None for played in found):
         return EXIT_FAILED
     return EXIT_OTHERWISE if wrong else EXIT_AS_TOLD

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -21,6 +22,7 @@ from lockjaw.harness.run import DEFAULT_POLICY
 from lockjaw.harness.search import explore as searching
 from lockjaw.harness.search.explore import Exploration
 from lockjaw.scenarios import names
+from lockjaw.visible import show
 
 __all__ = ["explore", "explore_all"]
 
@@ -75,7 +77,7 @@ def explore(
     if as_json:
         print_json("explore", found.document())
     else:
-        print("\n".join(_explored(found)))
+        show(*_explored(found))
     return EXIT_INTERRUPTED if found.interrupted and not found.violations else found.verdict.exit_status
 
 
@@ -143,7 +145,8 @@ def explore_all(
             )  # fmt: skip
             explored.append((found, scenario))
             if not as_json:
-                print(_one_of_all(found, scenario), flush=True)
+                show(_one_of_all(found, scenario))
+                sys.stdout.flush()
             if found.interrupted:
                 break
     wrong = [found for found, scenario in explored if not _as_told(found, scenario)]
@@ -154,9 +157,9 @@ def explore_all(
         for found in wrong:
             for finding in found.findings:
                 laws = ", ".join(finding.violated)
-                print(f"X {found.scenario}, {found.policy}: {laws}: {finding.document()['replay']}")
+                show(f"X {found.scenario}, {found.policy}: {laws}: {finding.document()['replay']}")
         runs, wall_s = sum(found.runs for found, _ in explored), time.perf_counter() - began
-        print(f"{len(explored) - len(wrong)} of {len(explored)} as told: {runs} runs, {wall_s:.0f} s")
+        show(f"{len(explored) - len(wrong)} of {len(explored)} as told: {runs} runs, {wall_s:.0f} s")
     if explored and explored[-1][0].interrupted:
         return EXIT_INTERRUPTED
     return EXIT_OTHERWISE if wrong else EXIT_AS_TOLD

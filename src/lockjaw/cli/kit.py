@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +11,7 @@ import typer
 from lockjaw.cli.options import JsonFlag, RunDir, print_json
 from lockjaw.harness.kit.making import make_kit
 from lockjaw.reports import html
+from lockjaw.visible import show, tell
 
 __all__ = ["EXIT_MADE", "kit"]
 
@@ -36,7 +36,7 @@ def kit(
     """
     made = make_kit(run_dir, out, render=html.render_run, keep_text=keep_text, force=force)
     for note in made.notes:
-        print(f"lockjaw: {note}", file=sys.stderr)
+        tell(f"lockjaw: {note}")
     told: dict[str, Any] = {
         "kit": str(made.path), "bytes": made.path.stat().st_size,
         "scenario": made.manifest.scenario, "policy": made.manifest.policy, "engine": made.manifest.engine,
@@ -46,15 +46,15 @@ def kit(
     if as_json:
         print_json("kit", told)
         return EXIT_MADE
-    print(f"Kit: {_typed(made.path)} ({told['bytes'] / 1024:.0f} KB, {made.manifest.verdict})")
-    print("Replaced by pseudonyms:")
+    show(f"Kit: {_typed(made.path)} ({told['bytes'] / 1024:.0f} KB, {made.manifest.verdict})")
+    show("Replaced by pseudonyms:")
     for kind, counts in made.redactions["replaced"].items():
-        print(f"  {kind:<8} {counts['different']:>4} different, in {counts['places']} places")
+        show(f"  {kind:<8} {counts['different']:>4} different, in {counts['places']} places")
     if not made.redactions["replaced"]:
-        print("  nothing")
-    print(f"Message texts: {made.redactions['message_texts']}. Left out: logs, state, home.")
-    print("Look through it once yourself before you attach it. Whoever has it types:")
-    print(f"lockjaw replay {_typed(made.path)}")
+        show("  nothing")
+    show(f"Message texts: {made.redactions['message_texts']}. Left out: logs, state, home.")
+    show("Look through it once yourself before you attach it. Whoever has it types:")
+    show(f"lockjaw replay {_typed(made.path)}")
     return EXIT_MADE
 
 

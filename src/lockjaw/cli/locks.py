@@ -10,6 +10,7 @@ import typer
 from lockjaw.cli.options import JsonFlag, print_json
 from lockjaw.locking import cleaning, listing
 from lockjaw.process import appear_as_openclaw
+from lockjaw.visible import show_text
 
 __all__ = ["clean_locks", "list_locks"]
 
@@ -22,7 +23,7 @@ def list_locks(directory: Directory, as_json: JsonFlag = False) -> None:
     if as_json:
         print_json("locks list", {"locks": [row.document() for row in rows]})
     else:
-        print(listing.render_locks(rows, directory))
+        show_text(listing.render_locks(rows, directory))
 
 
 def clean_locks(
@@ -42,5 +43,5 @@ def clean_locks(
     if as_json:
         print_json("locks clean", {"dry_run": dry_run, "locks": [one.document() for one in cleaned]})
     else:
-        print(cleaning.render_cleaned(cleaned, directory))
+        show_text(cleaning.render_cleaned(cleaned, directory))
     return cleaning.exit_status(cleaned)

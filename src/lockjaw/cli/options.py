@@ -12,6 +12,7 @@ import typer
 from lockjaw import __version__
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.errors import UsageError
+from lockjaw.visible import visible_json
 
 __all__ = [
     "AllowNetwork", "AllowRemote", "CacheFolder", "ConfigFile", "Host", "JournalFile", "JsonFlag", "Out", "Password",
@@ -48,7 +49,7 @@ TimeoutS = Annotated[float | None, typer.Option(min=1, help="Instead of the scen
 def print_json(command: str, document: dict[str, Any]) -> None:
     """The one document of ``--json`` on stdout."""
     whole = {"lockjaw": __version__, "command": command, **document}
-    sys.stdout.write(json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(visible_json(json.dumps(whole, indent=2, ensure_ascii=False)) + "\n")
 
 
 def check_one_of(flag: str, known: tuple[str, ...], given: str) -> None:

@@ -17,6 +17,7 @@ from lockjaw.harness.run import Progress as OnRecord
 from lockjaw.history import Record
 from lockjaw.process import Terminated
 from lockjaw.reports.progress import LiveProgress
+from lockjaw.visible import tell, visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -54,7 +55,7 @@ class _Lines(Progress):
             self.say(text)
 
     def say(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        tell(line)
 
 
 class _Screen(Progress):
@@ -76,10 +77,10 @@ class _Screen(Progress):
     _total: int | None
 
     def update(self, text: str, done: int = 0, total: int | None = None) -> None:
-        self._text, self._done, self._total = text, done, total
+        self._text, self._done, self._total = visible(text), done, total
 
     def say(self, line: str) -> None:
-        self.screen.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self.screen.console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
 
     def draw(self, lines: RenderableType) -> None:
         self._below = lines

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +23,7 @@ from lockjaw.harness.sim.tape import Choices, StrictReplay, read_tape
 from lockjaw.harness.store import SCENARIO, TAPE, RunDirectory
 from lockjaw.history import Record
 from lockjaw.reports import document, text
+from lockjaw.visible import show
 
 __all__ = ["replay"]
 
@@ -121,19 +122,25 @@ def _again(of: Replayed, *, as_json: bool) -> int:
         sys.stdout.write(document.to_json(document.document([again], command="replay", replay=compared)))
     else:
         text.print_report([again], notes=shown)
-        print(f"replay of {of.path}: verdict {then['verdict']}, now {now['verdict']}; ", end="")
-        if of.choices is not None:
-            print("same event hash" if same_hash else f"event hash {then['event_hash']}, now {now['event_hash']}")
-        else:
-            print(
-                "same steps" if same_hash else "not the same steps (real processes: the order of close events may vary)"
-            )
+        show(_compared(of, now, same_verdict=same_verdict, same_hash=same_hash))
     if of.choices is not None and not same_hash:
         raise HarnessError(_parted(of, again.history), str(again.run_dir))
     if not same_verdict:
         said = f"the replay is {now['verdict']}, the run was {then['verdict']}"
         raise HarnessError("; ".join(filter(None, (said, of.why))), str(again.run_dir))
     return again.verdict.exit_status
+
+
+def _compared(of: Replayed, now: Mapping[str, Any], *, same_verdict: bool, same_hash: bool) -> str:
+    """Was the run repeated? In words, with what is the same and what is not."""
+    then = of.then
+    verdicts = f"{now['verdict']} again" if same_verdict else f"{then['verdict']} then, {now['verdict']} now"
+    if of.choices is None:
+        steps = "the same steps" if same_hash else "other steps (real processes: the order of close events may vary)"
+    else:
+        steps = "the same event hash" if same_hash else f"event hash {then['event_hash']} then, {now['event_hash']} now"
+    repeated = same_verdict and (same_hash or of.choices is None)
+    return f"The run was {'' if repeated else 'NOT '}repeated: {verdicts}, {steps} (of {of.path})."
 
 
 def _parted(of: Replayed, history: Sequence[Record]) -> str:

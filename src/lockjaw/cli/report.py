@@ -13,6 +13,7 @@ from lockjaw.cli.kept import read_run
 from lockjaw.cli.options import JsonFlag, RunDir, check_file_to_write
 from lockjaw.errors import UsageError
 from lockjaw.reports import document, text
+from lockjaw.visible import show, show_text
 
 __all__ = ["report"]
 
@@ -49,11 +50,11 @@ def report(
     elif as_markdown:
         from lockjaw.reports import markdown
 
-        sys.stdout.write(markdown.render(runs))
+        show_text(markdown.render(runs))
     elif written:
-        print("\n".join(written))
+        show(*written)
     elif compare:
-        print("\n".join(pages.differences(runs)))
+        show(*pages.differences(runs))
     else:
         text.print_report(runs)
     return document.exit_status(runs)

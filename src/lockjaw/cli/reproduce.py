@@ -22,6 +22,7 @@ from lockjaw.harness.kit.making import make_kit
 from lockjaw.harness.run import Run, run_policies
 from lockjaw.reports import html
 from lockjaw.verdict import Verdict
+from lockjaw.visible import show
 
 __all__ = ["reproduce"]
 
@@ -64,7 +65,7 @@ def reproduce(
     if as_json:
         print_json("reproduce", _document(report, found, written, runs, notes, kit))
     else:
-        print("\n".join(told(file, report, found, written, runs, notes, kit)))
+        show(*told(file, report, found, written, runs, notes, kit))
     if found.reproduced:
         return 0
     return 130 if found.interrupted else Verdict.UNKNOWN.exit_status

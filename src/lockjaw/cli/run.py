@@ -27,6 +27,7 @@ from lockjaw.harness.judge.agreement import Agreement, agreement
 from lockjaw.harness.judge.baseline import Comparison, compare, read_baseline, verdicts_of
 from lockjaw.harness.run import ENGINES, Run, run_policies
 from lockjaw.reports import document, text
+from lockjaw.visible import show
 
 __all__ = ["run"]
 
@@ -157,4 +158,4 @@ def _show(
         return
     text.print_report(runs, notes=notes)
     for one in compared:
-        print(one.sentence())
+        show(one.sentence())

@@ -16,6 +16,7 @@ import typer.main
 from typer.core import TyperGroup
 
 from lockjaw import __version__
+from lockjaw.visible import show
 
 __all__ = ["command_line", "walk"]
 
@@ -151,7 +152,7 @@ def _version(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if version:
-        print(f"lockjaw {__version__}")
+        show(f"lockjaw {__version__}")
         raise typer.Exit
 
 

@@ -25,6 +25,7 @@ from lockjaw.errors import LockStateError, SessionLocked
 from lockjaw.locking.identity import process_state, this_process
 from lockjaw.locking.listing import SUFFIX, LockRow, indented, list_locks, why
 from lockjaw.locking.session_lock import SessionLock
+from lockjaw.visible import visible
 
 #: What ``inspect_lock`` and the lock algorithm call a proof. Age is none, and an absent pid is none.
 PROOFS = frozenset({"owner-byte-free", "dead-pid", "zombie", "recycled-pid", "orphan-self-pid"})
@@ -133,8 +134,8 @@ def render_cleaned(cleaned: Sequence[Cleaned], directory: Path) -> str:
         return f"No session locks below {directory}."
     lines = []
     for one in cleaned:
-        lines += indented(f"{one.action}: {os.path.relpath(one.path, directory)}", indent="")
-        lines += indented(one.why)
+        lines += indented(f"{one.action}: {visible(os.path.relpath(one.path, directory))}", indent="")
+        lines += indented(visible(one.why))
     counts = {
         action: sum(one.action == action for one in cleaned) for action in dict.fromkeys(c.action for c in cleaned)
     }

@@ -20,6 +20,7 @@ from lockjaw.locking.operations import Contents, FileStatus, Handle, ProcessStat
 from lockjaw.locking.range_locks import COMING_AND_GOING, RangeLocks
 from lockjaw.locking.resting import RestingGuards
 from lockjaw.locking.system import os
+from lockjaw.visible import tell
 
 if sys.platform == "win32":
     from lockjaw.locking.windows_locks import native_range_locks
@@ -271,4 +272,4 @@ class Kernel:
         return self.clock.wall_ms()
 
     def print_error(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        tell(line)

@@ -15,6 +15,7 @@ from typing import Any
 from lockjaw.clock import Clock
 from lockjaw.errors import LocalError
 from lockjaw.locking.inspection import LockView, inspect_lock
+from lockjaw.visible import visible
 
 SUFFIX = ".lock"
 STORE = "sessions.json"  # guarded by a lock of the same kind
@@ -69,12 +70,12 @@ def render_locks(rows: Sequence[LockRow], directory: Path) -> str:
         view = row.view
         owner = "unknown" if view.pid is None else f"pid {view.pid}"
         head = f"{row.state:<8} {owner:<12} {_age(view.age_s):>8} {view.generation or '-':>5}  "
-        name = os.path.relpath(row.path, directory)
+        name = visible(os.path.relpath(row.path, directory))
         if len(head) + len(name) <= WIDTH:
             lines.append(head + name)
         else:
             lines += [head.rstrip(), *(f"    {part}" for part in _folded(name, WIDTH - 4))]
-        lines += indented(why(view))
+        lines += indented(visible(why(view)))
         if view.max_hold_s is not None:
             over = ": longer than that already" if view.age_s > view.max_hold_s else ""
             lines.append(f"    its owner means to hold it for {_age(view.max_hold_s)} at most{over}")
@@ -83,7 +84,7 @@ def render_locks(rows: Sequence[LockRow], directory: Path) -> str:
             more = len(view.waiters) - SHOWN_WAITERS
             lines += indented(f"{len(view.waiters)} waiting: {shown}{f' and {more} more' if more > 0 else ''}")
         if view.owner:
-            lines += [f"    run {part}" for part in _folded(view.owner, WIDTH - 8)]
+            lines += [f"    run {part}" for part in _folded(visible(view.owner), WIDTH - 8)]
     return "\n".join(lines)
 
 

@@ -13,7 +13,6 @@ import asyncio
 import atexit
 import math
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from lockjaw.locking.algorithms.coarse import Registry
 from lockjaw.locking.kernel import Kernel
 from lockjaw.locking.operations import Calls
 from lockjaw.locking.system import os
+from lockjaw.visible import tell
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGQUIT", "SIGBREAK", "SIGABRT")  # Windows has the fourth for the third
 RELEASE_SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
@@ -163,7 +163,7 @@ class Watchdog:
                         earliest = min(earliest, now + _LOOK_AGAIN_REAL_S)  # the others must not wait for it
                 except (OSError, RuntimeError) as error:
                     # The others shall still be stopped; this one may not write either, and its freed byte says so.
-                    print(f"lockjaw: the watchdog could not give back a lock: {error}", file=sys.stderr, flush=True)
+                    tell(f"lockjaw: the watchdog could not give back a lock: {error}")
             if earliest < math.inf:
                 with self._changed:
                     self._look_at = min(self._look_at, earliest)

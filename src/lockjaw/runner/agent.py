@@ -78,6 +78,7 @@ from lockjaw.sessions import (
     validate_session_id,
 )
 from lockjaw.settings import Pacing, Settings
+from lockjaw.visible import show_text, tell, visible_json
 
 EXIT_ANSWERED, EXIT_FAILED, EXIT_USAGE, EXIT_DUPLICATE_POSSIBLE = 0, 1, 2, 5
 SIDE_CALL_FLOOR_REAL_S = 1.0
@@ -551,7 +552,7 @@ def agent_main(settings: Settings, request: AgentRequest, *, ready_fd: int | Non
     models = ModelClient(settings.providers, clock=clock)
     client = TurnClient(
         settings, request, clock=clock, recorder=recorder, models=models,
-        say=lambda line: print(line, file=sys.stderr, flush=True), ids=ids_from_environment(os.environ, "client"),
+        say=tell, ids=ids_from_environment(os.environ, "client"),
         tools=permitted_tools(os.environ),
     )  # fmt: skip
 
@@ -578,7 +579,11 @@ def agent_main(settings: Settings, request: AgentRequest, *, ready_fd: int | Non
     wait_for_go(go_fd)
     outcome = asyncio.run(command())
     if outcome.stdout:
-        print(outcome.stdout, flush=True)
+        if request.as_json:
+            sys.stdout.write(visible_json(outcome.stdout) + "\n")
+        else:
+            show_text(outcome.stdout)
+        sys.stdout.flush()
     return outcome.exit_code
 
 

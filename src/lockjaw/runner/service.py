@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 import signal
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -33,6 +32,7 @@ from lockjaw.sessions import (
     transcript_of_entry,
 )
 from lockjaw.settings import Settings
+from lockjaw.visible import tell
 
 Rows = list[dict[str, Any]]
 
@@ -155,7 +155,7 @@ def gateway_main(settings: Settings, *, policy: str, drain_s: float, ready_fd: i
     recorder = recorder_from_environment(os.environ, clock)
 
     def log(line: str) -> None:
-        print(f"{iso(clock.wall_ms())} {line}", file=sys.stderr, flush=True)
+        tell(f"{iso(clock.wall_ms())} {line}")
 
     async def serve() -> int:
         models = ModelClient(settings.providers, clock=clock)

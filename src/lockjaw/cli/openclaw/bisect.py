@@ -16,6 +16,7 @@ from lockjaw.harness.targets import npm
 from lockjaw.harness.targets.openclaw import campaign
 from lockjaw.harness.targets.openclaw.campaign import Options
 from lockjaw.harness.targets.openclaw.versions import PACKAGE, parse_version, published_between
+from lockjaw.visible import show, show_text
 
 __all__ = ["bisect"]
 
@@ -53,8 +54,8 @@ def bisect(
         }  # fmt: skip
         print_json("openclaw bisect", shown)
     else:
-        print(table(found.cells, check))
+        show_text(table(found.cells, check))
         skipped = [f"{one.version} was skipped: {one.why}" for one in found.skipped]
         for paragraph in (*skipped, found.sentence()):
-            print(textwrap.fill(paragraph, WIDTH, subsequent_indent="  ", break_on_hyphens=False))
+            show(*textwrap.wrap(paragraph, WIDTH, subsequent_indent="  ", break_on_hyphens=False))
     return 0

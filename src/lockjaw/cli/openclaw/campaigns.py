@@ -20,6 +20,7 @@ from lockjaw.history import Record
 from lockjaw.reports import document, junit, markdown, text
 from lockjaw.reports.progress import LiveProgress
 from lockjaw.verdict import Verdict
+from lockjaw.visible import show, tell
 
 __all__ = ["replay_against", "run_against", "say", "say_cell", "watched"]
 
@@ -28,7 +29,7 @@ EVERY_S = 60.0  # between two signs of life of a run, in a log
 
 def say(line: str) -> None:
     """A line on stderr."""
-    print(line, file=sys.stderr, flush=True)
+    tell(*line.split("\n"))
 
 
 def say_cell(cell: Cell) -> None:
@@ -123,7 +124,7 @@ def replay_against(
         sys.stdout.write(document.to_json(document.document([again], command="replay", replay=compared)))
     else:
         text.print_report([again])
-        print(f"replay of {run_dir}: verdict {then['verdict']}, now {now['verdict']}")
+        show(f"replay of {run_dir}: verdict {then['verdict']}, now {now['verdict']}")
     if not same["verdict"]:
         raise HarnessError(f"the replay is {now['verdict']}, the run was {then['verdict']}", str(again.run_dir))
     return again.verdict.exit_status

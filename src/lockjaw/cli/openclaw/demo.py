@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from functools import partial
 from typing import Annotated
 
 import typer
@@ -18,6 +17,7 @@ from lockjaw.harness.targets.openclaw.campaign import Options, run_version
 from lockjaw.harness.targets.openclaw.versions import parse_version
 from lockjaw.history import Record
 from lockjaw.reports import document
+from lockjaw.visible import show_text
 
 __all__ = ["demo"]
 
@@ -38,7 +38,7 @@ def demo(
     options = Options(cache=cache, allow_network=allow_network, out=out)
     loaded = load_scenario(shown.SCENARIO)
     wanted = parse_version(version)
-    show = say if as_json else partial(print, flush=True)
+    show = say if as_json else _print
     show(shown.opening(loaded, version))
     runs: list[Run] = []
 
@@ -53,3 +53,8 @@ def demo(
     if as_json:
         sys.stdout.write(document.to_json(document.document(runs, command="openclaw demo")))
     return 0 if shown.shows(*runs) else 1
+
+
+def _print(line: str) -> None:
+    show_text(line)
+    sys.stdout.flush()

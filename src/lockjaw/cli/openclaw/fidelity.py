@@ -19,6 +19,7 @@ from lockjaw.harness.targets.openclaw.campaign import Options, run_version
 from lockjaw.harness.targets.openclaw.fidelity import Fidelity, compare
 from lockjaw.harness.targets.openclaw.versions import parse_target, parse_version, traits_of
 from lockjaw.history import Record, read_records
+from lockjaw.visible import show_text
 
 __all__ = ["fidelity"]
 
@@ -50,7 +51,7 @@ def fidelity(
         ]
         print_json("openclaw fidelity", {"tables": tables})
     else:
-        print("\n".join(one.markdown() for one in found))
+        show_text("\n".join(one.markdown() for one in found))
     return 1 if any(one.unexplained for one in found) else 0
 
 

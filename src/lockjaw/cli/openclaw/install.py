@@ -10,6 +10,7 @@ from lockjaw.cli.openclaw.campaigns import say
 from lockjaw.cli.options import CacheFolder
 from lockjaw.harness.targets.openclaw.cache import Cache
 from lockjaw.harness.targets.openclaw.versions import PACKAGE, parse_version
+from lockjaw.visible import show
 
 __all__ = ["install"]
 
@@ -18,5 +19,5 @@ def install(versions: Annotated[list[str], typer.Argument(help="Such as 2026.4.8
     """Install versions into the cache (600 MB and about a minute each)."""
     for name in versions:
         found = Cache(cache, say).get(parse_version(name))
-        print(f"{PACKAGE}@{found.version}  {found.integrity}\n  {found.package}\n  {found.node}")
+        show(f"{PACKAGE}@{found.version}  {found.integrity}", f"  {found.package}", f"  {found.node}")
     return 0

@@ -14,6 +14,7 @@ from lockjaw.harness.targets.openclaw import campaign
 from lockjaw.harness.targets.openclaw.campaign import Options
 from lockjaw.harness.targets.openclaw.versions import parse_version
 from lockjaw.verdict import Verdict, combine
+from lockjaw.visible import show_text
 
 __all__ = ["matrix"]
 
@@ -39,6 +40,6 @@ def matrix(
     if as_json:
         print_json("openclaw matrix", {"cells": [cell.document() for cell in cells]})
     else:
-        print(table(cells))
+        show_text(table(cells))
     verdicts = [cell.verdict() for cell in cells]
     return combine(Verdict.UNKNOWN if v is None else v for v in verdicts).exit_status

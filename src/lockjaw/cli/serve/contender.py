@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from lockjaw.cli.options import JournalFile, ReadyFd
 from lockjaw.clock import ScaledClock
 from lockjaw.fakes.contenders.service import Moment, Plan, serve_contender
 from lockjaw.process import announce_ready
+from lockjaw.visible import tell
 
 __all__ = ["contender"]
 
@@ -68,6 +68,6 @@ def contender(
 
     def ready(own_pid: int) -> None:
         announce_ready(ready_fd, 0)
-        print(f"contenders ready on {session_file} (pid {own_pid}); Ctrl-C ends them", file=sys.stderr)
+        tell(f"contenders ready on {session_file} (pid {own_pid}); Ctrl-C ends them")
 
     return serve_contender(session_file, plan, journal=journal, clock=ScaledClock.from_environment(), ready=ready)

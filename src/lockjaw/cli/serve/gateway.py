@@ -14,6 +14,7 @@ from lockjaw.errors import LocalError
 from lockjaw.fakes.gateway import scripts
 from lockjaw.fakes.gateway.script import load_gateway_script
 from lockjaw.fakes.gateway.server import serve_gateway
+from lockjaw.visible import show, show_text
 
 __all__ = ["gateway"]
 
@@ -50,7 +51,7 @@ def gateway(
             + (", not both" if name is not None else "")
         )
     if show and name is not None:
-        print(scripts.read_text(name), end="")
+        show_text(scripts.read_text(name))
         return 0
     loaded = scripts.load(name).gateway if name is not None else load_gateway_script(script or "")
     start = Start("mock gateway", host, port, journal, seed, allow_remote, ready_fd)
@@ -60,7 +61,7 @@ def gateway(
 def _print_scripts() -> None:
     """Every ready-made script by group: its name, and what it shows."""
     for group, named in scripts.listed():
-        print(f"{group}:")
+        show(f"{group}:")
         for name, file in named.items():
-            text = textwrap.fill(" ".join(file.about.split()), 80, initial_indent=" " * 4, subsequent_indent=" " * 4)
-            print(f"  {name}\n{text}")
+            about = " ".join(file.about.split())
+            show(f"  {name}", *textwrap.wrap(about, 80, initial_indent=" " * 4, subsequent_indent=" " * 4))

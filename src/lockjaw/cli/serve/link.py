@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -12,6 +11,7 @@ from lockjaw.cli.serve.start import Start
 from lockjaw.fakes.links.link import address_of
 from lockjaw.fakes.links.service import serve_link
 from lockjaw.fakes.links.toxics import parse_toxic
+from lockjaw.visible import tell
 
 __all__ = ["link"]
 
@@ -47,7 +47,7 @@ def link(
     """
 
     def told(url: str) -> None:
-        print(f"control API on {url}", file=sys.stderr)
+        tell(f"control API on {url}")
 
     toxics = [parse_toxic(text) for text in toxic or ()]
     host, port = address_of(listen)

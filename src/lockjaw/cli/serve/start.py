@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 
 from lockjaw.clock import ScaledClock
 from lockjaw.process import announce_ready, recorder_from_environment
+from lockjaw.visible import tell
 
 __all__ = ["Start"]
 
@@ -47,7 +47,7 @@ class Start:
 
         def ready(pid: int, bound: int) -> None:
             announce_ready(self.ready_fd, bound)
-            print(f"{self.what} ready on {self.host}:{bound} (pid {pid}); Ctrl-C ends it", file=sys.stderr)
+            tell(f"{self.what} ready on {self.host}:{bound} (pid {pid}); Ctrl-C ends it")
 
         return asyncio.run(
             serve(

@@ -1,0 +1,69 @@
+"""Text that strangers wrote, made fit for a terminal: what Lockjaw prints goes through here, and nowhere else.
+
+A close reason, an answer, a file name or a field of a kit may hold terminal escapes, newlines that forge a row, or
+controls that turn the reading direction. Here each of them becomes an escape that is seen (``\\x1b``, ``\\n``,
+``\\u202e``). Imports nothing of the project. HTML pages have their own (``reports/html_strings``): markup is different.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+
+__all__ = ["show", "show_text", "tell", "visible", "visible_json", "visible_lines"]
+
+#: Controls (C0, DEL, C1), separators of lines, marks and overrides of direction, what is not drawn at all (zero-width
+#: spaces, byte order mark, tags), and halves of characters, which stand for undecodable bytes of a file name.
+_UNSEEN = (
+    "\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff"
+    "\U000e0000-\U000e007f"
+)
+_RISKY = re.compile(f"[{_UNSEEN}]")
+_RISKY_IN_LINES = re.compile(f"(?![\n\t])[{_UNSEEN}]")
+_NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+
+def visible(text: str) -> str:
+    """The text on one line, with everything that a terminal would act on as an escape."""
+    return text if text.isascii() and text.isprintable() else _RISKY.sub(_escaped, text)
+
+
+def visible_lines(text: str) -> str:
+    """As ``visible``, but newlines and tabs stay: for text that may have lines of its own, such as an answer."""
+    return text if text.isascii() and text.isprintable() else _RISKY_IN_LINES.sub(_escaped, text)
+
+
+def visible_json(text: str) -> str:
+    """A JSON document with such characters as its own escapes: the same values, and safe to look at."""
+    return _RISKY_IN_LINES.sub(_in_json, text)
+
+
+def show(*lines: str) -> None:
+    """Print lines on stdout, each made visible: none of them becomes two."""
+    sys.stdout.write("".join(f"{visible(line)}\n" for line in lines))
+
+
+def show_text(text: str) -> None:
+    """Print a text of several lines on stdout; a final newline is added where there is none."""
+    sys.stdout.write(visible_lines(text if text.endswith("\n") else f"{text}\n"))
+
+
+def tell(*lines: str) -> None:
+    """Print lines on stderr, each made visible, at once."""
+    sys.stderr.write("".join(f"{visible(line)}\n" for line in lines))
+    sys.stderr.flush()
+
+
+def _escaped(found: re.Match[str]) -> str:
+    char = found[0]
+    code = ord(char)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"  # the byte of a file name that is not UTF-8
+    if code < 0x100:
+        return _NAMED.get(char) or f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _in_json(found: re.Match[str]) -> str:
+    units = found[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
