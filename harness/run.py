@@ -39,8 +39,8 @@ from .sim.tape import Choices, RandomChoices, write_tape
 from .store import HISTORY, SCENARIO, TAPE, VERDICT, RunDirectory, Store
 
 if TYPE_CHECKING:
-    from .real.engine import Limits, Lived
-    from .real.rig import NamedTarget, Programs
+    from .real.engine import Limits, Lived, RealWorld
+    from .targets import Target
 
 ENGINES = ("real", "sim")
 DEFAULT_POLICY = "takeover"
@@ -153,7 +153,7 @@ def run_policies(
     out: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     choices: Choices | None = None,
-    target: NamedTarget | None = None,
+    target: Target | None = None,
     limits: Limits | None = None,
     approved: frozenset[str] | None = None,
 ) -> list[Run]:
@@ -188,15 +188,16 @@ async def run_async(
     time_scale: float | None = None,
     out: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
-    programs: Programs | None = None,
+    world: Callable[..., RealWorld] | None = None,
     limits: Limits | None = None,
     choices: Choices | None = None,
-    target: NamedTarget | None = None,
+    target: Target | None = None,
     approved: frozenset[str] | None = None,
 ) -> Run:
     """``run_scenario`` for callers that have an event loop. Cancelling ends every process first.
 
-    ``programs`` replaces the three programs of the run, ``limits`` the real-time limits (for tests).
+    ``world`` makes the world of real processes in place of ``RealWorld``, ``limits`` are its real-time limits (for
+    tests).
     ``target``: programs that are not ours (the real engine only, real time); ``policy`` is then a label.
     ``choices``, of a simulated run: where its decisions come from (default: the seed).
     ``approved``, of a real one: keys of the tool calls that may be performed (``lockjaw.runner.approvals``); None: all.
@@ -238,12 +239,15 @@ async def run_async(
                 (run.logs / f"{name}.log").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         else:
             # Here, because a simulated run does not need what starts processes.
-            from .real.engine import LIMITS, run_real
-            from .real.rig import Builtin
+            from .real.engine import LIMITS, RealWorld, run_real
 
+            make = target.world if target is not None else world or RealWorld
             lived = await run_real(
-                loaded, policy=policy, seed=seed, time_scale=scale, run=run, programs=programs or Builtin(),
-                limits=limits or LIMITS, progress=told, target=target, approved=approved,
+                make(
+                    loaded, policy=policy, seed=seed, time_scale=scale, run=run, limits=limits or LIMITS,
+                    approved=approved,
+                ),
+                progress=told,
             )  # fmt: skip
         judged = judge(
             loaded, lived.history, never_due=[str(fault) for fault in lived.never_due], policy=policy, engine=engine,

@@ -221,6 +221,7 @@ class Schedule(Generic[P]):
 
     def __init__(self, faults: Sequence[P], stream: random.Random) -> None:
         self._faults = tuple(faults)
+        self._given = len(self._faults)  # what is added later heals something, and is nobody's plan
         # One draw per fault whether it is used or not: a new fault at the end does not move the others.
         self._jitter = [fault.jitter_s * stream.random() for fault in self._faults]
         self._seen = [0] * len(self._faults)
@@ -260,5 +261,5 @@ class Schedule(Generic[P]):
         return min((due for n, due in enumerate(self._due) if due is not None and n not in self._taken), default=None)
 
     def never_due(self) -> tuple[P, ...]:
-        """Faults that were never handed out: the run did not reach the danger it was made for."""
-        return tuple(fault for n, fault in enumerate(self._faults) if n not in self._taken)
+        """The faults given at first that were never handed out: the run did not reach the danger it was made for."""
+        return tuple(fault for n, fault in enumerate(self._faults[: self._given]) if n not in self._taken)

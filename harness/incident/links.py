@@ -7,36 +7,20 @@ the same toxics between its ends.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from lockjaw.documents import FieldError
 from lockjaw.errors import LocalError
-from lockjaw.history import Recorder
 
-TOXICS_MODULE = "lockjaw.fakes.links.toxics"  # named as data: harness and fakes are siblings
+if TYPE_CHECKING:
+    from ...fakes.links.toxics import Toxic
 
 DIALLED = ("gateway", "models")
 PARTITION = "part"  # what a partition is healed by
 _PARTITION = ("part_upstream", "part_downstream")
-
-
-class Toxic(Protocol):
-    """What the engines need to know of one."""
-
-    @property
-    def label(self) -> str: ...
-    @property
-    def stream(self) -> str: ...
-    @property
-    def trigger(self) -> str | None: ...
-    @property
-    def trigger_stream(self) -> str | None: ...
-    @property
-    def toxicity(self) -> float: ...
 
 
 class Faulty(Protocol):
@@ -74,8 +58,9 @@ class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 def toxic_of(data: Mapping[str, Any]) -> Toxic:
     """The fakes' toxic of this data. Raises LocalError: what is wrong, and what is allowed."""
-    toxic: Toxic = importlib.import_module(TOXICS_MODULE).toxic_of(data)
-    return toxic
+    from ...fakes.links import toxics  # most scenarios have no link
+
+    return toxics.toxic_of(data)
 
 
 def check_toxic(data: Mapping[str, Any], at: tuple[str | int, ...]) -> None:
@@ -84,32 +69,6 @@ def check_toxic(data: Mapping[str, Any], at: tuple[str | int, ...]) -> None:
         toxic_of(data)
     except LocalError as error:
         raise FieldError(at, str(error)) from None
-
-
-class LinkFault(Protocol):
-    """A fault of the nemesis that concerns a link."""
-
-    @property
-    def action(self) -> str: ...
-    @property
-    def target(self) -> str: ...
-    @property
-    def toxic(self) -> Mapping[str, Any] | str | None: ...
-    @property
-    def toxic_name(self) -> str | None: ...
-    @property
-    def for_s(self) -> float | None: ...
-
-
-def perform(links: Mapping[str, Faulty], fault: LinkFault, recorder: Recorder) -> None:
-    """Act, and record it before bytes move because of it."""
-    data = {"action": fault.action, "target": fault.target, "toxic": fault.toxic_name, "for_s": fault.for_s}
-    data = {key: value for key, value in data.items() if value is not None}
-    recorder.record("nemesis", **data)
-    try:
-        act(links[fault.target], fault.action, fault.toxic)
-    except LocalError as error:
-        recorder.record("nemesis", "fail", **data, error=str(error))
 
 
 def act(link: Faulty, action: str, toxic: Mapping[str, Any] | str | None) -> None:

@@ -24,21 +24,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import psutil
 
 from lockjaw.process import LIFELINE_KEY
 
+from ..play.world import Role
 from .guard import Guard
 
 MARK_KEY = "LOCKJAW_RUN"
 PRIORITY = -5  # nominal milliseconds are few real microseconds: under load an actor must get its turn soon
 REAP_LIMIT_REAL_S = 10.0  # a killed process that is still there then sits in the kernel (a dead network disk)
 _POLL_REAL_S = 0.002
-
-Role = Literal["gateway", "client", "models", "scripted"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Ready(msgspec.Struct, frozen=True):
     port: int | None = None
 
 
-@dataclass
+@dataclass(eq=False)
 class Actor:
     """One process. ``ready`` is None until the handshake, ``code`` until it has ended (negative: by that signal)."""
 

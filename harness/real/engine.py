@@ -1,69 +1,67 @@
-"""One scenario with real processes.
+"""The machine as the world of a run: real processes on loopback, real signals and files, time sped up by a factor.
 
 Theory of operation
-    Everything happens in one loop of small ticks: look at the processes, read what they recorded, perform the
-    faults that are due, see whether the phase is over. No task races another, so a run is over exactly when the
-    loop says so. A tick is a few real milliseconds, and that is how late the nemesis may come.
+    Everything happens in one loop of small ticks: look at the processes, read what they recorded, do what is due, see
+    whether the wait is over. No task races another, so a run is over exactly when the loop says so. A tick is a few
+    real milliseconds, and that is how late the nemesis may come.
 
-    Phases: models up -> gateway up -> client and cast up (imported, waiting) -> the stage is set -> **go**, which is
-    nominal second 0 of the history -> the client has told its result, or has died; the awaited of the cast have ended
-    -> the gateway's own work settles -> SIGTERM, and SIGKILL if that is not enough -> the client's process must be gone
-    too -> what is left is recorded. (The result ends the client's part, not its exit: an interpreter needs 0.1 real
-    seconds to end, which the clock shows as several.)
-
-    An actor that is not ready in time, a gateway that dies unasked before go, a client that never ends: these are
-    failures of the harness or of the machine (``HarnessError``), not verdicts.
+    Programs that are not Lockjaw's are a subclass (``targets``): other commands, another configuration, and a look at
+    what they print and write, because they record nothing themselves.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
+import random
 import signal
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import HarnessError
 from lockjaw.history import FileRecorder, Record, merge, read_records
 from lockjaw.locking.identity import process_state
-from lockjaw.process import ACTOR_KEY, EVENTS_KEY
+from lockjaw.process import ACTOR_KEY, EVENTS_KEY, SEED_KEY
 from lockjaw.runner.approvals import APPROVED_KEY, write_approved
-from lockjaw.runner.machine import THIS_MACHINE
+from lockjaw.runner.machine import THIS_MACHINE, Machine
 from lockjaw.seeds import Seeds
 from lockjaw.settings import PACING_KEY
 
-from ..faults.nemesis import LINK_ACTIONS, Cue, Fault, Schedule, scheduled
+from ..faults.nemesis import Fault
 from ..incident.actors import Caller
-from ..incident.links import perform
+from ..incident.links import Faulty
 from ..incident.scenario import Scenario
-from ..play.opening import stage
+from ..play.play import Play
+from ..play.world import HARNESS, Job, Role, Slack, Wait, Waits
 from ..store import RunDirectory
-from .actors import Actor, Actors, Descriptors, Role, environment, tail_of
-from .aftermath import record_aftermath, record_next_turn
+from .actors import Actor, Actors, Descriptors, environment, tail_of
 from .ambush import BLOCK, UNBLOCK
 from .relays import Relays
-from .rig import CONFIG, Launch, Programs, Target, Witness, prepare, workspace_of, write_config
+from .rig import CONFIG, Launch, command_of, prepare, write_config
 from .tail import EventTail
 
-HARNESS = "harness"
 APPROVED = "approved-calls.json"
-SEED_KEY = "LOCKJAW_SEED"
+
+__all__ = ["LIMITS", "Limits", "Lived", "RealWorld", "run_real"]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Real seconds: how long the machine may take. The scenario's own limit is nominal and comes on top."""
+    """Real seconds: how long the machine may take. A wait's own limit is nominal and comes on top."""
 
     tick: float = 0.008
     ready: float = 60.0
-    stop: float = 5.0  # from SIGTERM to SIGKILL, beside `drain_s`
+    stop: float = 5.0  # from SIGTERM to SIGKILL
     run: float = 20.0  # beside the scenario's limit
-    drain_s: float = 10.0  # nominal: what a gateway may use to drain
+
+    def slack(self, of: Slack) -> float:
+        return getattr(self, of) if of else 0.0
 
 
 LIMITS = Limits()
@@ -78,36 +76,61 @@ class Lived:
     never_due: tuple[Fault, ...]
 
 
-Progress = Callable[[Record], None]
-
-
-async def run_real(
-    scenario: Scenario,
-    *,
-    policy: str,
-    seed: int,
-    time_scale: float,
-    run: RunDirectory,
-    programs: Programs,
-    limits: Limits = LIMITS,
-    progress: Progress | None = None,
-    target: Target | None = None,
-    approved: frozenset[str] | None = None,
-) -> Lived:
+async def run_real(world: RealWorld, *, progress: Callable[[Record], None] | None = None) -> Lived:
     """Run a scenario once. Cancelling ends every process before the cancellation goes on.
-
-    ``target``: programs that are not ours; they stand in for ``programs``.
-    ``approved``: keys of the only tool calls that our programs perform; None: all.
 
     Raises:
         HarnessError: an actor never became ready, or the client never ended; names the run folder and quotes
             the ends of the logs.
     """
-    clock = ScaledClock.start(time_scale)
-    recorder = FileRecorder(run.events / f"{HARNESS}.jsonl", clock, HARNESS)
-    try:
-        script = prepare(run, scenario, policy)
-        launch = Launch(scenario, policy, seed, script, run.logs)
+    play = Play(world, world.scenario, policy=world.policy, seed=world.seed, progress=progress)
+    with world.actors:
+        try:
+            world.open()
+            for wait in play.run():
+                await world.wait(wait)
+        finally:
+            await world.close()
+    return Lived(collect(world.run.events, world.go_s), play.client_ended_s, play.never_due)
+
+
+def collect(events: Path, go_s: float) -> list[Record]:
+    """The actors' records as one history whose second 0 is the go; what came before has negative times."""
+    parts = [read_records(path) for path in sorted(events.glob("*.jsonl"))]
+    moved = [[msgspec.structs.replace(r, t=round(r.t - go_s, 6)) for r in part] for part in parts]
+    return merge(moved)
+
+
+class RealWorld:
+    """``play.world.World`` on this machine, for one run of Lockjaw's own programs.
+
+    Args:
+        time_scale: real seconds per nominal second, above 0 and at most 1.
+        run: where everything is kept.
+        approved: keys of the only tool calls that our programs perform; None: all.
+    """
+
+    engine = "real"
+    mends = True
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        policy: str,
+        seed: int,
+        time_scale: float,
+        run: RunDirectory,
+        limits: Limits = LIMITS,
+        approved: frozenset[str] | None = None,
+    ) -> None:
+        self.scenario, self.policy, self.seed, self.run, self.limits = scenario, policy, seed, run, limits
+        self.clock, self.scale, self.state = ScaledClock.start(time_scale), time_scale, run.state
+        self.recorder = FileRecorder(run.events / f"{HARNESS}.jsonl", self.clock, HARNESS)
+        self.on_record: Callable[[Record], None] = lambda record: None
+        self.on_end: Callable[[Any], None] = lambda process: None
+        self.go_s = self.clock.monotonic()
+        self.relays = Relays(scenario, run, self.clock, seed)
         limited = {}
         if approved is not None:
             write_approved(run.path / APPROVED, approved)
@@ -118,379 +141,277 @@ async def run_real(
             OPENCLAW_STATE_DIR=run.state,
             OPENCLAW_CONFIG_PATH=run.state / CONFIG,
             **{PACING_KEY: msgspec.json.encode(scenario.pacing).decode(), SEED_KEY: seed},
-            **clock.to_environment(),
+            **self.clock.to_environment(),
             **limited,
-            **(target.environment(run) if target else {}),
+            **self.environment(),
         )
-        with Actors(uuid.uuid4().hex, run.logs, shared, run.home) as actors:
-            live = _Live(
-                scenario, launch, run, clock, recorder, actors, target or programs, limits, progress, target
-            )  # fmt: skip
-            try:
-                await live.play()
-                live.finish()
-            finally:
-                live.close()
-                await live.relays.stop()
-        live.record_exits()
-        for pid, name in actors.strays:
-            recorder.record("leftover", kind="process", path=name, pid=pid, alive=True)
-        ledger = workspace_of(run) / scenario.effects.ledger if scenario.effects else None
-        record_aftermath(run.state, ledger, recorder)
-        await record_next_turn(run.state, BEHAVIOURS[policy].lock_algorithm, clock, recorder)
-        recorder.record("run.end", reason="done")
-    finally:
-        recorder.close()
-    history = collect(run.events, live.go_s)
-    return Lived(history, live.client_ended_s, live.never_due())
-
-
-def collect(events: Path, go_s: float) -> list[Record]:
-    """The actors' records as one history whose second 0 is the go; what came before has negative times."""
-    parts = [read_records(path) for path in sorted(events.glob("*.jsonl"))]
-    moved = [[msgspec.structs.replace(r, t=round(r.t - go_s, 6)) for r in part] for part in parts]
-    return merge(moved)
-
-
-class _Live:
-    """The run while it goes on."""
-
-    def __init__(
-        self,
-        scenario: Scenario,
-        launch: Launch,
-        run: RunDirectory,
-        clock: ScaledClock,
-        recorder: FileRecorder,
-        actors: Actors,
-        programs: Programs,
-        limits: Limits,
-        progress: Progress | None,
-        target: Target | None = None,
-    ) -> None:
-        self._target = target
-        self._witness: Witness | None = target.witness(run, scenario, clock) if target else None
-        self._scenario, self._launch, self._run = scenario, launch, run
-        self._clock, self._recorder, self._actors = clock, recorder, actors
-        self._programs, self._limits, self._progress = programs, limits, progress
+        self.actors = Actors(uuid.uuid4().hex, run.logs, shared, run.home)
         self._machine = ScaledClock.start()  # real seconds, for limits
         self._tail = EventTail(run.events)
         self._ports: dict[str, int] = {}
-        self._running: dict[str, Actor] = {}
-        self.relays = Relays(scenario, run, clock, launch.seed)
-        self._open_runs: set[str] = set()
-        self._restarts: list[tuple[Actor, float]] = []  # with the real time at which patience ends
-        self._coming: list[Actor] = []  # restarted, not ready yet
-        self._exits: set[int] = set()
-        nemesis = Seeds(launch.seed).child("nemesis")
-        self.schedule = Schedule(scheduled(scenario.faults), nemesis.stream("jitter"))
-        self._cast = scenario.cast
-        self._cues = Schedule([Cue.of(name, actor) for name, actor in self._cast.items()], nemesis.stream("cues"))
+        self._ahead: dict[str, Actor] = {}  # started before their turn
+        self._processes: dict[str, Actor] = {}
+        self._starts: dict[str, int] = {}
+        self._ended: list[Actor] = []
+        self._went: list[Actor] = []
+        self._timers: list[tuple[float, Callable[[], None]]] = []
+        self._beside: list[tuple[Waits, Wait, float]] = []
+        self._jobs: list[asyncio.Future[Any]] = []
+        self._led: dict[str, asyncio.Future[None]] = {}  # the links that lead to an actor
         self._held_up: list[tuple[Actor, float, float | None]] = []  # paused at an operation: for how long, until when
-        self._blocked: set[str] = set()
-        self.go_s = clock.monotonic()
-        self.client_ended_s = 0.0
-        self._told = False
-        self._may_ask = False
-        self._nemesis_acts = False
+        self._blocked: list[Actor] = []
 
-    # ----------------------------------------------------------------- phases
+    # ----------------------------------------------------------------- what other programs do in their own way
 
-    async def play(self) -> None:
-        scripted = [self._start(name) for name, actor in self._cast.items() if not isinstance(actor, Caller)]
-        await self._up("models")
-        configure = self._target.configure if self._target else write_config
-        configure(self._run, self._scenario, self._ports["models"])
-        await self.relays.lead_to("models", self._ports["models"])
-        await self._up("gateway")
-        await self.relays.lead_to("gateway", self._ports["gateway"])
-        asking = [self._start(name) for name in self._cast if name not in self._running]
-        client = await self._up("client")
-        for actor in (*scripted, *asking):
-            await self._until_up(actor)
-        if self._scenario.staged:
-            await self._set_stage()
-        self._begin()
-        if self._scenario.asks_when is not None:
-            await self._until(lambda: self._may_ask, self._limits.ready, "what the client waits for did not happen")
-        client.go()
-        limit_real_s = self._clock.real_s(self._scenario.run_limit_s) + self._limits.run
-        await self._until(lambda: self._told or not client.alive, limit_real_s, "the client did not end")
-        if not self._told:
-            self.client_ended_s = round(self._clock.monotonic() - self.go_s, 3)
-        await self._until(self._cast_ended, limit_real_s, "the cast did not end")
-        await self._settle()
-        await self._until(
-            lambda: not (self._restarts or self._coming), self._limits.ready, "who was restarted did not become ready"
-        )
-        self._nemesis_acts = False  # what it still has in mind can prove nothing any more
-        for name in self._cast:
-            await self._stop(self._running[name])
-        await self._stop(self._running["gateway"])
-        if not await self._ends(client, self._limits.stop):
-            await self._end_by_force(client)
-        await self._stop(self._running["models"])
+    def command(self, name: str, fds: Descriptors) -> Sequence[str]:
+        """The command line of an actor."""
+        return command_of(name, self.launch(name), fds)
 
-    def _begin(self) -> None:
+    def launch(self, name: str) -> Launch:
+        """What the command line of an actor is made of."""
+        return Launch(self.scenario, self.policy, self.seed, self._script, self.run.logs, self._ports.get(name, 0))
+
+    def environment(self) -> dict[str, str]:
+        """What the programs want beside the usual."""
+        return {}
+
+    def configure(self, model_port: int) -> None:
+        """Write the configuration, now that the models have a port."""
+        write_config(self.run, self.scenario, model_port)
+
+    def look(self, records: Sequence[Record]) -> None:
+        """Called each tick with what our own programs have recorded since the last."""
+
+    def finish(self) -> None:
+        """Called once, when every actor has ended."""
+
+    # ----------------------------------------------------------------- begin and end
+
+    def prepare(self) -> None:
+        """Write what the programs are to read."""
+        self._script = prepare(self.run, self.scenario, self.policy)
+
+    def open(self) -> None:
+        """Prepare the folder, and start what depends on nobody."""
+        self.prepare()
+        self._ahead = {name: self._start(name) for name in self.scenario.cast if self._role(name) == "scripted"}
+
+    def clear(self) -> None:
+        """Every actor has ended: what they still have to tell, and what they have left running."""
         self._tick()
-        for name, actor in self._running.items():
+        self.finish()
+        self.actors.end_all()
+        self._see_ends()
+        for pid, name in self.actors.strays:
+            self.recorder.record("leftover", kind="process", path=name, pid=pid, alive=True)
+
+    async def close(self) -> None:
+        """Let go of what the harness itself has, whatever happened; ``actors`` end when their context is left."""
+        for job in (*self._jobs, *self._led.values()):
+            job.cancel()
+        await asyncio.gather(*self._jobs, *self._led.values(), return_exceptions=True)
+        await self.relays.stop()
+        self._tail.close()
+        self.recorder.close()
+
+    # ----------------------------------------------------------------- time
+
+    async def wait(self, wait: Wait) -> None:
+        """Tick until a wait is over. Raises HarnessError if it was in vain."""
+        until = self._until(wait)
+        while not wait.done():
+            if self._machine.monotonic() > until:
+                self._in_vain(wait)
+                return
+            await self._machine.sleep(self.limits.tick)
+            self._tick()
+
+    def begin(self) -> None:
+        self._tick()
+        for name, actor in self._processes.items():
             if not actor.alive:
-                raise self._failure(f"the {name} ended before the client started")
-        self.go_s = self._clock.monotonic()
-        self._recorder.record(
-            "run.start", scenario=self._scenario.name, policy=self._launch.policy, seed=self._launch.seed,
-            engine="real", scale=self._clock.scale,
-        )  # fmt: skip
-        self._nemesis_acts = True
+                raise self.failure(f"the {name} ended before the client started")
+        self.go_s = self.clock.monotonic()
 
-    def never_due(self) -> tuple[Fault, ...]:
-        """The scenario's faults that this run never reached; what heals one is none of them."""
-        return tuple(fault for fault in self.schedule.never_due() if fault in self._scenario.faults)
+    def now(self) -> float:
+        return self.clock.monotonic() - self.go_s
 
-    async def _set_stage(self) -> None:
-        """The session as the client finds it."""
+    def soon(self, act: Callable[[], None]) -> None:
+        act()
 
-        def identity(name: str) -> tuple[int, int | None]:
-            pid = self._running[name].pid
-            return pid, process_state(pid).starttime
+    def at(self, when_s: float, act: Callable[[], None]) -> None:
+        self._timers.append((when_s, act))
 
-        path = await stage(
-            self._scenario.initial, state_dir=self._run.state, clock=self._clock,
-            ids=Seeds(self._launch.seed).child(HARNESS).stream("stage"), machine=THIS_MACHINE, identity=identity,
-        )  # fmt: skip
-        self._recorder.record("stage", path=str(path), entries=2 * self._scenario.initial.turns)
+    def beside(self, waits: Waits) -> None:
+        self._next(waits)
 
-    def _cast_ended(self) -> bool:
-        return not any(self._running[name].alive for name, actor in self._cast.items() if actor.awaited)
+    def work(self, coroutine: Coroutine[Any, Any, Any]) -> Job:
+        self._jobs.append(asyncio.ensure_future(coroutine))
+        return self._jobs[-1]
 
-    async def _settle(self) -> None:
-        """Let the gateway finish what it is doing, as far as the scenario wants to see it."""
-        gateway = self._running["gateway"]
-        until_s = self._clock.monotonic() + self._scenario.settle_s
-        while self._open_runs and gateway.alive and self._clock.monotonic() < until_s:
-            await self._pause()
+    def _until(self, wait: Wait) -> float:
+        return self._machine.monotonic() + self.clock.real_s(wait.limit_s) + self.limits.slack(wait.slack)
 
-    async def _stop(self, actor: Actor) -> None:
-        """End an actor in good order; a paused or blocked one is resumed first. One that will not end is killed."""
-        if not actor.alive:
-            return
-        if actor.paused or actor.name in self._blocked:
-            self._resume(actor)
-        actor.signal(signal.SIGTERM)
-        if not await self._ends(actor, self._stop_limit_real_s):
-            await self._end_by_force(actor)
+    def _in_vain(self, wait: Wait) -> None:
+        if wait.otherwise:
+            limit_s = self.clock.real_s(wait.limit_s) + self.limits.slack(wait.slack)
+            raise self.failure(f"{wait.otherwise} within {limit_s:.0f} real seconds")
 
-    async def _end_by_force(self, actor: Actor) -> None:
-        self._recorder.record("leftover", kind="process", path=actor.name, pid=actor.pid, alive=True)
-        actor.signal(signal.SIGKILL)
-        await self._ends(actor, self._limits.stop)
+    def _next(self, waits: Waits) -> None:
+        for wait in waits:
+            if not wait.done():
+                self._beside.append((waits, wait, self._until(wait)))
+                return
 
-    @property
-    def _stop_limit_real_s(self) -> float:
-        return self._limits.stop + self._clock.real_s(self._limits.drain_s)
+    def _tick(self) -> None:
+        self._see_ends()
+        records = self._tail.read()
+        self.look(records)
+        for record in records:
+            if record.op == "nemesis" and "at" in record.data and record.data["action"] == "pause":
+                # It has paused itself right before an operation (``ambush``), or is just about to.
+                held_up = self._processes[str(record.data["target"])]
+                self._held_up.append((held_up, float(record.data["for_s"]), None))
+            self.on_record(msgspec.structs.replace(record, t=record.t - self.go_s))
+        self._release_held_up()
+        beside, self._beside = self._beside, []
+        for waits, wait, until in beside:
+            if not wait.done() and self._machine.monotonic() <= until:
+                self._beside.append((waits, wait, until))
+            else:
+                if not wait.done():
+                    self._in_vain(wait)
+                self._next(waits)
+        now = self.now()
+        due = sorted((timer for timer in self._timers if timer[0] <= now), key=lambda timer: timer[0])
+        self._timers = [timer for timer in self._timers if timer[0] > now]
+        for _, act in due:
+            act()
 
-    # ----------------------------------------------------------------- actors
+    def _see_ends(self) -> None:
+        self.actors.poll()
+        for actor in self.actors.all:
+            if not actor.alive and actor not in self._ended:
+                self._ended.append(actor)
+                self.on_end(actor)
 
-    async def _up(self, name: str) -> Actor:
-        return await self._until_up(self._start(name))
+    def _release_held_up(self) -> None:
+        """Resume who has been paused for as long as its fault says, counted from when it really stood still."""
+        now, held_up = self.clock.monotonic(), []
+        for actor, for_s, until in self._held_up:
+            if until is None and actor.stopped:
+                actor.paused, until = True, now + for_s
+            if until is not None and now >= until:
+                self.recorder.record("nemesis", action="resume", target=actor.name, pid=actor.pid)
+                self.resume(actor)
+            elif actor.alive:
+                held_up.append((actor, for_s, until))
+        self._held_up = held_up
 
-    async def _until_up(self, actor: Actor) -> Actor:
-        await self._until(lambda: self._is_up(actor), self._limits.ready, f"the {actor.name} did not become ready")
+    # ----------------------------------------------------------------- processes
+
+    def start(self, name: str) -> Actor:
+        actor = self._ahead.pop(name, None) or self._start(name)
+        self._processes[name] = actor
         return actor
 
     def _start(self, name: str) -> Actor:
-        launch = replace(self._launch, port=self._ports.get(name, 0))
-
-        def command(fds: Descriptors) -> list[str]:
-            if name in self._cast:
-                return list(self._programs.actor(name, launch, fds))
-            return list(getattr(self._programs, name)(launch, fds))
-
-        env = {EVENTS_KEY: str(self._run.events / f"{name}.jsonl"), ACTOR_KEY: name}
+        env = {EVENTS_KEY: str(self.run.events / f"{name}.jsonl"), ACTOR_KEY: name}
         role = self._role(name)
         if role == "client":
             # The port, not the address: the client's error texts shall say "Source: local loopback".
             env["OPENCLAW_GATEWAY_PORT"] = str(self.relays.port(name, "gateway", self._ports["gateway"]))
         if role in ("gateway", "client"):
             env |= self.relays.environment(name, self._ports["models"])
-        if name in self._cast:  # a program of its own: another client's ids would make it ask for that one's run
-            env[SEED_KEY] = str(Seeds(self._launch.seed).child(name).stream("seed").getrandbits(48))
-        if name == "client" and self._scenario.client_token is not None:
-            env["OPENCLAW_GATEWAY_TOKEN"] = self._scenario.client_token
+        count = self._starts[name] = self._starts.get(name, 0) + 1
+        if name in self.scenario.cast or count > 1:
+            # A program of its own: with another's ids a client would ask for that one's run.
+            stream = Seeds(self.seed).child(name).stream("seed" if count == 1 else f"seed/{count}")
+            env[SEED_KEY] = str(stream.getrandbits(48))
+        if name == "client" and self.scenario.client_token is not None:
+            env["OPENCLAW_GATEWAY_TOKEN"] = self.scenario.client_token
+        waits = role in ("client", "scripted")
         try:
-            actor = self._actors.start(name, role, command, env, waits_for_go=role in ("client", "scripted"))
+            return self.actors.start(name, role, lambda fds: self.command(name, fds), env, waits_for_go=waits)
         except OSError as error:
-            raise self._failure(f"the {name} cannot be started: {error}") from error
-        self._running[name] = actor
-        return actor
+            raise self.failure(f"the {name} cannot be started: {error}") from error
 
     def _role(self, name: str) -> Role:
-        if name in self._cast:
-            return "client" if isinstance(self._cast[name], Caller) else "scripted"
+        if name in self.scenario.cast:
+            return "client" if isinstance(self.scenario.cast[name], Caller) else "scripted"
         return name  # type: ignore[return-value]
 
-    def _is_up(self, actor: Actor) -> bool:
-        if actor.ready is not None:
-            if actor.name not in self._ports and actor.role not in ("client", "scripted"):
-                if not actor.ready.port:
-                    raise self._failure(f"the {actor.name} is ready and names no port")
-                self._ports[actor.name] = actor.ready.port
-            self._recorder.record("actor.ready", role=actor.role, pid=actor.pid, actor=actor.name)
+    def process(self, name: str) -> Actor:
+        return self._processes[name]
+
+    def ready(self, process: Actor) -> bool:
+        name = process.name
+        if process.ready is None:
+            if not process.alive:
+                raise self.failure(f"the {name} ended with code {process.code} before it was ready")
+            return False
+        if process.role in ("client", "scripted"):
             return True
-        if not actor.alive:
-            raise self._failure(f"the {actor.name} ended with code {actor.code} before it was ready")
+        if name not in self._ports:
+            if not process.ready.port:
+                raise self.failure(f"the {name} is ready and names no port")
+            self._ports[name] = process.ready.port
+            if name == "models":
+                self.configure(process.ready.port)
+            self._led[name] = asyncio.ensure_future(self.relays.lead_to(name, process.ready.port))
+        return self._led[name].done() and self._led[name].result() is None
+
+    def gone(self, process: Actor) -> bool:
+        return process in self._ended
+
+    def go(self, process: Actor) -> None:
+        self._went.append(process)
+        process.go()
+
+    def went(self, process: Actor) -> bool:
+        return process in self._went
+
+    def kill(self, process: Actor) -> bool:
+        return process.signal(signal.SIGKILL)
+
+    def stop(self, process: Actor) -> bool:
+        return process.signal(signal.SIGTERM)
+
+    def pause(self, process: Actor) -> bool:
+        return process.signal(signal.SIGSTOP)
+
+    def block(self, process: Actor) -> bool:
+        if process.signal(BLOCK):
+            self._blocked.append(process)
+            return True
         return False
 
-    async def _ends(self, actor: Actor, limit_real_s: float) -> bool:
-        until = self._machine.monotonic() + limit_real_s
-        while actor.alive and self._machine.monotonic() < until:
-            await self._pause()
-        return not actor.alive
+    def resume(self, process: Actor) -> bool:
+        if process in self._blocked:
+            self._blocked.remove(process)
+            return process.signal(UNBLOCK)
+        return process.signal(signal.SIGCONT)
 
-    # ----------------------------------------------------------------- the loop
+    def held_up(self, process: Actor) -> bool:
+        return process.alive and (process.paused or process in self._blocked)
 
-    async def _until(self, done: Callable[[], bool], limit_real_s: float, otherwise: str) -> None:
-        until = self._machine.monotonic() + limit_real_s
-        while not done():
-            if self._machine.monotonic() > until:
-                raise self._failure(f"{otherwise} within {limit_real_s:.0f} real seconds")
-            await self._pause()
+    # ----------------------------------------------------------------- links and files
 
-    async def _pause(self) -> None:
-        await self._machine.sleep(self._limits.tick)
-        self._tick()
+    def link(self, name: str) -> Faulty:
+        return self.relays.by_name[name]
 
-    def _tick(self) -> None:
-        self.record_exits()
-        records = self._tail.read()
-        if self._witness is not None:
-            self._witness.look(records)
-        for record in records:
-            moved = msgspec.structs.replace(record, t=record.t - self.go_s)
-            self._follow(moved)
-            if self._nemesis_acts:
-                self.schedule.observe(moved)
-                self._cues.observe(moved)
-            if self._progress is not None:
-                self._progress(moved)
-        self._go_on_with_restarts()
-        self._release_held_up()
-        if self._nemesis_acts:
-            now = self._clock.monotonic() - self.go_s
-            for cue in self._cues.take_due(now):
-                self._running[cue.name].go()
-            for fault in self.schedule.take_due(now):
-                self._perform(fault)
+    def machine(self) -> Machine:
+        return THIS_MACHINE
 
-    def _follow(self, record: Record) -> None:
-        if self._scenario.asks_when is not None and self._scenario.asks_when.matches(record):
-            self._may_ask = True
-        run_id = str(record.data.get("run_id", ""))
-        if record.op == "gateway.accepted":
-            self._open_runs.add(run_id)
-        elif record.op == "gateway.final":
-            self._open_runs.discard(run_id)
-        elif record.op == "client.result" and record.actor == "client":
-            self._told, self.client_ended_s = True, round(record.t, 3)
-        elif record.op == "nemesis" and "at" in record.data and record.data["action"] == "pause":
-            # It has paused itself right before an operation (``ambush``), or is just about to.
-            self._held_up.append((self._running[str(record.data["target"])], float(record.data["for_s"]), None))
+    def files(self) -> list[str]:
+        return sorted(map(str, (self.state / "agents").glob("*/sessions/*")))
 
-    def record_exits(self) -> None:
-        """Record each end of a process, once."""
-        self._actors.poll()
-        for actor in self._actors.all:
-            if not actor.alive and actor.pid not in self._exits:
-                self._exits.add(actor.pid)
-                self._recorder.record("actor.exit", role=actor.role, pid=actor.pid, code=actor.code, actor=actor.name)
+    def ids(self, name: str) -> random.Random:
+        return Seeds(self.seed).child(HARNESS).stream(name)
 
-    # ----------------------------------------------------------------- the nemesis
+    def identity(self, process: Actor) -> tuple[int, int | None]:
+        return process.pid, process_state(process.pid).starttime
 
-    def _perform(self, fault: Fault) -> None:
-        """Act, and record it on the right side of its effects: what stops an actor is recorded after the act, so that
-        nothing the actor still did stands behind it; what sets one in motion is recorded before it moves."""
-        if fault.action in LINK_ACTIONS:
-            perform(self.relays.by_name, fault, self._recorder)
-            if (heal := fault.heals) is not None and fault.for_s is not None:
-                at_s = self._clock.monotonic() - self.go_s + fault.for_s
-                self.schedule.add(msgspec.structs.replace(heal, at_s=at_s))
-            return
-        actor = self._running[fault.target]
-        data = {"action": fault.action, "target": fault.target, "pid": actor.pid}
-        if fault.action in ("kill", "pause", "block"):
-            if actor.signal(_SIGNALS[fault.action]):
-                self._recorder.record("nemesis", **data)
-                if fault.action == "block":
-                    self._blocked.add(actor.name)
-                if (heal := fault.heals) is not None:
-                    assert fault.for_s is not None
-                    at_s = self._clock.monotonic() - self.go_s + fault.for_s
-                    self.schedule.add(msgspec.structs.replace(heal, at_s=at_s))
-                return
-        elif fault.action == "resume" and actor.alive:
-            self._resume(actor)
-            return
-        elif fault.action == "restart" or actor.process.poll() is None:
-            self._recorder.record("nemesis", **data)
-            if fault.action == "restart":  # one that has ended already is simply started again
-                self._restarts.append((actor, self._machine.monotonic() + self._stop_limit_real_s))
-                actor.signal(signal.SIGCONT)
-            actor.signal(_SIGNALS[fault.action])
-            return
-        self._recorder.record("nemesis", "fail", **data, error="it had ended already")
-
-    def _release_held_up(self) -> None:
-        """Resume who has been paused for as long as its fault says, counted from when it really stood still."""
-        now, held_up = self._clock.monotonic(), []
-        for actor, for_s, until in self._held_up:
-            if until is None and actor.stopped:
-                actor.paused, until = True, now + for_s
-            if until is not None and now >= until:
-                self._resume(actor)
-            elif actor.alive:
-                held_up.append((actor, for_s, until))
-        self._held_up = held_up
-
-    def _resume(self, actor: Actor) -> None:
-        self._recorder.record("nemesis", action="resume", target=actor.name, pid=actor.pid)
-        blocked = actor.name in self._blocked
-        self._blocked.discard(actor.name)
-        actor.signal(UNBLOCK if blocked else signal.SIGCONT)
-
-    def _go_on_with_restarts(self) -> None:
-        for actor, until in list(self._restarts):
-            if not actor.alive:
-                self._restarts.remove((actor, until))
-                self._coming.append(self._start(actor.name))
-            elif self._machine.monotonic() > until:
-                actor.signal(signal.SIGKILL)
-        self._coming = [actor for actor in self._coming if not self._is_up(actor)]
-
-    # ----------------------------------------------------------------- failures and the end
-
-    def _failure(self, what: str) -> HarnessError:
-        tails = [f"--- {a.log.name}\n{tail_of(a.log)}" for a in self._actors.all if tail_of(a.log)]
-        return HarnessError(
-            "\n".join([f"{what}: {self._scenario.name}, {self._launch.policy}", *tails]), str(self._run.path)
-        )
-
-    def finish(self) -> None:
-        """Every actor has ended: what the witness still knows."""
-        if self._witness is not None:
-            self.record_exits()
-            self._witness.look(self._tail.read())
-            self._witness.finish()
-
-    def close(self) -> None:
-        self._tail.close()
-        if self._witness is not None:
-            self._witness.close()
-
-
-_SIGNALS = {
-    "kill": signal.SIGKILL,
-    "terminate": signal.SIGTERM,
-    "pause": signal.SIGSTOP,
-    "block": BLOCK,
-    "restart": signal.SIGTERM,
-}
+    def failure(self, what: str) -> HarnessError:
+        tails = [f"--- {a.log.name}\n{tail_of(a.log)}" for a in self.actors.all if tail_of(a.log)]
+        return HarnessError("\n".join([f"{what}: {self.scenario.name}, {self.policy}", *tails]), str(self.run.path))

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-from typing import Any
 
 from lockjaw.clock import Clock
 
+from ...fakes.links.link import Link
 from ..incident.links import toxic_of
 from ..incident.scenario import Scenario
 from ..store import RunDirectory
 from .rig import CONFIG
-
-LINK_MODULE = "lockjaw.fakes.links.link"  # named as data: harness and fakes are siblings
 
 
 class Relays:
@@ -21,15 +18,14 @@ class Relays:
 
     def __init__(self, scenario: Scenario, run: RunDirectory, clock: Clock, seed: int) -> None:
         self._scenario, self._run, self._clock, self._seed = scenario, run, clock, seed
-        self.by_name: dict[str, Any] = {}
+        self.by_name: dict[str, Link] = {}
 
     async def lead_to(self, dialled: str, port: int) -> None:
         """Start the links that lead to an actor, which listens on this port (and does so again after a restart)."""
-        module = importlib.import_module(LINK_MODULE)
         for name, link in self._scenario.links.items():
             if link.between[1] != dialled:
                 continue
-            relay = module.Link(
+            relay = Link(
                 f"127.0.0.1:{port}", name=name, toxics=[toxic_of(data) for data in link.toxics], clock=self._clock,
                 seed=self._seed, journal=self._run.logs / f"{name}.link.jsonl",
             )  # fmt: skip
@@ -39,7 +35,7 @@ class Relays:
     def port(self, dialler: str, dialled: str, port: int) -> int:
         """The port that an actor dials to reach another: the link's if there is one, else its own."""
         name = self._scenario.link_of(dialler, dialled)
-        return port if name is None else int(self.by_name[name].port)
+        return port if name is None else self.by_name[name].port
 
     def environment(self, dialler: str, model_port: int) -> dict[str, str]:
         """What leads an actor to the models over its link: a configuration of its own; empty without a link."""

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
-
-from lockjaw.clock import Clock
-from lockjaw.history import Record
 
 from ..faults.nemesis import ambushes
 from ..incident.actors import Caller, Scripted
@@ -28,7 +24,7 @@ PLANS = "plans"
 
 @dataclass(frozen=True)
 class Launch:
-    """What a command line is made of. ``port`` is 0 for "pick one"."""
+    """What a command line is made of. ``port`` is 0 for "pick one"; ``python`` starts Lockjaw."""
 
     scenario: Scenario
     policy: str
@@ -36,89 +32,39 @@ class Launch:
     script: Path
     logs: Path
     port: int = 0
+    # -P: the working directory is the run's, and must not be searched for modules.
+    python: tuple[str, ...] = (sys.executable, "-P", "-m", "lockjaw")
 
     def plan(self, name: str) -> str:
         """The file that says to an actor's process what it is to do."""
         return str(self.script.with_name(PLANS) / f"{name}.json")
 
 
-class Programs(Protocol):
-    """The programs of a run. Anything that answers the handshake and writes records will do.
-
-    ``actor``: one of the cast, by name.
-    """
-
-    def models(self, launch: Launch, fds: Descriptors) -> Sequence[str]: ...
-    def gateway(self, launch: Launch, fds: Descriptors) -> Sequence[str]: ...
-    def client(self, launch: Launch, fds: Descriptors) -> Sequence[str]: ...
-    def actor(self, name: str, launch: Launch, fds: Descriptors) -> Sequence[str]: ...
-
-
-class Witness(Protocol):
-    """Looks at programs that record nothing themselves, and writes their records into the events folder."""
-
-    def look(self, records: Sequence[Record]) -> None:
-        """Called each tick with what our own programs have recorded since the last."""
-
-    def finish(self) -> None:
-        """Called once, when every actor has ended."""
-
-    def close(self) -> None: ...
-
-
-class Target(Programs, Protocol):
-    """Programs that are not ours: they want a configuration and an environment of their own, and are looked at."""
-
-    def environment(self, run: RunDirectory) -> dict[str, str]: ...
-    def configure(self, run: RunDirectory, scenario: Scenario, model_port: int) -> None: ...
-    def witness(self, run: RunDirectory, scenario: Scenario, clock: Clock) -> Witness: ...
-
-
-class NamedTarget(Target, Protocol):
-    """A target that says what it is (``openclaw@2026.4.8``) and what of a scenario it cannot do."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def facts(self) -> dict[str, Any]:
-        """For the manifest: what a replay needs."""
-
-    def notes(self, scenario: Scenario, time_scale: float | None) -> list[str]: ...
-
-
-@dataclass(frozen=True)
-class Builtin:
-    """Lockjaw's own gateway and client, its fake model server, and scripted actors."""
-
-    # -P: the working directory is the run's, and must not be searched for modules.
-    python: tuple[str, ...] = (sys.executable, "-P", "-m", "lockjaw")
-
-    def models(self, launch: Launch, fds: Descriptors) -> list[str]:
+def command_of(name: str, launch: Launch, fds: Descriptors) -> list[str]:
+    """The command line of one of Lockjaw's own programs: its fake models, gateway and client, and the cast."""
+    if name == "models":
         journal = launch.logs / "model-requests.jsonl"
         options = ["--script", str(launch.script), "--port", str(launch.port), "--seed", str(launch.seed)]
-        return [*self.python, "serve", "model", *options, "--journal", str(journal), "--ready-fd", str(fds.ready)]
-
-    def gateway(self, launch: Launch, fds: Descriptors) -> list[str]:
+        return [*launch.python, "serve", "model", *options, "--journal", str(journal), "--ready-fd", str(fds.ready)]
+    if name == "gateway":
         # No drain: how long the gateway may go on is the scenario's to say (settle_s), and it is over by then. The real
         # ones of these versions do not drain on SIGTERM either.
         options = ["--port", str(launch.port), "--policy", launch.policy, "--drain", "0"]
-        return [*self._ambushed("gateway", launch), "gateway", "run", *options, "--ready-fd", str(fds.ready)]
+        return [*_ambushed("gateway", launch), "gateway", "run", *options, "--ready-fd", str(fds.ready)]
+    if name == "client":
+        return [*_ambushed("client", launch), *_asking(launch.scenario.message, launch, fds)]
+    actor = launch.scenario.cast[name]
+    if isinstance(actor, Caller):
+        local = ["--local"] if actor.local else []
+        return [*_ambushed(name, launch), *_asking(actor.message, launch, fds), *local]
+    return [*_module("scripted"), launch.plan(name), str(fds.ready), str(fds.go)]
 
-    def client(self, launch: Launch, fds: Descriptors) -> list[str]:
-        return [*self._ambushed("client", launch), *_asking(launch.scenario.message, launch, fds)]
 
-    def actor(self, name: str, launch: Launch, fds: Descriptors) -> list[str]:
-        actor = launch.scenario.cast[name]
-        if isinstance(actor, Caller):
-            local = ["--local"] if actor.local else []
-            return [*self._ambushed(name, launch), *_asking(actor.message, launch, fds), *local]
-        return [*_module("scripted"), launch.plan(name), str(fds.ready), str(fds.go)]
-
-    def _ambushed(self, name: str, launch: Launch) -> tuple[str, ...]:
-        """The command line of a runtime process; if the scenario strikes it from within, by way of ``ambush``."""
-        if not _struck_within(launch.scenario, name):
-            return self.python
-        return (*_module("ambush"), launch.plan(name))
+def _ambushed(name: str, launch: Launch) -> tuple[str, ...]:
+    """The command line of a runtime process; if the scenario strikes it from within, by way of ``ambush``."""
+    if not _struck_within(launch.scenario, name):
+        return launch.python
+    return (*_module("ambush"), launch.plan(name))
 
 
 def _module(name: str) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from lockjaw.sessions import Transcript
 from lockjaw.verdict import CheckResult, Verdict
 
 from ..judge.checkers import ScenarioFacts, run_checks
-from ..real.aftermath import record_lock, record_transcript, try_next_turn
+from ..play.aftermath import record_lock, record_transcript, try_next_turn
 from .disk import Disk
 from .engine import enclosed
 from .files import SimFiles

@@ -1,4 +1,4 @@
-"""One scenario in virtual time. The phases are the real engine's; the actors are loops of one world.
+"""The simulation as the world of a run: actors are loops of one process, time is virtual.
 
 A run is a function of scenario, policy, seed and choices: same arguments, same history to the last byte.
 """
@@ -7,47 +7,38 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import importlib
+import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from msgspec.structs import replace
-
-from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.errors import HarnessError
 from lockjaw.history import Record
-from lockjaw.locking import HeldLock
+from lockjaw.runner.machine import Machine
 from lockjaw.seeds import Seeds
-from lockjaw.sessions import SessionStore, Transcript
 
-from ..faults.nemesis import LINK_ACTIONS, Cue, Fault, Schedule, scheduled
-from ..incident.actors import Caller
-from ..incident.links import perform
+from ..faults.nemesis import Fault
+from ..incident.actors import Scripted
+from ..incident.links import Faulty
 from ..incident.scenario import Scenario
-from ..play.opening import stage
-from ..real.aftermath import (
-    record_keys,
-    record_ledger,
-    record_lock,
-    record_transcript,
-    try_next_turn,
-    unlocked,
-)
+from ..play.play import Play
+from ..play.world import Job, Slack, Wait, Waits
 from .escapes import sealed
 from .machine import STATE, Rig
 from .tape import Choice, Choices
 from .world import HARNESS, Process, SimClock, SimRecorder, World
 
-MODELS_MODULE = "lockjaw.fakes.models.memory"  # named as data: harness and fakes are siblings
+__all__ = ["SimLived", "SimWorld", "enclosed", "run_sim"]
+
 SETUP_S = 1.0
 NEMESIS_LATE_S = 0.025  # per step of the choice how late the nemesis comes
+POLL_S = 0.5  # how often something that goes on beside the run is looked at
 #: Runs in which a process died in mid-work leave cycles that an ordinary collection is slow to find.
 COLLECT_EVERY = 50
 _killed_runs = [0]
-STOP_S = 60.0  # from SIGTERM to SIGKILL
+#: Virtual machines start at once, and are never busy; to end they may take a minute in all.
+SLACK_S: dict[Slack, float] = {"": 0.0, "run": 0.0, "ready": 60.0, "stop": 50.0}
 
 
 @dataclass(frozen=True)
@@ -97,19 +88,21 @@ def run_sim(
         SimulationEscape: code under simulation used the real machine.
         HarnessError: the run does not end.
     """
-    world = World(choices)
-    live = _Live(world, scenario, policy, seed, coalesce_s, progress)
+    simulation = World(choices)
+    world = SimWorld(simulation, scenario, policy, seed, coalesce_s)
+    play = Play(world, scenario, policy=policy, seed=seed, progress=progress)
 
     def work() -> None:
         if prepare is not None:
-            prepare(live.rig)
-        live.play()
+            prepare(world.rig)
+        for wait in play.run():
+            world.wait(wait)
 
-    enclosed(world, work)
+    enclosed(simulation, work)
     choices.finish()
     return SimLived(
-        world.history, choices.tape, live.client_ended_s, world.now, live.never_due(), live.rig.logs,
-        tuple(world.complaints), world.steps,
+        simulation.history, choices.tape, play.client_ended_s, simulation.now, play.never_due, world.rig.logs,
+        tuple(simulation.complaints), simulation.steps,
     )  # fmt: skip
 
 
@@ -151,334 +144,183 @@ def enclosed(world: World, work: Callable[[], None]) -> None:
         raise world.broken
 
 
-class _Live:
-    """The run while it goes on."""
+class SimWorld:
+    """``play.world.World`` on a simulation. ``rig`` builds the actors."""
 
-    def __init__(
-        self,
-        world: World,
-        scenario: Scenario,
-        policy: str,
-        seed: int,
-        coalesce_s: float,
-        progress: Callable[[Record], None] | None,
-    ) -> None:
-        self.world, self.scenario, self.policy, self.seed = world, scenario, policy, seed
-        self._progress = progress
-        seeds = Seeds(seed).child("data")
-        self.rig = Rig(world, scenario, policy, seeds, seed)
-        nemesis = Seeds(seed).child("nemesis")
-        self.schedule = Schedule(scheduled(scenario.faults), nemesis.stream("jitter"))
-        self._cast = scenario.cast
-        self._cues = Schedule([Cue.of(name, actor) for name, actor in self._cast.items()], nemesis.stream("cues"))
-        self._goes: dict[str, Callable[[], None]] = {}
-        self.client_ended_s = 0.0
-        self._open_runs: dict[str, None] = {}
-        self._told = False
-        self._ask: Callable[[], None] | None = None
-        self._nemesis_acts = False
-        self._nemesis_timer: float | None = None
-        self._harness = self.rig.process(HARNESS, HARNESS)
-        self._recorder = SimRecorder(self._harness)
-        self._planned = bool(scenario.faults or scenario.actors)
+    engine, scale, mends, state = "sim", 0.0, True, STATE
+
+    def __init__(self, simulation: World, scenario: Scenario, policy: str, seed: int, coalesce_s: float = 0.0) -> None:
+        from ...fakes.models.memory import MemoryModels  # whoever runs processes only does not need it
+
+        self._sim, self._scenario, self._policy = simulation, scenario, policy
+        simulation.origin_s = SETUP_S
+        simulation.on_record = self._recorded
+        self.rig = Rig(simulation, scenario, policy, Seeds(seed).child("data"), seed)
+        self.on_record: Callable[[Record], None] = lambda record: None
+        self.on_end: Callable[[Any], None] = lambda process: None
         self._processes: dict[str, Process] = {}
-        self._stop_gateway: Any = None
-        self._models_process = self.rig.process("models", "models")
-        module = importlib.import_module(MODELS_MODULE)
-        self._models: Any = module.MemoryModels(
-            scenario.script(), timeline=_Timeline(world), recorder=SimRecorder(self._models_process), seed=seed,
-            coalesce_s=coalesce_s,
-        )  # fmt: skip
-
-    # ------------------------------------------------------------------ phases
-
-    def play(self) -> None:
-        world = self.world
-        world.origin_s = SETUP_S
-        self._ready(self._models_process)
-        gateway = self._start_gateway()
-        client, go = self.rig.client(self._models, lambda outcome: None)
-        self._processes["client"] = client
-        self._ready(client)
-        for name, actor in self._cast.items():
-            if actor.pid_of is None:
-                self._enter(name)
-        world.run(SETUP_S)
-        if self.scenario.staged:
-            self._set_stage()
-        self._recorder.record(
-            "run.start", scenario=self.scenario.name, policy=self.policy, seed=self.seed, engine="sim", scale=0.0
+        self._goes: dict[Process, Callable[[], None]] = {}
+        self._went: set[Process] = set()
+        self._harness = self.rig.process(HARNESS, HARNESS)
+        self.recorder, self.clock = SimRecorder(self._harness), SimClock(self._harness)
+        self._models = MemoryModels(
+            scenario.script(), timeline=_Timeline(simulation), recorder=self.recorder, seed=seed, coalesce_s=coalesce_s
         )
-        world.on_record = self._observe
-        self._nemesis_acts = True
-        self._arm_nemesis()
-        limit_s = SETUP_S + self.scenario.run_limit_s
-        if self.scenario.asks_when is None:
-            go()
-        else:
-            self._ask = go
-            self._until(lambda: self._ask is None, limit_s, "what the client waits for did not happen")
-        self._until(lambda: self._told or not client.alive, limit_s, "the client did not end")
-        if not self._told:
-            self.client_ended_s = round(world.now - SETUP_S, 3)
-        self._until(self._cast_ended, limit_s, "an actor did not end", fatal=False)
-        self._settle()
-        self._nemesis_acts = False
-        for name in self._cast:
-            self._dismiss(name)
-        gateway = self._processes["gateway"]
-        self._end(gateway, self._stop_gateway)
-        self._reap(gateway)
-        self._until(lambda: not client.alive, world.now + STOP_S, "", fatal=False)
-        if client.alive:
-            self._force(client)
-        self._reap(client)
-        world.kill(self._models_process, 0)
-        self._models.kill()
-        self._reap(self._models_process)
-        self._aftermath()
-        self._recorder.record("run.end", reason="done")
 
-    def never_due(self) -> tuple[Fault, ...]:
-        """The scenario's faults that this run never reached."""
-        known = set(map(id, self.scenario.faults))
-        missed = [fault for fault in self.schedule.never_due() if id(fault) in known]
-        # A fault that the target's algorithm has no place for is none that the run had to reach: see `sometimes`.
-        return tuple(missed)
+    def _recorded(self, record: Record) -> None:
+        self.on_record(record)
 
-    def _start_gateway(self) -> Process:
-        process, stop = self.rig.gateway(self._models)
+    # ----------------------------------------------------------------- time
 
-        def terminate() -> None:
-            process.loop.call_soon(stop.set)
+    def wait(self, wait: Wait) -> None:
+        """Let the simulation go on until a wait is over. Raises HarnessError if it was in vain."""
+        if wait.done():
+            return
+        self._sim.run(self._sim.now + self._limit_s(wait), done=wait.done)
+        if wait.otherwise and not wait.done():
+            raise self.failure(self._in_vain(wait))
 
-        process.stop = terminate
-        self._stop_gateway = terminate
-        self._processes["gateway"] = process
-        self._ready(process)
-        return process
+    def begin(self) -> None:
+        for name, process in self._processes.items():
+            if not process.alive:
+                raise self.failure(f"the {name} ended before the client started")
 
-    # ------------------------------------------------------------------ the cast
+    def now(self) -> float:
+        return self._sim.now - SETUP_S
 
-    def _enter(self, name: str) -> None:
-        """Start an actor's process; it waits for its cue."""
-        actor = self._cast[name]
-        if isinstance(actor, Caller):
-            process, go = self.rig.client(self._models, lambda outcome: None, name, actor)
-        else:
-            former = None if actor.pid_of is None else self._processes.get(actor.pid_of)
-            if former is not None:
-                self.world.reap(former)
-            process, go = self.rig.scripted(name, actor, None if former is None else former.pid)
-        self._processes[name], self._goes[name] = process, go
-        self._ready(process)
+    def soon(self, act: Callable[[], None]) -> None:
+        self._sim.at(self._sim.now, act)
 
-    def _cast_ended(self) -> bool:
-        waited = [name for name, actor in self._cast.items() if actor.awaited]
-        return all(name in self._processes and not self._processes[name].alive for name in waited)
+    def at(self, when_s: float, act: Callable[[], None]) -> None:
+        late_s = NEMESIS_LATE_S * self._sim.pick("the nemesis is late", 8)
+        self._sim.at(max(self._sim.now, SETUP_S + when_s + late_s), act)
 
-    def _dismiss(self, name: str) -> None:
-        process = self._processes.get(name)
-        if process is not None:
-            self._end(process, process.stop)
-            self._reap(process)
+    def beside(self, waits: Waits) -> None:
+        self._go_on(waits, None, 0.0)
 
-    def _set_stage(self) -> None:
-        machine = self.rig.machine(self._harness)
+    def _go_on(self, waits: Waits, wait: Wait | None, until_s: float) -> None:
+        while wait is None or wait.done() or self._sim.now >= until_s:
+            if wait is not None and wait.otherwise and not wait.done():
+                raise self.failure(self._in_vain(wait))
+            wait = next(waits, None)
+            if wait is None:
+                return
+            until_s = self._sim.now + self._limit_s(wait)
+        self._sim.at(min(until_s, self._sim.now + POLL_S), self._go_on, waits, wait, until_s)
 
-        def identity(name: str) -> tuple[int, int | None]:
-            process = self._processes[name]
-            return process.pid, process.starttime
-
-        work = stage(
-            self.scenario.initial, state_dir=STATE, clock=SimClock(self._harness), ids=self.rig.ids("stage"),
-            machine=machine, identity=identity,
-        )  # fmt: skip
+    def work(self, coroutine: Coroutine[Any, Any, Any]) -> Job:
         asyncio._set_running_loop(self._harness.loop)
         try:
-            task = self._harness.spawn(work, "stage")
+            job: Job = self._harness.spawn(coroutine, HARNESS)
+            return job
         finally:
             asyncio._set_running_loop(None)
-        self._until(task.done, self.world.now + 60.0, "the stage was not set")
-        path = task.result()
-        self._recorder.record("stage", "info", path=str(path), entries=2 * self.scenario.initial.turns)
 
-    def _ready(self, process: Process) -> None:
-        self._recorder.record("actor.ready", role=process.role, pid=process.pid, actor=process.name)
+    @staticmethod
+    def _limit_s(wait: Wait) -> float:
+        return wait.limit_s + SLACK_S[wait.slack]
 
-    def _settle(self) -> None:
-        gateway = self._processes["gateway"]
-        until = self.world.now + self.scenario.settle_s
-        if self.scenario.settle_s and self._open_runs and gateway.alive:
-            self._until(lambda: not self._open_runs or not gateway.alive, until, "", fatal=False)
+    def _in_vain(self, wait: Wait) -> str:
+        return f"{wait.otherwise} within {self._limit_s(wait):.0f} nominal seconds"
 
-    def _end(self, process: Process, stop: Callable[[], None]) -> None:
-        if process.paused:
-            self.world.resume(process)
-            self._nemesis("resume", process, True)
-        if process.alive:
-            stop()
-            self._until(lambda: not process.alive, self.world.now + STOP_S, "", fatal=False)
-        if process.alive:
-            self._force(process)
+    # ----------------------------------------------------------------- processes
 
-    def _force(self, process: Process) -> None:
-        self._recorder.record("leftover", kind="process", path=process.name, pid=process.pid, alive=True)
-        self.world.kill(process)
+    def start(self, name: str) -> Process:
+        rig, cast = self.rig, self._scenario.cast
+        go: Callable[[], None] | None = None
+        if name == "models":
+            process = rig.process(name, "models")
+            self._models.recorder = SimRecorder(process)
+            self._models.restart()
+            process.at_death.append(self._models.kill)
+            process.stop = lambda: self._sim.kill(process, 0)
+        elif name == "gateway":
+            process = rig.gateway(self._models)
+        elif isinstance(actor := cast.get(name), Scripted):
+            former = None if actor.pid_of is None else self._processes.get(actor.pid_of)
+            process, go = rig.scripted(name, actor, None if former is None else former.pid)
+        else:
+            process, go = rig.client(self._models, name, actor)
+        if go is not None:
+            self._goes[process] = go
+        self._processes[name] = process
+        process.at_death.append(lambda: self._died(process))
+        return process
 
-    def _reap(self, process: Process) -> None:
-        self.world.reap(process)
-        self._recorder.record("actor.exit", role=process.role, pid=process.pid, code=process.code, actor=process.name)
+    def _died(self, process: Process) -> None:
+        """The harness sees it when nobody is in the middle of an operation."""
+        self._sim.at(self._sim.now, self._see_end, process)
 
-    def _until(self, done: Callable[[], bool], until: float, otherwise: str, *, fatal: bool = True) -> None:
-        world = self.world
-        if not done():
-            world.run(until, done=done)
-        if fatal and not done():
-            raise HarnessError(f"{otherwise} within {until:.0f} nominal seconds: {self.scenario.name}, {self.policy}")
+    def _see_end(self, process: Process) -> None:
+        self._sim.reap(process)
+        self.on_end(process)
 
-    def _aftermath(self) -> None:
-        """As the real engine's, on the simulated disk, by a process of the harness."""
-        rig, recorder = self.rig, self._recorder
-        machine = rig.machine(self._harness)
-        clock = SimClock(self._harness)
-        folders = sorted({p.rpartition("/")[0] for p in rig.disk.names if p.startswith(f"{STATE}/agents/")})
-        for folder in folders:
-            for lock in rig.disk.listing(folder, ".lock"):
-                record_lock(Path(lock), recorder, clock=clock, host=machine.locks)
-            for name in rig.disk.listing(folder):
-                if ".tmp" in name.rpartition("/")[2]:
-                    recorder.record("leftover", kind="temporary", path=name, pid=None, alive=None)
-        for folder in folders:
-            if f"{folder}/sessions.json" in rig.disk.names:
-                store = SessionStore(Path(f"{folder}/sessions.json"), clock=clock, lock=unlocked, files=machine.files)
-                record_keys(store.read(), recorder)
-        effects = self.scenario.effects
-        if effects is not None and (ledger := rig.disk.names.get(f"{STATE}/workspace/{effects.ledger}")) is not None:
-            record_ledger(bytes(ledger.data).decode(errors="replace"), recorder)
-        transcripts = [Path(name) for folder in folders for name in rig.disk.listing(folder, ".jsonl")]
-        ids = rig.ids(HARNESS)
+    def process(self, name: str) -> Process:
+        return self._processes[name]
 
-        def mend(path: Path, held: HeldLock) -> None:
-            # Recovery's chance includes the torn tail that a killed writer leaves.
-            Transcript.open(
-                path, session_id=path.stem, cwd=STATE, clock=clock, ids=ids, section=held.section, files=machine.files
-            )
+    def ready(self, process: Process) -> bool:
+        if not process.alive:
+            raise self.failure(f"the {process.name} ended with code {process.code} before it was ready")
+        return True
 
-        async def next_turns() -> None:
-            for path in transcripts:
-                algorithm = BEHAVIOURS[self.policy].lock_algorithm
-                await try_next_turn(path, algorithm, clock, recorder, host=machine.locks, use=mend)
+    def gone(self, process: Process) -> bool:
+        return not (process.alive or process.zombie)
 
-        if transcripts:
-            task = self._harness.spawn(next_turns(), "next turn")
-            self._until(task.done, self.world.now + 600.0, "the next turn did not end")
-            task.result()
-        for path in transcripts:
-            record_transcript(path, recorder, files=machine.files)
+    def go(self, process: Process) -> None:
+        self._went.add(process)
+        self._goes[process]()
 
-    # ------------------------------------------------------------------ the nemesis
+    def went(self, process: Process) -> bool:
+        return process in self._went
 
-    def _observe(self, record: Record) -> None:
-        op = record.op
-        if self._ask is not None and self.scenario.asks_when is not None and self.scenario.asks_when.matches(record):
-            ask, self._ask = self._ask, None
-            self.world.at(self.world.now, ask)  # also while somebody else is inside a system call
-        if op == "gateway.accepted":
-            self._open_runs[str(record.data.get("run_id"))] = None
-        elif op == "gateway.final":
-            self._open_runs.pop(str(record.data.get("run_id")), None)
-        elif op == "client.result" and record.actor == "client":
-            self._told, self.client_ended_s = True, round(record.t, 3)
-        if self._nemesis_acts and self._planned:
-            self.schedule.observe(record)
-            self._cues.observe(record)
-            self._arm_nemesis()
-        if self._progress is not None:
-            self._progress(record)
+    def kill(self, process: Process) -> bool:
+        return self._sim.kill(process)
 
-    def _arm_nemesis(self) -> None:
-        due = None
-        if self._planned:
-            due = min((t for t in (self.schedule.next_due(), self._cues.next_due()) if t is not None), default=None)
-        if due is not None and (self._nemesis_timer is None or due < self._nemesis_timer):
-            self._nemesis_timer = due
-            late_s = NEMESIS_LATE_S * self.world.pick("the nemesis is late", 8)
-            self.world.at(max(self.world.now, SETUP_S + due + late_s), self._strike)
-
-    def _strike(self) -> None:
-        self._nemesis_timer = None
-        if not self._nemesis_acts:
-            return
-        now = self.world.now - SETUP_S
-        for cue in self._cues.take_due(now):
-            if cue.name not in self._processes:
-                self._enter(cue.name)
-            self._goes[cue.name]()
-        for fault in self.schedule.take_due(now):
-            self._perform(fault)
-            if fault.heals is not None:
-                self.schedule.add(replace(fault.heals, at_s=now + (fault.for_s or 0.0)))
-        self._arm_nemesis()
-
-    def _perform(self, fault: Fault) -> None:
-        world = self.world
-        if fault.action in LINK_ACTIONS:
-            perform(self.rig.wires, fault, self._recorder)
-            return
-        process = self._models_process if fault.target == "models" else self._processes[fault.target]
-        match fault.action:
-            case "kill":
-                happened = world.kill(process)
-            case "pause" | "block":
-                happened = world.pause(process)
-            case "jump":
-                happened = process.alive
-                process.skew_s += fault.by_s or 0.0
-            case "lag":
-                happened = process.alive
-                process.lag_s = fault.by_s or 0.0
-            case "resume":
-                happened = world.resume(process)
-            case "terminate":
-                happened = process.alive
-                if happened:
-                    process.stop()
-            case "restart":
-                happened = True
-                world.resume(process)
-                self._restart(process)
-            case _:
-                raise HarnessError(f"the simulation cannot {fault.action}")
-        if fault.target == "models":
-            act = {"kill": "kill", "terminate": "kill", "pause": "pause", "block": "pause", "resume": "resume"}.get(
-                fault.action
-            )
-            if act is not None:
-                getattr(self._models, act)()
-        self._nemesis(fault.action, process, happened)
-
-    def _nemesis(self, action: str, process: Process, happened: bool) -> None:
-        why = {} if happened else {"error": "it had ended already"}
-        data = {"action": action, "target": process.name, "pid": process.pid, **why}
-        self._recorder.record("nemesis", "info" if happened else "fail", **data)
-
-    def _restart(self, process: Process) -> None:
-        """End it in good order if it still runs, then start it again on the same port."""
-        if process.name == "models":
-            self._models.kill()
-            self.world.at(self.world.now + 1.0, self._models.restart)
-            return
-        if process.name != "gateway":
-            return
+    def stop(self, process: Process) -> bool:
         if process.alive:
             process.stop()
+        return process.alive
 
-        def again() -> None:
-            if process.alive:
-                self.world.at(self.world.now + 0.5, again)
-            else:
-                self._reap(process)
-                self._start_gateway()
+    def pause(self, process: Process) -> bool:
+        if process.name == "models":
+            self._models.pause()
+        return self._sim.pause(process)
 
-        again()
+    block = pause  # a loop that is not served is one that is busy, as seen from outside
+
+    def resume(self, process: Process) -> bool:
+        if process.name == "models":
+            self._models.resume()
+        return self._sim.resume(process)
+
+    def held_up(self, process: Process) -> bool:
+        return process.alive and process.paused
+
+    def clear(self) -> None:
+        return None  # a simulated process starts no others
+
+    def jump(self, process: Process, by_s: float) -> None:
+        process.skew_s += by_s
+
+    def lag(self, process: Process, by_s: float) -> None:
+        process.lag_s = by_s
+
+    # ----------------------------------------------------------------- links and files
+
+    def link(self, name: str) -> Faulty:
+        return self.rig.wires[name]
+
+    def machine(self) -> Machine:
+        return self.rig.machine(self._harness)
+
+    def files(self) -> list[str]:
+        return sorted(path for path in self.rig.disk.names if path.startswith(f"{STATE}/agents/"))
+
+    def ids(self, name: str) -> random.Random:
+        return self.rig.ids(name)
+
+    def identity(self, process: Process) -> tuple[int, int | None]:
+        return process.pid, process.starttime
+
+    def failure(self, what: str) -> HarnessError:
+        return HarnessError(f"{what}: {self._scenario.name}, {self._policy}")

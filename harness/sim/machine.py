@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.gateway.client import GatewayClient
@@ -31,8 +31,10 @@ from .locks import SimHost, Waiters
 from .network import Network
 from .tools import sim_tools
 from .view import View
-from .wires import Wire, WiredTransport
 from .world import Process, SimClock, SimRecorder, World
+
+if TYPE_CHECKING:
+    from .wires import Wire
 
 STATE = Path("/sim/state")
 PORT = 18789
@@ -89,6 +91,8 @@ class Rig:
         self.disk.make_folder(str(STATE / "workspace"))
         self.network = Network(world)
         self.wires: dict[str, Wire] = {}
+        if scenario.links:
+            from .wires import Wire  # most scenarios have no link
         for name, link in scenario.links.items():
             wire = self.wires[name] = Wire(world, name, seed, link.toxics)
             if link.to_gateway:
@@ -119,13 +123,13 @@ class Rig:
     def _transport(self, models: Any, process: Process) -> Any:
         """How a process reaches the models: over a wire, if the scenario has one there."""
         inner, link = models.transport(process.name), self.scenario.link_of(process.name, "models")
-        return inner if link is None else WiredTransport(inner, self.wires[link])
+        return inner if link is None else self.wires[link].transport(inner)
 
     def log(self, name: str) -> Callable[[str], None]:
         return self.logs.setdefault(name, []).append
 
-    def gateway(self, models: Any) -> tuple[Process, asyncio.Event]:
-        """Start a gateway. Setting the event is SIGTERM."""
+    def gateway(self, models: Any) -> Process:
+        """Start a gateway."""
         process = self.process("gateway", "gateway")
         asyncio._set_running_loop(process.loop)
         try:
@@ -154,10 +158,11 @@ class Rig:
         finally:
             asyncio._set_running_loop(None)
         task.add_done_callback(lambda task: self._exit(process, task))
-        return process, stop
+        process.stop = lambda: process.loop.call_soon(stop.set)
+        return process
 
     def client(
-        self, models: Any, told: Callable[[AgentOutcome], None], name: str = "client", caller: Caller | None = None
+        self, models: Any, name: str = "client", caller: Caller | None = None
     ) -> tuple[Process, Callable[[], None]]:
         """Start a client that waits for its go. Returns the go. ``caller``: one of the cast."""
         process = self.process(name, "client")
@@ -201,7 +206,7 @@ class Rig:
         finally:
             asyncio._set_running_loop(None)
 
-        return process, self._go(process, run, lambda task: self._ended(process, task, told))
+        return process, self._go(process, run, lambda task: self._ended(process, task))
 
     def scripted(self, name: str, actor: Scripted, pid: int | None = None) -> tuple[Process, Callable[[], None]]:
         """Start a scripted actor that waits for its go. Returns the go."""
@@ -245,12 +250,11 @@ class Rig:
         if process.alive:
             self.world.at(self.world.now + 0.5, self.world.kill, process, 0)
 
-    def _ended(self, process: Process, task: asyncio.Task[Any], told: Callable[[AgentOutcome], None]) -> None:
+    def _ended(self, process: Process, task: asyncio.Task[Any]) -> None:
         code = 143
         if not task.cancelled():
             error = task.exception()
             if error is None:
-                told(task.result())
                 code = task.result().exit_code
             else:
                 code = 1

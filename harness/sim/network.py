@@ -11,16 +11,21 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from lockjaw.errors import ConnectionLost
 from lockjaw.gateway.auth import Peer
 
-from .wires import DOWNSTREAM, UPSTREAM, Crossing, Wire
 from .world import Process, World
 
+if TYPE_CHECKING:
+    from ...fakes.links.toxics import Direction
+    from .wires import Crossing, Wire
+
+UPSTREAM: Direction = "upstream"
+DOWNSTREAM: Direction = "downstream"
 Accept = Callable[[Any], Any]  # serves one ``Link``; a coroutine function
 
 
@@ -35,7 +40,7 @@ class End:
         self._closed: tuple[int, str] | None = None  # as the peer closed, or we did
         self._last_arrival = 0.0
         self._crossing: Crossing | None = None
-        self._direction = ""
+        self._direction: Direction = UPSTREAM
         self._unread = b""  # the beginning of a frame
 
     # ------------------------------------------------------------------ what both shells use
@@ -83,7 +88,7 @@ class End:
 
     # ------------------------------------------------------------------ the wire
 
-    def over(self, crossing: Crossing, direction: str) -> None:
+    def over(self, crossing: Crossing, direction: Direction) -> None:
         """This end sends over a wire."""
         self._crossing, self._direction = crossing, direction
         crossing.sinks[direction] = self.other._came

@@ -8,7 +8,6 @@ and limits mean the same; a WebSocket's masking and its upgrade are not among th
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,23 +16,24 @@ import httpx
 from lockjaw.errors import LocalError
 from lockjaw.seeds import Seeds
 
-from ..incident.links import TOXICS_MODULE, toxic_of
+from ...fakes.links.toxics import Conversation, Direction, Ending, Toxic
+from ..incident.links import toxic_of
+from .network import DOWNSTREAM, UPSTREAM
 from .world import World
 
-UPSTREAM, DOWNSTREAM = "upstream", "downstream"
 Sink = Callable[[Any], None]
 
 
 class Crossing:
     """One connection through a wire. ``sinks`` get what comes out of each direction: bytes, or how it ended."""
 
-    def __init__(self, wire: Wire, number: int, conversation: Any) -> None:
+    def __init__(self, wire: Wire, number: int, conversation: Conversation) -> None:
         self._wire, self.number, self.conversation = wire, number, conversation
         self.sinks: dict[str, Sink] = {}
         self.over = False
         self._timer: Any = None
 
-    def put(self, direction: str, item: Any) -> None:
+    def put(self, direction: Direction, item: Any) -> None:
         if not self.over:
             self.conversation.put(direction, item, self._wire.world.now)
             self.pump()
@@ -59,7 +59,7 @@ class Crossing:
     def reset(self) -> None:
         """Both sides see a reset, now."""
         if not self.over:
-            self._end(UPSTREAM, self._wire.ending.RESET)
+            self._end(UPSTREAM, Ending.RESET)
 
     def forget(self) -> None:
         """Nobody is interested any more."""
@@ -78,8 +78,8 @@ class Crossing:
     def held_bytes(self) -> int:
         return sum(self.conversation.held_bytes(direction) for direction in (UPSTREAM, DOWNSTREAM))
 
-    def _end(self, direction: str, how: Any) -> None:
-        if how is self._wire.ending.FIN:  # half a close: the other direction goes on
+    def _end(self, direction: Direction, how: Any) -> None:
+        if how is Ending.FIN:  # half a close: the other direction goes on
             self.sinks[direction](how)
             return
         self.forget()
@@ -92,11 +92,8 @@ class Wire:
 
     def __init__(self, world: World, name: str, seed: int, toxics: Sequence[Mapping[str, Any]] = ()) -> None:
         self.world, self.name = world, name
-        module = importlib.import_module(TOXICS_MODULE)
-        self.ending: Any = module.Ending
-        self._conversation: Callable[[], Any] = module.Conversation
         self._seeds = Seeds(seed).child("link").child(name)
-        self._toxics: dict[str, Any] = {}
+        self._toxics: dict[str, Toxic] = {}
         self._since: dict[str, int] = {}  # toxic -> connections that were there before it
         self._numbers = 0
         self.crossings: dict[int, Crossing] = {}
@@ -106,13 +103,13 @@ class Wire:
     def open(self) -> Crossing:
         """A new connection; its sinks are to be set before anything is put in."""
         self._numbers += 1
-        crossing = Crossing(self, self._numbers, self._conversation())
+        crossing = Crossing(self, self._numbers, Conversation())
         self.crossings[crossing.number] = crossing
         for toxic in self._toxics.values():
             self._apply(toxic, crossing)
         return crossing
 
-    def add(self, toxic: Any) -> None:
+    def add(self, toxic: Toxic) -> None:
         if toxic.label in self._toxics:
             raise LocalError(f"link {self.name}: there is a toxic {toxic.label!r} already")
         self._toxics[toxic.label], self._since[toxic.label] = toxic, self._numbers
@@ -135,7 +132,11 @@ class Wire:
         for crossing in list(self.crossings.values()):
             crossing.reset()
 
-    def _apply(self, toxic: Any, crossing: Crossing) -> None:
+    def transport(self, inner: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
+        """The same transport, over this wire."""
+        return _WiredTransport(inner, self)
+
+    def _apply(self, toxic: Toxic, crossing: Crossing) -> None:
         draws = self._seeds.child(toxic.label).stream(str(crossing.number))
         nth = max(0, crossing.number - self._since[toxic.label])
         crossing.conversation.add(toxic, draws, nth=nth, now=self.world.now)
@@ -144,7 +145,7 @@ class Wire:
 # --------------------------------------------------------------------------- requests to models
 
 
-class WiredTransport(httpx.AsyncBaseTransport):
+class _WiredTransport(httpx.AsyncBaseTransport):
     """Carries the requests of one process over a wire; each is a connection of its own."""
 
     def __init__(self, inner: httpx.AsyncBaseTransport, wire: Wire) -> None:
@@ -186,7 +187,7 @@ class _Exchange:
 
     async def pieces(self) -> AsyncIterator[bytes]:
         while True:
-            await self._until(lambda: bool(self._body) or self._ended is self._wire.ending.FIN)
+            await self._until(lambda: bool(self._body) or self._ended is Ending.FIN)
             if not self._body:
                 return
             pieces, self._body = self._body, []
@@ -219,13 +220,12 @@ class _Exchange:
             async for piece in response.stream:
                 if piece:
                     self._crossing.put(DOWNSTREAM, piece)
-            self._crossing.put(DOWNSTREAM, self._wire.ending.FIN)
+            self._crossing.put(DOWNSTREAM, Ending.FIN)
         except httpx.ConnectError as error:
             self._failure = error
             self._wake()
         except httpx.TransportError as error:
-            broken = self._wire.ending
-            self._crossing.put(DOWNSTREAM, broken.RESET if isinstance(error, httpx.ReadError) else broken.CLOSE)
+            self._crossing.put(DOWNSTREAM, Ending.RESET if isinstance(error, httpx.ReadError) else Ending.CLOSE)
 
     def _reached(self, item: Any) -> None:
         if isinstance(item, bytes):
@@ -253,9 +253,9 @@ class _Exchange:
         while not ready():
             if self._failure is not None:
                 raise self._failure
-            if self._ended is self._wire.ending.RESET:
+            if self._ended is Ending.RESET:
                 raise httpx.ReadError("connection reset by peer")
-            if self._ended is self._wire.ending.CLOSE:
+            if self._ended is Ending.CLOSE:
                 raise httpx.RemoteProtocolError("peer closed connection without sending complete message body")
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)

@@ -86,6 +86,10 @@ class _World(World):
     def record(self, *args: Any) -> None:
         pass
 
+    def kill(self, process: Any, code: int = -9) -> bool:
+        process.code = code
+        return True
+
 
 def cascade(scenario: Scenario, seed: int) -> tuple[bool, float]:
     """Run it once under takeover. Whether the user was answered, and the virtual seconds that it took."""
@@ -107,15 +111,14 @@ def cascade(scenario: Scenario, seed: int) -> tuple[bool, float]:
         world.start = started  # type: ignore[method-assign]
         models = MemoryModels(scenario.script(), timeline=_Timeline(world), recorder=NullRecorder(), seed=seed)
         rig.gateway(models)
-        outcomes: list[Any] = []
-        _, go = rig.client(models, outcomes.append)
+        client, go = rig.client(models)
         go()
-        while not outcomes and loop.time() < scenario.run_limit_s:
+        while client.code is None and loop.time() < scenario.run_limit_s:
             loop.run_until_complete(asyncio.sleep(1.0))
         for task in asyncio.all_tasks(loop):
             task.cancel()
         loop.run_until_complete(asyncio.sleep(0.01))
-        return bool(outcomes) and outcomes[0].exit_code == 0, loop.time()
+        return client.code == 0, loop.time()
     finally:
         loop.close()
         if collecting:

@@ -48,7 +48,7 @@ def of(modules: set[str], *packages: str) -> set[str]:
 def test_a_simulated_run_loads_no_sockets_no_real_engine_and_no_report_that_was_not_asked_for(tmp_path: Path) -> None:
     modules = loaded(AT_THE_END, tmp_path, "run", "gateway_timeout", "--policy", "all", "--engine", "sim", status=1)
     assert not of(modules, "websockets", "httpcore", "h11", "multiprocessing", "lockjaw.gateway.listener")
-    assert of(modules, "lockjaw.harness.real") <= {"lockjaw.harness.real", "lockjaw.harness.real.aftermath"}
+    assert of(modules, "lockjaw.harness.real") <= {"lockjaw.harness.real"}
     assert not of(modules, "lockjaw.reports.junit", "lockjaw.reports.markdown", "xml", "html", "rich.live")
     others = ("explore", "shrink", "kit", "intake", "openclaw", "bench")
     assert not of(modules, *(f"lockjaw.harness.{other}" for other in others), "lockjaw.testing")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from lockjaw.documents import Document
 from lockjaw.harness.incident.scenario import Scenario, scenario_from
 from lockjaw.harness.real.actors import Descriptors
-from lockjaw.harness.real.rig import Builtin, Launch
+from lockjaw.harness.real.engine import RealWorld
 
 STAND_IN = Path(__file__).with_name("standin.py")
 
@@ -32,30 +31,24 @@ SMALL: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class StandIns:
-    """``Programs`` made of stand-ins; each attribute names a behaviour of ``standin.py``. The cast is Lockjaw's own."""
+class StandIns(RealWorld):
+    """A world whose programs are stand-ins; each attribute names a behaviour of ``standin.py``; the cast is ours."""
 
-    models_do: str = "serves"
-    gateway_does: str = "serves"
-    client_does: str = "answers"
+    does: ClassVar[dict[str, str]] = {}
 
-    def models(self, launch: Launch, fds: Descriptors) -> Sequence[str]:
-        return self._command("models", fds, self.models_do)
-
-    def gateway(self, launch: Launch, fds: Descriptors) -> Sequence[str]:
-        return self._command("gateway", fds, self.gateway_does)
-
-    def client(self, launch: Launch, fds: Descriptors) -> Sequence[str]:
-        return self._command("client", fds, self.client_does)
-
-    def actor(self, name: str, launch: Launch, fds: Descriptors) -> Sequence[str]:
-        return Builtin().actor(name, launch, fds)
-
-    @staticmethod
-    def _command(role: str, fds: Descriptors, behaviour: str) -> list[str]:
+    def command(self, name: str, fds: Descriptors) -> Sequence[str]:
+        if name not in self.does:
+            return super().command(name, fds)
         # -I -S: a stand-in is ready in 20 ms, and imports nothing of ours
-        return [sys.executable, "-I", "-S", str(STAND_IN), role, str(fds.ready), str(fds.go), behaviour]
+        return [sys.executable, "-I", "-S", str(STAND_IN), name, str(fds.ready), str(fds.go), self.does[name]]
+
+
+def stand_in_world(
+    models_do: str = "serves", gateway_does: str = "serves", client_does: str = "answers"
+) -> type[StandIns]:
+    """``RealWorld`` with these programs."""
+    does = {"models": models_do, "gateway": gateway_does, "client": client_does}
+    return type("StandInWorld", (StandIns,), {"does": does})
 
 
 @pytest.fixture
@@ -69,9 +62,9 @@ def small() -> Callable[..., Scenario]:
 
 
 @pytest.fixture
-def stand_ins() -> type[StandIns]:
-    """Makes the programs of a run; ``stand_ins(gateway_does="dies")``."""
-    return StandIns
+def stand_ins() -> Callable[..., type[RealWorld]]:
+    """Makes the world of a run whose programs are stand-ins; ``stand_ins(gateway_does="dies")``."""
+    return stand_in_world
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from lockjaw.clock import ScaledClock
-from lockjaw.harness.real.aftermath import record_next_turn
+from lockjaw.harness.play.aftermath import conversations, try_next_turn
 from lockjaw.history import MemoryRecorder
+from lockjaw.locking.host import THIS_HOST
 
 
 @pytest.fixture
@@ -23,7 +24,9 @@ def sessions(tmp_path: Path) -> Path:
 async def next_turns(state_dir: Path) -> dict[str, str]:
     clock = ScaledClock.start(0.001)
     recorder = MemoryRecorder(clock, "harness")
-    await record_next_turn(state_dir, "guarded", clock, recorder)
+    found = sorted(map(str, state_dir.glob("agents/*/sessions/*")))
+    for path in conversations(found):
+        await try_next_turn(path, "guarded", clock, recorder, host=THIS_HOST)
     return {Path(record.data["path"]).name: record.phase for record in recorder.records if record.op == "next_turn"}
 
 

@@ -16,8 +16,7 @@ import pytest
 
 from lockjaw.errors import HarnessError
 from lockjaw.harness.incident.scenario import Scenario
-from lockjaw.harness.real.engine import Limits, Lived, run_real
-from lockjaw.harness.real.rig import Programs
+from lockjaw.harness.real.engine import Limits, Lived, RealWorld, run_real
 from lockjaw.harness.store import RunDirectory, Store
 from lockjaw.history import Record
 
@@ -25,7 +24,7 @@ pytestmark = pytest.mark.real
 
 Small = Callable[..., Scenario]
 Orphans = Callable[[], list[int]]
-StandIns = Callable[..., Programs]
+StandIns = Callable[..., type[RealWorld]]
 QUICK = Limits(tick=0.004, ready=10.0, stop=2.0, run=5.0)
 
 
@@ -37,16 +36,14 @@ def run(tmp_path: Path) -> RunDirectory:
 async def live(
     scenario: Scenario,
     run: RunDirectory,
-    programs: Programs,
+    world: type[RealWorld],
     *,
     limits: Limits = QUICK,
     policy: str = "takeover",
     progress: Callable[[Record], None] | None = None,
 ) -> Lived:
-    return await run_real(
-        scenario, policy=policy, seed=1, time_scale=scenario.time_scale, run=run, programs=programs, limits=limits,
-        progress=progress,
-    )  # fmt: skip
+    made = world(scenario, policy=policy, seed=1, time_scale=scenario.time_scale, run=run, limits=limits)
+    return await run_real(made, progress=progress)
 
 
 def only(history: list[Record], op: str, **data: Any) -> list[Record]:
@@ -223,7 +220,10 @@ async def test_program_that_cannot_be_started_is_named(
     small: Small, stand_ins: StandIns, run: RunDirectory, no_orphans: Orphans, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     programs = stand_ins()
-    monkeypatch.setattr(type(programs), "gateway", lambda *_: ["/no/such/program"])
+    command = programs.command
+    monkeypatch.setattr(
+        programs, "command", lambda self, *how: ["/no/such/program"] if how[0] == "gateway" else command(self, *how)
+    )
     with pytest.raises(HarnessError, match="the gateway cannot be started"):
         await live(small(), run, programs)
 
@@ -315,9 +315,7 @@ async def test_restarted_gateway_comes_back_on_its_port(
 
 async def test_stubborn_actor_is_restarted_by_force(small: Small, stand_ins: StandIns, run: RunDirectory) -> None:
     faults = [{"action": "restart", "target": "gateway", "at_s": 1.0}]
-    lived = await live(
-        small(faults=faults), run, stand_ins(gateway_does="stubborn"), limits=replace(QUICK, stop=0.0, drain_s=1.0)
-    )
+    lived = await live(small(faults=faults), run, stand_ins(gateway_does="stubborn"), limits=replace(QUICK, stop=0.0))
     assert len(only(lived.history, "actor.ready", role="gateway")) == 2
 
 

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from lockjaw.harness.incident.scenario import Scenario
-from lockjaw.harness.real.engine import Limits, run_real
-from lockjaw.harness.real.rig import Programs
+from lockjaw.harness.real.engine import Limits, RealWorld, run_real
 from lockjaw.harness.store import Store
 from lockjaw.history import Record
 
@@ -28,7 +27,7 @@ TAKE, RELEASE, NOTE = {"do": "take"}, {"do": "release"}, {"do": "append", "what"
 
 
 @pytest.fixture
-def play(small: Small, stand_ins: Callable[..., Programs], tmp_path: Path) -> Callable[..., Any]:
+def play(small: Small, stand_ins: Callable[..., type[RealWorld]], tmp_path: Path) -> Callable[..., Any]:
     """Play a small scenario with these actors and faults; its history."""
 
     async def play(
@@ -36,9 +35,8 @@ def play(small: Small, stand_ins: Callable[..., Programs], tmp_path: Path) -> Ca
     ) -> list[Record]:
         scenario = small(actors=actors, faults=list(faults), initial={"turns": 1}, **more)
         run = Store(tmp_path).create("small", 1, policy)
-        lived = await run_real(
-            scenario, policy=policy, seed=1, time_scale=0.02, run=run, programs=stand_ins(), limits=QUICK
-        )
+        world = stand_ins()(scenario, policy=policy, seed=1, time_scale=0.02, run=run, limits=QUICK)
+        lived = await run_real(world)
         assert lived.never_due == ()
         return lived.history
 

@@ -14,15 +14,15 @@ import pytest
 from lockjaw.errors import HarnessError, LocalError, ScenarioError, UsageError
 from lockjaw.harness import Run, run_async, run_policies, run_scenario
 from lockjaw.harness.incident.scenario import Scenario
-from lockjaw.harness.real import rig
-from lockjaw.harness.real.engine import LIMITS
-from lockjaw.harness.real.rig import Builtin, Programs
+from lockjaw.harness.real import engine
+from lockjaw.harness.real.engine import LIMITS, RealWorld
+from lockjaw.harness.real.rig import command_of
 from lockjaw.harness.run import judge
 from lockjaw.history import Record, read_records
 from lockjaw.verdict import Verdict
 
 Small = Callable[..., Scenario]
-StandIns = Callable[..., Programs]
+StandIns = Callable[..., type[RealWorld]]
 
 
 def told(answered: bool) -> list[Record]:
@@ -84,7 +84,7 @@ async def test_run_is_judged_kept_and_described_in_its_folder(
 ) -> None:
     seen: list[tuple[str, str]] = []
     run = await run_async(
-        small(), out=tmp_path, programs=stand_ins(), progress=lambda policy, record: seen.append((policy, record.op))
+        small(), out=tmp_path, world=stand_ins(), progress=lambda policy, record: seen.append((policy, record.op))
     )
     assert run.verdict is Verdict.HELD
     assert run.outcome.reply == "hi"
@@ -101,7 +101,7 @@ async def test_run_is_judged_kept_and_described_in_its_folder(
 @pytest.mark.real
 async def test_failed_run_keeps_its_folder_and_its_reason(small: Small, stand_ins: StandIns, tmp_path: Path) -> None:
     with pytest.raises(HarnessError) as caught:
-        await run_async(small(), out=tmp_path, programs=stand_ins(client_does="never_ends"), time_scale=0.001,
+        await run_async(small(), out=tmp_path, world=stand_ins(client_does="never_ends"), time_scale=0.001,
                         limits=replace(LIMITS, run=0.5))  # fmt: skip
     manifest = json.loads(Path(caught.value.run_dir, "manifest.json").read_text())
     assert manifest["state"] == "failed"
@@ -113,7 +113,7 @@ async def test_failed_run_keeps_its_folder_and_its_reason(small: Small, stand_in
 def test_policies_run_at_the_same_time_in_folders_of_their_own(
     small: Small, stand_ins: StandIns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rig, "Builtin", stand_ins)
+    monkeypatch.setattr(engine, "RealWorld", stand_ins())
     runs = run_policies(small(), ["reuse-session", "takeover"], out=tmp_path)
     assert [run.policy for run in runs] == ["reuse-session", "takeover"]
     assert len({run.run_dir for run in runs}) == 2
@@ -132,7 +132,7 @@ def test_failure_of_one_policy_ends_the_others_and_is_what_is_raised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = iter([{"gateway_does": "dies"}, {"client_does": "never_ends"}])
-    monkeypatch.setattr(rig, "Builtin", lambda: stand_ins(**next(made)))
+    monkeypatch.setattr(engine, "RealWorld", lambda *a, **how: stand_ins(**next(made))(*a, **how))
     with pytest.raises(HarnessError, match="the gateway ended with code 3"):
         run_policies(small(), ["reuse-session", "takeover"], out=tmp_path)
     assert no_orphans() == []
@@ -172,18 +172,18 @@ def test_commands_of_the_builtin_programs_carry_the_handshake(small: Small, tmp_
 
     launch = Launch(small(message="--hello {there}"), "takeover", 7, tmp_path / "m.yaml", tmp_path, port=4711)
     fds = Descriptors(ready=5, go=6)
-    client = Builtin().client(launch, fds)
+    client = command_of("client", launch, fds)
     assert client[client.index("--message") + 1] == "--hello {there}"
     assert client[-4:] == ["--ready-fd", "5", "--go-fd", "6"]
-    assert Builtin().gateway(launch, fds)[-4:] == ["--drain", "0", "--ready-fd", "5"]
-    assert Builtin().gateway(launch, fds)[-8:-4] == ["--port", "4711", "--policy", "takeover"]
-    assert "--seed" in Builtin().models(launch, fds)
+    assert command_of("gateway", launch, fds)[-4:] == ["--drain", "0", "--ready-fd", "5"]
+    assert command_of("gateway", launch, fds)[-8:-4] == ["--port", "4711", "--policy", "takeover"]
+    assert "--seed" in command_of("models", launch, fds)
 
 
 def test_runs_work_outside_the_main_thread(
     small: Small, stand_ins: StandIns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rig, "Builtin", stand_ins)
+    monkeypatch.setattr(engine, "RealWorld", stand_ins())
     runs: list[Run] = []
 
     async def main() -> None:

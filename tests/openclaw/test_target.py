@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -16,8 +17,8 @@ from lockjaw.errors import UsageError
 from lockjaw.harness.faults.nemesis import Fault
 from lockjaw.harness.incident.scenario import load_scenario
 from lockjaw.harness.real.actors import Descriptors
-from lockjaw.harness.real.rig import Launch, config
-from lockjaw.harness.store import RunDirectory
+from lockjaw.harness.real.rig import config
+from lockjaw.harness.store import RunDirectory, Store
 from lockjaw.harness.targets import launch
 from lockjaw.harness.targets.launch import Line
 from lockjaw.harness.targets.openclaw import campaign
@@ -60,12 +61,20 @@ def test_what_cannot_be_mapped_is_said(tmp_path: Path) -> None:
 
 def test_policy_makes_the_client_ours(tmp_path: Path) -> None:
     scenario = load_scenario("gateway_timeout")
-    launched = Launch(scenario, "takeover", 1, tmp_path / "s", tmp_path)
-    real = target(tmp_path).client(launched, Descriptors(3, 4))
-    ours = target(tmp_path, "takeover").client(launched, Descriptors(3, 4))
-    assert "openclaw.mjs" in " ".join(real)
-    assert "lockjaw agent" in " ".join(ours)
-    assert "openclaw.mjs" not in " ".join(ours)
+    how = {"policy": "takeover", "seed": 1, "time_scale": 1.0}
+
+    def command(n: int, policy: str | None) -> str:
+        world = target(tmp_path, policy).world(scenario, run=Store(tmp_path).create("x", n, "takeover"), **how)
+        try:
+            world.prepare()
+            return " ".join(world.command("client", Descriptors(3, 4)))
+        finally:
+            asyncio.run(world.close())
+
+    real, ours = command(1, None), command(2, "takeover")
+    assert "openclaw.mjs" in real
+    assert "lockjaw agent" in ours
+    assert "openclaw.mjs" not in ours
 
 
 @pytest.mark.parametrize(

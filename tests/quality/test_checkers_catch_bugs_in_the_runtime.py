@@ -11,14 +11,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from lockjaw.harness import Run
 from lockjaw.harness.judge.checkers import CHECKERS
-from lockjaw.harness.real.actors import Descriptors
-from lockjaw.harness.real.engine import Limits
-from lockjaw.harness.real.rig import Builtin, Launch
+from lockjaw.harness.real.engine import Limits, RealWorld
+from lockjaw.harness.real.rig import Launch
 from lockjaw.harness.run import run_async
 from lockjaw.verdict import Verdict
 
@@ -89,24 +89,24 @@ PLANTED = [
 ]
 
 
-@dataclass(frozen=True)
-class Programs(Builtin):
-    """Lockjaw's programs; the gateway may have a policy of its own."""
+class PlantedWorld(RealWorld):
+    """Lockjaw's programs, with a bug in them; the gateway may have a policy of its own."""
 
-    gateway_policy: str = ""
+    python: ClassVar[Sequence[str] | None] = None
+    gateway_policy: ClassVar[str] = ""
 
-    def gateway(self, launch: Launch, fds: Descriptors) -> list[str]:
-        return super().gateway(replace(launch, policy=self.gateway_policy or launch.policy), fds)
+    def launch(self, name: str) -> Launch:
+        launch = super().launch(name)
+        policy = self.gateway_policy if name == "gateway" and self.gateway_policy else launch.policy
+        return replace(launch, policy=policy, python=tuple(self.python or launch.python))
 
 
 async def play(setting: Setting, out: Path, python: Sequence[str] | None = None) -> Run:
     if setting.engine == "sim":
         return await run_async(setting.scenario, policy=setting.policy, engine="sim", out=out)
-    programs = Programs(gateway_policy=setting.gateway)
-    if python is not None:
-        programs = replace(programs, python=tuple(python))
+    world = type("World", (PlantedWorld,), {"python": python, "gateway_policy": setting.gateway})
     return await run_async(
-        HERE / f"{setting.scenario}.yaml", policy=setting.policy, out=out, programs=programs, limits=LIMITS
+        HERE / f"{setting.scenario}.yaml", policy=setting.policy, out=out, world=world, limits=LIMITS
     )
 
 

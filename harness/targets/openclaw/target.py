@@ -17,12 +17,13 @@ from typing import Any
 
 import msgspec
 
-from lockjaw.clock import Clock
 from lockjaw.errors import HarnessError, UsageError
+from lockjaw.history import Record
 
 from ...incident.scenario import Scenario
 from ...real.actors import Descriptors, environment
-from ...real.rig import CONFIG, Builtin, Launch, config
+from ...real.engine import RealWorld
+from ...real.rig import CONFIG, config
 from ...store import RunDirectory
 from .. import launch
 from ..namespace import Doors
@@ -58,7 +59,6 @@ class OpenClaw:
     doors: Doors | None
     client_policy: str | None = None
     port: int = field(default=PORT)
-    builtin: Builtin = field(default=Builtin())
 
     @property
     def name(self) -> str:
@@ -78,63 +78,19 @@ class OpenClaw:
             "integrity": self.installed.integrity,
         }
 
-    # ----------------------------------------------------------------- the three programs
+    def world(self, scenario: Scenario, **how: Any) -> OpenClawWorld:
+        """The world of one run; ``how`` as ``RealWorld`` takes it."""
+        return OpenClawWorld(self, scenario, **how)
 
-    def models(self, launched: Launch, fds: Descriptors) -> Sequence[str]:
-        return self._inside(self.builtin.models(launched, fds))
-
-    def gateway(self, launched: Launch, fds: Descriptors) -> Sequence[str]:
-        options = ["--port", str(self.port), "--bind", "loopback", "--verbose", "--ws-log", "compact"]
-        return launch.arguments(
-            self.doors, [*self.installed.command, "gateway", "run", *options],
-            lines=_lines(launched.logs, GATEWAY), ready_fd=fds.ready, port=self.port, ready_line=READY_LINE,
-        )  # fmt: skip
-
-    def client(self, launched: Launch, fds: Descriptors) -> Sequence[str]:
-        if self.client_policy is not None:
-            return self._inside(self.builtin.client(launched, fds))
-        return launch.arguments(
-            self.doors, [*self.installed.command, "agent", "--agent", "main", "--message", launched.scenario.message],
-            lines=_lines(launched.logs, CLIENT), ready_fd=fds.ready, go_fd=fds.go,
-        )  # fmt: skip
-
-    def actor(self, name: str, launched: Launch, fds: Descriptors) -> Sequence[str]:
-        raise UsageError("target", "", "builtin: the actors of a scenario are Lockjaw's own", self.name)
-
-    def _inside(self, command: Sequence[str]) -> list[str]:
+    def inside(self, command: Sequence[str]) -> list[str]:
+        """The command in the target's namespace."""
         return launch.arguments(self.doors, command) if self.doors else list(command)
 
-    # ----------------------------------------------------------------- what surrounds them
-
-    def environment(self, run: RunDirectory) -> dict[str, str]:
-        """Beside the engine's own."""
-        temporary = run.path / "tmp"
-        temporary.mkdir(mode=0o700, exist_ok=True)
-        return QUIET | {"TMPDIR": str(temporary)} | self._stage()
-
-    def _stage(self) -> dict[str, str]:
-        """Where a version that installs packages for its plugins finds them."""
-        return {} if self.installed.stage is None else {"OPENCLAW_PLUGIN_STAGE_DIR": str(self.installed.stage)}
-
-    def configure(self, run: RunDirectory, scenario: Scenario, model_port: int) -> None:
-        """Write ``openclaw.json`` without the keys that this version does not know."""
-        path = run.state / CONFIG
-        path.touch(mode=0o600)
-        wanted = real_config(config(run, scenario, model_port), self.port)
-        path.write_bytes(
-            msgspec.json.format(msgspec.json.encode(without(wanted, self._unknown(run, wanted))), indent=2)
-        )
-
-    def witness(self, run: RunDirectory, scenario: Scenario, clock: Clock) -> Witness:
-        """Looks at the run. Makes the sessions folder, which would otherwise be watched too late."""
-        sessions = run.state / "agents" / "main" / "sessions"
-        sessions.mkdir(parents=True, mode=0o700)
-        lines = {GATEWAY: _lines(run.logs, GATEWAY)}
-        if self.client_policy is None:
-            lines[CLIENT] = _lines(run.logs, CLIENT)
-        policy = self.client_policy or self.traits.policy
-        expected = Expected(policy, scenario.message, self.traits.lock_timeout_s, not self.client_policy)
-        return Witness(lines, sessions, run, clock, expected)
+    @property
+    def environment(self) -> dict[str, str]:
+        """What keeps it quiet, and where a version that installs packages for its plugins finds them."""
+        stage = self.installed.stage
+        return QUIET | ({} if stage is None else {"OPENCLAW_PLUGIN_STAGE_DIR": str(stage)})
 
     def notes(self, scenario: Scenario, time_scale: float | None) -> list[str]:
         """What of the scenario this target cannot do."""
@@ -153,6 +109,15 @@ class OpenClaw:
         if self.doors is None:
             found.append("no network namespace: the real program could reach the machine's network (--allow-network)")
         return found
+
+    def configure(self, run: RunDirectory, scenario: Scenario, model_port: int) -> None:
+        """Write ``openclaw.json`` without the keys that this version does not know."""
+        path = run.state / CONFIG
+        path.touch(mode=0o600)
+        wanted = real_config(config(run, scenario, model_port), self.port)
+        path.write_bytes(
+            msgspec.json.format(msgspec.json.encode(without(wanted, self._unknown(run, wanted))), indent=2)
+        )
 
     # ----------------------------------------------------------------- which keys it knows
 
@@ -178,8 +143,8 @@ class OpenClaw:
         folder.mkdir(mode=0o700, exist_ok=True)
         (folder / CONFIG).write_bytes(msgspec.json.encode(candidate))
         places = {"HOME": folder, "OPENCLAW_STATE_DIR": folder, "OPENCLAW_CONFIG_PATH": folder / CONFIG}
-        env = environment({"PATH": "/usr/bin:/bin"}, **places, **QUIET, **self._stage())
-        command = self._inside([*self.installed.command, "config", "get", "gateway.mode"])
+        env = environment({"PATH": "/usr/bin:/bin"}, **places, **self.environment)
+        command = self.inside([*self.installed.command, "config", "get", "gateway.mode"])
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=PROBE_LIMIT_REAL_S, env=env, cwd=folder, check=False,
@@ -188,6 +153,69 @@ class OpenClaw:
         except subprocess.TimeoutExpired as error:
             raise HarnessError(f"{self.name} does not answer `config get`", str(run.path)) from error
         return done.stdout + done.stderr
+
+
+class OpenClawWorld(RealWorld):
+    """``play.world.World`` of one run of the real program."""
+
+    mends = False  # what its own next turn would mend is not ours to mend
+
+    def __init__(self, target: OpenClaw, scenario: Scenario, **how: Any) -> None:
+        self.target = target
+        super().__init__(scenario, **how)
+        self.witness = self._witness()
+
+    # ----------------------------------------------------------------- the three programs
+
+    def command(self, name: str, fds: Descriptors) -> Sequence[str]:
+        target, logs = self.target, self.run.logs
+        if name == GATEWAY:
+            options = ["--port", str(target.port), "--bind", "loopback", "--verbose", "--ws-log", "compact"]
+            return launch.arguments(
+                target.doors, [*target.installed.command, "gateway", "run", *options],
+                lines=_lines(logs, GATEWAY), ready_fd=fds.ready, port=target.port, ready_line=READY_LINE,
+            )  # fmt: skip
+        if name == CLIENT and target.client_policy is None:
+            asking = ["agent", "--agent", "main", "--message", self.scenario.message]
+            return launch.arguments(
+                target.doors, [*target.installed.command, *asking], lines=_lines(logs, CLIENT), ready_fd=fds.ready,
+                go_fd=fds.go,
+            )  # fmt: skip
+        if name in self.scenario.cast:
+            raise UsageError("target", "", "builtin: the actors of a scenario are Lockjaw's own", target.name)
+        return target.inside(super().command(name, fds))
+
+    def environment(self) -> dict[str, str]:
+        temporary = self.run.path / "tmp"
+        temporary.mkdir(mode=0o700, exist_ok=True)
+        return self.target.environment | {"TMPDIR": str(temporary)}
+
+    def configure(self, model_port: int) -> None:
+        self.target.configure(self.run, self.scenario, model_port)
+
+    # ----------------------------------------------------------------- what can be seen of them
+
+    def _witness(self) -> Witness:
+        """Looks at the run. Makes the sessions folder, which would otherwise be watched too late."""
+        target, run = self.target, self.run
+        sessions = run.state / "agents" / "main" / "sessions"
+        sessions.mkdir(parents=True, mode=0o700)
+        lines = {GATEWAY: _lines(run.logs, GATEWAY)}
+        if target.client_policy is None:
+            lines[CLIENT] = _lines(run.logs, CLIENT)
+        policy, traits = target.client_policy or target.traits.policy, target.traits
+        expected = Expected(policy, self.scenario.message, traits.lock_timeout_s, not target.client_policy)
+        return Witness(lines, sessions, run, self.clock, expected)
+
+    def look(self, records: Sequence[Record]) -> None:
+        self.witness.look(records)
+
+    def finish(self) -> None:
+        self.witness.finish()
+
+    async def close(self) -> None:
+        self.witness.close()
+        await super().close()
 
 
 def real_config(base: dict[str, Any], port: int) -> dict[str, Any]:

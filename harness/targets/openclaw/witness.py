@@ -9,9 +9,10 @@ from pathlib import Path
 import msgspec
 
 from lockjaw.clock import Clock
+from lockjaw.files import LOCAL_FILES
 from lockjaw.history import FileRecorder, Record
 
-from ...real.aftermath import record_keys, record_transcript
+from ...play.aftermath import record_keys, record_transcript
 from ...store import RunDirectory
 from ..launch import Line
 from .database import DATABASE, conversations, write_transcript
@@ -91,7 +92,7 @@ class Witness:
                     if entry is not None:
                         t = (event.wall_ms - began_ms) / 1000
                         self._write(self._reading.read(Written(t, str(path), entry)))
-                record_transcript(path, recorder)
+                record_transcript(path, recorder, files=LOCAL_FILES)
                 if found.key:
                     record_keys({found.key: {"sessionId": found.session_id}}, recorder)
         finally:
