@@ -112,6 +112,11 @@ class SimFiles:
     def flush_folder(self, path: Path) -> None:
         self._point("FlushFolder", os.fspath(path))
 
+    def listing(self, folder: Path, prefix: str, suffix: str) -> list[str]:
+        path = os.fspath(folder)
+        self._point("List", path)
+        return [name for name in self._disk.listing(path, suffix) if name.startswith(f"{path}/{prefix}")]
+
     def real_path(self, path: Path) -> str:
         return os.fspath(path)
 

@@ -47,6 +47,9 @@ class Behaviour:
     # The session store.
     store: Literal["locked", "revision"] = "locked"  # revision: compare and swap, one retry at once
     store_wait_s: float = 10.0  # how long a writer of the session store waits for another one
+    #: After which a live owner of the store's lock is overruled, if it is of our own kind; None: never.
+    store_bound_s: float | None = None
+    bookkeeping_decides: bool = True  # a store whose status line cannot be written fails the turn
 
     # What is printed.
     transport_error_name: str = "GatewayTransportError"
@@ -83,7 +86,7 @@ _ALL = (
         version="lockjaw", policy="takeover", lock_algorithm="guarded", lock_timeout_s=600.0, lock_per_attempt=False,
         lock_error_walks_chain=False, disk_error_walks_chain=False, readers_lock=False, cleaners_trust_pids=False,
         durable_user_message=True, follows_rotation=True, compaction="inside", store_wait_s=60.0,
-        timeout_answer_fails=True,
+        store_bound_s=10.0, bookkeeping_decides=False, timeout_answer_fails=True,
     ),
     # Baselines of single incidents: 2026.5.7's fallback, and what the report is about.
     replace(

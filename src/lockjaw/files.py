@@ -27,6 +27,7 @@ class Files(Protocol):
 
     ``open`` adds O_CLOEXEC and makes private files (mode 0600). ``stream`` gives a reader that owns the descriptor;
     with ``keep`` it reads through a copy of it. ``make_folder`` makes parents too and does not mind an old one.
+    ``listing`` gives the paths right inside a folder whose names begin and end so, sorted.
     """
 
     def open(self, path: Path, flags: int) -> int: ...
@@ -43,6 +44,7 @@ class Files(Protocol):
     def replace(self, source: Path, target: Path) -> None: ...
     def make_folder(self, path: Path) -> None: ...
     def flush_folder(self, path: Path) -> None: ...
+    def listing(self, folder: Path, prefix: str, suffix: str) -> list[str]: ...
     def real_path(self, path: Path) -> str: ...
     def process_id(self) -> int: ...
 
@@ -99,6 +101,10 @@ class LocalFiles:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+    def listing(self, folder: Path, prefix: str, suffix: str) -> list[str]:
+        names = (name for name in os.listdir(folder) if name.startswith(prefix) and name.endswith(suffix))
+        return sorted(os.path.join(folder, name) for name in names)
 
     def real_path(self, path: Path) -> str:
         return os.path.realpath(path)

@@ -81,6 +81,28 @@ def a_close_of_ones_own_counts_as_a_refusal(plant: Plant) -> None:
 
 
 @bug
+def bookkeeping_decides_whether_there_is_an_answer(plant: Plant) -> None:
+    """A note in sessions.json that cannot be made fails the turn, and the owner of its lock is not overruled."""
+    from lockjaw.behaviours import BEHAVIOURS
+    from lockjaw.runner import agent
+
+    strict = replace(BEHAVIOURS["takeover"], store_bound_s=None, bookkeeping_decides=True)
+    plant(agent, "BEHAVIOURS", {**BEHAVIOURS, "takeover": strict})
+
+
+@bug
+def a_run_that_begins_late_does_not_look_whether_its_turn_is_done(plant: Plant) -> None:
+    from lockjaw.runner.embedded import EmbeddedRunner
+
+    begun = EmbeddedRunner._begun
+
+    def blind(self: Any, plan: Any, held: Any) -> Any:
+        return begun(self, plan, held) if plan.resume else None
+
+    plant(EmbeddedRunner, "_begun", blind)
+
+
+@bug
 def nobody_falls_back(plant: Plant) -> None:
     from lockjaw.runner import policy
 

@@ -47,6 +47,7 @@ SLOW, KILLED, BUSY, FROZEN = Setting("slow"), Setting("killed"), Setting("busy")
 NO_FALLBACK = Setting("slow", "no-fallback")
 FOREIGN = Setting("frozen", gateway="fresh-session")  # upstream's lock cannot be fenced: the client forks
 SUBAGENTS, NIGHTLY = Setting("subagents_announce", engine="sim"), Setting("reader_sees_nothing", engine="sim")
+STORE = Setting("store_owner_stands_still", engine="sim")
 STALLED = Setting("gateway_stalls_at_connect", engine="sim")
 
 
@@ -65,6 +66,8 @@ PLANTED = [
     Planted("lock_is_not_a_model_failure", "a_lock_error_is_a_failover_reason", FROZEN),
     Planted("lock_is_not_a_model_failure", "a_takeover_waits_again_for_the_lock", FROZEN),
     Planted("answered", "nobody_falls_back", SLOW),
+    Planted("answered", "bookkeeping_decides_whether_there_is_an_answer", STORE),
+    Planted("executed_once", "a_run_that_begins_late_does_not_look_whether_its_turn_is_done", STORE),
     Planted("answered", "a_close_of_ones_own_counts_as_a_refusal", STALLED),
     Planted("executed_once", "a_takeover_restarts_the_turn", SLOW),
     Planted("executed_once", "the_first_run_is_not_stopped", SLOW),

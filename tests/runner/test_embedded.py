@@ -344,17 +344,30 @@ async def test_the_callers_lock_is_used_and_stays_the_callers(bench: MakeBench) 
 
 async def test_a_status_that_cannot_be_stored_does_not_cost_the_answer(bench: MakeBench) -> None:
     async with bench({"one": QUICK}) as b:
-        running = asyncio.ensure_future(b.run())
-        await b.rig.until("provider.request", "invoke")
-        in_the_way = SessionLock(b.rig.sessions / "sessions.json")
-        in_the_way.acquire()
-        try:
-            result = await running
-        finally:
-            in_the_way.release()
+        b.rig.sessions.mkdir(parents=True)
+        with SessionLock(b.rig.sessions / "sessions.json", algorithm="coarse"):  # foreign: it cannot be overruled
+            result = await b.run()
 
         assert result["payloads"][0]["text"] == "the answer"
-        assert any("status of agent:main:main not stored" in line for line in b.rig.logged)
+        lost = [line for line in b.rig.logged if "status of agent:main:main not stored" in line]
+        assert len(lost) == 2, "neither at the beginning nor at the end"
+
+
+async def test_an_owner_that_stands_still_over_the_store_is_overruled_and_puts_nothing_over_the_new_one(
+    bench: MakeBench,
+) -> None:
+    async with bench({"one": QUICK}) as b:
+        store = b.runner.store("main")
+        await store.update(KEY, lambda entry: entry.update(sessionId=SESSION))
+        frozen = SessionLock(store.path, clock=b.rig.clock)
+        held = frozen.acquire()
+
+        assert (await b.run())["payloads"][0]["text"] == "the answer"
+
+        assert b.status() == "done"
+        with pytest.raises(Fenced), held.section():
+            raise AssertionError("the late version would go over the new one")
+        frozen.release()
 
 
 async def test_the_transcript_is_where_the_store_says(bench: MakeBench) -> None:

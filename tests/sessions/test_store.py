@@ -9,14 +9,14 @@ import stat
 import subprocess
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lockjaw.errors import InvalidSessionId, LocalError
+from lockjaw.errors import Fenced, InvalidSessionId, LocalError, SessionLocked
 from lockjaw.sessions import DiskFull, SessionStore, StoreMalformed
 from lockjaw.sessions.store import LockFactory
 
@@ -319,3 +319,82 @@ def test_two_processes_lose_no_update(tmp_path: Path) -> None:
     found = json.loads(store.read_text())
     assert {key: entry["count"] for key, entry in found.items()} == {"a": times, "b": times, "shared": 2 * times}
     assert temporaries(tmp_path) == []
+
+
+class Granted:
+    """What a lock gives to its holder. ``section`` is entered right before the store is put in place."""
+
+    def __init__(self, *, reclaimed: str = "", overruled: int = 0, section: Callable[[], Any] = nullcontext) -> None:
+        self.reclaimed, self.overruled, self.section = reclaimed, overruled, section
+
+    def lock(self, path: Path) -> Any:
+        return nullcontext(self)
+
+
+ORPHAN = "sessions.json.0a1b2c3d-0000-4000-8000-123456789abc.tmp"
+
+
+@pytest.mark.parametrize("left_by", [{"reclaimed": "owner-byte-free"}, {"overruled": 7}])
+async def test_what_a_dead_or_overruled_owner_left_unfinished_is_swept(
+    make_store: MakeStore, tmp_path: Path, left_by: dict[str, Any]
+) -> None:
+    others = ["sessions.json.tmp", "sessions.json.backup.tmp", "s.jsonl.0a1b2c3d-0000-4000-8000-123456789abc.tmp"]
+    for name in (ORPHAN, *others):
+        (tmp_path / name).write_text("{}")
+
+    await make_store(Granted().lock).update("k", lambda entry: None)
+    assert (tmp_path / ORPHAN).exists(), "its owner may be at work"
+
+    await make_store(Granted(**left_by).lock).update("k", lambda entry: None)
+    assert sorted(temporaries(tmp_path)) == sorted(others)
+
+
+async def test_an_overruled_owner_finds_its_new_version_gone_and_begins_anew(
+    make_store: MakeStore, tmp_path: Path
+) -> None:
+    store = make_store()
+    overruled: list[bool] = []
+
+    @contextmanager
+    def frozen() -> Iterator[None]:
+        if not overruled:  # the first time: it passed its check, and wakes when somebody else has written
+            overruled.append(True)
+            (mine,) = temporaries(tmp_path)
+            (tmp_path / mine).unlink()
+            (tmp_path / "sessions.json").write_text('{"k": {"theirs": true}}')
+        yield
+
+    await make_store(Granted(section=frozen).lock).update("k", lambda entry: entry.update(ours=True))
+
+    kept = {name: value for name, value in store.read()["k"].items() if name != "updatedAt"}
+    assert kept == {"theirs": True, "ours": True}
+    assert temporaries(tmp_path) == []
+
+
+async def test_an_update_that_is_fenced_every_time_says_so_and_leaves_nothing(
+    make_store: MakeStore, tmp_path: Path
+) -> None:
+    @contextmanager
+    def fenced() -> Iterator[None]:
+        raise Fenced("sessions.json", 1, 2)
+        yield
+
+    with pytest.raises(Fenced):
+        await make_store(Granted(section=fenced).lock).update("k", lambda entry: None)
+    assert os.listdir(tmp_path) == []
+
+
+async def test_a_store_that_is_locked_for_good_is_read_if_the_caller_can_do_with_that(
+    tmp_path: Path, clock: Any
+) -> None:
+    def locked(path: Path) -> Any:
+        raise SessionLocked(str(path), "pid=1", timeout_s=60, waited_s=60)
+
+    (tmp_path / "sessions.json").write_text('{"k": {"sessionId": "s-1"}, "half": {}}')
+    reads = SessionStore(tmp_path / "sessions.json", clock=clock, lock=locked, reads_when_locked=True)
+    insists = SessionStore(tmp_path / "sessions.json", clock=clock, lock=locked)
+
+    assert (await reads.ensure("k", session_id=None, sessions_dir=tmp_path))["sessionId"] == "s-1"
+    for store, key, wanted in ((insists, "k", None), (reads, "half", None), (reads, "new", None), (reads, "k", "s-2")):
+        with pytest.raises(SessionLocked):
+            await store.ensure(key, session_id=wanted, sessions_dir=tmp_path)

@@ -81,6 +81,11 @@ class HeldLock:
     def path(self) -> Path:
         return Path(self._port.report.path)
 
+    @property
+    def overruled(self) -> int:
+        """The live generation that this grant was raised over; 0 if the lock was free or its owner dead."""
+        return int(self._grant.fenced)
+
     def __repr__(self) -> str:
         return f"HeldLock({str(self.path)!r}, generation={self.generation})"
 

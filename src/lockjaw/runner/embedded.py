@@ -42,6 +42,7 @@ HOLD_GRACE_S = 120.0  # over the run limit and the compaction limit, as upstream
 COMPACTION_LIMIT_S = 900.0
 COMPACTION_SUMMARY = "Earlier messages were left out: together they no longer fit the model."
 MIN_HOLD_S = 300.0
+BOOKKEEPING_WAIT_S = 15.0  # a status line is worth no more of the user's time; an owner that stands still is overruled
 
 
 class EmbeddedRunner:
@@ -95,7 +96,7 @@ class EmbeddedRunner:
             message=plan.original, resumed=plan.resume,
         )  # fmt: skip
         try:
-            await self._mark(plan, status="running", startedAt=self.clock.wall_ms(), abortedLastRun=False)
+            await self._begin_mark(plan)
             answer = await self._walk(plan, abort, emit)
         except BaseException as error:
             aborted = isinstance(error, (RunAborted, asyncio.CancelledError))
@@ -121,18 +122,28 @@ class EmbeddedRunner:
             return await self._chain(plan, self._candidates(plan), None, abort, emit)
         async with self._locked(plan, abort) as (plan, held):
             candidates = self._candidates(plan)
-            if plan.resume:
-                transcript = self._open(plan, held)
-                state = self._turn_state(transcript, plan)
-                if state is not None and state.answer is not None:
-                    # The run that we took over had finished after all: that is the answer, nothing runs twice.
+            if (begun := self._begun(plan, held)) is not None:
+                transcript, state = begun
+                if state.answer is not None:
+                    # The turn was finished after all: that is the answer, nothing runs twice.
                     return result_of(state.answer, plan.session_id)
-                if state is None:
-                    # Nothing of the turn reached the disk: it begins now, with the user's message.
-                    plan = replace(plan, resume=False)
-                else:
-                    candidates = _untried_first(candidates, state, transcript, plan)
+                candidates = _untried_first(candidates, state, transcript, plan)
+            # Where nothing of the turn has reached the disk, it begins now, with the user's message.
+            plan = replace(plan, resume=begun is not None)
             return await self._chain(plan, candidates, held, abort, emit)
+
+    def _begun(self, plan: TurnPlan, held: HeldLock) -> tuple[Transcript, TurnState] | None:
+        """What another run has done of this turn.
+
+        A takeover comes to go on with it. But a run that was accepted and stood still before it began, for longer than
+        its client waited, finds the turn begun as well, or done, by the takeover (only our own mark says so: the user
+        may ask the same again).
+        """
+        if not plan.resume and not self.machine.files.exists(plan.file):
+            return None
+        transcript = self._open(plan, held)
+        state = self._turn_state(transcript, plan) if plan.resume else transcript.turn_of(plan.turn_id)
+        return None if state is None else (transcript, state)
 
     async def _chain(
         self,
@@ -419,11 +430,16 @@ class EmbeddedRunner:
 
     # ------------------------------------------------------------------ sessions.json
 
-    def store(self, agent_id: str) -> SessionStore:
-        """The store of an agent, guarded by the same lock primitive as the transcripts."""
+    def store(self, agent_id: str, wait_s: float | None = None) -> SessionStore:
+        """The store of an agent, guarded by the same lock primitive as the transcripts.
+
+        Args:
+            wait_s: how long an update waits for its lock; None: as long as the behaviour says.
+        """
         return session_store(
-            self.paths, agent_id, behaviour=self.behaviour, clock=self.clock, ids=self._ids, machine=self.machine
-        )
+            self.paths, agent_id, behaviour=self.behaviour, clock=self.clock, ids=self._ids, machine=self.machine,
+            wait_s=wait_s,
+        )  # fmt: skip
 
     async def _mark(self, plan: TurnPlan, **fields: Any) -> None:
         def change(entry: dict[str, Any]) -> None:
@@ -431,7 +447,20 @@ class EmbeddedRunner:
             entry.setdefault("sessionFile", str(plan.file))
             entry.update(fields)
 
-        await self.store(plan.agent_id).update(plan.session_key, change)
+        wait_s = None if self.behaviour.bookkeeping_decides else BOOKKEEPING_WAIT_S
+        await self.store(plan.agent_id, wait_s).update(plan.session_key, change)
+
+    async def _begin_mark(self, plan: TurnPlan) -> None:
+        try:
+            await self._mark(plan, status="running", startedAt=self.clock.wall_ms(), abortedLastRun=False)
+        except (SessionLocked, Fenced, OSError) as error:
+            if self.behaviour.bookkeeping_decides:
+                raise
+            self._not_stored(plan, error)
+
+    def _not_stored(self, plan: TurnPlan, error: Exception) -> None:
+        """The turn's outcome is in the transcript; losing a status line must not turn it into a failure."""
+        self._log(f"[sessions] status of {plan.session_key} not stored: {error}")
 
     async def _finish_mark(self, plan: TurnPlan, status: str, started: float) -> None:
         runtime_ms = round((self.clock.monotonic() - started) * 1000)
@@ -440,9 +469,8 @@ class EmbeddedRunner:
             await self._mark(
                 plan, status=status, endedAt=self.clock.wall_ms(), runtimeMs=runtime_ms, abortedLastRun=aborted
             )
-        except (SessionLocked, OSError) as error:
-            # The turn's outcome is in the transcript; losing a status line must not turn it into a failure.
-            self._log(f"[sessions] status of {plan.session_key} not stored: {error}")
+        except (SessionLocked, Fenced, OSError) as error:
+            self._not_stored(plan, error)
 
 
 def _overflowed(error: BaseException | None) -> bool:

@@ -6,16 +6,75 @@ Apart from the runner: whoever needs only the store (an actor of the harness, sa
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
+from types import TracebackType
 
 from lockjaw.behaviours import Behaviour
 from lockjaw.clock import Clock
-from lockjaw.locking import SessionLock
+from lockjaw.errors import LockStateError, SessionLocked
+from lockjaw.locking import HeldLock, LockView, SessionLock, inspect_lock
 from lockjaw.runner.machine import THIS_MACHINE, Machine
 from lockjaw.sessions import SessionPaths, SessionStore
 from lockjaw.sessions.revision_store import RevisionStore
 
+__all__ = ["StoreLock", "session_store"]
+
 STORE_MAX_HOLD_S = 15.0
+
+
+class StoreLock:
+    """The lock of one update. An update takes milliseconds, so an owner that keeps the lock stands still: after
+    ``store_bound_s`` a live owner of our own kind is overruled, as the owner of a session is.
+
+    Args:
+        path: of the store.
+    """
+
+    def __init__(self, path: Path, *, behaviour: Behaviour, clock: Clock, machine: Machine) -> None:
+        self._path, self._behaviour, self._clock, self._machine = path, behaviour, clock, machine
+        self._lock: SessionLock | None = None
+
+    async def __aenter__(self) -> HeldLock:
+        """Raises:
+        SessionLocked: it could be neither waited for nor overruled within ``store_wait_s``.
+        """
+        bound_s = self._behaviour.store_bound_s
+        deadline = self._clock.monotonic() + self._behaviour.store_wait_s
+        while True:
+            left_s = max(0.0, deadline - self._clock.monotonic())
+            before = None if bound_s is None else self._view()
+            self._lock = self._made(left_s if bound_s is None else min(left_s, bound_s))
+            try:
+                return await self._lock.acquire_async()
+            except SessionLocked:
+                # Whoever has it by now may have it for the first time: only an owner that stood in the way for the
+                # whole of our wait is overruled.
+                now = self._view() if before is not None else None
+                if now is None or before is None:
+                    raise
+                if now.ours and now.alive and now.generation == before.generation:
+                    try:
+                        return await self._lock.fence_async()
+                    except LockStateError:
+                        pass  # it is frozen where no generation reaches it; it may wake
+                if self._clock.monotonic() >= deadline:
+                    raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._lock is not None:
+            await self._lock.release_async()
+
+    def _made(self, timeout_s: float) -> SessionLock:
+        return SessionLock(
+            self._path, timeout=timeout_s, algorithm=self._behaviour.lock_algorithm, clock=self._clock,
+            max_hold_s=STORE_MAX_HOLD_S, owner="store", host=self._machine.locks,
+        )  # fmt: skip
+
+    def _view(self) -> LockView:
+        return inspect_lock(self._path, clock=self._clock, host=self._machine.locks)
 
 
 def session_store(
@@ -26,14 +85,21 @@ def session_store(
     clock: Clock,
     ids: random.Random | None = None,
     machine: Machine = THIS_MACHINE,
+    wait_s: float | None = None,
 ) -> SessionStore:
-    """``sessions.json`` of an agent, under the session lock's own algorithm."""
+    """``sessions.json`` of an agent, under the session lock's own algorithm.
 
-    def lock(path: Path) -> SessionLock:
-        return SessionLock(
-            path, timeout=behaviour.store_wait_s, algorithm=behaviour.lock_algorithm, clock=clock,
-            max_hold_s=STORE_MAX_HOLD_S, owner="store", host=machine.locks,
-        )  # fmt: skip
+    Args:
+        wait_s: how long an update waits for its lock, nominal seconds; None: as long as the behaviour says.
+    """
+    if wait_s is not None:
+        behaviour = replace(behaviour, store_wait_s=wait_s)
+
+    def lock(path: Path) -> StoreLock:
+        return StoreLock(path, behaviour=behaviour, clock=clock, machine=machine)
 
     kind = RevisionStore if behaviour.store == "revision" else SessionStore
-    return kind(paths.store(agent_id), clock=clock, lock=lock, ids=ids, files=machine.files)
+    return kind(
+        paths.store(agent_id), clock=clock, lock=lock, ids=ids, files=machine.files,
+        reads_when_locked=not behaviour.bookkeeping_decides,
+    )  # fmt: skip

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 from lockjaw.errors import LocalError
@@ -35,6 +36,14 @@ class DiskFull(LocalError, OSError):
             f"{path}: the disk is full: {written_bytes} of {wanted_bytes} bytes fitted and were taken back, "
             "nothing that was there is lost. Free some space and try again"
         )
+
+
+class Swept(LocalError):
+    """A temporary file of ours is gone: a newer owner took us for dead or overruled us. Field: ``path``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        super().__init__(f"{path}: the temporary file was removed by a newer owner; nothing was written")
 
 
 def append(files: Files, fd: int, data: bytes, *, path: Path, durable: bool) -> None:
@@ -106,17 +115,36 @@ def _write_all(files: Files, fd: int, data: bytes, path: Path) -> None:
         view = view[written:]
 
 
-def replace_file(files: Files, path: Path, chunks: Iterable[bytes], *, temporary: Path) -> None:
+def replace_file(
+    files: Files,
+    path: Path,
+    chunks: Iterable[bytes],
+    *,
+    temporary: Path,
+    section: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> None:
     """Put these bytes where ``path`` is, atomically and durably, by way of ``temporary`` in the same folder.
 
+    Args:
+        section: entered for the renaming alone, so that a writer that is slow or frozen before it or after it can be
+            overruled; raises what a writer that was overruled gets.
+
     Raises:
+        Swept: whoever overruled us has removed ``temporary``; nothing changed.
         OSError: nothing changed, and ``temporary`` is gone.
     """
     write_new(files, temporary, chunks)
     try:
-        files.replace(temporary, path)
+        with section():
+            try:
+                files.replace(temporary, path)
+            except FileNotFoundError as error:
+                raise Swept(temporary) from error
+    except Swept:
+        raise
     except BaseException:
-        files.remove(temporary)
+        with suppress(FileNotFoundError):
+            files.remove(temporary)
         raise
     # A created or renamed name survives a power cut only with its folder.
     files.flush_folder(path.parent)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from lockjaw.clock import Clock
-from lockjaw.errors import LocalError
+from lockjaw.errors import Fenced, LocalError, LockStateError, SessionLocked
 from lockjaw.files import LOCAL_FILES, Files
 from lockjaw.seeds import uuid4
 from lockjaw.sessions import disk
@@ -23,6 +24,11 @@ from lockjaw.sessions.entries import decode, encode_indented
 from lockjaw.sessions.paths import transcript_of_entry, transcript_path, validate_session_id
 
 LockFactory = Callable[[Path], AbstractAsyncContextManager[Any]]
+Section = Callable[[], AbstractContextManager[None]]
+
+OVERRULED_TRIES = 2  # an update that is overruled time and again is one of a machine that stands still
+TEMPORARY = ".tmp"
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class StoreMalformed(LocalError):
@@ -44,7 +50,9 @@ class SessionStore:
 
     Args:
         path: of ``sessions.json``; it and its folder need not exist.
-        lock: makes the lock of a file; entered around each update.
+        lock: makes the lock of a file; entered around each update. What it gives may have a ``section`` (the file is
+            replaced inside it), ``reclaimed`` and ``overruled`` (the owner before us left without cleaning up).
+        reads_when_locked: ``ensure`` is content with what the store says when its lock is not to be had.
         ids: stream for session ids and temporary names.
     """
 
@@ -56,8 +64,9 @@ class SessionStore:
         lock: LockFactory,
         ids: random.Random | None = None,
         files: Files = LOCAL_FILES,
+        reads_when_locked: bool = False,
     ) -> None:
-        self.path, self._files = path, files
+        self.path, self._files, self._reads_when_locked = path, files, reads_when_locked
         self._clock, self._lock = clock, lock
         self._ids = ids or random.SystemRandom()
 
@@ -74,14 +83,24 @@ class SessionStore:
 
         ``updatedAt`` becomes the greatest of what was there, what ``change`` set, and now. When ``change``
         raises, nothing is written. Cancelling while waiting for the lock changes nothing; once the lock is
-        ours the update completes.
+        ours the update completes. An update that was overruled before its file was in place begins anew.
 
         Raises:
             StoreMalformed, DiskFull, OSError: nothing was written.
             Whatever the lock raises: nothing was written.
         """
         self._files.make_folder(self.path.parent)
-        async with self._lock(self.path):
+        for _ in range(OVERRULED_TRIES):
+            try:
+                return await self._update(key, change)
+            except (Fenced, disk.Swept):
+                pass  # nothing was written: a newer owner's update comes first
+        return await self._update(key, change)
+
+    async def _update(self, key: str, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        async with self._lock(self.path) as held:
+            if getattr(held, "reclaimed", "") or getattr(held, "overruled", 0):
+                self._sweep()
             text = self._bytes()
             store = self._parse(text)
             stored = store.get(key)
@@ -90,7 +109,8 @@ class SessionStore:
             change(entry)
             entry["updatedAt"] = max(before, _instant(entry), self._clock.wall_ms())
             store[key] = entry
-            self._write(store, newline=not text or text.endswith(b"\n"))
+            section = getattr(held, "section", nullcontext)
+            self._write(store, newline=not text or text.endswith(b"\n"), section=section)
             return entry
 
     async def ensure(self, key: str, *, session_id: str | None, sessions_dir: Path) -> dict[str, Any]:
@@ -114,7 +134,14 @@ class SessionStore:
             entry.setdefault("updatedAt", 0)  # second key, where OpenClaw has it
             entry["sessionFile"] = str(file or transcript_path(sessions_dir, session))
 
-        return await self.update(key, change)
+        try:
+            return await self.update(key, change)
+        except (SessionLocked, LockStateError):
+            stored = self.read().get(key, {}) if self._reads_when_locked else {}
+            session = stored.get("sessionId")
+            if isinstance(session, str) and session and wanted in (None, session):
+                return {**stored, "sessionId": validate_session_id(session)}
+            raise
 
     def find_by_session_id(self, session_id: str) -> tuple[str, dict[str, Any]] | None:
         """The key and entry that lead to a session, or None; of several the last updated."""
@@ -147,10 +174,24 @@ class SessionStore:
             raise StoreMalformed(self.path, skipped, "not a JSON object")
         return store
 
-    def _write(self, store: dict[str, Any], *, newline: bool) -> None:
+    def _write(self, store: dict[str, Any], *, newline: bool, section: Section) -> None:
         text = encode_indented(store) + (b"\n" if newline else b"")
-        path = Path(self._files.real_path(self.path))  # a link stays a link
-        disk.replace_file(self._files, path, [text], temporary=path.with_name(f"{path.name}.{uuid4(self._ids)}.tmp"))
+        path = self._real_path()
+        temporary = path.with_name(f"{path.name}.{uuid4(self._ids)}{TEMPORARY}")
+        disk.replace_file(self._files, path, [text], temporary=temporary, section=section)
+
+    def _sweep(self) -> None:
+        """Remove the new versions that earlier owners have left unfinished: we hold the lock, so they are dead or
+        overruled. One that is overruled and still runs finds its file gone, and puts nothing over ours."""
+        path = self._real_path()
+        for found in self._files.listing(path.parent, f"{path.name}.", TEMPORARY):
+            middle = Path(found).name.removeprefix(f"{path.name}.").removesuffix(TEMPORARY)
+            if _UUID.fullmatch(middle):
+                with suppress(FileNotFoundError):
+                    self._files.remove(found)
+
+    def _real_path(self) -> Path:
+        return Path(self._files.real_path(self.path))  # a link stays a link
 
 
 def _instant(entry: dict[str, Any]) -> int:
