@@ -20,7 +20,9 @@ import msgspec
 import psutil
 
 from lockjaw import __version__
-from lockjaw.errors import HarnessError
+from lockjaw.errors import HarnessError, UsageError
+from lockjaw.history import read_records, write_history
+from lockjaw.history.run import Run, read_document
 
 DEFAULT_OUT = Path(".lockjaw/runs")
 KEEP = 50  # runs per scenario
@@ -66,6 +68,24 @@ class RunDirectory(msgspec.Struct, frozen=True):
     def write(self, name: str, value: Any) -> None:
         """Write one JSON file of the run; a reader sees the old one or the new one, never half of it."""
         _write_json(self.path / name, value)
+
+
+def keep(folder: RunDirectory, run: Run) -> None:
+    """Write the history and the verdict into the run folder; the actors' own event files are then redundant."""
+    write_history(folder.path / HISTORY, run.history)
+    folder.write(VERDICT, run.document())
+    for part in folder.events.iterdir():
+        part.unlink()
+    folder.events.rmdir()
+
+
+def read_run(run_dir: Path) -> Run:
+    """A finished run as its folder holds it. Raises UsageError if the folder holds none."""
+    try:
+        document = msgspec.json.decode((run_dir / VERDICT).read_bytes(), type=dict[str, Any])
+        return read_document(document, read_records(run_dir / HISTORY), run_dir)
+    except (OSError, msgspec.DecodeError) as error:
+        raise UsageError(str(run_dir), "", f"the folder of a finished run ({error})") from error
 
 
 class Store:

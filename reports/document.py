@@ -10,38 +10,32 @@ from collections.abc import Iterable
 from typing import Any
 
 from lockjaw import __version__
-from lockjaw.verdict import Verdict, combine
+from lockjaw.history.run import Run
+from lockjaw.verdict import combine
 from lockjaw.visible import visible_json
 
-from .view import RunLike
 
-
-def document(runs: Iterable[RunLike], *, command: str = "run", **extra: Any) -> dict[str, Any]:
+def document(runs: Iterable[Run], *, command: str = "run", **extra: Any) -> dict[str, Any]:
     """One document for all runs of a command.
 
     ``scenario`` is the scenario's name, None when the runs are of several (each run names its own). ``extra`` adds
     a command's own keys (``reproduce``: report, search, kit); it cannot replace one of ours.
     """
-    documents = [run.document() for run in runs]
-    names = list(dict.fromkeys(d["scenario"] for d in documents))
+    runs = list(runs)
+    names = list(dict.fromkeys(run.scenario for run in runs))
     own = {
         "lockjaw": __version__,
         "command": command,
         "scenario": names[0] if len(names) == 1 else None,
-        "verdict": str(verdict_of(documents)),
-        "runs": documents,
+        "verdict": str(combine(run.verdict for run in runs)),
+        "runs": [run.document() for run in runs],
     }
     return own | {key: value for key, value in extra.items() if key not in own}
 
 
-def verdict_of(documents: Iterable[dict[str, Any]]) -> Verdict:
-    """VIOLATED if a run is, else UNKNOWN if a run is (or there is none), else HELD."""
-    return combine(Verdict(d["verdict"]) for d in documents)
-
-
-def exit_status(runs: Iterable[RunLike]) -> int:
+def exit_status(runs: Iterable[Run]) -> int:
     """0 HELD, 1 VIOLATED, 3 UNKNOWN. (2 usage and 4 harness failure never reach a report.)"""
-    return verdict_of(run.document() for run in runs).exit_status
+    return combine(run.verdict for run in runs).exit_status
 
 
 def to_json(value: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from lockjaw import __version__
+from lockjaw.history.run import Run
 from lockjaw.verdict import Verdict, combine
 
 from .compare import Divergence, Mark, Skeleton, divergences, marks
@@ -26,7 +27,7 @@ from .html_data import RunPicture, page_json
 from .html_strings import excerpt, folder_shortener
 from .sentences import condensed
 from .swimlane import swimlane
-from .view import MARKS, RunLike, RunView, ScenarioView, important, run_view, view
+from .view import MARKS, RunView, ScenarioView, important, run_view, view
 
 MAX_ROWS = 150  # steps in the tables below the pictures: what fits on three printed pages
 MAX_TEXT = 800  # characters of one text outside the data block, so that 150 steps of it leave the page below 2 MB
@@ -35,18 +36,17 @@ MAX_PICTURES = 5
 _SIGNS = {Verdict.HELD: "✓", Verdict.VIOLATED: "✗", Verdict.UNKNOWN: "?"}
 
 
-def render_run(run: RunLike, stories: Mapping[str, str] | None = None) -> str:
-    """The page of one run. ``stories``: scenario -> what it is about, in plain words."""
+def render_run(run: Run) -> str:
+    """The page of one run."""
     picture = RunPicture(run_view(run), swimlane(run.history))
     title = f"{picture.view.scenario}: {picture.view.title}"
-    return _page([picture], title=title, scenarios=(), links={}, stories=stories or {})
+    return _page([picture], title=title, scenarios=(), links={})
 
 
 def render_compare(
-    runs: Sequence[RunLike],
+    runs: Sequence[Run],
     skeleton: Skeleton,
     links: Mapping[str, str] | None = None,
-    stories: Mapping[str, str] | None = None,
     *,
     worst_first: bool = False,
 ) -> str:
@@ -56,8 +56,7 @@ def render_compare(
         runs: the first is the one that the others are compared with. Of more than MAX_PICTURES runs, those that
             violate a law are drawn first, one per policy; the table holds all of them.
         skeleton: which steps count as the same (``lockjaw.harness.judge.skeleton.skeleton``).
-        links: run_dir of a run's document -> address of its own page, relative to this one.
-        stories: scenario -> what it is about, in plain words.
+        links: folder of a run (``Run.folder``) -> address of its own page, relative to this one.
         worst_first: draw what a reader came for first, violated runs; else they are drawn as they come.
     """
     drawn = sorted(_drawn(runs), key=_badness) if worst_first else _drawn(runs)
@@ -81,18 +80,16 @@ def render_compare(
     scenarios = view(runs)
     title = f"{', '.join(s.name for s in scenarios)}: {len(runs)} runs compared"
     return _page(
-        pictures, title=title, scenarios=scenarios, links=links or {}, stories=stories or {}, compared=compared,
+        pictures, title=title, scenarios=scenarios, links=links or {}, compared=compared,
         total=len(runs),
     )  # fmt: skip
 
 
-def render_matrix(
-    runs: Sequence[RunLike], links: Mapping[str, str] | None = None, stories: Mapping[str, str] | None = None
-) -> str:
+def render_matrix(runs: Sequence[Run], links: Mapping[str, str] | None = None) -> str:
     """The catalogue at a glance: scenarios x policies, each cell a link to its run."""
     scenarios = view(runs)
     verdict = combine(scenario.verdict for scenario in scenarios)
-    told = {name: _first_sentence(story) for name, story in (stories or {}).items()}
+    told = {scenario.name: _first_sentence(scenario.story) for scenario in scenarios if scenario.story}
     return _render(
         "matrix.html",
         title=f"{len(scenarios)} scenario{'s' * (len(scenarios) != 1)}, {len(runs)} run{'s' * (len(runs) != 1)}",
@@ -125,7 +122,7 @@ def _first_sentence(story: str) -> str:
     return " ".join(story.split()).partition(". ")[0].rstrip(".") + "."
 
 
-def names(runs: Sequence[RunLike]) -> list[str]:
+def names(runs: Sequence[Run]) -> list[str]:
     """The shortest words that tell the runs apart."""
     return _names([run_view(run) for run in runs])
 
@@ -141,20 +138,19 @@ def _names(views: Sequence[RunView]) -> list[str]:
     return next((names for names in ways if len(set(names)) == len(names)), fallback)
 
 
-def _drawn(runs: Sequence[RunLike]) -> list[RunLike]:
+def _drawn(runs: Sequence[Run]) -> list[Run]:
     if len(runs) <= MAX_PICTURES:
         return list(runs)
-    first: dict[tuple[str, str], RunLike] = {}
+    first: dict[tuple[str, str], Run] = {}
     for run in sorted(runs, key=_badness):
-        document = run.document()
-        first.setdefault((document["scenario"], document["policy"]), run)
+        first.setdefault((run.scenario, run.policy), run)
     chosen = [*first.values(), *runs]
     kept = list({id(run): run for run in chosen}.values())[:MAX_PICTURES]
     return [run for run in runs if any(run is other for other in kept)]
 
 
-def _badness(run: RunLike) -> int:
-    return (Verdict.VIOLATED, Verdict.UNKNOWN, Verdict.HELD).index(Verdict(run.document()["verdict"]))
+def _badness(run: Run) -> int:
+    return (Verdict.VIOLATED, Verdict.UNKNOWN, Verdict.HELD).index(run.verdict)
 
 
 def _page(
@@ -163,15 +159,13 @@ def _page(
     title: str,
     scenarios: Sequence[ScenarioView],
     links: Mapping[str, str],
-    stories: Mapping[str, str],
     compared: Sequence[tuple[int, RunView, Sequence[Divergence]]] = (),
     total: int = 1,
 ) -> str:
     verdict = combine(picture.view.verdict for picture in pictures)
     return _render(
         "report.html", title=title, verdict=verdict, pictures=pictures, scenarios=scenarios, links=links,
-        stories=stories, compared=compared,
-        left_out=total - len(pictures), condensed=condensed, data=Markup(page_json(pictures)),  # noqa: S704  to_script_json has no "<"
+        compared=compared, left_out=total - len(pictures), condensed=condensed, data=Markup(page_json(pictures)),  # noqa: S704  to_script_json has no "<"
         rows=[important(picture.view.rows, MAX_ROWS // len(pictures)) for picture in pictures],
     )  # fmt: skip
 

@@ -31,11 +31,13 @@ from typing import Any
 
 import msgspec
 
+from lockjaw.verdict import CheckResult
+
 from .compare import Mark
 from .html_strings import excerpt, folder_shortener, plain, to_script_json
 from .sentences import sentence, session_of
 from .swimlane import Swimlane
-from .view import Check, RunView
+from .view import RunView
 
 #: Width that every step gets on the folded axis, in the width of one second; a stretch of s seconds gets sqrt(s) on
 #: top. So two steps 2 ms apart can be told apart on a page that also holds 90 s of waiting (9.5), which stays longest.
@@ -191,7 +193,7 @@ class _Encoder:
             self._shapes[op, phase, keys] = self._table.shape(op, phase, map(self._text, keys))
         return self._shapes[op, phase, keys]
 
-    def _check(self, check: Check) -> list[Any]:
+    def _check(self, check: CheckResult) -> list[Any]:
         positions = sorted({self._position[i] for i in check.witness if i in self._position})
         return [self._text(check.name), str(check.verdict), self._text(check.finding), positions]
 

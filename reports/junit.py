@@ -15,14 +15,15 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterable
 from typing import Literal
 
-from lockjaw.verdict import Verdict
+from lockjaw.history.run import Run
+from lockjaw.verdict import CheckResult, Verdict
 
-from .view import Check, RunLike, RunView, ScenarioView, important, view
+from .view import RunView, ScenarioView, important, view
 
 _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def render(runs: Iterable[RunLike], *, unknown: Literal["error", "skipped"] = "error") -> str:
+def render(runs: Iterable[Run], *, unknown: Literal["error", "skipped"] = "error") -> str:
     """The document, XML declaration included."""
     scenarios = view(runs)
     root = ET.Element("testsuites", name="lockjaw")
@@ -61,7 +62,7 @@ def _suite(scenario: ScenarioView, unknown: str) -> tuple[ET.Element, list[int],
         facts |= {"verdict": str(run.verdict), "replay": run.replay, "run_dir": run.run_dir}
         for name, value in facts.items():
             ET.SubElement(properties, "property", name=legal(f"{label}.{name}"), value=legal(value))
-        checks = run.checks or (Check("verdict", run.verdict, run.headline, ()),)
+        checks = run.checks or (CheckResult("verdict", run.verdict, run.headline),)
         for check in checks:
             case, kind = _case(scenario, run, check, run.wall_s / len(checks), unknown)
             suite.append(case)
@@ -73,7 +74,7 @@ def _suite(scenario: ScenarioView, unknown: str) -> tuple[ET.Element, list[int],
 
 
 def _case(
-    scenario: ScenarioView, run: RunView, check: Check, time_s: float, unknown: str
+    scenario: ScenarioView, run: RunView, check: CheckResult, time_s: float, unknown: str
 ) -> tuple[ET.Element, str | None]:
     classname = f"lockjaw.{scenario.name}.{run.policy}"
     name = f"{check.name} [{run.engine} seed {run.seed}]"
@@ -88,7 +89,7 @@ def _case(
     return case, kind
 
 
-def _story(run: RunView, check: Check) -> str:
+def _story(run: RunView, check: CheckResult) -> str:
     """What a person needs who sees nothing but the CI's page: finding, timeline, seed, the line that repeats it."""
     lines = [check.finding, "", f"{run.title}: {run.headline}", ""]
     for row in important(run.rows):

@@ -10,10 +10,11 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
+from lockjaw.history.run import Run
 from lockjaw.verdict import Verdict
 from lockjaw.visible import visible, visible_lines
 
-from .view import RunLike, RunView, ScenarioView, important, mark, view
+from .view import RunView, ScenarioView, important, mark, view
 
 MAX_ROWS = 40
 #: What starts markup in the middle of a line; an underscore does not between letters and digits.
@@ -23,7 +24,7 @@ _LINKS = re.compile(r"([@#]|:(?=//)|\bwww(?=\.))")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u2028\u2029]")
 
 
-def render(runs: Iterable[RunLike]) -> str:
+def render(runs: Iterable[Run]) -> str:
     """The whole report; ends with a newline."""
     scenarios = view(runs)
     blocks = [block for scenario in scenarios for block in _scenario(scenario)]

@@ -19,11 +19,12 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from lockjaw.history.run import Run
 from lockjaw.verdict import Verdict
 from lockjaw.visible import visible_lines
 
 from .sentences import Tone, condensed
-from .view import RunLike, RunView, ScenarioView, important, mark, view
+from .view import RunView, ScenarioView, important, mark, view
 
 WIDTH = 80
 MAX_ROWS = 12
@@ -37,7 +38,7 @@ _TONES: dict[Tone, str] = {"plain": "", "good": "green", "bad": "red", "fault": 
 
 
 def print_report(
-    runs: Iterable[RunLike],
+    runs: Iterable[Run],
     file: TextIO | None = None,
     *,
     env: Mapping[str, str] | None = None,
@@ -52,7 +53,7 @@ def print_report(
 
 
 def render(
-    runs: Iterable[RunLike], *, colour: bool = False, width: int = WIDTH, notes: Sequence[str] = (), whole: bool = True
+    runs: Iterable[Run], *, colour: bool = False, width: int = WIDTH, notes: Sequence[str] = (), whole: bool = True
 ) -> str:
     """The whole report as text. Without colour it holds no escape sequence.
 

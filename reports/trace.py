@@ -14,12 +14,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lockjaw import __version__
-from lockjaw.history import Record
+from lockjaw.history.run import Run
 
 from .html_strings import excerpt, folder_shortener
 from .sentences import sentence, session_of
 from .swimlane import Swimlane, swimlane
-from .view import RunLike
 
 Event = dict[str, Any]
 
@@ -27,24 +26,22 @@ RUN, LOCKS = 1, 2  # process ids in the trace
 MAX_VALUE = 2000  # characters of one value: Perfetto keeps all of them in memory, and shows a line
 
 
-def render(run: RunLike) -> str:
+def render(run: Run) -> str:
     """The trace of a run as one JSON document with a final newline."""
-    document = run.document()
-    short = folder_shortener(str(document.get("run_dir") or ""))
-    return json.dumps(trace(run.history, document, short), ensure_ascii=True, allow_nan=False) + "\n"
+    return json.dumps(trace(run), ensure_ascii=True, allow_nan=False) + "\n"
 
 
-def trace(history: Sequence[Record], document: Event, short: Callable[[str], str]) -> Event:
+def trace(run: Run) -> Event:
     """The JSON object format: ``traceEvents`` in the order of ``ts``, metadata first."""
-    lane = swimlane(history)
+    lane = swimlane(run.history)
     origin = lane.history[0].t if lane.history else 0.0
     times = [round((record.t - origin) * 1e6) for record in lane.history]
-    writer = _Writer(lane, times, short)
-    facts = {key: document.get(key) for key in ("scenario", "policy", "engine", "target", "seed", "verdict")}
+    writer = _Writer(lane, times, folder_shortener(run.folder))
+    facts = {key: str(getattr(run, key)) for key in ("scenario", "policy", "engine", "target", "seed", "verdict")}
     return {
         "traceEvents": writer.events(),
         "displayTimeUnit": "ms",
-        "otherData": {"lockjaw": __version__, "time": "nominal", **{k: str(v) for k, v in facts.items()}},
+        "otherData": {"lockjaw": __version__, "time": "nominal", **facts},
     }
 
 

@@ -1,13 +1,12 @@
 """What every report shows, worked out once: verdicts in words, timeline, table policy x check. Pure.
 
-Knows run documents (design, "Machine-readable shapes") and histories; no terminal, file or markup. The text,
+Knows runs (``lockjaw.history.run``); no terminal, file or markup. The text,
 Markdown and JUnit reports only lay out what stands here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -15,7 +14,8 @@ from msgspec.structs import replace
 from lockjaw.history import Record
 from lockjaw.history.holds import acquires, holds
 from lockjaw.history.ordered import numbered
-from lockjaw.verdict import Verdict, combine
+from lockjaw.history.run import Outcome, Reached, Run
+from lockjaw.verdict import CheckResult, Verdict, combine
 
 from .lockband import lock_band
 from .sentences import Tone, sentence, shorten, tone_of
@@ -49,14 +49,6 @@ AT_ONCE_S = 0.05  # what "waited 0.0 s" rounds away
 DANGER = "danger_reached"
 
 
-class RunLike(Protocol):
-    """A run as the harness hands it over."""
-
-    @property
-    def history(self) -> Sequence[Record]: ...
-    def document(self) -> dict[str, Any]: ...
-
-
 class Row(msgspec.Struct, frozen=True):
     """One line of a timeline. ``at_s`` counts from the client's start; ``lock`` who held a session lock then.
 
@@ -83,15 +75,6 @@ class Row(msgspec.Struct, frozen=True):
         return _WEIGHT.get(self.op, 1) + (_WITNESS if self.witness or self.op in _FRAME else 0)
 
 
-class Check(msgspec.Struct, frozen=True):
-    """One checker's finding. ``witness``: indices into the history."""
-
-    name: str
-    verdict: Verdict
-    finding: str
-    witness: tuple[int, ...]
-
-
 class RunView(msgspec.Struct, frozen=True):
     """One run, ready to be laid out. ``headline`` says in words what the user got and what went wrong."""
 
@@ -102,13 +85,14 @@ class RunView(msgspec.Struct, frozen=True):
     seed: int
     verdict: Verdict
     headline: str
-    checks: tuple[Check, ...]
+    checks: tuple[CheckResult, ...]
     rows: tuple[Row, ...]
     nominal_s: float
     wall_s: float
     replay: str
     run_dir: str
     error: str
+    story: str = ""
 
     @property
     def title(self) -> str:
@@ -136,8 +120,13 @@ class ScenarioView(msgspec.Struct, frozen=True):
     def policy_verdict(self, policy: str) -> Verdict:
         return combine(run.verdict for run in self.runs if run.policy == policy)
 
+    @property
+    def story(self) -> str:
+        """What the scenario is about; empty if no run says."""
+        return next((run.story for run in self.runs if run.story), "")
 
-def view(runs: Iterable[RunLike]) -> tuple[ScenarioView, ...]:
+
+def view(runs: Iterable[Run]) -> tuple[ScenarioView, ...]:
     """One view per scenario, in the order of the first run of each."""
     views = [run_view(run) for run in runs]
     names = dict.fromkeys(run.scenario for run in views)
@@ -159,59 +148,54 @@ def _scenario_view(name: str, runs: tuple[RunView, ...]) -> ScenarioView:
     return ScenarioView(name, combine(run.verdict for run in runs), runs, policies, checks, cells)
 
 
-def run_view(run: RunLike) -> RunView:
-    """A run's document and history as a person reads them."""
-    document = run.document()
-    run_dir = str(document.get("run_dir") or "")
-    checks = tuple(
-        Check(c["name"], Verdict(c["verdict"]), shorten(c.get("finding", ""), run_dir), tuple(c.get("witness", ())))
-        for c in document.get("checks", ())
-    )
-    checks = (*_danger(document), *checks)
+def run_view(run: Run) -> RunView:
+    """A run as a person reads it."""
+    told = (replace(check, finding=shorten(check.finding, run.folder)) for check in run.checks)
+    checks = (*_danger(run.reached), *told)
     witness = {i for check in checks if check.verdict is Verdict.VIOLATED for i in check.witness}
-    outcome = document.get("outcome") or {}
+    error = run.outcome.error or ""
     return RunView(
-        scenario=str(document.get("scenario", "")),
-        policy=str(document.get("policy", "")),
-        engine=str(document.get("engine", "")),
-        target=str(document.get("target", "builtin")),
-        seed=int(document.get("seed", 0)),
-        verdict=Verdict(document["verdict"]),
-        headline=headline(outcome),
+        scenario=run.scenario,
+        policy=run.policy,
+        engine=run.engine,
+        target=run.target,
+        seed=run.seed,
+        verdict=run.verdict,
+        headline=headline(run.outcome),
         checks=checks,
-        rows=timeline(run.history, witness, shown_elsewhere=str(outcome.get("error") or "")),
-        nominal_s=float(document.get("nominal_s") or 0.0),
-        wall_s=float(document.get("wall_s") or 0.0),
-        replay=str(document.get("replay") or ""),
-        run_dir=run_dir,
-        error=shorten(str(outcome.get("error") or ""), run_dir),
+        rows=timeline(run.history, witness, shown_elsewhere=error),
+        nominal_s=run.nominal_s,
+        wall_s=run.wall_s,
+        replay=run.replay,
+        run_dir=run.folder,
+        error=shorten(error, run.folder),
+        story=run.story,
     )
 
 
-def _danger(document: Mapping[str, Any]) -> tuple[Check, ...]:
+def _danger(conditions: Sequence[Reached]) -> tuple[CheckResult, ...]:
     """What the scenario says must have happened at least once, as a row of its own: unmet, nothing was proved."""
-    conditions = document.get("sometimes") or ()
     if not conditions:
         return ()
-    unmet = [str(c.get("says", "")) for c in conditions if not c.get("met")]
+    unmet = [condition.says for condition in conditions if not condition.met]
     if unmet:
-        return (Check(DANGER, Verdict.UNKNOWN, f"never happened: {'; '.join(unmet)}", ()),)
-    return (Check(DANGER, Verdict.HELD, "the run reached the danger", ()),)
+        return (CheckResult(DANGER, Verdict.UNKNOWN, f"never happened: {'; '.join(unmet)}"),)
+    return (CheckResult(DANGER, Verdict.HELD, "the run reached the danger"),)
 
 
-def headline(outcome: Mapping[str, Any]) -> str:
+def headline(outcome: Outcome) -> str:
     """What the user got, and at what price, in one sentence."""
-    parts = ["the user got an answer" if outcome.get("answered") else "the user got NO answer"]
-    locked, ran = int(outcome.get("session_locked_errors") or 0), int(outcome.get("turn_executions") or 0)
+    parts = ["the user got an answer" if outcome.answered else "the user got NO answer"]
+    locked, ran = outcome.session_locked_errors, outcome.turn_executions
     if locked:
         parts.append(f"the fallback found the session locked {times(locked)}")
     if ran != 1:
         parts.append("the turn was not executed" if not ran else f"the turn was executed {times(ran)}")
-    if int(outcome.get("sessions") or 0) > 1:
-        parts.append(f"the conversation is spread over {outcome['sessions']} sessions")
-    if outcome.get("duplicate_possible"):
+    if outcome.sessions > 1:
+        parts.append(f"the conversation is spread over {outcome.sessions} sessions")
+    if outcome.duplicate_possible:
         parts.append("a second answer is possible, and the result says so")
-    calls = int(outcome.get("provider_calls") or 0)
+    calls = outcome.provider_calls
     parts.append(f"{calls} provider call{'' if calls == 1 else 's'}")
     return "; ".join(parts)
 

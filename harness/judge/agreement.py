@@ -14,8 +14,7 @@ import msgspec
 from lockjaw.history import Record
 from lockjaw.history.holds import holds, is_session_lock
 from lockjaw.history.ordered import numbered
-
-from ..run import Run
+from lockjaw.history.run import Run
 
 
 class Agreement(msgspec.Struct, frozen=True):

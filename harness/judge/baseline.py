@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from lockjaw.errors import UsageError
+from lockjaw.history.run import Run
 from lockjaw.verdict import Verdict, combine
 
 from ..store import MANIFEST, VERDICT
@@ -104,13 +105,35 @@ class Comparison(msgspec.Struct, frozen=True):
         }  # fmt: skip
 
 
-def verdicts_of(documents: Iterable[Mapping[str, Any]]) -> dict[Key, Verdict]:
-    """The verdicts of run documents (``lockjaw run --json``, ``runs``); several seeds combine."""
+class Checked(msgspec.Struct):
+    """What a run document says of one law."""
+
+    name: str
+    verdict: Verdict
+
+
+class Judged(msgspec.Struct):
+    """What counts of a run document (``lockjaw run --json``, ``runs``), whichever version of Lockjaw wrote it."""
+
+    scenario: str
+    policy: str
+    engine: str
+    verdict: Verdict
+    checks: list[Checked]
+    seed: int = 0
+
+
+class _Document(msgspec.Struct):
+    runs: list[Judged]
+
+
+def verdicts_of(runs: Iterable[Run | Judged]) -> dict[Key, Verdict]:
+    """The verdicts of runs; several seeds combine."""
     found: defaultdict[Key, list[Verdict]] = defaultdict(list)
-    for run in documents:
-        rows = [(RUN, run["verdict"]), *((check["name"], check["verdict"]) for check in run["checks"])]
-        for check, verdict in rows:
-            found[Key(run["scenario"], run["policy"], run["engine"], check)].append(Verdict(verdict))
+    for run in runs:
+        found[Key(run.scenario, run.policy, run.engine, RUN)].append(run.verdict)
+        for check in run.checks:
+            found[Key(run.scenario, run.policy, run.engine, check.name)].append(check.verdict)
     return {key: combine(verdicts) for key, verdicts in found.items()}
 
 
@@ -135,29 +158,30 @@ def read_baseline(path: Path) -> dict[Key, Verdict]:
         UsageError: neither; names the file.
     """
     try:
-        documents = _newest(path) if path.is_dir() else _read(path)["runs"]
-        found = verdicts_of(documents)
-    except (OSError, msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
+        runs = _newest(path) if path.is_dir() else msgspec.json.decode(path.read_bytes(), type=_Document).runs
+        found = verdicts_of(runs)
+    except (OSError, msgspec.DecodeError) as error:
         raise UsageError("--baseline", str(path), f"a `lockjaw run --json` document or kept runs ({error})") from error
     if not found:
         raise UsageError("--baseline", str(path), "at least one finished run")
     return found
 
 
-def _newest(folder: Path) -> Sequence[Mapping[str, Any]]:
-    found: dict[tuple[Any, ...], tuple[tuple[str, str], Mapping[str, Any]]] = {}
+def _newest(folder: Path) -> Sequence[Judged]:
+    found: dict[tuple[Any, ...], tuple[tuple[str, str], Judged]] = {}
     for file in folder.rglob(VERDICT):
-        run = _read(file)
+        run = msgspec.json.decode(file.read_bytes(), type=Judged)
         manifest = file.with_name(MANIFEST)
-        age = (str(_read(manifest).get("started", "")) if manifest.exists() else "", str(file))
-        key = (run["scenario"], run["policy"], run["engine"], run["seed"])
+        started = msgspec.json.decode(manifest.read_bytes(), type=_Started).started if manifest.exists() else ""
+        age = (started, str(file))
+        key = (run.scenario, run.policy, run.engine, run.seed)
         if key not in found or age > found[key][0]:
             found[key] = (age, run)
     return [run for _, run in found.values()]
 
 
-def _read(file: Path) -> Mapping[str, Any]:
-    return msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+class _Started(msgspec.Struct):
+    started: str = ""
 
 
 def _verdicts(count: int) -> str:

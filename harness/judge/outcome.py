@@ -4,33 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
 from lockjaw.history import Record
 from lockjaw.history.holds import is_session_lock
+from lockjaw.history.run import Outcome
 
 from .clients import GIVEN_UP, clients
 from .executions import turn_executions
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """The ``outcome`` object of the run document.
-
-    ``exit_code`` is what the client's process ended with (negative: killed by that signal), None when it never
-    ended. ``session_locked_errors`` counts the fallback's attempts that failed on a session lock.
-    ``turn_executions``: 1 when gateway and fallback together ran the turn once, 2 when both ran it.
-    ``sessions``: conversations that exist on disk at the end.
-    """
-
-    answered: bool
-    exit_code: int | None
-    session_locked_errors: int
-    turn_executions: int
-    provider_calls: int
-    sessions: int
-    duplicate_possible: bool
-    reply: str | None
-    error: str | None
 
 
 def outcome_of(history: Sequence[Record]) -> Outcome:
@@ -47,9 +26,14 @@ def outcome_of(history: Sequence[Record]) -> Outcome:
         provider_calls=sum(1 for r in history if r.op == "provider.request" and r.phase == "invoke"),
         sessions=_sessions(history),
         duplicate_possible=bool(result.get("duplicate_possible")),
-        reply=result.get("reply"),
-        error=result.get("error"),
+        reply=_text(result.get("reply")),
+        error=_text(result.get("error")),
     )
+
+
+def _text(value: object) -> str | None:
+    """A foreign client may have recorded anything; the document promises text."""
+    return None if value is None else str(value)
 
 
 def _locked_attempts(history: Sequence[Record], users: set[str]) -> int:

@@ -21,12 +21,13 @@ from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.documents import FieldError
 from lockjaw.errors import HarnessError, ReplayDiverged, ScenarioError, UsageError
 from lockjaw.history import OPERATIONS, Record, event_hash, read_records
+from lockjaw.history.run import BUILTIN, Run, read_document
 from lockjaw.seeds import Seeds
 
 from ..incident.scenario import Scenario, is_builtin
 from ..judge.checkers import CHECKERS
+from ..judge.judgement import judge
 from ..judge.skeleton import skeleton_hash
-from ..run import BUILTIN, Run, judge
 from ..sim.engine import SimLived, run_sim
 from ..sim.tape import Choice, Choices, RandomChoices, StrictReplay, read_tape
 from ..store import HISTORY, SCENARIO, TAPE, VERDICT, RunDirectory
@@ -37,17 +38,6 @@ from .rules import HISTORY_TEXTS, SCENARIO_TEXTS
 
 CANDIDATE = "takeover"
 LEFT_OUT = ("logs/", "state/", "home/", "the name of the run folder", "when and where it ran, pids of the harness")
-
-
-@dataclass(frozen=True)
-class Copy:
-    """The run as the kit shows it: what a page is drawn from."""
-
-    _document: dict[str, Any]
-    history: Sequence[Record]
-
-    def document(self) -> dict[str, Any]:
-        return self._document
 
 
 @dataclass(frozen=True)
@@ -64,7 +54,7 @@ def make_kit(
     run_dir: Path,
     out: Path,
     *,
-    render: Callable[[Copy], str],
+    render: Callable[[Run], str],
     keep_text: bool = False,
     force: bool = False,
     salt: bytes | None = None,
@@ -106,8 +96,7 @@ def make_kit(
     document |= {
         "scenario": scenario.name,
         "event_hash": hash_,
-        "run_dir": "KIT",
-        "replay": REPLAY,
+        "story": " ".join(scenario.story.split()),
     }
     verdicts = _verdicts(scenario, document, source, redactor)
     redactions = _redactions(redactor, source)
@@ -115,7 +104,7 @@ def make_kit(
         "scenario.json": _json(_stated(scenario)),
         "history.jsonl": _lines(history),
         "verdicts.json": _json(verdicts),
-        "report.html": render(Copy(document, history)).encode(),
+        "report.html": render(read_document(document, history, Path("KIT.zip"))).encode(),
         "redactions.json": _json(redactions),
     }
     if source.engine == "sim":

@@ -376,7 +376,7 @@ def test_nothing_in_a_run_becomes_part_of_the_page(open_page: Open, make_run: Ma
     story = Story().add(0.0, "client", "client.call", "invoke", method="agent", run_id="r")
     story.add(1.0, attack, "lock", "ok", path=f"/x/{attack}.jsonl.lock", owner=attack)
     story.add(2.0, "client", "client.result", answered=False, exit_code=1, error=attack, reply=attack)
-    run = make_run("reuse-session", history=story.history(), checks=(), scenario=attack, replay=f"lockjaw {attack}")
+    run = make_run("reuse-session", history=story.history(), checks=(), scenario=attack, run_dir=attack)
     opened = open_page(html.render_run(run), "#run0/record/1")
     assert opened.said == []
     assert len(opened.asked) == 1

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from lockjaw.errors import UsageError
-from lockjaw.harness.judge.baseline import Key, compare, read_baseline, verdicts_of
+from lockjaw.harness.judge.baseline import Judged, Key, compare, read_baseline, verdicts_of
 from lockjaw.verdict import Verdict
 
 HELD, VIOLATED, UNKNOWN = Verdict.HELD, Verdict.VIOLATED, Verdict.UNKNOWN
@@ -76,9 +77,8 @@ def test_the_worse_changes_are_told_first() -> None:
 
 
 def test_seeds_combine_and_engines_do_not() -> None:
-    found = verdicts_of(
-        [run("HELD", answered="HELD"), run("VIOLATED", 2, answered="VIOLATED"), run("HELD", engine="real")]
-    )
+    documents = [run("HELD", answered="HELD"), run("VIOLATED", 2, answered="VIOLATED"), run("HELD", engine="real")]
+    found = verdicts_of(msgspec.convert(documents, list[Judged]))
 
     assert found == {
         key("verdict"): VIOLATED, key("answered"): VIOLATED, Key("s", "takeover", "real", "verdict"): HELD

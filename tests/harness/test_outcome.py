@@ -137,3 +137,9 @@ def test_skeleton_sorts_what_was_collected_and_drops_what_was_printed() -> None:
     said = ("client", "client.stderr", "info", {"line": "lane task error durationMs=1"})
     assert skeleton_hash(history(*left)) == skeleton_hash(history(said, *reversed(left)))
     assert [r.i for r in skeleton(history(*left, CALL))] == [0, 1, 2]
+
+
+def test_what_a_client_recorded_instead_of_text_becomes_text() -> None:
+    odd = ("client", "client.result", "info", {"answered": True, "reply": ["a", 1], "error": 7})
+    found = outcome_of(history(CALL, odd))
+    assert (found.reply, found.error) == ("['a', 1]", "7")

@@ -50,7 +50,7 @@ def test_one_bad_run_decides_the_exit_status(
 ) -> None:
     runs = [make_run("takeover", verdict=text) for text in verdicts]
 
-    assert document.verdict_of(run.document() for run in runs) is verdict
+    assert document.document(runs)["verdict"] == str(verdict)
     assert document.exit_status(runs) == status
 
 

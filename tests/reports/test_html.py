@@ -7,8 +7,8 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +22,7 @@ from lockjaw.reports import html, html_data
 from lockjaw.reports.html_strings import excerpt, folder_shortener, to_script_json, visible
 from lockjaw.reports.swimlane import swimlane
 from lockjaw.reports.view import run_view
+from lockjaw.verdict import CheckResult, Verdict
 
 from .busy import busy_history
 
@@ -147,17 +148,15 @@ def poisoned(text: str) -> list[Record]:
 
 
 def hostile_run(make_run: MakeRun, text: str) -> Any:
-    check = {"name": "never_session_locked", "verdict": "VIOLATED", "finding": text, "witness": [3]}
-    return make_run(
+    run = make_run(
         text, history=poisoned(text), scenario=text, engine=text, target=text, verdict="VIOLATED",
-        replay=f"lockjaw replay {text}", checks=(), run_dir=f"runs/{text}", outcome={"error": text},
-    ), check  # fmt: skip
+        checks=(), run_dir=f"runs/{text}", outcome={"error": text, "reply": text}, story=text,
+    )  # fmt: skip
+    return replace(run, checks=(CheckResult("never_session_locked", Verdict.VIOLATED, text, (3,)),))
 
 
 def structure(make_run: MakeRun, text: str) -> list[list[tuple[str, tuple[str, ...]]]]:
-    run, check = hostile_run(make_run, text)
-    run.changes["checks"] = [check]
-    run.changes["outcome"] = {"error": text}
+    run = hostile_run(make_run, text)
     other = make_run("takeover")
     written = (
         html.render_run(run),
@@ -210,7 +209,7 @@ def test_visible_text_hides_and_reorders_nothing(text: str) -> None:
 def test_a_megabyte_of_message_is_cut_and_says_so(make_run: MakeRun) -> None:
     for filling in ("<b>", "/"):
         text = filling * (1_000_000 // len(filling))
-        page = html.render_run(hostile_run(make_run, text)[0])
+        page = html.render_run(hostile_run(make_run, text))
         assert len(page) < 2_000_000
         assert "characters in all)" in page
 
@@ -319,12 +318,11 @@ def test_of_three_runs_only_the_first_difference_is_marked(make_run: MakeRun) ->
 
 
 def test_pages_tell_the_story_of_the_scenario(make_run: MakeRun) -> None:
-    told = {"gateway_timeout": "A user asks. Nobody <answers>. It ends."}
-    run = make_run("takeover")
-    for page in (html.render_run(run, told), html.render_compare([run, run], skeleton, None, told)):
+    run = make_run("takeover", story="A user asks. Nobody <answers>. It ends.")
+    for page in (html.render_run(run), html.render_compare([run, run], skeleton)):
         assert "The incident.</b> A user asks. Nobody &lt;answers&gt;. It ends." in page
-    assert "A user asks.</small>" in html.render_matrix([run], None, told)
-    assert "The incident" not in html.render_run(run)
+    assert "A user asks.</small>" in html.render_matrix([run])
+    assert "The incident" not in html.render_run(make_run("takeover"))
 
 
 def test_policies_of_one_era_share_a_column_before_the_last(make_run: MakeRun) -> None:
@@ -343,7 +341,7 @@ def test_policies_of_one_era_share_a_column_before_the_last(make_run: MakeRun) -
 
 def test_the_matrix_links_scenarios_and_runs(make_run: MakeRun) -> None:
     runs = [make_run("reuse-session"), make_run("takeover")]
-    links = {"gateway_timeout": "gateway_timeout/report.html", runs[0].document()["run_dir"]: "a/report.html"}
+    links = {"gateway_timeout": "gateway_timeout/report.html", runs[0].folder: "a/report.html"}
     page = Page(html.render_matrix(runs, links))
     assert page.links == ["gateway_timeout/report.html", "a/report.html"]
     assert "never_session_locked" in page.text
@@ -366,9 +364,7 @@ def test_positions_follow_time_even_when_records_do_not(make_run: MakeRun) -> No
         Record(2.0, "client", "client.result", "info", {"answered": True}, 0),
         Record(1.0, "client", "lock", "ok", {"path": PATH}, 1),
     ]
-    check = {"name": "answered", "verdict": "VIOLATED", "finding": "f", "witness": [0]}
-    run = SimpleNamespace(
-        history=records, document=lambda: make_run("takeover", checks=()).document() | {"checks": [check]}
-    )  # fmt: skip
+    check = CheckResult("answered", Verdict.VIOLATED, "f", (0,))
+    run = replace(make_run("takeover", checks=()), history=records, checks=(check,))
     entry = Page(html.render_run(run)).data["runs"][0]
     assert next(positions for name, _, _, positions in entry["checks"] if name == "answered") == [1]

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,31 +15,17 @@ import pytest
 
 from lockjaw.cli import pages
 from lockjaw.errors import HarnessError
+from lockjaw.history.run import Run
 
 MakeRun = Callable[..., Any]
 
 
-@dataclass
-class Kept:
-    """An example run with a folder of its own."""
-
-    run: Any
-    run_dir: Path
-
-    @property
-    def history(self) -> Any:
-        return self.run.history
-
-    def document(self) -> dict[str, Any]:
-        return self.run.document() | {"run_dir": str(self.run_dir), "scenario": self.run_dir.parent.name}
-
-
 @pytest.fixture
-def kept(make_run: MakeRun, tmp_path: Path) -> Callable[[str, str], Kept]:
-    def keep(scenario: str, policy: str) -> Kept:
+def kept(make_run: MakeRun, tmp_path: Path) -> Callable[[str, str], Run]:
+    def keep(scenario: str, policy: str) -> Run:
         folder = tmp_path / "runs" / scenario / f"2026 1-{policy}"
         folder.mkdir(parents=True)
-        return Kept(make_run(policy), folder)
+        return make_run(policy, run_dir=str(folder), scenario=scenario)
 
     return keep
 
@@ -57,7 +42,7 @@ def links(page: Path) -> list[Path]:
     return [(page.parent / unquote(str(link))).resolve() for link in found]
 
 
-def test_one_run_has_a_page_in_its_folder(kept: Callable[..., Kept]) -> None:
+def test_one_run_has_a_page_in_its_folder(kept: Callable[..., Run]) -> None:
     run = kept("s", "takeover")
     (line,) = pages.write_pages([run])
     page = run.run_dir / "report.html"
@@ -66,7 +51,7 @@ def test_one_run_has_a_page_in_its_folder(kept: Callable[..., Kept]) -> None:
     assert not (run.run_dir.parent / "report.html").exists()
 
 
-def test_several_runs_of_a_scenario_have_one_page_that_leads_to_each(kept: Callable[..., Kept]) -> None:
+def test_several_runs_of_a_scenario_have_one_page_that_leads_to_each(kept: Callable[..., Run]) -> None:
     runs = [kept("s", policy) for policy in ("reuse-session", "takeover")]
     (line,) = pages.write_pages(runs)
     page = runs[0].run_dir.parent / "report.html"
@@ -74,7 +59,7 @@ def test_several_runs_of_a_scenario_have_one_page_that_leads_to_each(kept: Calla
     assert links(page) == [run.run_dir / "report.html" for run in runs]
 
 
-def test_several_scenarios_have_a_matrix_that_leads_to_all_pages(kept: Callable[..., Kept], tmp_path: Path) -> None:
+def test_several_scenarios_have_a_matrix_that_leads_to_all_pages(kept: Callable[..., Run], tmp_path: Path) -> None:
     runs = [kept(s, policy) for s in ("one", "two") for policy in ("reuse-session", "takeover")]
     (line,) = pages.write_pages(runs)
     matrix = tmp_path / "runs" / "report.html"
@@ -84,7 +69,7 @@ def test_several_scenarios_have_a_matrix_that_leads_to_all_pages(kept: Callable[
     assert all(page.is_file() for page in links(matrix))
 
 
-def test_a_run_whose_folder_was_pruned_is_drawn_and_not_linked(kept: Callable[..., Kept]) -> None:
+def test_a_run_whose_folder_was_pruned_is_drawn_and_not_linked(kept: Callable[..., Run]) -> None:
     runs = [kept("s", policy) for policy in ("reuse-session", "takeover")]
     runs[0].run_dir.rmdir()
     pages.write_pages(runs)
@@ -105,7 +90,7 @@ def test_a_page_that_cannot_be_written_names_itself_and_leaves_no_part(tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_report_writes_a_page_and_a_trace(kept: Callable[..., Kept], tmp_path: Path) -> None:
+def test_report_writes_a_page_and_a_trace(kept: Callable[..., Run], tmp_path: Path) -> None:
     run = kept("s", "takeover")
     page, trace = tmp_path / "a.html", tmp_path / "a.json"
     said = pages.write_files([run], html_file=page, trace_file=trace)
@@ -114,7 +99,7 @@ def test_report_writes_a_page_and_a_trace(kept: Callable[..., Kept], tmp_path: P
     assert json.loads(trace.read_text())["traceEvents"]
 
 
-def test_report_with_a_second_run_draws_both_or_says_where_they_part(kept: Callable[..., Kept], tmp_path: Path) -> None:
+def test_report_with_a_second_run_draws_both_or_says_where_they_part(kept: Callable[..., Run], tmp_path: Path) -> None:
     runs = [kept("s", "takeover"), kept("s", "reuse-session")]
     page = tmp_path / "a.html"
     pages.write_files(runs, html_file=page, trace_file=None)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lockjaw.harness.judge.checkers.examples import EXAMPLES, changed, op
+from lockjaw.history.run import Outcome, Run
 from lockjaw.reports import junit
+from lockjaw.verdict import CheckResult, Verdict
 
 COUNTS = ("tests", "failures", "errors", "skipped")
 #: element -> (required attributes, other attributes, children): what the schema of Jenkins' xUnit plugin (junit-10,
@@ -124,17 +127,12 @@ def test_seed_engine_and_replay_line_are_properties(make_run: Callable[..., Any]
 @given(st.text())
 @example("\x00\x1b[31m\ud800\ufffe]]> <&\"'")
 def test_whatever_a_run_prints_the_document_is_well_formed(text: str) -> None:
-    class Run:
-        history = changed(EXAMPLES["reuse-session"](), op("model.decision"), reason=text)
+    history = changed(EXAMPLES["reuse-session"](), op("model.decision"), reason=text)
+    outcome = Outcome(False, 1, 0, 0, 0, 0, False, None, text)
+    check = CheckResult("answered", Verdict.VIOLATED, text, (25,))
+    run = Run(text, "p", "real", 1, Verdict.VIOLATED, (check,), (), outcome, "", 1.0, 1.0, Path(text), history)
 
-        def document(self) -> dict[str, Any]:
-            check = {"name": "answered", "verdict": "VIOLATED", "finding": text, "witness": [25]}
-            return {
-                "scenario": text, "policy": "p", "engine": "real", "seed": 1, "verdict": "VIOLATED",
-                "outcome": {"error": text}, "checks": [check], "replay": text, "run_dir": text,
-            }  # fmt: skip
-
-    source = junit.render([Run()])
+    source = junit.render([run])
     root = ET.fromstring(source.encode())
 
     assert problems(root) == []

@@ -112,11 +112,11 @@ def test_a_policy_with_many_seeds_tells_one_story(make_run: Callable[..., Any]) 
 
 def test_an_unknown_run_says_what_was_not_reached(make_run: Callable[..., Any]) -> None:
     unmet = [{"says": "the client ran out of patience", "met": False, "witness": None}]
-    run = make_run("quiet", checks=["answered"], sometimes=unmet, verdict="UNKNOWN", replay="")
+    run = make_run("quiet", checks=["answered"], sometimes=unmet, verdict="UNKNOWN")
     report = text.render([run])
 
     assert "danger_reached: never happened: the client ran out of patience" in report
-    assert "To repeat" not in report
+    assert "To repeat it:\n" in report
 
 
 def test_a_run_without_steps_or_checks_is_told_as_far_as_it_goes(make_run: Callable[..., Any]) -> None:
@@ -148,9 +148,9 @@ def test_repeated_steps_are_counted_in_the_timeline(make_run: Callable[..., Any]
 
 
 def test_a_long_replay_line_is_not_broken(make_run: Callable[..., Any]) -> None:
-    command = f"lockjaw replay {'/deep' * 30}/run"
+    folder = f"{'/deep' * 30}/run"
 
-    assert text.render([make_run("reuse-session", replay=command)]).splitlines()[-1] == command
+    assert text.render([make_run("reuse-session", run_dir=folder)]).splitlines()[-1] == f"lockjaw replay {folder}"
 
 
 def test_the_error_that_the_user_saw_is_printed_once(four_runs: list[Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockjaw.harness.judge.checkers.examples import EXAMPLES, PATH, Story
+from lockjaw.history.run import Outcome, Run
 from lockjaw.reports import trace
+from lockjaw.verdict import Verdict
 
 from .busy import busy_history
 
@@ -22,7 +25,10 @@ PHASES = {"M", "X", "i", "s", "f", "b", "e"}
 
 
 def render(history: list[Any]) -> Event:
-    return trace.trace(history, {"scenario": "s"}, lambda text: text)
+    outcome = Outcome(False, None, 0, 0, 0, 0, False, None, None)
+    return trace.trace(
+        Run("s", "p", "sim", 1, Verdict.HELD, (), (), outcome, "sha256:0", 1.0, 1.0, Path("run"), history)
+    )  # fmt: skip
 
 
 def check_rules(document: Event) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from lockjaw.harness.judge.checkers.examples import EXAMPLES, FOLDER, PATH, Story
+from lockjaw.history.run import Outcome
 from lockjaw.reports.lockband import lock_band
 from lockjaw.reports.view import DANGER, Row, headline, important, run_view, timeline, view
 from lockjaw.verdict import Verdict
@@ -150,13 +152,13 @@ def test_findings_and_errors_name_no_machine_folder(make_run: Callable[..., Any]
 
 
 def test_headlines_say_what_the_user_got_and_at_what_price() -> None:
-    good = {"answered": True, "turn_executions": 1, "provider_calls": 1, "sessions": 1}
+    good = Outcome(True, 0, 0, 1, 1, 1, False, "hello", None)
     assert headline(good) == "the user got an answer; 1 provider call"
-    assert headline(good | {"duplicate_possible": True}).startswith(
+    assert headline(replace(good, duplicate_possible=True)).startswith(
         "the user got an answer; a second answer is possible"
     )
-    assert headline({"session_locked_errors": 3, "turn_executions": 0, "provider_calls": 2, "sessions": 2}) == (
+    assert headline(Outcome(False, 1, 3, 0, 2, 2, False, None, "error")) == (
         "the user got NO answer; the fallback found the session locked 3 times; the turn was not executed; "
         "the conversation is spread over 2 sessions; 2 provider calls"
     )
-    assert "executed twice" in headline(good | {"turn_executions": 2})
+    assert "executed twice" in headline(replace(good, turn_executions=2))

@@ -11,9 +11,9 @@ import textwrap
 from collections.abc import Iterator
 
 from lockjaw.history import Record
+from lockjaw.history.run import Outcome
 
 from ...incident.scenario import Scenario
-from ...judge.outcome import Outcome
 from ...run import Run
 
 SCENARIO = "gateway_timeout"

@@ -7,31 +7,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 from urllib.parse import quote
-
-import msgspec
 
 from lockjaw.errors import HarnessError
 from lockjaw.harness.judge.skeleton import skeleton
-from lockjaw.harness.store import SCENARIO
+from lockjaw.history.run import Run
 from lockjaw.reports import compare, html, trace
-from lockjaw.reports.view import RunLike
 
 REPORT = "report.html"
 MAX_COMPARED = html.MAX_PICTURES
 
 
-class Placed(RunLike, Protocol):
-    """A run that has a folder."""
-
-    @property
-    def run_dir(self) -> Path: ...
-
-
-def write_pages(runs: Sequence[Placed]) -> list[str]:
+def write_pages(runs: Sequence[Run]) -> list[str]:
     """Write every page that these runs make, and say in one line where to look.
 
     A run whose folder was pruned meanwhile has no page of its own; comparisons still draw it.
@@ -40,40 +29,33 @@ def write_pages(runs: Sequence[Placed]) -> list[str]:
         HarnessError: a page cannot be written.
     """
     kept = [run for run in runs if run.run_dir.is_dir()]
-    told = stories(run.run_dir for run in kept)
     for run in kept:
-        write(run.run_dir / REPORT, html.render_run(run, told))
+        write(run.run_dir / REPORT, html.render_run(run))
     if not kept:
         return []
     shown = kept[0].run_dir / REPORT
-    scenarios: dict[Path, list[Placed]] = {}
+    scenarios: dict[Path, list[Run]] = {}
     for run in runs:
         scenarios.setdefault(run.run_dir.parent, []).append(run)
     compared: dict[str, Path] = {}
     for folder, group in scenarios.items():
         if len(group) > 1 and folder.is_dir():
-            compared[str(group[0].document()["scenario"])] = shown = folder / REPORT
-            page = html.render_compare(group, skeleton, _links(kept, folder), told, worst_first=True)
+            compared[group[0].scenario] = shown = folder / REPORT
+            page = html.render_compare(group, skeleton, _links(kept, folder), worst_first=True)
             write(shown, page)
     if len(scenarios) > 1:
         root = kept[0].run_dir.parent.parent
         shown = root / REPORT
         links = _links(kept, root) | {name: _link(page, root) for name, page in compared.items()}
-        write(shown, html.render_matrix(runs, links, told))
+        write(shown, html.render_matrix(runs, links))
     return [f"Who held the lock when, as a picture: {_typed(shown)}"]
 
 
-def write_files(
-    runs: Sequence[RunLike], *, html_file: Path | None, trace_file: Path | None, folders: Iterable[Path] = ()
-) -> list[str]:
-    """``lockjaw report``: a page of one run or of several, and the trace of the first. Returns what was written.
-
-    ``folders``: of the runs, where their scenarios' stories are.
-    """
+def write_files(runs: Sequence[Run], *, html_file: Path | None, trace_file: Path | None) -> list[str]:
+    """``lockjaw report``: a page of one run or of several, and the trace of the first. Returns what was written."""
     written = []
     if html_file is not None:
-        told = stories(folders)
-        page = html.render_compare(runs, skeleton, None, told) if len(runs) > 1 else html.render_run(runs[0], told)
+        page = html.render_compare(runs, skeleton) if len(runs) > 1 else html.render_run(runs[0])
         write(html_file, page)
         written.append(f"Page: {_typed(html_file)} (open it in any browser)")
     if trace_file is not None:
@@ -82,24 +64,7 @@ def write_files(
     return written
 
 
-def stories(folders: Iterable[Path]) -> dict[str, str]:
-    """Scenario -> its story, from the scenario that each run folder keeps; a folder without one has none to tell."""
-    found: dict[str, str] = {}
-    for folder in folders:
-        try:
-            told = msgspec.json.decode((folder / SCENARIO).read_bytes(), type=_Told)
-        except (OSError, msgspec.DecodeError):
-            continue
-        found.setdefault(told.name, " ".join(told.story.split()))
-    return found
-
-
-class _Told(msgspec.Struct):
-    name: str
-    story: str = ""
-
-
-def differences(runs: Sequence[RunLike]) -> list[str]:
+def differences(runs: Sequence[Run]) -> list[str]:
     """Where each run parts from the first, as text."""
     names = html.names(runs)
     return [
@@ -120,8 +85,8 @@ def write(path: Path, text: str) -> None:
         raise HarnessError(f"cannot write {path}: {error}", str(path.parent)) from error
 
 
-def _links(runs: Sequence[Placed], folder: Path) -> dict[str, str]:
-    return {str(run.document()["run_dir"]): _link(run.run_dir / REPORT, folder) for run in runs}
+def _links(runs: Sequence[Run], folder: Path) -> dict[str, str]:
+    return {run.folder: _link(run.run_dir / REPORT, folder) for run in runs}
 
 
 def _link(page: Path, folder: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +12,6 @@ import typer
 
 from lockjaw.cli import pages
 from lockjaw.cli.consent import approved_calls
-from lockjaw.cli.kept import read_run
 from lockjaw.cli.options import JsonFlag
 from lockjaw.cli.progress import run_progress
 from lockjaw.errors import HarnessError, ReplayDiverged, UsageError
@@ -20,8 +19,9 @@ from lockjaw.harness.incident.scenario import Scenario
 from lockjaw.harness.origin import is_ours
 from lockjaw.harness.run import BUILTIN, run_policies
 from lockjaw.harness.sim.tape import Choices, StrictReplay, read_tape
-from lockjaw.harness.store import SCENARIO, TAPE, RunDirectory
+from lockjaw.harness.store import SCENARIO, TAPE, RunDirectory, read_run
 from lockjaw.history import Record
+from lockjaw.history.run import Run
 from lockjaw.reports import document, text
 from lockjaw.visible import show
 
@@ -49,8 +49,9 @@ def replay(
         from lockjaw.cli.openclaw.campaigns import replay_against
 
         return replay_against(
-            kept.scenario, kept.manifest, kept.then, kept.path, as_json=as_json, out=kept.out, approved=kept.approved
-        )
+            kept.scenario, kept.manifest, kept.path, kept.verdict, kept.event_hash, as_json=as_json, out=kept.out,
+            approved=kept.approved,
+        )  # fmt: skip
     return _again(kept, as_json=as_json)
 
 
@@ -64,7 +65,8 @@ class Replayed(msgspec.Struct, frozen=True):
     path: Path
     scenario: Scenario
     manifest: dict[str, Any]
-    then: dict[str, Any]
+    verdict: str
+    event_hash: str
     choices: Choices | None
     out: Path | None
     history: Sequence[Record] | None = None
@@ -85,7 +87,7 @@ def _from_folder(run: Path, out: Path | None, *, yes_real: bool) -> Replayed:
             manifest = {key: value for key, value in manifest.items() if key not in ("cache", "allow_network")}
         approved = approved_calls(run, scenario, target=target, stranger=stranger, yes_real=yes_real)
     out = out or run.resolve().parent.parent
-    return Replayed(run, scenario, manifest, kept.document(), choices, out, approved=approved)
+    return Replayed(run, scenario, manifest, kept.verdict, kept.event_hash, choices, out, approved=approved)
 
 
 def _from_kit(path: Path, out: Path | None, *, yes_real: bool) -> Replayed:
@@ -97,9 +99,9 @@ def _from_kit(path: Path, out: Path | None, *, yes_real: bool) -> Replayed:
         approved = approved_calls(path, kit.scenario, target=kit.manifest.target, stranger=True, yes_real=yes_real)
     manifest = msgspec.to_builtins(kit.manifest)
     choices = StrictReplay(kit.tape) if kit.manifest.engine == "sim" else None
-    then = {"verdict": kit.manifest.verdict, "event_hash": kit.manifest.event_hash}
+    verdict, event_hash = kit.manifest.verdict, kit.manifest.event_hash
     why = kit.why_it_may_differ()
-    return Replayed(path, kit.scenario, manifest, then, choices, out, kit.history, why, approved)
+    return Replayed(path, kit.scenario, manifest, verdict, event_hash, choices, out, kit.history, why, approved)
 
 
 def _again(of: Replayed, *, as_json: bool) -> int:
@@ -115,30 +117,28 @@ def _again(of: Replayed, *, as_json: bool) -> int:
         except ReplayDiverged as error:
             raise HarnessError("; ".join(filter(None, (str(error), of.why))), str(of.path)) from error
     shown = pages.write_pages([again])
-    then, now = of.then, again.document()
-    same_verdict, same_hash = then["verdict"] == now["verdict"], then["event_hash"] == now["event_hash"]
+    same_verdict, same_hash = of.verdict == again.verdict, of.event_hash == again.event_hash
     if as_json:
         compared = {"of": str(of.path), "same_verdict": same_verdict, "same_event_hash": same_hash}
         sys.stdout.write(document.to_json(document.document([again], command="replay", replay=compared)))
     else:
         text.print_report([again], notes=shown)
-        show(_compared(of, now, same_verdict=same_verdict, same_hash=same_hash))
+        show(_compared(of, again, same_verdict=same_verdict, same_hash=same_hash))
     if of.choices is not None and not same_hash:
         raise HarnessError(_parted(of, again.history), str(again.run_dir))
     if not same_verdict:
-        said = f"the replay is {now['verdict']}, the run was {then['verdict']}"
+        said = f"the replay is {again.verdict}, the run was {of.verdict}"
         raise HarnessError("; ".join(filter(None, (said, of.why))), str(again.run_dir))
     return again.verdict.exit_status
 
 
-def _compared(of: Replayed, now: Mapping[str, Any], *, same_verdict: bool, same_hash: bool) -> str:
+def _compared(of: Replayed, again: Run, *, same_verdict: bool, same_hash: bool) -> str:
     """Was the run repeated? In words, with what is the same and what is not."""
-    then = of.then
-    verdicts = f"{now['verdict']} again" if same_verdict else f"{then['verdict']} then, {now['verdict']} now"
+    verdicts = f"{again.verdict} again" if same_verdict else f"{of.verdict} then, {again.verdict} now"
     if of.choices is None:
         steps = "the same steps" if same_hash else "other steps (real processes: the order of close events may vary)"
     else:
-        steps = "the same event hash" if same_hash else f"event hash {then['event_hash']} then, {now['event_hash']} now"
+        steps = "the same event hash" if same_hash else f"event hash {of.event_hash} then, {again.event_hash} now"
     repeated = same_verdict and (same_hash or of.choices is None)
     return f"The run was {'' if repeated else 'NOT '}repeated: {verdicts}, {steps} (of {of.path})."
 

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from lockjaw.cli import pages
-from lockjaw.cli.kept import read_run
 from lockjaw.cli.options import JsonFlag, RunDir, check_file_to_write
 from lockjaw.errors import UsageError
+from lockjaw.harness.store import read_run
 from lockjaw.reports import document, text
 from lockjaw.visible import show, show_text
 
@@ -44,7 +44,7 @@ def report(
         most = f"at most {pages.MAX_COMPARED - 1} runs beside the first"
         raise UsageError("--compare", "", most, len(compare))
     runs = [read_run(folder) for folder in (run_dir, *compare)]
-    written = pages.write_files(runs, html_file=html, trace_file=trace, folders=[run_dir, *compare])
+    written = pages.write_files(runs, html_file=html, trace_file=trace)
     if as_json:
         sys.stdout.write(document.to_json(document.document(runs, command="report")))
     elif as_markdown:

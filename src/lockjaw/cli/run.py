@@ -116,7 +116,7 @@ def run(
                     compared += [agreement(real, sim) for sim, real in zip(*each, strict=True)]
     since = None
     if known is not None:
-        since = compare(str(baseline), known, verdicts_of(made.document() for made in runs))
+        since = compare(str(baseline), known, verdicts_of(runs))
     notes = [] if since is None else since.lines()
     notes += pages.write_pages(runs)
     _write_files(runs, since, junit=junit, markdown=markdown)

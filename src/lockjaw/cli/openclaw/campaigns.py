@@ -90,8 +90,9 @@ def run_against(
 def replay_against(
     scenario: Scenario,
     manifest: Mapping[str, Any],
-    then: Mapping[str, Any],
     run_dir: Path,
+    verdict: str,
+    event_hash: str,
     *,
     as_json: bool,
     out: Path | None = None,
@@ -99,7 +100,8 @@ def replay_against(
 ) -> int:
     """``lockjaw replay`` of a run against the real program, from the default cache, as it was run.
 
-    ``approved``: the tool calls that our own client may perform; None: all. The real program knows no such limit.
+    ``verdict`` and ``event_hash``: what the run came to then. ``approved``: the tool calls that our own client may
+    perform; None: all. The real program knows no such limit.
 
     Returns the exit status of the verdict. Raises HarnessError when it is another verdict.
     """
@@ -117,14 +119,13 @@ def replay_against(
     )
     with watched(as_json) as progress:
         again = run_version(scenario, version, options, say, progress)
-    now = again.document()
-    same = {key: then[key] == now[key] for key in ("verdict", "event_hash")}
+    same_verdict, same_hash = verdict == again.verdict, event_hash == again.event_hash
     if as_json:
-        compared = {"of": str(run_dir), "same_verdict": same["verdict"], "same_event_hash": same["event_hash"]}
+        compared = {"of": str(run_dir), "same_verdict": same_verdict, "same_event_hash": same_hash}
         sys.stdout.write(document.to_json(document.document([again], command="replay", replay=compared)))
     else:
         text.print_report([again])
-        show(f"replay of {run_dir}: verdict {then['verdict']}, now {now['verdict']}")
-    if not same["verdict"]:
-        raise HarnessError(f"the replay is {now['verdict']}, the run was {then['verdict']}", str(again.run_dir))
+        show(f"replay of {run_dir}: verdict {verdict}, now {again.verdict}")
+    if not same_verdict:
+        raise HarnessError(f"the replay is {again.verdict}, the run was {verdict}", str(again.run_dir))
     return again.verdict.exit_status

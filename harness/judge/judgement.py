@@ -1,0 +1,71 @@
+"""Verdict and outcome of a history. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lockjaw.history import Record
+from lockjaw.history.ordered import numbered
+from lockjaw.history.run import Reached, Run
+from lockjaw.verdict import CheckResult, Verdict, combine
+
+from ..incident.scenario import Scenario
+from .checkers import run_checks
+from .outcome import outcome_of
+from .skeleton import skeleton_hash
+
+__all__ = ["Judgement", "judge", "judgement_of"]
+
+
+def judge(
+    scenario: Scenario,
+    history: Sequence[Record],
+    *,
+    never_due: Sequence[str] = (),
+    policy: str,
+    engine: str,
+    seed: int,
+    nominal_s: float,
+    wall_s: float,
+    run_dir: Path,
+    exact_hash: str | None = None,
+) -> Run:
+    """Make the run of a history: its verdict, and what it came to. Pure.
+
+    ``exact_hash``: over the whole history, where the engine repeats it to the byte; else the skeleton's counts.
+    """
+    ordered = numbered(history)
+    judgement = judgement_of(scenario, ordered, never_due=never_due)
+    return Run(
+        scenario=scenario.name, policy=policy, engine=engine, seed=seed, verdict=judgement.verdict,
+        checks=judgement.checks, reached=judgement.reached, outcome=outcome_of(ordered),
+        event_hash=exact_hash or skeleton_hash(ordered), nominal_s=nominal_s, wall_s=wall_s, run_dir=run_dir,
+        history=ordered, story=" ".join(scenario.story.split()),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict on a history, and what it rests on."""
+
+    verdict: Verdict
+    checks: tuple[CheckResult, ...]
+    reached: tuple[Reached, ...]
+
+
+def judgement_of(scenario: Scenario, history: Sequence[Record], *, never_due: Sequence[str] = ()) -> Judgement:
+    """The verdict alone, for a search that makes thousands of runs. Pure."""
+    ordered = numbered(history)
+    checks = tuple(run_checks(scenario.checks, ordered, scenario.facts))
+    reached = [_reached(some.says, some.witness(ordered)) for some in scenario.sometimes]
+    reached += [Reached(f"the nemesis was to {fault}", None) for fault in never_due]
+    verdict = combine(check.verdict for check in checks)
+    if verdict is Verdict.HELD and not all(condition.met for condition in reached):
+        verdict = Verdict.UNKNOWN
+    return Judgement(verdict, checks, tuple(reached))
+
+
+def _reached(says: str, record: Record | None) -> Reached:
+    return Reached(says, None if record is None else record.i)
