@@ -160,7 +160,7 @@ def structure(make_run: MakeRun, text: str) -> list[list[tuple[str, tuple[str, .
     other = make_run("takeover")
     written = (
         html.render_run(run),
-        html.render_compare([run, other], skeleton, {f"runs/{text}": "a.html"}),
+        html.render_compare([run, other], skeleton, {run.folder: "a.html"}),
         html.render_matrix([run], {text: "a.html"}),
     )
     for page in written:
