@@ -17,6 +17,8 @@ from lockjaw.harness.incident.scenario import Scenario, builtin_names, is_builti
 from lockjaw.harness.kit.archive import BadKit
 from lockjaw.harness.kit.consent import MAX_ACTS, TooManyActs, acts_of, question
 from lockjaw.harness.kit.reading import read_kit
+from lockjaw.history.run import Outcome, Run
+from lockjaw.verdict import Verdict
 
 from .kits import Plain, call, forged, lockjaw, recorded, scenario
 
@@ -112,7 +114,10 @@ def stranger_folder(tmp_path: Path, **manifest: Any) -> Path:
     """A run folder as it comes out of an archive from the net."""
     folder = tmp_path / "downloaded"
     folder.mkdir()
-    document = {"verdict": "HELD", "event_hash": "sha256:0", "checks": [], "outcome": {}}
+    outcome = Outcome(True, 0, 0, 1, 1, 1, False, "hello", None)
+    here = Path("downloaded")
+    run = Run("evil", "takeover", "real", 1, Verdict.HELD, (), (), outcome, "sha256:0", 1.0, 1.0, here, ())
+    document = run.document()
     plain = {
         "lockjaw": "0.1.0", "scenario": "evil", "seed": 1, "policy": "takeover", "engine": "real", "time_scale": 0.02,
         "state": "finished", "pid": 1, "started": "2026-01-01",
