@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from io import StringIO
@@ -175,7 +176,8 @@ def test_what_a_run_holds_sends_no_escape(colour: bool, make_run: Any) -> None:
     """Ours are the colours alone, and they are no part of the text that came from a stranger."""
     hostile = "a\x1b]0;owned\x07b\x9b2Jc\u202ed"
     run = make_run("reuse-session", checks=["answered"])
-    run.checks = [msgspec.structs.replace(run.checks[0], finding=f"found {hostile}")]
+    found = msgspec.structs.replace(run.checks[0], finding=f"found {hostile}")
+    run = dataclasses.replace(run, checks=(found,))
     run.history[-1].data["error"] = f"All models failed: {hostile}"
 
     shown = text.render([run], colour=colour)
