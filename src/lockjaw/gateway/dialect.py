@@ -31,6 +31,8 @@ class Dialect(msgspec.Struct, frozen=True):
     retries_clean_close: bool
 
 
+MAX_TICK_MS = 86_400_000  # a gateway that promises less than one sign of life a day has made a mistake
+
 DIALECTS: dict[int, Dialect] = {
     3: Dialect(3, 10.0, False, True, False, False),
     4: Dialect(4, 15.0, True, False, True, True),
@@ -68,7 +70,7 @@ class HelloOk(msgspec.Struct, frozen=True):
         hello = _mapping(payload)
         server, features = _mapping(hello.get("server")), _mapping(hello.get("features"))
         auth, tick_ms = _mapping(hello.get("auth")), _mapping(hello.get("policy")).get("tickIntervalMs")
-        if not isinstance(tick_ms, (int, float)) or isinstance(tick_ms, bool) or tick_ms < 0:
+        if not isinstance(tick_ms, (int, float)) or isinstance(tick_ms, bool) or not 0 <= tick_ms <= MAX_TICK_MS:
             tick_ms = DEFAULT_TICK_S * 1000
         return cls(
             protocol=hello["protocol"] if isinstance(hello.get("protocol"), int) else None,

@@ -42,7 +42,7 @@ OPERATIONS: dict[str, str] = {
     "actor.exit": "an actor ended: role, pid, code (negative: killed by that signal)",
     "nemesis": "the nemesis acted: action, target, pid (of a link: toxic; at an operation: at; that lasts: for_s)",
     "client.call": "the client's gateway call: method, run_id, session_key; ok: status; fail: error, kind "
-    "(timeout, closed, rejected), timeout_ms, code, refused (the gateway turned the client away)",
+    "(timeout, closed, malformed, rejected), timeout_ms, code, refused (the gateway turned the client away)",
     "client.stderr": "a line the client printed: line",
     "client.result": "the user's outcome: answered, reply, exit_code, error, session_id, session_key, "
     "transport (gateway, embedded), duplicate_possible, degraded",

@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import (
@@ -65,6 +67,8 @@ from lockjaw.runner.policy import (
     StopReply,
     TakeLock,
 )
+from lockjaw.runner.reply import AbortReply, MalformedReply, WaitReply, shown
+from lockjaw.runner.reply import read as reply_of
 from lockjaw.runner.result import result_of
 from lockjaw.runner.tools import Tool, built_in_tools
 from lockjaw.seeds import uuid4
@@ -210,15 +214,19 @@ class TurnClient:
             self.recorder.record("client.call", "info", **call, kind="interrupted")
             await self._abort_on_the_way_out(session, run_id)
             raise
-        status = final.get("status", "") if isinstance(final, dict) else ""
-        if status == "timeout" and not final.get("result"):
+        try:
+            reply = reply_of(final, run_id)
+        except MalformedReply as error:
+            self.recorder.record(
+                "client.call", "fail", **call, error=str(error), kind="malformed", timeout_ms=timeout_ms
+            )  # fmt: skip
+            raise
+        if reply.aborted:
             self.recorder.record("client.call", "fail", **call, error="aborted", kind="aborted", timeout_ms=timeout_ms)
-            if final.get("stopReason") == "signal":  # the gateway shuts down: as good as a lost socket
+            if reply.stopReason == "signal":  # the gateway shuts down: as good as a lost socket
                 raise ConnectionLost(1012, "service restart", run_id=run_id)
-            raise RunAborted(run_id, str(final.get("stopReason") or "rpc"))
-        self.recorder.record("client.call", "ok", **call, status=status)
-        if not isinstance(final, dict) or not isinstance(final.get("result"), dict):
-            final = {"result": {"payloads": [], "meta": {}}, **(final if isinstance(final, dict) else {})}
+            raise RunAborted(run_id, reply.stopReason or "rpc")
+        self.recorder.record("client.call", "ok", **call, status=reply.status or "")
         return Answer(final, "gateway", {})
 
     async def _fall_back(self, failure: GatewayFailure, session: Session, started_ms: int) -> Answer:
@@ -268,10 +276,13 @@ class TurnClient:
             return RunState("running", error=str(error))  # alive enough to accept: it may still hear a stop
         except RemoteError as error:
             return RunState("unreachable", error=str(error))
-        status = reply.get("status") if isinstance(reply, dict) else None
-        if status == "error" and "endedAt" in reply:
-            return RunState("failed", error=str(reply.get("error") or "the run failed"))
-        if status == "ok":
+        try:
+            run = msgspec.convert(reply, WaitReply)
+        except msgspec.ValidationError as error:
+            return RunState("running", error=str(error))  # it answers, and says nothing: as good as not over
+        if run.status == "error" and run.endedAt is not None:
+            return RunState("failed", error=run.error or "the run failed")
+        if run.status == "ok":
             answer = self._stored_answer(session, effect.run_id, started_ms)
             if answer is not None:
                 return RunState("finished", result={"runId": effect.run_id, "status": "ok", "result": answer})
@@ -285,8 +296,11 @@ class TurnClient:
             return StopReply(confirmed=False, reachable=True)
         except RemoteError:
             return StopReply(confirmed=False, reachable=False)
-        aborted = isinstance(reply, dict) and bool(reply.get("aborted")) and effect.run_id in reply.get("runIds", ())
-        return StopReply(confirmed=aborted, reachable=True)
+        try:
+            abort = msgspec.convert(reply, AbortReply)
+        except msgspec.ValidationError:
+            return StopReply(confirmed=False, reachable=True)
+        return StopReply(confirmed=abort.aborted and effect.run_id in abort.runIds, reachable=True)
 
     async def _side_call(self, method: str, params: object, limit_s: float) -> Any:
         quick = replace(self.settings, pacing=Pacing())  # connecting costs what it costs: the way is known
@@ -476,34 +490,20 @@ class TurnClient:
         return AgentOutcome(exit_code, stdout, text)
 
     def _answered(self, answer: Answer) -> AgentOutcome:
-        document = answer.result
-        result = document["result"] if answer.transport == "gateway" else document
-        meta = result.setdefault("meta", {})
-        meta.update(answer.marks)
-        payloads = result.get("payloads") or []
-        lines: list[str] = []
-        for payload in payloads:
-            lines.append(str(payload.get("text") or "").strip())
-            urls = payload.get("mediaUrls") or ([payload["mediaUrl"]] if payload.get("mediaUrl") else [])
-            lines.extend(f"MEDIA:{url}" for url in urls)
-        if not payloads:
-            lines.append(str(document.get("summary") or "No reply from agent."))
-        failed = bool(payloads) and all(payload.get("isError") for payload in payloads)
+        seen = shown(answer.result, wrapped=answer.transport == "gateway", marks=answer.marks)
         exit_code = EXIT_ANSWERED
         if answer.duplicate_possible:
             exit_code = EXIT_DUPLICATE_POSSIBLE
-        elif failed and self.behaviour.timeout_answer_fails:
+        elif seen.failed and self.behaviour.timeout_answer_fails:
             exit_code = EXIT_FAILED
-        text = "\n".join(lines)
-        where = answer.marks.get("fallbackSessionId") or meta.get("agentMeta", {}).get("sessionId")
         self._record_result(
-            answered=not failed and bool(payloads), reply=text, exit_code=exit_code,
-            error=text if failed else None, session_id=where, transport=answer.transport,
+            answered=not seen.failed and bool(seen.payloads), reply=seen.text, exit_code=exit_code,
+            error=seen.text if seen.failed else None,
+            session_id=answer.marks.get("fallbackSessionId") or seen.session_id, transport=answer.transport,
             duplicate_possible=answer.duplicate_possible, degraded=answer.transport != "gateway" and bool(answer.marks),
         )  # fmt: skip
-        return AgentOutcome(
-            exit_code, json.dumps(document, indent=2, ensure_ascii=False) if self.request.as_json else text
-        )
+        stdout = json.dumps(seen.document, indent=2, ensure_ascii=False) if self.request.as_json else seen.text
+        return AgentOutcome(exit_code, stdout)
 
     def _record_result(
         self,

@@ -26,6 +26,7 @@ from lockjaw.behaviours import Behaviour
 from lockjaw.errors import (
     ConnectionLost,
     LockjawError,
+    RemoteProtocolError,
     RequestRejected,
     RequestTimedOut,
     printed,
@@ -131,9 +132,12 @@ class GatewayFailure(msgspec.Struct, frozen=True):
     run_id: str
 
     @property
-    def kind(self) -> Literal["timeout", "closed", "rejected"]:
+    def kind(self) -> Literal["timeout", "closed", "malformed", "rejected"]:
+        """``malformed``: the gateway answered, and what it said cannot be read."""
         if isinstance(self.error, RequestTimedOut):
             return "timeout"
+        if isinstance(self.error, RemoteProtocolError):
+            return "malformed"
         return "closed" if isinstance(self.error, ConnectionLost) else "rejected"
 
     @property
@@ -158,6 +162,8 @@ class Answer(msgspec.Struct, frozen=True):
     duplicate_possible: bool = False
 
 
+_REASONS = {"timeout": "gateway_timeout", "closed": "gateway_lost", "malformed": "gateway_malformed"}
+
 Policy = Generator[Effect, Any, Answer]
 
 ASK_LIMIT_S = 2.0  # a gateway that is alive answers agent.wait in milliseconds; a stuck one must not cost more
@@ -179,7 +185,7 @@ def fresh_session(failure: GatewayFailure, behaviour: Behaviour, new_id: Callabl
     """2026.5.7: after a timeout run the turn again in a new session, while the first run goes on."""
     error = printed(failure.error, transport_name=behaviour.transport_error_name)
     marks: dict[str, Any] = {"transport": "embedded", "fallbackFrom": "gateway"}
-    if failure.kind == "rejected":
+    if failure.kind in ("rejected", "malformed"):
         raise failure.error
     if failure.kind == "closed":
         yield Say(f"EMBEDDED FALLBACK: Gateway agent failed; running embedded agent: {error}")
@@ -206,7 +212,7 @@ def takeover(failure: GatewayFailure, behaviour: Behaviour, new_id: Callable[[],
     if failure.kind == "rejected" or failure.refused:
         yield Step("give_up", failure.kind)
         raise failure.error
-    reason = "gateway_timeout" if failure.kind == "timeout" else "gateway_lost"
+    reason = _REASONS[failure.kind]
     first_line = str(failure.error).splitlines()[0]
     marks: dict[str, Any] = {"transport": "embedded", "fallbackFrom": "gateway", "fallbackReason": reason}
 
