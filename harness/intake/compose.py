@@ -11,14 +11,18 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import msgspec
 
 from lockjaw.behaviours import BEHAVIOURS
+from lockjaw.documents import Document
 from lockjaw.settings import CLIENT_GRACE_S
 
+from ..incident.scenario import Scenario, scenario_from
+from .draft import Draft
 from .report import CLASSES, Candidate, Report
 
 PROVIDER = "assumed"  # of a model that the report names without one
@@ -58,37 +62,29 @@ class Composition:
         shape: how it comes about, in words.
         policy: whose behaviour shows the report's errors.
         variables: what the search may vary.
-        render: the YAML text for one choice of the variables.
+        scenario: the scenario for one choice of the variables. Raises ScenarioError.
+        text: the same as YAML.
         assumed: what the report does not say and the scenario needs, in words.
+        classes: what goes wrong in it.
+        owner: of the lock that is met: alive, dead, other (another program has its pid), nobody (it names none); empty:
+            no lock is met, or it is the runtime's own matter.
     """
 
     name: str
     shape: str
     policy: str
     variables: tuple[Variable, ...]
-    render: Callable[[Values], str]
-    assumed: tuple[str, ...] = ()
+    scenario: Callable[[Values], Scenario]
+    text: Callable[[Values], str]
+    assumed: Callable[[Values], tuple[str, ...]]
+    classes: tuple[str, ...]
+    owner: str = ""
 
     def choices(self) -> Iterator[dict[str, float]]:
         """Every combination, the most likely first: values by their distance from the first guess, all told."""
         indexed = [range(len(variable.values)) for variable in self.variables]
         for places in sorted(itertools.product(*indexed), key=lambda places: (sum(places), places)):
             yield {v.name: v.values[place] for v, place in zip(self.variables, places, strict=True)}
-
-
-@dataclass
-class _Draft:
-    """A scenario's lines with comments; where each value came from is written beside it."""
-
-    lines: list[str] = field(default_factory=list)
-    assumed: list[str] = field(default_factory=list)
-
-    def text(self, text: str) -> None:
-        self.lines.append(text)
-
-    def value(self, key: str, value: object, comment: str) -> None:
-        shown = value if isinstance(value, str) else json.dumps(value)
-        self.lines.append(f"{key}: {shown}" + (f"  # {comment}" if comment else ""))
 
 
 @dataclass(frozen=True)
@@ -104,7 +100,17 @@ class _Basis:
     run_s: float
     run_why: str
     wait_s: float
-    assumed: tuple[str, ...]
+
+    def composition(
+        self, shape: str, variables: Sequence[Variable], drafted: Callable[[Values], Draft],
+        classes: tuple[str, ...], owner: str,
+    ) -> Composition:  # fmt: skip
+        """A composition around a draft for each choice."""
+        return Composition(
+            self.name, shape, self.policy, tuple(variables),
+            lambda values: scenario_from(Document.of(drafted(values).plain(), f"{self.name}.yaml"), name=self.name),
+            lambda values: drafted(values).text(), lambda values: drafted(values).assumed(), classes, owner,
+        )  # fmt: skip
 
 
 def compose(report: Report) -> Composition | None:
@@ -115,14 +121,14 @@ def compose(report: Report) -> Composition | None:
     if not report.errors or (not report.classes and not report.possible):
         return None
     basis = _basis(report)
-    if report.has("unauthorized", "file_system", "revision_conflict", "busy_database", "active_writer", "lease_held"):
+    if report.has(*_NO_SHAPE):
         return None
     if report.has("gateway_closed") and report.has("banner_same", "banner_failed"):
         return _killed(basis)
     if report.has("banner_same", "banner_fresh"):
         return _cascade(basis)
-    if report.has("takeover", "changed_during_prompt", "lock_stale", "file_lock", "store_lock", "force_release"):
-        return None
+    if any(c.lock for c in basis.chain) and any("was aborted" in c.error for c in basis.chain):
+        return _cascade(basis)  # a model is said to be aborted only where one was before it, as in the seed report
     if report.has("run_timeout", "abort_unsettled", "announce") or any("changed while" in c.error for c in basis.chain):
         return None
     if report.has("locked", "lock_error_code") or any(candidate.lock for candidate in report.chain):
@@ -130,26 +136,29 @@ def compose(report: Report) -> Composition | None:
     return None
 
 
+#: Messages that no shape here prints: the catalogue has their scenarios.
+_NO_SHAPE = (
+    "unauthorized", "refused", "file_system", "revision_conflict", "starting_conflict", "active_claim", "busy_database",
+    "active_writer", "lease_held", "takeover", "changed_during_prompt", "lock_stale", "file_lock", "store_lock",
+    "force_release", "stuck_session", "stalled_session", "recovery_skipped",
+)  # fmt: skip
+
+
 def name_of(report: Report) -> str:
-    """A name for the scenario of a report: the same errors, the same name."""
-    told = "\n".join((*report.errors, *(f"{k}={v}" for k, v in report.timers.items())))
-    return f"report_{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+    """A name for the scenario of a report: the same text, the same name; another text, another one."""
+    told = report.digest or hashlib.sha256(json.dumps(report.document(), sort_keys=True).encode()).hexdigest()
+    return f"report_{told[:12]}"
 
 
 # --------------------------------------------------------------------------- what every shape needs
 
 
 def _basis(report: Report) -> _Basis:
-    assumed: list[str] = []
     policy, policy_why = _policy(report)
-    chain, chain_why = _chain(report, assumed)
-    wait_s = report.timers.get("lock_wait_s", BEHAVIOURS[policy].lock_timeout_s)
-    if wait_s != BEHAVIOURS[policy].lock_timeout_s:
-        assumed.append(
-            f"the report's lock wait is {wait_s:g} s; {policy} waits {BEHAVIOURS[policy].lock_timeout_s:g} s"
-        )
-    run_s, run_why = _run_limit(report, assumed)
-    return _Basis(report, name_of(report), policy, policy_why, chain, chain_why, run_s, run_why, wait_s, tuple(assumed))
+    chain, chain_why = _chain(report)
+    run_s, run_why = _run_limit(report)
+    wait_s = BEHAVIOURS[policy].lock_timeout_s
+    return _Basis(report, name_of(report), policy, policy_why, chain, chain_why, run_s, run_why, wait_s)
 
 
 def run_limit(report: Report) -> float | None:
@@ -160,18 +169,14 @@ def run_limit(report: Report) -> float | None:
     return None if run_s is None else min(max(run_s, 1.0), 3600.0)
 
 
-def _run_limit(report: Report, assumed: list[str]) -> tuple[float, str]:
+def _run_limit(report: Report) -> tuple[float, str]:
     run_s, stated = run_limit(report), report.timers.get("run_timeout_s")
     if run_s is None:
-        assumed.append(f"a run limit of {_DEFAULT_RUN_S:g} s")
         return _DEFAULT_RUN_S, "assumed"
     if stated is not None and abs(run_s - stated) <= 1:
         return run_s, "from the report"
-    if stated is not None:
-        assumed.append(
-            f"a run limit of {run_s:g} s, which the client's deadline follows from (the report says {stated:g} s)"
-        )
-    return run_s, f"the client's deadline in the report less {CLIENT_GRACE_S:g} s"
+    other = f" (the report says {stated:g} s)" if stated is not None else ""
+    return run_s, f"the client's deadline in the report less {CLIENT_GRACE_S:g} s{other}"
 
 
 def model_names(report: Report) -> list[str]:
@@ -205,20 +210,18 @@ def _named(report: Report) -> list[Candidate]:
     return list(named.values())
 
 
-def _chain(report: Report, assumed: list[str]) -> tuple[tuple[Candidate, ...], str]:
+def _chain(report: Report) -> tuple[tuple[Candidate, ...], str]:
     named = _named(report)
     if named:
-        missing = _count(report) - len(named)
-        for number in range(len(named) + 1, len(named) + 1 + max(0, min(missing, 12))):
+        missing = max(0, min(_count(report) - len(named), 12))
+        for number in range(len(named) + 1, len(named) + 1 + missing):
             named.append(msgspec.structs.replace(report.chain[-1], model=f"{PROVIDER}/model-{number}"))
-            assumed.append(f"the name of model {number}")
-        return tuple(named), "from the report"
+        return tuple(named), "from the report" if not missing else f"assumed: the names of the last {missing}"
     count = max(1, min(_count(report) or report_waits(report) or 1, 8))
-    assumed.append(f"the models: the report names none; {count} of them")
     lock = any(event.session_lock for event in report.events)
     return tuple(
         Candidate(model=f"{PROVIDER}/model-{n}", error="", reason="timeout", lock=lock) for n in range(1, count + 1)
-    ), "assumed"
+    ), "assumed: the report names none"
 
 
 def _count(report: Report) -> int:
@@ -230,18 +233,20 @@ def report_waits(report: Report) -> int:
     return sum(line.startswith("session file locked") for line in report.errors)
 
 
-def _head(basis: _Basis, draft: _Draft, shape: str) -> None:
-    report = basis.report
-    draft.text("story: |")
-    for line in _wrapped(
-        f"Composed from a pasted report: {shape}. Classes: {_classes(report)}. {basis.policy}: {basis.policy_why}."
-    ):
-        draft.text(f"  {line}")
+def _head(basis: _Basis, shape: str, **run_limit: object) -> Draft:
+    report, draft = basis.report, Draft()
+    classes = report.classes or report.possible
+    draft.put(
+        "story",
+        f"Composed from a pasted report: {shape}. Classes: {_classes(report)}. {basis.policy}: {basis.policy_why}. "
+        "Every value says where it is from.",
+    )
     if report.reports:
-        draft.value("reports", json.dumps(list(report.reports)), "")
-    draft.value("class", json.dumps(list(report.classes or report.possible)), "as understood")
-    draft.value("message", json.dumps("long task"), "assumed")
-    draft.value("timeout_s", basis.run_s, basis.run_why)
+        draft.put("reports", list(report.reports))
+    draft.put("class", list(classes), "as understood" if report.classes else "open between these")
+    draft.put("message", "long task", "assumed")
+    draft.put("timeout_s", run_limit.get("value", basis.run_s), str(run_limit.get("why", basis.run_why)))
+    return draft
 
 
 def _classes(report: Report) -> str:
@@ -250,45 +255,42 @@ def _classes(report: Report) -> str:
     return ", ".join(f"{letter} ({CLASSES[letter]})" for letter in report.classes)
 
 
-def _wrapped(text: str, width: int = 100) -> list[str]:
-    lines, line = [], ""
-    for word in text.split():
-        if line and len(line) + len(word) + 1 > width:
-            lines.append(line)
-            line = word
-        else:
-            line = f"{line} {word}".strip()
-    return [*lines, line]
-
-
-def _models(basis: _Basis, draft: _Draft, slow_s: float, *, quick: bool) -> None:
+def _models(basis: _Basis, draft: Draft, slow_s: float, *, quick: bool) -> None:
     """The chain, and what each model does when it is asked."""
-    draft.value("chain", json.dumps([c.model for c in basis.chain]), basis.chain_why)
-    draft.text("models:")
+    draft.put("chain", [c.model for c in basis.chain], basis.chain_why)
+    models = draft.block("models")
     count = max(1, round(slow_s / 2.0))
     for candidate in basis.chain:
-        wire = json.dumps(candidate.model.partition("/")[2])
+        wire = candidate.model.partition("/")[2]
         status = None if candidate.lock else _STATUS.get(candidate.reason or "")
         if status is not None:
-            draft.text(f"  {wire}:  # failed with {candidate.reason} in the report")
             said = re.sub(r"^(?:HTTP )?N:? ", "", candidate.error)  # its error text without the status
-            draft.text(f"    - {{error: {{status: {status}, message: {json.dumps(said)}}}}}")
-        elif quick:
-            draft.text(f"  {wire}:  # assumed: it would have answered")
-            draft.text('    - {first_token_s: 1.0, text: "Done."}')
+            models.put(
+                wire, [{"error": {"status": status, "message": said}}], f"failed with {candidate.reason} in the report"
+            )
+        elif quick and not _cut_short(candidate):
+            models.put(wire, [{"first_token_s": 1.0, "text": "Done."}], "assumed: it would have answered")
         else:
-            draft.text(f"  {wire}:  # slower than the run limit, which its errors show; how slow is assumed")
-            draft.text(f'    - {{first_token_s: 2.0, inter_token_s: 2.0, token: ".", count: {count}}}')
+            slow = {"first_token_s": 2.0, "inter_token_s": 2.0, "token": ".", "count": count}
+            models.put(wire, [slow], "assumed: how slow; its errors show that it is slower than the run limit")
 
 
-def _tail(basis: _Basis, draft: _Draft, says: str, seen: str, holder: str | None) -> str:
-    draft.text(f"checks: [{', '.join(_CHECKS)}]")
-    draft.text("sometimes:")
-    draft.text(f"  - says: {says}")
-    draft.text(f"    seen: {seen}")
+def _cut_short(candidate: Candidate) -> bool:
+    """Did this model fail for being slow?"""
+    return not candidate.lock and candidate.reason == "timeout"
+
+
+def _tail(draft: Draft, says: str, seen: dict[str, Any], holder: str | None) -> Draft:
+    draft.put("checks", list(_CHECKS))
+    danger: dict[str, Any] = {"says": says, "seen": seen}
     if holder is not None:
-        draft.text(f"    while_locked_by: {holder}")
-    return "\n".join(draft.lines) + "\n"
+        danger["while_locked_by"] = holder
+    draft.items("sometimes", (danger, ""))
+    return draft
+
+
+def _time_scale(run_s: float) -> float:
+    return 0.04 if run_s <= 120 else 0.01
 
 
 # --------------------------------------------------------------------------- shapes
@@ -296,62 +298,59 @@ def _tail(basis: _Basis, draft: _Draft, says: str, seen: str, holder: str | None
 
 def _cascade(basis: _Basis) -> Composition:
     """The client gives up on a slow gateway and runs the turn itself."""
-    deadline_s = basis.run_s + CLIENT_GRACE_S
     slow_s = 2.5 * basis.run_s
-    locked_first = _leading_locks(basis.chain)
-    tries = max(len(basis.chain), 1)
-    per_try_s = 11.0 if basis.wait_s <= 10 else basis.wait_s + 1.0
-    all_locked = locked_first == tries and any(c.lock for c in basis.chain)
     # When the gateway's first model is given up its lock is free for a moment; whoever polls then gets it. That moment
     # decides how many of the fallback's models fail on the lock: the unknown of every mixed chain.
     first_free = _CONNECT_S + _PREPARE_S + _SETUP_S + basis.run_s
-    guesses: tuple[float, ...]
-    gaps: tuple[float, ...]
-    if first_free + (tries - 1) * (basis.run_s + _GAP_S) < deadline_s + 5.0:
-        # Its chain would end before the client's patience does: it must have begun late.
-        guesses, gaps = tuple(deadline_s + later for later in (15.0, 40.0, 100.0)), (_GAP_S,)
-    elif basis.policy != "reuse-session" or all_locked or not any(c.lock for c in basis.chain):
-        guesses = (first_free,)
-        gaps = (_GAP_S, 0.0) if all_locked else (_GAP_S,)
-    else:
-        aimed = deadline_s + _EMBEDDED_S + locked_first * per_try_s + 2.0
-        offsets = (0.0, 0.75, -0.75, 1.5, -1.5, 2.5, 3.5, 5.0, 7.0, -3.0, 9.0, -5.0)
-        guesses = tuple(round(aimed + offset, 2) for offset in offsets if aimed + offset >= first_free)
-        guesses, gaps = guesses or (first_free,), (_GAP_S,)
+    guesses, gaps = _moments(basis, first_free)
     variables = [
         Variable("released_s", guesses, "when the gateway gives its first model up and its lock is free for a moment"),
         Variable("gap_s", gaps, "how long that moment is"),
     ]
-    assumed = (*basis.assumed, "how slow the models are", "the runtime's own steps: as measured on the real program")
+    shape = "the client gives up on a slow gateway and runs the turn itself"
 
-    def render(values: Values) -> str:
+    def drafted(values: Values) -> Draft:
         lane_s = values["released_s"] - first_free
-        draft = _Draft()
-        _head(basis, draft, "the client gives up on a slow gateway and runs the turn itself")
-        draft.value("budget_s", round(max(400.0, 6 * basis.run_s)), "assumed")
-        draft.value("settle_s", 0, "assumed: the gateway is stopped once the client has ended")
-        draft.value("time_scale", 0.04 if basis.run_s <= 120 else 0.01, "")
+        draft = _head(basis, shape)
+        draft.put("budget_s", round(max(400.0, 6 * basis.run_s)), "assumed")
+        draft.put("settle_s", 0, "assumed: the gateway is stopped once the client has ended")
+        draft.put("time_scale", _time_scale(basis.run_s))
         _models(basis, draft, slow_s, quick=False)
-        best_s = json.dumps(round(_CONNECT_S + _PREPARE_S + _SETUP_S + lane_s + slow_s, 2))
+        best_s = round(_CONNECT_S + _PREPARE_S + _SETUP_S + lane_s + slow_s, 2)
         slow = [c.model for c in basis.chain if c.lock or _STATUS.get(c.reason or "") is None]
-        draft.value("answers_s", json.dumps(dict.fromkeys(slow, float(best_s))), "follows from the models")
-        draft.text("pacing:")
-        draft.text(f"  connect_s: {_CONNECT_S}")
-        comment = "searched for: time in the gateway's lane before the lock" if lane_s else "as measured"
-        draft.text(f"  prepare_s: {round(_PREPARE_S + lane_s, 2)}  # {comment}")
-        draft.text(f"  setup_s: {_SETUP_S}")
-        draft.text(f"  between_candidates_s: {values['gap_s']}  # the lock is free for so long")
-        draft.text(f"  embedded_prepare_s: {_EMBEDDED_S}")
+        draft.put("answers_s", dict.fromkeys(slow, best_s), "follows from the models")
+        pacing = draft.block("pacing", "the runtime's own steps: as measured on the real program")
+        pacing.put("connect_s", _CONNECT_S)
+        searched = "searched for: time in the gateway's lane before the lock" if lane_s else ""
+        pacing.put("prepare_s", round(_PREPARE_S + lane_s, 2), searched)
+        pacing.put("setup_s", _SETUP_S)
+        pacing.put("between_candidates_s", values["gap_s"], "the lock is free for so long")
+        pacing.put("embedded_prepare_s", _EMBEDDED_S)
         return _tail(
-            basis, draft, "the client ran out of patience while the gateway held the session lock",
-            "{op: client.call, phase: fail, data: {kind: timeout}}", "gateway",
+            draft, "the client ran out of patience while the gateway held the session lock",
+            {"op": "client.call", "phase": "fail", "data": {"kind": "timeout"}}, "gateway",
         )  # fmt: skip
 
-    return Composition(
-        basis.name, "a slow gateway, a client that gives up and runs the turn itself", basis.policy,
-        tuple(variables), render,
-        assumed,
-    )  # fmt: skip
+    classes = ("A", "B") if basis.policy == "reuse-session" else ("A", "K", "L")
+    return basis.composition(shape, variables, drafted, classes, "alive")
+
+
+def _moments(basis: _Basis, first_free: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Guesses for the moment at which the gateway's lock is free, and for how long it is."""
+    deadline_s = basis.run_s + CLIENT_GRACE_S
+    locked_first = _leading_locks(basis.chain)
+    tries = max(len(basis.chain), 1)
+    all_locked = locked_first == tries and any(c.lock for c in basis.chain)
+    if first_free + (tries - 1) * (basis.run_s + _GAP_S) < deadline_s + 5.0:
+        # Its chain would end before the client's patience does: it must have begun late.
+        return tuple(deadline_s + later for later in (15.0, 40.0, 100.0)), (_GAP_S,)
+    if basis.policy != "reuse-session" or all_locked or not any(c.lock for c in basis.chain):
+        return (first_free,), (_GAP_S, 0.0) if all_locked else (_GAP_S,)
+    per_try_s = 11.0 if basis.wait_s <= 10 else basis.wait_s + 1.0
+    aimed = deadline_s + _EMBEDDED_S + locked_first * per_try_s + 2.0
+    offsets = (0.0, 0.75, -0.75, 1.5, -1.5, 2.5, 3.5, 5.0, 7.0, -3.0, 9.0, -5.0)
+    guesses = tuple(round(aimed + offset, 2) for offset in offsets if aimed + offset >= first_free)
+    return guesses or (first_free,), (_GAP_S,)
 
 
 def _leading_locks(chain: tuple[Candidate, ...]) -> int:
@@ -359,35 +358,68 @@ def _leading_locks(chain: tuple[Candidate, ...]) -> int:
 
 
 def _killed(basis: _Basis) -> Composition:
-    """The gateway dies in mid-turn, and the client runs the turn itself."""
+    """The gateway is lost in mid-turn, and the client runs the turn itself.
+
+    Where the report has a lock error the gateway still lives, for a dead one's lock goes at once: its socket was cut.
+    """
+    report = basis.report
+    lives = any(c.lock for c in basis.chain if c.error) or report.has("locked", "lock_error_code")
     slow_s = 2.5 * basis.run_s
     start_s = _CONNECT_S + _PREPARE_S + _SETUP_S
     last_s = basis.run_s + CLIENT_GRACE_S - 1.0
     times = tuple(round(start_s + part * (last_s - start_s), 1) for part in (0.25, 0.6, 0.05, 0.9))
-    variables = (Variable("killed_s", times, "when the gateway was lost"),)
-    assumed = (
-        *basis.assumed, "the gateway was killed: the report only shows that its socket closed",
-        "how slow the models are",
-    )  # fmt: skip
+    variables = (Variable("lost_s", times, "when the socket closed"),)
+    how = "the socket closes in mid-turn" if lives else "the gateway dies in mid-turn"
+    shape = f"{how} and the client runs the turn itself"
 
-    def render(values: Values) -> str:
-        draft = _Draft()
-        _head(basis, draft, "the gateway is lost in mid-turn and the client runs the turn itself")
-        draft.value("budget_s", round(max(400.0, 6 * basis.run_s)), "assumed")
-        draft.value("settle_s", 0, "assumed")
-        draft.value("time_scale", 0.04 if basis.run_s <= 120 else 0.01, "")
-        _models(basis, draft, slow_s, quick=not any(c.reason for c in basis.chain))
-        draft.text(
-            f"pacing: {{connect_s: {_CONNECT_S}, prepare_s: {_PREPARE_S}, setup_s: {_SETUP_S}, "
-            f"between_candidates_s: {_GAP_S}, embedded_prepare_s: {_EMBEDDED_S}}}"
-        )
-        draft.text("faults:")
-        draft.text(f"  - {{action: kill, target: gateway, at_s: {values['killed_s']}}}  # searched for")
-        return _tail(
-            basis, draft, "the client lost its socket", "{op: client.call, phase: fail, data: {kind: closed}}", None
-        )
+    def drafted(values: Values) -> Draft:
+        draft = _head(basis, shape)
+        draft.put("budget_s", round(max(400.0, 6 * basis.run_s)), "assumed")
+        draft.put("settle_s", 0, "assumed")
+        draft.put("time_scale", _time_scale(basis.run_s))
+        _models(basis, draft, slow_s, quick=not lives and not any(c.reason for c in basis.chain))
+        draft.put("pacing", _pacing(_CONNECT_S, _PREPARE_S), "as measured on the real program")
+        if lives:
+            draft.put("links", {"cable": {"between": ["client", "gateway"]}})
+            cut = {"action": "cut", "target": "cable", "at_s": values["lost_s"]}
+            draft.items("faults", (cut, "the gateway lives on; searched for: when"))
+        else:
+            killed = {"action": "kill", "target": "gateway", "at_s": values["lost_s"]}
+            draft.items("faults", (killed, "assumed: a kill (the report shows a closed socket); searched for: when"))
+        lost = {"op": "client.call", "phase": "fail", "data": {"kind": "closed"}}
+        return _tail(draft, "the client lost its socket", lost, None)
 
-    return Composition(basis.name, "a gateway that is lost in mid-turn", basis.policy, variables, render, assumed)
+    classes, owner = (("A", "B", "K"), "alive") if lives else (("A", "L", "K"), "dead")
+    return basis.composition(shape, variables, drafted, classes, owner)
+
+
+def _pacing(connect_s: float, prepare_s: float) -> dict[str, float]:
+    return {
+        "connect_s": connect_s, "prepare_s": prepare_s, "setup_s": _SETUP_S, "between_candidates_s": _GAP_S,
+        "embedded_prepare_s": _EMBEDDED_S,
+    }  # fmt: skip
+
+
+class _Holder(NamedTuple):
+    """Who holds the session in a shape, and what goes wrong then."""
+
+    name: str
+    shape: str
+    classes: tuple[str, ...]
+    owner: str
+
+
+_WORKS = _Holder("holder", "somebody works with the session when the message comes in", ("F", "B"), "alive")
+_LEAKS = _Holder("leaker", "a live process never gives the session's lock back", ("E", "B"), "alive")
+_DECOY = _Holder("decoy", "the session's lock names a pid that another program has by now", ("D", "C", "B"), "other")
+
+
+def _holder_of(report: Report) -> _Holder:
+    """Who held the lock: as the classes say, else as the owner's state says, else somebody who works."""
+    cause = next((letter for letter in report.classes if letter in "CDEFG"), "")
+    if cause in ("C", "D") or any(lock.alive is False for lock in report.locks):
+        return _DECOY
+    return _LEAKS if cause in ("E", "G") else _WORKS
 
 
 def _held(basis: _Basis) -> Composition:
@@ -395,7 +427,7 @@ def _held(basis: _Basis) -> Composition:
     waits = max(report_waits(basis.report), sum(c.lock for c in basis.chain), 1)
     per_try_s = basis.wait_s * 1.05 + 1.0
     whole_s = round(waits * per_try_s + 30.0)
-    dead = any(lock.alive is False for lock in basis.report.locks)
+    who = _holder_of(basis.report)
     compaction = basis.report.timers.get("compaction_s")
     holds = (float(round(compaction)),) if compaction else ()
     still_s = _leading_locks(basis.chain) * per_try_s
@@ -403,50 +435,45 @@ def _held(basis: _Basis) -> Composition:
         "held_s", tuple(dict.fromkeys((*holds, float(whole_s), round(still_s + 5.0), round(2.0 * whole_s)))),
         "how long the holder holds the session",
     )  # fmt: skip
-    who = "decoy" if dead or "D" in basis.report.classes else "holder"
-    run_s = max(basis.run_s, round(whole_s + 60.0)) if "run_timeout_s" not in basis.report.timers else basis.run_s
-    assumed = [*basis.assumed, "who holds the session: the report shows only that somebody does"]
-    if who == "decoy":
-        assumed.append("the owner's pid looked alive to the waiter, for a dead owner's lock is removed at once")
+    stated = "run_timeout_s" in basis.report.timers or any(map(_cut_short, basis.chain))
+    run_s = basis.run_s if stated else max(basis.run_s, round(whole_s + 60.0))
+    limit = {} if run_s == basis.run_s else {"value": float(run_s), "why": "assumed: longer than all the waits"}
 
-    def render(values: Values) -> str:
-        draft = _Draft()
-        _head(basis, draft, "somebody else holds the session when the message comes in")
-        if run_s != basis.run_s:
-            draft.lines[-1] = f"timeout_s: {json.dumps(float(run_s))}  # assumed: longer than all the waits"
-        draft.value("budget_s", round(max(400.0, values["held_s"] + 2 * whole_s)), "assumed")
-        draft.value("settle_s", 0, "assumed")
-        draft.value("time_scale", 0.04 if run_s <= 120 else 0.01, "")
+    def drafted(values: Values) -> Draft:
+        held_s = values["held_s"]
+        draft = _head(basis, who.shape, **limit)
+        draft.put("budget_s", round(max(400.0, held_s + 2 * whole_s)), "assumed")
+        draft.put("settle_s", 0, "assumed")
+        draft.put("time_scale", _time_scale(run_s))
         _models(basis, draft, 2.5 * basis.run_s, quick=True)
-        draft.text(
-            f"pacing: {{connect_s: 1.0, prepare_s: 1.0, setup_s: {_SETUP_S}, between_candidates_s: {_GAP_S}, "
-            f"embedded_prepare_s: {_EMBEDDED_S}}}"
-        )
-        if who == "decoy":
-            draft.text("initial:")
-            draft.text("  turns: 1")
-            draft.text("  lock: {owner: decoy, starttime: absent, age_s: 60}  # assumed: its pid is somebody else's")
-        draft.text("actors:")
-        draft.text(f"  {who}:")
-        draft.text("    kind: scripted")
-        if who == "decoy":
-            draft.text("    awaited: false")
-            draft.text(f"    script: [{{do: sleep, for_s: {values['held_s']}}}]")
-        else:
-            draft.text("    script:")
-            draft.text(f"      - {{do: take, max_hold_s: {max(300.0, values['held_s'] + 60)}}}")
-            draft.text("      - {do: append, what: metadata}")
-            draft.text(f"      - {{do: sleep, for_s: {values['held_s']}}}  # searched for")
-            draft.text("      - {do: release}")
+        draft.put("pacing", _pacing(1.0, 1.0))
+        if who is _DECOY:
+            initial = draft.block("initial")
+            initial.put("turns", 1)
+            lock = {"owner": who.name, "starttime": "absent", "age_s": 60}
+            initial.put("lock", lock, "assumed: its pid is another program's, for a dead owner's lock goes at once")
+        actor = draft.block("actors").block(who.name)
+        actor.put("kind", "scripted")
+        _script(actor, who, held_s)
+        seen = {"op": "lock", "phase": "invoke", "actor": "gateway"}
         says = "the gateway wanted the session while it was held"
-        holder = None if who == "decoy" else who
-        return _tail(basis, draft, says, "{op: lock, phase: invoke, actor: gateway}", holder)
+        return _tail(draft, says, seen, None if who is _DECOY else who.name)
 
-    return Composition(
-        basis.name,
-        "somebody who holds the session when the message comes in",
-        basis.policy,
-        (variable,),
-        render,
-        tuple(assumed),
-    )
+    return basis.composition(who.shape, (variable,), drafted, who.classes, who.owner)
+
+
+def _script(actor: Draft, who: _Holder, held_s: float) -> None:
+    """What the holder does."""
+    sleep = {"do": "sleep", "for_s": held_s}
+    if who is _DECOY:
+        actor.put("awaited", False)
+        actor.put("script", [sleep])
+        return
+    take = {"do": "take", "max_hold_s": max(300.0, held_s + 60)}, ""
+    note = {"do": "append", "what": "metadata"}, ""
+    if who is _LEAKS:
+        actor.put("awaited", False)
+        lives = {"do": "sleep", "for_s": held_s + 600}, "assumed: it lives on, idle"
+        actor.items("script", take, note, ({"do": "leak"}, "its run is over, and the lock stays"), lives)
+        return
+    actor.items("script", take, note, (sleep, "searched for: how long"), ({"do": "release"}, ""))

@@ -6,6 +6,7 @@ other names. What the report names (its models, its run limit) takes the place o
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -13,26 +14,38 @@ from typing import Any
 
 import yaml
 
-from ..incident.scenario import Scenario, builtin_names, load_scenario, read_builtin_text
-from .compose import Composition, Variable, model_names, name_of, run_limit
+from lockjaw.documents import Document
+
+from ..incident.scenario import (
+    Scenario,
+    builtin_names,
+    load_scenario,
+    read_builtin,
+    read_builtin_text,
+    scenario_from,
+)
+from .compose import Composition, Values, Variable, model_names, name_of, run_limit
 from .report import Report
 
 MOST = 4  # scenarios that are tried
 #: Messages, and the scenario in which they come about; the more telling message first.
 POINTERS: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("unauthorized",), "wrong_token"),
-    (("revision_conflict",), "revision_conflict"),
-    (("busy_database", "active_writer", "lease_held"), "busy_database"),
+    (("unauthorized", "refused", "says_refused"), "wrong_token"),
+    (("revision_conflict", "starting_conflict"), "revision_conflict"),
+    (
+        ("busy_database", "active_writer", "lease_held", "hermes_store", "opencode_lock", "codex_record"),
+        "busy_database",
+    ),
     (("force_release",), "force_release_while_writing"),
     (("file_lock",), "stale_lock_replaced"),
     (("lock_stale", "file_system"), "unlink_fails"),
     (("abort_unsettled",), "late_reacquire"),
     (("abort_unsettled", "run_timeout"), "provider_ignores_abort"),
-    (("stuck_session", "stuck_recovery"), "busy_loop_holder"),
+    (("stuck_session", "stalled_session", "recovery_skipped", "stuck_recovery"), "busy_loop_holder"),
     (("compaction",), "compaction_longer_than_wait"),
     (("takeover",), "writer_during_prompt"),
     (("announce",), "subagents_announce"),
-    (("says_recycled", "says_gateway_down", "exec_denied"), "recycled_pid"),
+    (("says_recycled", "says_gateway_down", "exec_denied", "deps_lock"), "recycled_pid"),
     (("says_dead", "says_killed"), "holder_killed_before_payload"),
     (("gateway_closed",), "gateway_killed_mid_turn"),
     (("says_twice", "banner_fresh"), "accepted_run_is_run_again"),
@@ -94,29 +107,47 @@ def fitted(near: Near, report: Report) -> Composition:
     limit = run_limit(report)
     stretches = (1.0,) if limit is None or limit == scenario.timeout_s else (limit / scenario.timeout_s, 1.0)
     shape = f"the catalogue's scenario {scenario.name} ({near.why})"
+    owner = _owner(scenario)
     if not models and stretches == (1.0,):
         return Composition(
-            scenario.name, shape, scenario.baseline, (), lambda _: text,
-            ("all of it: nothing but its errors is from the report",),
+            scenario.name, shape, scenario.baseline, (), lambda _: scenario, lambda _: text,
+            lambda _: ("all of it: nothing but its errors is from the report",), scenario.classes, owner,
         )  # fmt: skip
 
-    def render(values: dict[str, float]) -> str:
-        plain = yaml.safe_load(text)
-        for key in _OF_THE_FILE:
-            plain.pop(key, None)
+    def plain(values: Values) -> dict[str, Any]:
+        made = copy.deepcopy(_plain(scenario.name))
         if models:
-            _rename(plain, models)
-        written = yaml.dump(
-            _stretched(plain, values["stretch"]), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110
-        )
-        return f"# {shape}, with the report's models and run limit.\n{written}"
+            _rename(made, models)
+        stretched: dict[str, Any] = _stretched(made, values["stretch"])
+        return stretched
 
+    def written(values: Values) -> str:
+        body = yaml.dump(plain(values), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110)
+        return f"# {shape}, with the report's models and run limit.\n{body}"
+
+    name = name_of(report)
     return Composition(
-        name_of(report), shape, scenario.baseline,
+        name, shape, scenario.baseline,
         (Variable("stretch", stretches, "whether the times of the scenario grow with the report's run limit"),),
-        render,  # type: ignore[arg-type]
-        ("all but the models and the run limit: it is the catalogue's",),
+        lambda values: scenario_from(Document.of(plain(values), f"{name}.yaml"), name=name), written,
+        lambda _: ("all but the models and the run limit: it is the catalogue's",), scenario.classes, owner,
     )  # fmt: skip
+
+
+@cache
+def _plain(name: str) -> dict[str, Any]:
+    """A built-in scenario's values, without what says something about the catalogue's file."""
+    data: dict[str, Any] = read_builtin(name).data
+    return {key: value for key, value in data.items() if key not in _OF_THE_FILE}
+
+
+def _owner(scenario: Scenario) -> str:
+    """What becomes of the owner of the lock that others meet: by the scenario's classes."""
+    return next((_OWNERS[letter] for letter in scenario.classes if letter in _OWNERS), "")
+
+
+#: Whom a lock of this class belongs to.
+_OWNERS = {"A": "alive", "C": "dead", "D": "other", "E": "alive", "F": "alive", "G": "alive"}
 
 
 def _rename(plain: dict[str, Any], models: list[str]) -> None:

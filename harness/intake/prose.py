@@ -196,11 +196,11 @@ SAYINGS: tuple[Saying, ...] = (
     ),
     _saying(
         "says_twice",
-        r"\b(?:ran|runs?|executed|delivered|sent|posted|replied|answer(?:s|ed)?|processed|arrived|repl(?:y|ies)|came|goes out|went out|gets?|got|done|charged|called|received?)\b[^\n.]{0,50}?\btwice\b",
+        r"\b(?:ran|runs?|executed|delivered|sent|posted|replied|answer(?:s|ed)?|processed|arrived|repl(?:y|ies)|came|goes out|went out|gets?|got|done|charged|called|received?)\b[^\n.]{0,50}?\btwice\b(?!\W{0,3}(?:a|per|each|every|am|pro|im|jeden|par|al|por|ao|в|за) ?(?:day|week|hour|month|night|tag|woche|stunde|monat|jour|semaine|heure|mois|d[ií]a|semana|hora|mes|mês|giorno|settimana|ora|день|неделю|час|сутки))",
         r"\btwice\b[^\n.]{0,40}?\b(?:delivered|sent|executed|run|posted|answered)\b|\btwo (?:different |identical )?(?:answers|replies|messages|emails|e-mails|executions)\b|\bboth (?:runs|answers|replies)\b",
         r"\b(?:duplicated?|double|second) (?:message|reply|replies|answer|run|execution|delivery|side effect|e-?mail|post|send)\w{0,2}\b|\b(?:re-?sent|re-?executed|(?:sent|delivered|executed|ran|run) (?:it )?again)\b",
-        r"\b(?:doppelt|zweimal|zwei mal|zweifach)\b|\bdeux fois\b|\ben double\b|\bdos veces\b|\bduplicad\w{1,2}\b|\bduas vezes\b|\bdue volte\b|\bdoppi[ao]\b|дважды|два раза|повторно (?:отправ|выполн)|дублир",
-        r"重复(?:执行|发送|回复|投递|了)|(?:回复|发送|执行|跑|收到|发)了?(?:两|二)(?:次|遍|条)|两(?:次|遍)|二(?:重|回)(?:に|も|の)?(?:実行|送信|返信|届|答)?|2回|두 번|중복",
+        r"(?:\b(?:doppelt|zweimal|zwei mal|deux fois|dos veces|duas vezes|due volte)\b|дважды|два раза)(?!\W{0,3}(?:a|per|each|every|am|pro|im|jeden|par|al|por|ao|в|за) ?(?:day|week|hour|month|night|tag|woche|stunde|monat|jour|semaine|heure|mois|d[ií]a|semana|hora|mes|mês|giorno|settimana|ora|день|неделю|час|сутки))|\bzweifach\b|\ben double\b|\bduplicad\w{1,2}\b|\bdoppi[ao]\b|повторно (?:отправ|выполн)|дублир",
+        r"重复(?:执行|发送|回复|投递|了)|(?:回复|发送|执行|跑|收到|发)了?(?:两|二)(?:次|遍|条)|(?<!每天)(?<!每周)两(?:次|遍)|二(?:重|回)(?:に|も|の)?(?:実行|送信|返信|届|答)?|2回|두 번|중복",
     ),
     _saying(
         "says_restart_window",

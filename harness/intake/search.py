@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from lockjaw.documents import load_document
 from lockjaw.errors import HarnessError, ScenarioError
 from lockjaw.seeds import Seeds
 
-from ..incident.scenario import Scenario, scenario_from
+from ..incident.scenario import Scenario
 from ..sim.engine import run_sim
 from ..sim.tape import RandomChoices
 from .compose import Composition, compose
+from .fit import Fit, fit
 from .nearest import MOST, Near, near_compositions, nearest
 from .reader import read_report
 from .report import Report
@@ -23,7 +23,9 @@ SEEDS = 200
 SECONDS = 60.0
 _NEAR_SEEDS = 2
 #: Runs that bring nothing better before the search ends: what they cannot make, more of them cannot make either.
-_PATIENCE = 60
+_PATIENCE = 36
+#: The same where the best run has every line and only misses something else that the report says.
+_PATIENCE_WHOLE = 12
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,25 @@ class Trial:
     composition: Composition
     values: dict[str, float]
     seed: int
-    text: str
     scenario: Scenario
     likeness: Likeness
     log: str  # which log it was compared with
+    fit: Fit
+
+    @property
+    def text(self) -> str:
+        """The scenario as YAML, with comments."""
+        return self.composition.text(self.values)
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """What the report does not say, in words."""
+        return self.composition.assumed(self.values)
+
+    @property
+    def rank(self) -> tuple[float, int]:
+        """The better trial is the greater."""
+        return self.likeness.similarity, self.fit.carried
 
 
 @dataclass
@@ -57,8 +74,13 @@ class Found:
         return 0.0 if self.best is None else round(self.best.likeness.similarity, 4)
 
     @property
+    def outcome(self) -> str:
+        """``reproduced``, ``consistent`` or ``not reproduced``; see ``fit``."""
+        return "not reproduced" if self.best is None else self.best.fit.outcome
+
+    @property
     def reproduced(self) -> bool:
-        return self.best is not None and self.best.likeness.whole
+        return self.outcome == "reproduced"
 
 
 Progress = Callable[[Found], None]
@@ -89,7 +111,8 @@ def search(
         for composition, values, seed in _plan(report, found, policy, seeds):
             if found.trials >= seeds or time.monotonic() - began > seconds:
                 break
-            if since_better >= _PATIENCE:
+            whole = found.best is not None and found.best.likeness.whole
+            if since_better >= (_PATIENCE_WHOLE if whole else _PATIENCE):
                 found.gave_up = True
                 break
             since_better += 1
@@ -98,12 +121,12 @@ def search(
             found.seconds = time.monotonic() - began
             if trial is None:
                 found.failed += 1
-            elif found.best is None or trial.likeness.similarity > found.best.likeness.similarity:
+            elif found.best is None or trial.rank > found.best.rank:
                 found.best, since_better = trial, 0
             if progress is not None:
                 progress(found)
-            if found.reproduced:
-                break
+            if found.best is not None and found.best.fit.hopeless:
+                break  # every line is there, and what is left open no other replay can have either
     except KeyboardInterrupt:
         found.interrupted = True
     found.seconds = time.monotonic() - began
@@ -152,18 +175,21 @@ def _under(composition: Composition, policy: str | None) -> Composition:
 
 
 def _try(report: Report, composition: Composition, values: dict[str, float], seed: int) -> Trial | None:
-    text = composition.render(values)
     try:
-        scenario = scenario_from(load_document(text, f"{composition.name}.yaml"), name=composition.name)
+        scenario = composition.scenario(values)
         lived = run_sim(scenario, policy=composition.policy, seed=seed, choices=RandomChoices(Seeds(seed)))
     except (HarnessError, ScenarioError):
         return None
-    like, log = compared(report.errors, lived.logs)
-    return Trial(composition, values, seed, text, scenario, like, log)
+    like, log, replay = compared(report.errors, lived.logs)
+    return Trial(composition, values, seed, scenario, like, log, fit(report, composition, scenario, like, replay))
 
 
-def compared(errors: Sequence[str], logs: dict[str, list[str]]) -> tuple[Likeness, str]:
-    """A replay's logs against a report's errors: the client's, the gateway's, or both, whichever is most like it."""
+def compared(errors: Sequence[str], logs: dict[str, list[str]]) -> tuple[Likeness, str, Report]:
+    """A replay's logs against a report's errors: the client's, the gateway's, or both, whichever is most like it.
+
+    Returns:
+        how like it is, which log that is, and that log as it is read.
+    """
     client, gateway = logs.get("client", []), logs.get("gateway", [])
     others = [line for name, lines in sorted(logs.items()) if name not in ("client", "gateway") for line in lines]
     texts = {
@@ -172,16 +198,17 @@ def compared(errors: Sequence[str], logs: dict[str, list[str]]) -> tuple[Likenes
         "gateway and client": [*gateway, *client],
         "all": [*gateway, *client, *others],
     }
-    best: tuple[Likeness, str] | None = None
+    best: tuple[Likeness, str, Report] | None = None
     for name, lines in texts.items():
-        like = likeness(errors, error_lines(lines))
+        replay = read_log(lines)
+        like = likeness(errors, replay.errors)
         if best is None or like.similarity > best[0].similarity:
-            best = like, name
+            best = like, name, replay
     assert best is not None
     return best
 
 
-def error_lines(lines: Sequence[str]) -> tuple[str, ...]:
-    """The error lines of a log as they are compared."""
+def read_log(lines: Sequence[str]) -> Report:
+    """A replay's log as a report is read."""
     # A blank line between any two: nobody has wrapped these.
-    return read_report("\n\n".join(lines)).errors
+    return read_report("\n\n".join(lines))
