@@ -77,12 +77,14 @@ def _read(text: str, record: Record, within: tuple[str, ...], about: dict[str, s
                         yield msgspec.structs.replace(each, mention=True) if mention else each
                 text = f"{text[: match.start()]}\n{text[match.start() + taken :]}"
                 lower = text.lower()
-    yield from _messages(text, lower, record, within, about, firm=carried or bool(within))
+    found = list(_messages(text, lower, record, within, about, firm=carried or bool(within)))
+    yield from (event for _, event in sorted(found, key=lambda pair: pair[0]))
 
 
 def _messages(
     text: str, lower: str, record: Record, within: tuple[str, ...], about: dict[str, str], *, firm: bool
-) -> Iterator[Event]:
+) -> Iterator[tuple[int, Event]]:
+    """The messages of a text that carry no other, with where each begins."""
     taken_spans: list[tuple[int, int]] = []
     for row in EVERY_ROW:
         if row.needle not in lower:
@@ -98,9 +100,9 @@ def _messages(
             taken_spans.append(match.span())
             mention = not firm and _mentioned(record, text[: match.start()])
             if not firm and not _printed(record) and denied(text, match.start(), match.end()):
-                yield _denied(row, match[0], record)
+                yield match.start(), _denied(row, match[0], record)
                 continue
-            yield _event(row, match[0], record, within, about | data, mention=mention)
+            yield match.start(), _event(row, match[0], record, within, about | data, mention=mention)
 
 
 #: What a program or a shell may put before a message on its line.

@@ -7,7 +7,7 @@ number of waits. Each such point is compared and told; what a replay does not pr
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..incident.scenario import Scenario
 from .compose import Composition, model_names, report_waits
@@ -41,6 +41,7 @@ class Fit(NamedTuple):
     points: tuple[Point, ...] = ()
     not_compared: tuple[str, ...] = ()
     lines: bool = False
+    classes: str = ""  # what goes wrong in the replay
 
     @property
     def outcome(self) -> str:
@@ -58,14 +59,6 @@ class Fit(NamedTuple):
         """Would another replay with the same lines be no better?"""
         return self.lines and not any(point.carried is False for point in self.points)
 
-    def document(self) -> dict[str, Any]:
-        """For ``lockjaw reproduce --json``."""
-        return {
-            "outcome": self.outcome,
-            "compared": [point._asdict() for point in self.points],
-            "not_compared": list(self.not_compared),
-        }
-
 
 def fit(report: Report, composition: Composition, scenario: Scenario, likeness: Likeness, replay: Report) -> Fit:
     """Compare what a report says with a replay: its scenario, and its log as it is read."""
@@ -81,7 +74,7 @@ def fit(report: Report, composition: Composition, scenario: Scenario, likeness: 
         theirs = report_waits(replay) or sum(candidate.lock for candidate in replay.chain)
         points.append(Point("lock waits", str(waits), str(theirs), theirs >= waits))
     points += _timers(report, scenario, replay)
-    return Fit(tuple(points), _not_compared(report), likeness.whole)
+    return Fit(tuple(points), _not_compared(report), likeness.whole, ", ".join(composition.classes))
 
 
 def _lines(report: Report, likeness: Likeness) -> Point:

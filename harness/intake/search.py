@@ -68,6 +68,7 @@ class Found:
     why: str = ""  # why nothing was searched
     nearest: tuple[Near, ...] = ()  # scenarios of the catalogue, the likeliest first
     gave_up: bool = False  # many runs brought nothing better
+    idle: int = 0  # runs since the best one
 
     @property
     def similarity(self) -> float:
@@ -104,6 +105,9 @@ def search(
     found = Found(nearest=tuple(nearest(report)[:MOST]))
     began = time.monotonic()
     since_better = 0
+    if report.not_ours is not None:
+        found.why = report.not_ours.why
+        return found
     if not report.errors:
         found.why = "the text holds no error line that a replay could be compared with"
         return found
@@ -123,6 +127,7 @@ def search(
                 found.failed += 1
             elif found.best is None or trial.rank > found.best.rank:
                 found.best, since_better = trial, 0
+            found.idle = since_better
             if progress is not None:
                 progress(found)
             if found.best is not None and found.best.fit.hopeless:
@@ -130,13 +135,24 @@ def search(
     except KeyboardInterrupt:
         found.interrupted = True
     found.seconds = time.monotonic() - began
+    if found.best is not None and not found.similarity:
+        found.why = "nothing of ours prints such lines: " + "; ".join(report.errors[:3])
+        found.best = None
     if found.best is None and not found.why:
         found.why = (
             "interrupted before the first run" if found.interrupted
-            else "no shape and no scenario of the catalogue makes such errors" if not found.trials
+            else _no_scenario(report) if not found.trials
             else "no run came to an end"
         )  # fmt: skip
     return found
+
+
+def _no_scenario(report: Report) -> str:
+    if report.not_ours is not None:
+        return report.not_ours.why
+    letters = report.classes or report.possible
+    whose = f"class {', '.join(letters)}" if letters else "such errors"
+    return f"no shape and no scenario of the catalogue makes {whose}"
 
 
 def _plan(

@@ -59,13 +59,37 @@ def test_a_report_that_is_not_reproduced_says_what_is_missing(capsys: pytest.Cap
 
     told = capsys.readouterr().out
     assert "not reproduced" in told
-    assert "file lock stale (nothing in this replay prints such a line)" in told
+    assert "nothing of ours prints such lines: file lock stale" in told
     assert "lockjaw run stale_lock_replaced (class H)" in told
 
 
 def test_no_lock_incident_is_told_from_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert reproduce(str(REPORTS / "negative.txt"), seeds=20) == 3
-    assert "no lock incident: a lock of the system's package manager" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "No lock incident: a lock of git, line 2." in told
+    assert "error" not in told
+
+
+def test_another_file_of_that_name_is_kept_and_told(capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = Path("mine.yaml")
+    wanted.write_text("somebody's own\n", encoding="utf-8")
+    assert reproduce(str(SEED), seeds=20, scenario=wanted) == 0
+
+    told = capsys.readouterr().out
+    assert wanted.read_text(encoding="utf-8") == "somebody's own\n"
+    assert "mine.yaml is there with other contents and was kept; this one is mine-2.yaml" in " ".join(told.split())
+    assert Path("mine-2.yaml").exists()
+
+
+def test_the_same_report_again_writes_no_second_file_and_says_what_it_replaced(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert [reproduce(str(SEED), seeds=20) for _ in "ab"] == [0, 0]
+    files = sorted(path.suffix for path in Path(".lockjaw/reproduced").iterdir())
+    assert files == [".yaml", ".zip"]
+    assert "was the kit of an earlier run of this scenario and was replaced" in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 def test_an_interrupted_search_keeps_the_best_run(

@@ -16,6 +16,7 @@ from lockjaw.cli.progress import Progress, progress
 from lockjaw.cli.reproduced import STDIN, told
 from lockjaw.errors import HarnessError, UsageError
 from lockjaw.harness.intake import Report, read_report
+from lockjaw.harness.intake.compose import name_of
 from lockjaw.harness.intake.search import Found, compared, search
 from lockjaw.harness.intake.source import CHUNK_BYTES
 from lockjaw.harness.kit.making import make_kit
@@ -27,6 +28,7 @@ from lockjaw.visible import show
 __all__ = ["reproduce"]
 
 FOLDER = Path(".lockjaw/reproduced")
+MOST_COPIES = 1000
 
 
 def reproduce(
@@ -45,7 +47,8 @@ def reproduce(
 ) -> int:
     """Understand a pasted report, compose a scenario, and search for the run that prints its errors.
 
-    Exit status: 0 reproduced, 2 usage, 3 not reproduced (or no lock incident), 4 the harness failed, 130 interrupted.
+    Exit status: 0 reproduced, 2 usage, 3 not reproduced, only consistent, or no lock incident, 4 the harness failed,
+    130 interrupted.
     """
     if policy is not None:
         check_policy(policy)
@@ -59,8 +62,9 @@ def reproduce(
         found = search(
             report, seeds=seeds, seconds=seconds, policy=policy, progress=None if as_json else searched
         )  # fmt: skip
-    written = _write_scenario(found, scenario)
-    runs, notes = _keep(found, report, out, yes_real=yes_real)
+    notes: list[str] = []
+    written = _write_scenario(found, scenario or FOLDER / f"{name_of(report)}.yaml", notes)
+    runs = _keep(found, report, out, notes, yes_real=yes_real)
     kit = _kit(runs, written, notes)
     if as_json:
         print_json("reproduce", _document(report, found, written, runs, notes, kit))
@@ -92,26 +96,40 @@ def _pieces(stream: BinaryIO, shown: Progress) -> Iterator[bytes]:
         yield piece
 
 
-def _write_scenario(found: Found, wanted: Path | None) -> Path | None:
+def _write_scenario(found: Found, path: Path, notes: list[str]) -> Path | None:
+    """The best scenario as a file. A file with other contents is left alone: the next free name is taken, and told."""
     if found.best is None:
         return None
-    path = wanted or FOLDER / f"{found.best.composition.name}.yaml"
-    fresh = path.with_name(f".{path.name}-{os.getpid()}")
+    text = found.best.text
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text(found.best.text, encoding="utf-8")
-        fresh.replace(path)
+        free = _free(path, text)
+        if not free.exists():
+            fresh = free.with_name(f".{free.name}-{os.getpid()}")
+            fresh.write_text(text, encoding="utf-8")
+            fresh.replace(free)
     except OSError as error:
         raise UsageError(str(path), "", "a file that can be written", error.strerror) from error
-    return path
+    if free != path:
+        notes.append(f"{path} is there with other contents and was kept; this one is {free.name}")
+    return free
 
 
-def _keep(found: Found, report: Report, out: Path | None, *, yes_real: bool) -> tuple[list[Run], list[str]]:
+def _free(path: Path, text: str) -> Path:
+    """The path, or the next one with a number, that does not exist or has this very text."""
+    tried = path
+    for number in range(2, MOST_COPIES):
+        if not tried.exists() or (tried.is_file() and tried.read_text(encoding="utf-8", errors="replace") == text):
+            return tried
+        tried = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    raise FileExistsError(17, f"{MOST_COPIES} files of this name; remove some, or name another with --scenario")
+
+
+def _keep(found: Found, report: Report, out: Path | None, notes: list[str], *, yes_real: bool) -> list[Run]:
     """The best trial as a run folder, and on real processes where that is wanted."""
     best = found.best
     if best is None:
-        return [], []
-    notes: list[str] = []
+        return []
     runs = run_policies(best.scenario, [best.composition.policy], engine="sim", seed=best.seed, out=out)
     if yes_real and "real" not in best.scenario.engines:
         notes.append(f"not on the real engine: {best.scenario.engines_why}")
@@ -122,10 +140,10 @@ def _keep(found: Found, report: Report, out: Path | None, *, yes_real: bool) -> 
             notes.append(f"the real engine failed: {error}")
         else:
             runs += real
-            like, _ = compared(report.errors, _logs(real[0].run_dir))
+            like, *_ = compared(report.errors, _logs(real[0].run_dir))
             notes.append(f"on the real engine: similarity {like.similarity:.2f}")
     pages.write_pages(runs)
-    return runs, notes
+    return runs
 
 
 def _kit(runs: list[Run], file: Path | None, notes: list[str]) -> Path | None:
@@ -133,6 +151,8 @@ def _kit(runs: list[Run], file: Path | None, notes: list[str]) -> Path | None:
     if not runs or file is None:
         return None
     path = file.with_suffix(".zip")
+    if path.exists():
+        notes.append(f"{path.name} was the kit of an earlier run of this scenario and was replaced")
     try:
         return make_kit(runs[0].run_dir, path, render=html.render_run, force=True).path
     except (HarnessError, UsageError) as error:
@@ -159,7 +179,7 @@ def _document(
         "scenario_file": str(file) if file else None,
         "shape": best.composition.shape if best else None,
         "policy": best.composition.policy if best else None,
-        "assumed": list(best.composition.assumed) if best else [],
+        "assumed": list(best.assumed) if best else [],
         "unknowns": dict(best.values) if best else {},
         "search": {
             "seeds": found.trials,
@@ -177,6 +197,9 @@ def _document(
         },
         "nearest": [{"scenario": near.scenario.name, "why": near.why} for near in found.nearest],
         "reproduced": found.reproduced,
+        "outcome": found.outcome,
+        "compared": [point._asdict() for point in best.fit.points] if best else [],
+        "not_compared": list(best.fit.not_compared) if best else [],
         "runs": [run.document() for run in runs],
         "notes": notes,
         "kit": None if kit is None else str(kit),

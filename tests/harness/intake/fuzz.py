@@ -40,8 +40,9 @@ def one(data: bytes) -> None:
     report.document()
     for composition in (compose(report), next(near_compositions(report), None)):
         if composition is not None:
-            text = composition.render(next(composition.choices()))
-            scenario_from(load_document(text, "fuzzed.yaml"), name=composition.name)
+            values = next(composition.choices())
+            composition.scenario(values)
+            scenario_from(load_document(composition.text(values), "fuzzed.yaml"), name=composition.name)
 
 
 def mutate(data: bytes, stream: random.Random) -> bytes:

@@ -171,5 +171,5 @@ def test_no_planted_secret_is_told(plant: Plant) -> None:
     )
     composed = compose(report)
     assert composed is not None
-    told = json.dumps(report.document(), ensure_ascii=False) + composed.render(next(composed.choices()))
+    told = json.dumps(report.document(), ensure_ascii=False) + composed.text(next(composed.choices()))
     assert not [secret for secret in plant.secrets if secret in told]

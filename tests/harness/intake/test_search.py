@@ -23,7 +23,7 @@ REPORTS = Path(__file__).parent / "reports"
     "name",
     [
         "seed-mixed-chain", "uniform-chain", "fresh-session-banner", "run-timeout-then-locked", "abort-unsettled",
-        "takeover", "revision", "wrong-token", "dead-owner",
+        "takeover", "revision", "wrong-token",
     ],
 )  # fmt: skip
 def test_report_is_reproduced_whole(name: str) -> None:
@@ -33,10 +33,35 @@ def test_report_is_reproduced_whole(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(REPORTS.glob("*.txt")), ids=lambda path: path.stem)
-def test_composed_scenario_can_be_read(path: Path) -> None:
+def test_composed_text_is_the_scenario_that_was_tried(path: Path) -> None:
     composed = compose(read_file(path))
     for values in list(composed.choices())[:3] if composed else []:
-        scenario_from(load_document(composed.render(values), "composed.yaml"), name="composed")
+        written = scenario_from(load_document(composed.text(values), "composed.yaml"), name=composed.name)
+        assert written == composed.scenario(values)
+        assert composed.assumed(values)
+
+
+def test_dead_owner_that_only_a_foreign_pid_replays_is_consistent_and_no_more() -> None:
+    found = search(read_file(REPORTS / "dead-owner.txt"), seeds=40, seconds=60)
+    assert (found.similarity, found.outcome, found.reproduced) == (1.0, "consistent", False)
+    assert found.best is not None
+    assert [point.what for point in found.best.fit.points if point.carried is False] == ["owner of the lock"]
+
+
+def test_open_question_is_consistent_with_a_replay_and_not_reproduced_by_it() -> None:
+    found = search(
+        read_report("Error: session file locked (timeout 10000ms): pid=7 /x/agents/main/sessions/s.jsonl.lock")
+    )
+    assert (found.similarity, found.outcome, found.trials) == (1.0, "consistent", 1)
+
+
+def test_reports_that_differ_in_a_word_have_scenarios_of_their_own() -> None:
+    one, other = (read_report(f"{word}\n\nsession file locked (timeout 10000ms): pid=7 /x.lock") for word in "ab")
+    composed = [compose(report) for report in (one, other)]
+    assert one.errors == other.errors
+    assert composed[0] is not None
+    assert composed[1] is not None
+    assert composed[0].name != composed[1].name
 
 
 @pytest.mark.parametrize(
@@ -73,7 +98,8 @@ def test_every_scenario_can_be_fitted_to_a_report(name: str) -> None:
     near = Near(load_scenario(name), "the test")
     composed = fitted(near, report)
     for values in composed.choices():
-        made = scenario_from(load_document(composed.render(values), "fitted.yaml"), name=composed.name)
+        made = composed.scenario(values)
+        assert made == scenario_from(load_document(composed.text(values), "fitted.yaml"), name=composed.name)
         assert made.chain == tuple(candidate.model for candidate in chain)
         assert made.timeout_s == pytest.approx(values["stretch"] * near.scenario.timeout_s)
 
