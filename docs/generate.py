@@ -8,13 +8,12 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -265,30 +264,6 @@ def exit_codes() -> Iterator[str]:
     )
 
 
-#: What each key of openclaw.json means to us; a key that is read and not named here fails the generator.
-MEANINGS = {
-    "gateway.mode": "`remote`: use `gateway.remote.url`",
-    "gateway.bind": "shown in connection errors",
-    "gateway.port": "port of the local gateway",
-    "gateway.tls.enabled": "speak `wss` to the local gateway",
-    "gateway.auth.mode": "none, token or password",
-    "gateway.auth.token": "shared token",
-    "gateway.auth.password": "shared password",
-    "gateway.remote.url": "address of a remote gateway",
-    "gateway.remote.token": "its token",
-    "gateway.remote.password": "its password",
-    "gateway.remote.tlsFingerprint": "the only certificate that is accepted",
-    "agents.defaults.model": "the model, or primary and fallbacks",
-    "agents.defaults.model.primary": "the first model that is asked",
-    "agents.defaults.model.fallbacks": "the models after it, in order",
-    "agents.defaults.workspace": "where tools work",
-    "agents.defaults.timeoutSeconds": "limit of one run; the client waits 30 s longer; 0: no limit",
-    "agents.defaults.llm.idleTimeoutSeconds": "longest silence in a model's stream; 0: off",
-    "agents.defaults.maxConcurrent": "runs at a time in one gateway",
-    "agents.defaults.systemPromptOverride": "system prompt",
-    "agents.list": "agents, by `id`",
-    "models.providers": "OpenAI-compatible servers by name: `baseUrl`, `apiKey`, `models[].id`, `models[].maxTokens`",
-}
 VARIABLES = {
     "OPENCLAW_HOME": "home folder in place of `HOME`",
     "HOME": "the home folder",
@@ -314,11 +289,8 @@ def settings_keys() -> Iterator[str]:
         "Lockjaw's runtime reads OpenClaw's own `openclaw.json` (JSON5), then the environment, then flags; the later "
         "one wins. Keys that do not concern it are left alone."
     )
-    found = dict(_read_keys())
-    missing = found.keys() ^ MEANINGS.keys()
-    assert not missing, f"docs/generate.py: MEANINGS is not current: {sorted(missing)}"
     yield "## Keys of openclaw.json"
-    yield table(("key", "value", "meaning"), [(code(key), found[key], MEANINGS[key]) for key in sorted(found)])
+    yield table(("key", "value", "meaning"), sorted(_config_keys(settings.Config)))
     source = inspect.getsource(settings) + inspect.getsource(process) + inspect.getsource(agent)
     named = set(re.findall(r'"((?:OPENCLAW|LOCKJAW)_[A-Z_]+|HOME)"', source)) | {"LOCKJAW_CLOCK"}
     missing = named ^ VARIABLES.keys()
@@ -327,17 +299,27 @@ def settings_keys() -> Iterator[str]:
     yield table(("variable", "meaning"), [(code(name), VARIABLES[name]) for name in sorted(named)])
 
 
-def _read_keys() -> Iterator[tuple[str, str]]:
-    """Each key that settings.py asks its reader for, and what it expects there."""
-    for node in ast.walk(ast.parse(inspect.getsource(settings))):
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
-            continue
-        of, method = node.func.value, node.func.attr
-        if not (isinstance(of, ast.Name) and of.id == "reader" and method in ("text", "number", "get")):
-            continue
-        key = ast.literal_eval(node.args[0])
-        expected = {"text": "text", "number": "number"}.get(method)
-        yield key, expected or ast.literal_eval(node.args[2])
+def _config_keys(cls: type[msgspec.Struct], above: str = "") -> Iterator[tuple[str, str, str]]:
+    """Each key that is read, what may stand there, and the comment beside its field."""
+    parts = msgspec.json.schema(cls)["$defs"]
+    told = comments(cls)
+    for one in msgspec.structs.fields(cls):
+        key = f"{above}{one.encode_name}"
+        inner = [part for part in _parts(one.type) if isinstance(part, type) and issubclass(part, msgspec.Struct)]
+        if told.get(one.name):
+            yield code(key), kind(parts[cls.__name__]["properties"][one.encode_name], parts), told[one.name]
+        else:
+            assert inner, f"src/lockjaw/settings.py: {cls.__name__}.{one.name} has no comment"
+        below = f"{key}.NAME." if "dict" in str(one.type) else f"{key}."
+        for part in inner:
+            yield from _config_keys(part, below)
+
+
+def _parts(type_: Any) -> Iterator[Any]:
+    """The types that a type is made of."""
+    yield type_
+    for part in get_args(type_):
+        yield from _parts(part)
 
 
 def model_scripts() -> Iterator[str]:

@@ -14,7 +14,7 @@ def names() -> list[str]:
 
 
 def find(name: str) -> Document:
-    """The document of a built-in scenario. Raises ScenarioError naming those that exist."""
+    """The document of a built-in scenario. Raises DocumentError naming those that exist."""
     return read_builtin(name)
 
 
@@ -22,7 +22,7 @@ def load(name: str) -> Scenario:
     """A built-in scenario, its model scripts checked as well (a plain ``load_scenario`` leaves those to the fake).
 
     Raises:
-        ScenarioError: no such scenario; or line, key, what was expected, what was found.
+        DocumentError: no such scenario; or line, key, what was expected, what was found.
     """
     document = find(name)
     scenario = scenario_from(document, name=name)

@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from lockjaw.clock import ScaledClock
-from lockjaw.errors import Fenced, LocalError, ScenarioError
+from lockjaw.errors import DocumentError, Fenced, LocalError
 from lockjaw.fakes.contenders.contender import plant_lock
 from lockjaw.locking import LockStateError, SessionLock, SessionLocked, inspect_lock
 from lockjaw.testing.fake_model import FakeModel
@@ -212,7 +212,7 @@ def test_a_script_comes_from_a_file_too_and_its_mistakes_name_the_key(fake_model
     fake_model.script(file)
     with httpx.Client(transport=fake_model.transport()) as client:
         assert "from a file" in client.post("http://fake/v1/chat/completions", json=ASK).text
-    with pytest.raises(ScenarioError, match=r"fake_model.script\(\.\.\.\): at models.n\[0\].txet"):
+    with pytest.raises(DocumentError, match=r"fake_model.script\(\.\.\.\): at models.n\[0\].txet"):
         fake_model.script({"n": {"txet": "x"}})
 
 

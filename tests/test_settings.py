@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lockjaw.behaviours import BEHAVIOURS, POLICIES
-from lockjaw.errors import UsageError
+from lockjaw.errors import DocumentError, UsageError
 from lockjaw.settings import (
     DEFAULT_PORT,
     DEFAULT_RUN_TIMEOUT_S,
@@ -202,30 +202,30 @@ def test_pacing_comes_from_the_harness(loaded: Load) -> None:
 @pytest.mark.parametrize(
     ("text", "key", "expected"),
     [
-        ("{gateway: 7}", "gateway", "an object"),
-        ("{gateway: {port: 'x'}}", "gateway.port", "a number >= 1"),
-        ("{gateway: {port: true}}", "gateway.port", "a number >= 1"),
-        ("{gateway: {port: 0}}", "gateway.port", "a number >= 1"),
-        ("{gateway: {port: 80.5}}", "gateway.port", "a port, 1 to 65535"),
-        ("{gateway: {port: 70000}}", "gateway.port", "a port, 1 to 65535"),
-        ("{gateway: {port: Infinity}}", "gateway.port", "a number >= 1"),
-        ("{gateway: {mode: 7}}", "gateway.mode", "a string"),
-        ("{gateway: {auth: {mode: 'guess'}}}", "gateway.auth.mode", "none, token or password"),
+        ("{gateway: 7}", "gateway", "a mapping"),
+        ("{gateway: {port: 'x'}}", "gateway.port", "a whole number >= 1 and <= 65535"),
+        ("{gateway: {port: true}}", "gateway.port", "a whole number >= 1"),
+        ("{gateway: {port: 0}}", "gateway.port", "a whole number >= 1"),
+        ("{gateway: {port: 80.5}}", "gateway.port", "a whole number >= 1 and <= 65535"),
+        ("{gateway: {port: 70000}}", "gateway.port", "a whole number >= 1 and <= 65535"),
+        ("{gateway: {port: Infinity}}", "gateway.port", "a whole number >= 1"),
+        ("{gateway: {mode: 7}}", "gateway.mode", "text"),
+        ("{gateway: {auth: {mode: 'guess'}}}", "gateway.auth.mode", "one of: none, token, password"),
         ("{gateway: {tls: {enabled: 1}}}", "gateway.tls.enabled", "true or false"),
-        ("{agents: {defaults: {model: 7}}}", "agents.defaults.model", "PROVIDER/MODEL or {primary, fallbacks}"),
+        ("{agents: {defaults: {model: 7}}}", "agents.defaults.model", "text or a mapping"),
         ("{agents: {defaults: {model: 'm'}}}", "agents.defaults.model", "PROVIDER/MODEL"),
         ("{agents: {defaults: {model: {primary: '/m'}}}}", "agents.defaults.model", "PROVIDER/MODEL"),
-        ("{agents: {defaults: {model: {fallbacks: 'p/m'}}}}", "agents.defaults.model.fallbacks", "a list of"),
-        ("{agents: {defaults: {model: {fallbacks: [7]}}}}", "agents.defaults.model.fallbacks", "a list of"),
+        ("{agents: {defaults: {model: {fallbacks: 'p/m'}}}}", "agents.defaults.model.fallbacks", "a list"),
+        ("{agents: {defaults: {model: {fallbacks: [7]}}}}", "agents.defaults.model.fallbacks[0]", "text"),
         ("{agents: {defaults: {timeoutSeconds: -1}}}", "agents.defaults.timeoutSeconds", "a number >= 0"),
         ("{agents: {defaults: {timeoutSeconds: NaN}}}", "agents.defaults.timeoutSeconds", "a number >= 0"),
         ("{agents: {defaults: {maxConcurrent: 0}}}", "agents.defaults.maxConcurrent", "a number >= 1"),
-        ("{agents: {list: {}}}", "agents.list", "a list of agents"),
-        ("{models: {providers: []}}", "models.providers", "an object"),
-        ("{models: {providers: {p: {}}}}", "models.providers.p.baseUrl", "the address of an OpenAI-compatible server"),
-        ("{models: {providers: {p: 7}}}", "models.providers.p.baseUrl", "the address of an OpenAI-compatible server"),
+        ("{agents: {list: {}}}", "agents.list", "a list"),
+        ("{models: {providers: []}}", "models.providers", "a mapping"),
+        ("{models: {providers: {p: {}}}}", "models.providers.p.baseUrl", "this key (it is required)"),
+        ("{models: {providers: {p: 7}}}", "models.providers.p", "a mapping"),
         ("{models: {providers: {p: {baseUrl: 'u', api: 'x'}}}}", "models.providers.p.api", "openai-completions"),
-        ("{models: {providers: {p: {baseUrl: 'u', apiKey: 7}}}}", "models.providers.p.apiKey", "a string"),
+        ("{models: {providers: {p: {baseUrl: 'u', apiKey: 7}}}}", "models.providers.p.apiKey", "text"),
         ("{models: {providers: {p: {baseUrl: 'u'}}}, agents: {defaults: {model: 'q/m'}}}", "agents.defaults.model",
          "a provider among: p"),
     ],
@@ -236,8 +236,25 @@ def test_every_refusal_names_file_key_and_expectation(
     with pytest.raises(UsageError) as caught:
         loaded(text)
 
-    assert str(tmp_path / "openclaw.json") in str(caught.value)
-    assert f"{key}: expected {expected}" in str(caught.value)
+    error = caught.value
+    assert isinstance(error, DocumentError)
+    assert (error.path, error.line) == (str(tmp_path / "openclaw.json"), 1)
+    assert f"at {key} expected {expected}" in str(error)
+    last = key.rpartition(".")[2].partition("[")[0]
+    at = text[error.column - 1 :]
+    assert at.startswith((last, "7", "p:")), at
+
+
+def test_the_place_of_a_key_is_found_behind_comments_strings_lists_and_empty_objects(loaded: Load) -> None:
+    text = """{
+  // gateway: {port: 1}
+  "other": ['}', "]\\"", [], {}, {a: [1, {b: {}}],}], /* { */ "empty": {},
+  'models': {providers: {"a/b": {baseUrl: "u", models: [{id: 'x'}], apiKey: 7},},},
+}"""
+    with pytest.raises(DocumentError) as caught:
+        loaded(text)
+    assert (caught.value.line, caught.value.column) == (4, 69)
+    assert text.splitlines()[3][68:].startswith("apiKey")
 
 
 @pytest.mark.parametrize(

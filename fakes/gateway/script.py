@@ -21,8 +21,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from lockjaw.documents import Document, FieldError, convert, read_document
+from lockjaw.documents import Document, FieldError, convert
 from lockjaw.locking import LOCK_ALGORITHMS
+from lockjaw.yaml_documents import read_document
 
 Seconds = Annotated[float, Meta(ge=0)]
 Milliseconds = Annotated[int, Meta(ge=0)]
@@ -331,7 +332,7 @@ def load_gateway_script(
         path: what to call a mapping in errors.
 
     Raises:
-        ScenarioError: file, line and key of the first mistake; what is allowed there.
+        DocumentError: file, line and key of the first mistake; what is allowed there.
     """
     if isinstance(source, Document):
         document = source

@@ -703,7 +703,7 @@ async def serve_gateway(
         say_problem: told of each unexpected request when it comes, and at the end of what is still missing.
 
     Raises:
-        ScenarioError: the script is malformed. LocalError: the address cannot be bound.
+        DocumentError: the script is malformed. LocalError: the address cannot be bound.
     """
 
     def listen(entry: dict[str, Any]) -> None:

@@ -24,7 +24,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from lockjaw.documents import Document, FieldError, convert, read_document
+from lockjaw.documents import Document, FieldError, convert
+from lockjaw.yaml_documents import read_document
 
 from .wires.surface import ChatRequest, ErrorKind
 
@@ -353,7 +354,7 @@ def load_model_script(
         path: what to call a mapping in errors.
 
     Raises:
-        ScenarioError: file, line and key of the first mistake; what is allowed there.
+        DocumentError: file, line and key of the first mistake; what is allowed there.
     """
     if isinstance(source, Document):
         document = source

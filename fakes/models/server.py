@@ -465,7 +465,7 @@ async def serve_model(
         say_problem: told of each problem when it comes, and at the end of what is still missing.
 
     Raises:
-        ScenarioError: the script is malformed. LocalError: the address cannot be bound.
+        DocumentError: the script is malformed. LocalError: the address cannot be bound.
     """
 
     def listen(entry: dict[str, Any]) -> None:

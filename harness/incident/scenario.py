@@ -15,9 +15,10 @@ import msgspec
 from msgspec import Meta
 
 from lockjaw.behaviours import BEHAVIOURS, POLICIES
-from lockjaw.documents import Document, FieldError, convert, load_document, read_document
-from lockjaw.errors import ScenarioError, UsageError
+from lockjaw.documents import Document, FieldError, convert
+from lockjaw.errors import DocumentError, UsageError
 from lockjaw.settings import ModelRef, Pacing
+from lockjaw.yaml_documents import load_document, read_document
 
 from ..faults.nemesis import LINK_ACTIONS, SIMULATED_ACTIONS, Fault, Seconds
 from ..judge.checkers import CHECKERS
@@ -271,15 +272,15 @@ def builtin_names() -> list[str]:
 
 
 def read_builtin_text(name: str) -> str:
-    """The text of a built-in scenario. Raises ScenarioError naming those that exist."""
+    """The text of a built-in scenario. Raises DocumentError naming those that exist."""
     entry = files(BUILTIN_PACKAGE) / f"{name}.yaml"
     if not name.isidentifier() or not entry.is_file():
-        raise ScenarioError(name, 0, "", f"a scenario file or one of: {', '.join(builtin_names())}")
+        raise DocumentError(name, 0, "", f"a scenario file or one of: {', '.join(builtin_names())}")
     return entry.read_text(encoding="utf-8")
 
 
 def read_builtin(name: str) -> Document:
-    """A built-in scenario, parsed. Raises ScenarioError naming those that exist."""
+    """A built-in scenario, parsed. Raises DocumentError naming those that exist."""
     return load_document(read_builtin_text(name), f"{name}.yaml")
 
 
@@ -287,7 +288,7 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
     """A scenario by built-in name, or by the path of its file (anything with a slash or ending in .yaml/.yml).
 
     Raises:
-        ScenarioError: no such scenario; or file, line, key, what was expected, what was found.
+        DocumentError: no such scenario; or file, line, key, what was expected, what was found.
     """
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or "/" in text or _is_yaml(text):

@@ -62,7 +62,7 @@ class Composition:
         shape: how it comes about, in words.
         policy: whose behaviour shows the report's errors.
         variables: what the search may vary.
-        scenario: the scenario for one choice of the variables. Raises ScenarioError.
+        scenario: the scenario for one choice of the variables. Raises DocumentError.
         text: the same as YAML.
         assumed: what the report does not say and the scenario needs, in words.
         classes: what goes wrong in it.

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from lockjaw.errors import HarnessError, ScenarioError
+from lockjaw.errors import DocumentError, HarnessError
 from lockjaw.seeds import Seeds
 
 from ..incident.scenario import Scenario
@@ -194,7 +194,7 @@ def _try(report: Report, composition: Composition, values: dict[str, float], see
     try:
         scenario = composition.scenario(values)
         lived = run_sim(scenario, policy=composition.policy, seed=seed, choices=RandomChoices(Seeds(seed)))
-    except (HarnessError, ScenarioError):
+    except (HarnessError, DocumentError):
         return None
     like, log, replay = compared(report.errors, lived.logs)
     return Trial(composition, values, seed, scenario, like, log, fit(report, composition, scenario, like, replay))

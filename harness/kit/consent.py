@@ -53,7 +53,7 @@ def acts_of(scenario: Scenario) -> tuple[Act, ...]:
     """Every different tool call that the scenario's models make, in the order of the script.
 
     Raises:
-        ScenarioError: the models' script is none.
+        DocumentError: the models' script is none.
         TooManyActs: more than ``MAX_ACTS``, or longer than ``MAX_CHARS`` in all.
     """
     found: dict[tuple[str, str | None], int] = {}

@@ -19,7 +19,7 @@ import msgspec
 from lockjaw import __version__
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.documents import FieldError
-from lockjaw.errors import HarnessError, ReplayDiverged, ScenarioError, UsageError
+from lockjaw.errors import DocumentError, HarnessError, ReplayDiverged, UsageError
 from lockjaw.history import OPERATIONS, Record, event_hash, read_records
 from lockjaw.history.run import BUILTIN, Run, read_document
 from lockjaw.seeds import Seeds
@@ -211,7 +211,7 @@ def _redacted_scenario(source: _Source, redactor: Redactor) -> Scenario:
     redacted["name"] = re.sub(r"[^\w.-]", "-", redacted["name"]).lstrip(".-") or "scenario"
     try:
         return msgspec.convert(redacted, Scenario)
-    except (msgspec.ValidationError, FieldError, ScenarioError) as error:
+    except (msgspec.ValidationError, FieldError, DocumentError) as error:
         raise HarnessError(
             f"without its private words the scenario is none any more ({redactor.text(str(error))}). Rename what is "
             "private in its keys and names, and run it again"

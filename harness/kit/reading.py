@@ -14,7 +14,7 @@ import msgspec
 from lockjaw import __version__
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.documents import FieldError
-from lockjaw.errors import ScenarioError, UsageError
+from lockjaw.errors import DocumentError, UsageError
 from lockjaw.history import Record
 
 from ..incident.scenario import Scenario
@@ -111,7 +111,7 @@ def _scenario(path: Path, data: bytes, manifest: KitManifest) -> Scenario:
             raise BadKit(path, f"{key or 'a number'} in its scenario.json is at most {limit:.0f}, not {value:g}")
     try:
         return msgspec.convert(plain, Scenario)
-    except (msgspec.ValidationError, FieldError, ScenarioError, UsageError) as error:
+    except (msgspec.ValidationError, FieldError, DocumentError, UsageError) as error:
         made_by = (
             f" (lockjaw {manifest.lockjaw} made it, this is {__version__})" if manifest.lockjaw != __version__ else ""
         )

@@ -37,28 +37,70 @@ class LocalError(LockjawError):
 class UsageError(LocalError):
     """A flag, a setting or a named file is missing or malformed.
 
-    Fields: ``source`` (file, flag or variable), ``key`` (dotted, may be empty), ``expected``, ``got``.
+    Fields: ``source`` (file, flag or variable), ``key`` (dotted, may be empty), ``expected``, ``got``. A value that is
+    nearly one of those that ``expected`` lists is answered with "did you mean".
     """
 
     def __init__(self, source: str, key: str, expected: str, got: object = None) -> None:
         self.source, self.key, self.expected, self.got = source, key, expected, got
         where = f"{source}: {key}" if key else source
-        seen = "" if got is None else f", got {got!r}"
-        super().__init__(f"{where}: expected {expected}{seen}")
+        super().__init__(f"{where}: expected {expected}{_seen(expected, got)}")
 
 
-class ScenarioError(LocalError):
-    """A scenario or script file is malformed.
+class DocumentError(UsageError):
+    """A file that people write by hand (a scenario, a script, a configuration) is malformed.
 
-    Fields: ``path``, ``line`` (1-based, 0 when unknown), ``key`` (dotted), ``expected``, ``got``.
+    Fields: ``path``, ``line`` and ``column`` (1-based, 0 when unknown), ``key`` (dotted), ``expected``, ``got``,
+    ``others`` (further mistakes in the same file).
     """
 
-    def __init__(self, path: str, line: int, key: str, expected: str, got: object = None) -> None:
-        self.path, self.line, self.key, self.expected, self.got = path, line, key, expected, got
-        place = f"{path}:{line}" if line else path
+    def __init__(
+        self,
+        path: str,
+        line: int,
+        key: str,
+        expected: str,
+        got: object = None,
+        *,
+        column: int = 0,
+        others: Sequence[DocumentError] = (),
+    ) -> None:
+        super().__init__(path, key, expected, got)
+        self.path, self.line, self.column, self.others = path, line, column, tuple(others)
+        place = ":".join([path, *(str(number) for number in (line, column) if number)])
         at = f" at {key}" if key else ""
-        seen = "" if got is None else f", got {got!r}"
-        super().__init__(f"{place}:{at} expected {expected}{seen}")
+        more = f" (and {len(others)} more: lockjaw scenario check shows all)" if others else ""
+        self.args = (f"{place}:{at} expected {expected}{_seen(expected, got)}{more}",)
+
+    def with_others(self, others: Sequence[DocumentError]) -> DocumentError:
+        """The same error, which names how many more there are."""
+        return DocumentError(
+            self.path, self.line, self.key, self.expected, self.got, column=self.column, others=others
+        )  # fmt: skip
+
+
+def _seen(expected: str, got: object) -> str:
+    """``, got 'gateway_timeot'; did you mean gateway_timeout?``"""
+    if got is None:
+        return ""
+    meant = _meant(expected, got) if isinstance(got, str) else None
+    return f", got {_short(got)}" + (f"; did you mean {meant}?" if meant else "")
+
+
+def _meant(expected: str, got: str) -> str | None:
+    """The name in a list of what is allowed that is nearly the one that was given."""
+    import difflib
+    import re
+
+    names = expected.partition(": ")[2] or expected.partition("one of ")[2]
+    listed = re.findall(r"[\w.@-]*\w", names) if names else expected.split(" or ")
+    close = difflib.get_close_matches(got, listed, 1, 0.6)
+    return close[0] if close and close[0] != got else None
+
+
+def _short(got: object) -> str:
+    shown = repr(got)
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."
 
 
 class InvalidSessionId(LocalError):

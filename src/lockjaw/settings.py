@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from dataclasses import field as default
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-import json5
 import msgspec
+from msgspec import Meta, Struct, field
 
+from lockjaw.documents import Document, convert
 from lockjaw.errors import UsageError
+from lockjaw.json5_documents import read_json5
 
 DEFAULT_PORT = 18789
 DEFAULT_RUN_TIMEOUT_S = 172_800.0  # the gateway's own limit for a run when nobody names one
@@ -52,8 +55,8 @@ class Provider:
 
     name: str
     base_url: str
-    api_key: str = field(default="", repr=False)
-    max_tokens: Mapping[str, int] = field(default_factory=dict)
+    api_key: str = default(default="", repr=False)
+    max_tokens: Mapping[str, int] = default(default_factory=dict)
 
 
 class Pacing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,8 +86,8 @@ class GatewaySettings:
     source: str = "local loopback"
     bind: str = "loopback"
     auth_mode: str = "token"
-    token: str | None = field(default=None, repr=False)
-    password: str | None = field(default=None, repr=False)
+    token: str | None = default(default=None, repr=False)
+    password: str | None = default(default=None, repr=False)
     tls_fingerprint: str | None = None
     allow_insecure_private: bool = False
 
@@ -109,10 +112,10 @@ class Settings:
 
     state_dir: Path
     config_path: Path
-    gateway: GatewaySettings = field(default_factory=GatewaySettings)
-    agent: AgentSettings = field(default_factory=AgentSettings)
-    providers: Mapping[str, Provider] = field(default_factory=dict)
-    pacing: Pacing = field(default_factory=Pacing)
+    gateway: GatewaySettings = default(default_factory=GatewaySettings)
+    agent: AgentSettings = default(default_factory=AgentSettings)
+    providers: Mapping[str, Provider] = default(default_factory=dict)
+    pacing: Pacing = default(default_factory=Pacing)
 
     @property
     def candidates(self) -> tuple[ModelRef, ...]:
@@ -137,6 +140,85 @@ class Settings:
         return max(10_000, round((value + CLIENT_GRACE_S) * 1000))
 
 
+# --------------------------------------------------------------------------- what is read of openclaw.json
+
+NotNegative = Annotated[float, Meta(ge=0)]
+
+
+class TlsConfig(Struct, frozen=True):
+    enabled: bool | None = None  # speak `wss` to the local gateway
+
+
+class AuthConfig(Struct, frozen=True):
+    mode: Literal["none", "token", "password"] | None = None  # none, token or password
+    token: str | None = None  # shared token
+    password: str | None = None  # shared password
+
+
+class RemoteConfig(Struct, frozen=True):
+    url: str | None = None  # address of a remote gateway
+    token: str | None = None  # its token
+    password: str | None = None  # its password
+    tls_fingerprint: str | None = field(default=None, name="tlsFingerprint")  # the only certificate that is accepted
+
+
+class GatewayConfig(Struct, frozen=True):
+    mode: str | None = None  # `remote`: use `gateway.remote.url`
+    bind: str | None = None  # shown in connection errors
+    port: Annotated[int, Meta(ge=1, le=65535)] | None = None  # port of the local gateway
+    tls: TlsConfig | None = None
+    auth: AuthConfig | None = None
+    remote: RemoteConfig | None = None
+
+
+class ModelChain(Struct, frozen=True):
+    primary: str | None = None  # the first model that is asked
+    fallbacks: tuple[str, ...] | None = None  # the models after it, in order
+
+
+class LlmConfig(Struct, frozen=True):
+    #: longest silence in a model's stream; 0: off
+    idle_timeout_s: NotNegative | None = field(default=None, name="idleTimeoutSeconds")
+
+
+class AgentConfig(Struct, frozen=True):
+    model: str | ModelChain | None = None  # the model, or primary and fallbacks
+    workspace: str | None = None  # where tools work
+    #: limit of one run; the client waits 30 s longer; 0: no limit
+    timeout_s: NotNegative | None = field(default=None, name="timeoutSeconds")
+    llm: LlmConfig | None = None
+    #: runs at a time in one gateway
+    max_concurrent: Annotated[float, Meta(ge=1)] | None = field(default=None, name="maxConcurrent")
+    system_prompt: str | None = field(default=None, name="systemPromptOverride")  # system prompt
+
+
+class AgentsConfig(Struct, frozen=True):
+    defaults: AgentConfig | None = None
+    list: tuple[Any, ...] | None = None  # agents, by `id`
+
+
+class ProviderConfig(Struct, frozen=True):
+    base_url: str = field(name="baseUrl")  # the address of an OpenAI-compatible server
+    api: Literal["openai-completions"] = "openai-completions"  # all that the runner speaks
+    api_key: str = field(default="", name="apiKey")  # `${NAME}`: from the environment
+    models: tuple[Any, ...] | None = None  # `id` and `maxTokens` of each
+
+
+class ModelsConfig(Struct, frozen=True):
+    providers: dict[str, ProviderConfig] | None = None  # servers by name
+
+
+class Config(Struct, frozen=True):
+    """The part of ``openclaw.json`` that concerns us; the rest of the file belongs to OpenClaw. null: not there."""
+
+    gateway: GatewayConfig | None = None
+    agents: AgentsConfig | None = None
+    models: ModelsConfig | None = None
+
+
+# --------------------------------------------------------------------------- reading
+
+
 def load(
     env: Mapping[str, str] | None = None,
     *,
@@ -152,25 +234,29 @@ def load(
     A missing configuration file is no error (defaults hold); a malformed one is.
 
     Raises:
-        UsageError: names the file or variable, the key, and what was expected.
+        UsageError: names the file (with line and column) or the variable, the key, and what was expected.
     """
     env = os.environ if env is None else env
     home = Path(env.get("OPENCLAW_HOME") or env.get("HOME") or "~").expanduser()
     state = state_dir or _path(env.get("OPENCLAW_STATE_DIR")) or home / ".openclaw"
     path = config_path or _path(env.get("OPENCLAW_CONFIG_PATH")) or state / "openclaw.json"
-    reader = _Reader(str(path), _read_config(path))
+    try:
+        document = read_json5(path)
+    except FileNotFoundError:
+        document = Document.of({}, str(path))
+    config = convert(document, Config)
     settings = Settings(
         state_dir=state,
         config_path=path,
-        gateway=_gateway(reader, env, url=url, port=port, token=token, password=password),
-        agent=_agent(reader, home, state),
-        providers=_providers(reader, env),
+        gateway=_gateway(config, env, url=url, port=port, token=token, password=password),
+        agent=_agent(config, document, home, state),
+        providers=_providers(config, env),
         pacing=_pacing(env),
     )
     for ref in settings.candidates:
         if settings.providers and ref.provider not in settings.providers:
             known = ", ".join(sorted(settings.providers))
-            raise UsageError(str(path), "agents.defaults.model", f"a provider among: {known}", str(ref))
+            raise document.error(("agents", "defaults", "model"), f"a provider among: {known}", str(ref))
     return settings
 
 
@@ -183,56 +269,8 @@ def _path(text: str | None) -> Path | None:
     return Path(text).expanduser() if text else None
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(str(path), "", "a readable JSON5 file", str(error)) from error
-    try:
-        value = json5.loads(text)
-    except ValueError as error:
-        raise UsageError(str(path), "", f"JSON5 ({error})") from error
-    if not isinstance(value, dict):
-        raise UsageError(str(path), "", "a JSON5 object", type(value).__name__)
-    return value
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """Typed look-ups by dotted key, with the file and key in every error."""
-
-    source: str
-    root: dict[str, Any]
-
-    def get(self, key: str, kind: type | tuple[type, ...], expected: str) -> Any:
-        value: Any = self.root
-        walked: list[str] = []
-        for part in key.split("."):
-            if not isinstance(value, dict):
-                raise UsageError(self.source, ".".join(walked), "an object", value)
-            walked.append(part)
-            value = value.get(part)
-            if value is None:
-                return None
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise UsageError(self.source, key, expected, value)
-        return value
-
-    def text(self, key: str) -> str | None:
-        value: str | None = self.get(key, str, "a string")
-        return value
-
-    def number(self, key: str, *, minimum: float = 0) -> float | None:
-        value: float | None = self.get(key, (int, float), f"a number >= {minimum:g}")
-        if value is not None and not minimum <= value < float("inf"):
-            raise UsageError(self.source, key, f"a number >= {minimum:g}", value)
-        return value
-
-
 def _gateway(
-    reader: _Reader,
+    config: Config,
     env: Mapping[str, str],
     *,
     url: str | None,
@@ -240,11 +278,12 @@ def _gateway(
     token: str | None,
     password: str | None,
 ) -> GatewaySettings:
+    of = config.gateway or GatewayConfig()
+    auth, far = of.auth or AuthConfig(), of.remote or RemoteConfig()
     if port is None:
-        port = _port(env.get("OPENCLAW_GATEWAY_PORT"), reader)
-    mode = reader.text("gateway.mode")
-    source, bind = "local loopback", reader.text("gateway.bind") or "loopback"
-    remote = reader.text("gateway.remote.url") if mode == "remote" else None
+        port = _port(env.get("OPENCLAW_GATEWAY_PORT")) or of.port or DEFAULT_PORT
+    source, bind = "local loopback", of.bind or "loopback"
+    remote = far.url if of.mode == "remote" else None
     if url:
         source = "cli --url"
     elif env.get("OPENCLAW_GATEWAY_URL"):
@@ -252,21 +291,18 @@ def _gateway(
     elif remote:
         url, source = remote, "config gateway.remote.url"
     else:
-        if mode == "remote":
+        if of.mode == "remote":
             source = "missing gateway.remote.url (fallback local)"
-        tls = reader.get("gateway.tls.enabled", bool, "true or false")
-        url = f"{'wss' if tls else 'ws'}://127.0.0.1:{port}"
+        url = f"{'wss' if (of.tls or TlsConfig()).enabled else 'ws'}://127.0.0.1:{port}"
     local = source.startswith(("local", "missing"))
     if urlsplit(url).scheme not in ("ws", "wss"):
         raise UsageError(source, "", "a ws:// or wss:// address", url)
-    token = token or env.get("OPENCLAW_GATEWAY_TOKEN") or reader.text("gateway.auth.token")
-    password = password or env.get("OPENCLAW_GATEWAY_PASSWORD") or reader.text("gateway.auth.password")
+    token = token or env.get("OPENCLAW_GATEWAY_TOKEN") or auth.token
+    password = password or env.get("OPENCLAW_GATEWAY_PASSWORD") or auth.password
     if remote and source.startswith("config"):
-        token = reader.text("gateway.remote.token") or token
-        password = reader.text("gateway.remote.password") or password
-    auth_mode = reader.text("gateway.auth.mode") or ("password" if password and not token else "token")
-    if auth_mode not in ("none", "token", "password"):
-        raise UsageError(reader.source, "gateway.auth.mode", "none, token or password", auth_mode)
+        token = far.token or token
+        password = far.password or password
+    auth_mode = auth.mode or ("password" if password and not token else "token")
     return GatewaySettings(
         url=url,
         port=port,
@@ -275,74 +311,62 @@ def _gateway(
         auth_mode=auth_mode,
         token=token,
         password=password,
-        tls_fingerprint=reader.text("gateway.remote.tlsFingerprint"),
+        tls_fingerprint=far.tls_fingerprint,
         allow_insecure_private=env.get("OPENCLAW_ALLOW_INSECURE_PRIVATE_WS") == "1",
     )
 
 
-def _port(text: str | None, reader: _Reader) -> int:
-    if text:
-        digits = text.rpartition(":")[2] if ":" in text else text
-        if not digits.isdigit() or not 0 < int(digits) < 65536:
-            raise UsageError("OPENCLAW_GATEWAY_PORT", "", "PORT, HOST:PORT or [V6]:PORT", text)
-        return int(digits)
-    value = reader.number("gateway.port", minimum=1)
-    if value is not None and (value != int(value) or value > 65535):
-        raise UsageError(reader.source, "gateway.port", "a port, 1 to 65535", value)
-    return DEFAULT_PORT if value is None else int(value)
+def _port(text: str | None) -> int | None:
+    if not text:
+        return None
+    digits = text.rpartition(":")[2] if ":" in text else text
+    if not digits.isdigit() or not 0 < int(digits) < 65536:
+        raise UsageError("OPENCLAW_GATEWAY_PORT", "", "PORT, HOST:PORT or [V6]:PORT", text)
+    return int(digits)
 
 
-def _agent(reader: _Reader, home: Path, state: Path) -> AgentSettings:
-    defaults = AgentSettings()
-    model = reader.get("agents.defaults.model", (str, dict), "PROVIDER/MODEL or {primary, fallbacks}")
-    primary: str | None = model if isinstance(model, str) else None
-    fallbacks: list[Any] = []
-    if isinstance(model, dict):
-        primary = reader.text("agents.defaults.model.primary")
-        fallbacks = reader.get("agents.defaults.model.fallbacks", list, "a list of PROVIDER/MODEL") or []
-    where = f"{reader.source}: agents.defaults.model"
-    for item in fallbacks:
-        if not isinstance(item, str):
-            raise UsageError(reader.source, "agents.defaults.model.fallbacks", "a list of PROVIDER/MODEL", item)
-    workspace = reader.text("agents.defaults.workspace")
-    listed = reader.get("agents.list", list, "a list of agents") or []
-    ids = tuple(entry["id"] for entry in listed if isinstance(entry, dict) and isinstance(entry.get("id"), str))
-    idle = reader.number("agents.defaults.llm.idleTimeoutSeconds")
-    concurrent = reader.number("agents.defaults.maxConcurrent", minimum=1)
+def _agent(config: Config, document: Document, home: Path, state: Path) -> AgentSettings:
+    usual = AgentSettings()
+    agents = config.agents or AgentsConfig()
+    defaults = agents.defaults or AgentConfig()
+    model = defaults.model
+    chain = ModelChain(primary=model) if isinstance(model, str) else model or ModelChain()
+    refs = [_ref(text, document) for text in (*([chain.primary] if chain.primary else ()), *(chain.fallbacks or ()))]
+    primary, fallbacks = (refs[0], refs[1:]) if chain.primary else (None, refs)
+    ids = tuple(one["id"] for one in agents.list or () if isinstance(one, dict) and isinstance(one.get("id"), str))
+    idle = (defaults.llm or LlmConfig()).idle_timeout_s
+    folder = defaults.workspace
     return AgentSettings(
-        primary=ModelRef.parse(primary, source=where) if primary else None,
-        fallbacks=tuple(ModelRef.parse(item, source=where) for item in fallbacks),
-        timeout_s=reader.number("agents.defaults.timeoutSeconds"),
-        idle_timeout_s=defaults.idle_timeout_s if idle is None else idle,
-        workspace=Path(workspace.replace("~", str(home), 1) if workspace.startswith("~") else workspace)
-        if workspace
+        primary=primary, fallbacks=tuple(fallbacks), timeout_s=defaults.timeout_s,
+        idle_timeout_s=usual.idle_timeout_s if idle is None else idle,
+        workspace=Path(folder.replace("~", str(home), 1) if folder.startswith("~") else folder)
+        if folder
         else state / "workspace",
-        max_concurrent=int(concurrent or defaults.max_concurrent),
-        system_prompt=reader.text("agents.defaults.systemPromptOverride") or defaults.system_prompt,
-        agent_ids=ids or defaults.agent_ids,
-    )
+        max_concurrent=int(defaults.max_concurrent or usual.max_concurrent),
+        system_prompt=defaults.system_prompt or usual.system_prompt,
+        agent_ids=ids or usual.agent_ids,
+    )  # fmt: skip
 
 
-def _providers(reader: _Reader, env: Mapping[str, str]) -> dict[str, Provider]:
+def _ref(text: str, document: Document) -> ModelRef:
+    try:
+        return ModelRef.parse(text)
+    except UsageError as error:
+        raise document.error(("agents", "defaults", "model"), error.expected, text) from None
+
+
+def _providers(config: Config, env: Mapping[str, str]) -> dict[str, Provider]:
     found: dict[str, Provider] = {}
-    for name, entry in (reader.get("models.providers", dict, "an object") or {}).items():
-        key = f"models.providers.{name}"
-        if not isinstance(entry, dict) or not isinstance(entry.get("baseUrl"), str):
-            raise UsageError(reader.source, f"{key}.baseUrl", "the address of an OpenAI-compatible server")
-        api = entry.get("api", "openai-completions")
-        if api != "openai-completions":
-            raise UsageError(reader.source, f"{key}.api", "openai-completions (all that the runner speaks)", api)
-        api_key = entry.get("apiKey", "")
-        if not isinstance(api_key, str):
-            raise UsageError(reader.source, f"{key}.apiKey", "a string")
-        if api_key.startswith("${") and api_key.endswith("}"):
-            api_key = env.get(api_key[2:-1], "")
+    for name, one in ((config.models or ModelsConfig()).providers or {}).items():
+        key = one.api_key
+        if key.startswith("${") and key.endswith("}"):
+            key = env.get(key[2:-1], "")
         limits = {
             m["id"]: int(m["maxTokens"])
-            for m in entry.get("models") or []
+            for m in one.models or ()
             if isinstance(m, dict) and isinstance(m.get("id"), str) and isinstance(m.get("maxTokens"), int)
         }
-        found[name] = Provider(name, entry["baseUrl"].rstrip("/"), api_key, limits)
+        found[name] = Provider(name, one.base_url.rstrip("/"), key, limits)
     return found
 
 

@@ -187,12 +187,12 @@ def test_an_unknown_scenario_is_refused_with_those_that_exist(lockjaw: Command) 
     ("text", "told"),
     [
         ("story: x\nchain: [", "bad.yaml:"),
-        (QUIET.replace("story:", "storey:"), "bad.yaml:2: at storey expected one of:"),
-        (QUIET.replace("chain: [p/m]", "chain: nonsense"), "bad.yaml:4: at chain expected a list"),
-        (QUIET.replace("answered]", "answred]"), "bad.yaml:6: at checks expected names among:"),
+        (QUIET.replace("story:", "storey:"), "bad.yaml:2:1: at storey expected one of:"),
+        (QUIET.replace("chain: [p/m]", "chain: nonsense"), "bad.yaml:4:1: at chain expected a list"),
+        (QUIET.replace("answered]", "answred]"), "bad.yaml:6:1: at checks expected names among:"),
         (
             QUIET.replace("time_scale: 0.02", "time_scale: 2"),
-            "bad.yaml:8: at time_scale expected a number > 0 and <= 1",
+            "bad.yaml:8:1: at time_scale expected a number > 0 and <= 1, got 2",
         ),
     ],
 )
@@ -442,10 +442,16 @@ def test_agent_in_json_tells_its_failure_as_json(lockjaw: Command) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('{\n  "gateway": { "port": }\n}', "openclaw.json: expected JSON5 (<string>:2"),
+        ('{\n  "gateway": { "port": }\n}', 'openclaw.json:2:22: expected JSON5 (Unexpected "}")'),
         ("[1]", "openclaw.json: expected a JSON5 object, got 'list'"),
-        ('{gateway: {port: "eighty"}}', "openclaw.json: gateway.port: expected a number >= 1, got 'eighty'"),
-        ("{agents: {defaults: {model: 'gpt'}}}", "openclaw.json: agents.defaults.model: expected PROVIDER/MODEL"),
+        (
+            '{gateway: {port: "eighty"}}',
+            "openclaw.json:1:12: at gateway.port expected a whole number >= 1",
+        ),
+        (
+            "{agents: {defaults: {model: 'gpt'}}}",
+            "openclaw.json:1:22: at agents.defaults.model expected PROVIDER/MODEL",
+        ),
     ],
 )
 def test_a_malformed_configuration_is_told_with_file_and_place(

@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from lockjaw.clock import ScaledClock
-from lockjaw.errors import LocalError, ScenarioError
+from lockjaw.errors import DocumentError, LocalError
 from lockjaw.fakes.gateway.script import GatewayScript, load_gateway_script
 from lockjaw.fakes.gateway.server import MockGateway, serve_gateway
 from lockjaw.gateway.identity import DeviceIdentity, signature_payload
@@ -621,18 +621,18 @@ async def test_a_signal_ends_the_mock_gateway_in_order(tmp_path: Path, number: i
     ],
 )
 def test_mistakes_in_a_gateway_script_are_refused_by_key(gateway: dict[str, Any], key: str, expected: str) -> None:
-    with pytest.raises(ScenarioError) as caught:
+    with pytest.raises(DocumentError) as caught:
         load_gateway_script({"gateway": gateway})
     assert caught.value.key == key
     assert caught.value.expected.startswith(expected)
 
 
 def test_a_gateway_script_may_stand_in_a_file_or_inside_a_scenario(tmp_path: Path) -> None:
-    from lockjaw.documents import load_document
+    from lockjaw.yaml_documents import load_document
 
     path = tmp_path / "g.yaml"
     path.write_text("gateway:\n  protocol: 4\n  methods:\n    agent:\n      - times: 0\n", encoding="utf-8")
-    with pytest.raises(ScenarioError, match=r"g\.yaml:5: at gateway\.methods\.agent\[0\]\.times"):
+    with pytest.raises(DocumentError, match=r"g\.yaml:5:\d+: at gateway\.methods\.agent\[0\]\.times"):
         load_gateway_script(path)
     document = load_document("story: x\ngateway: {protocol: 4}\n", "s.yaml")
     assert load_gateway_script(document, at=("gateway",)).protocol == 4

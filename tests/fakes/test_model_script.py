@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockjaw.documents import load_document
-from lockjaw.errors import ScenarioError
+from lockjaw.errors import DocumentError
 from lockjaw.fakes.models.script import ModelScript, ScriptProgress, Step, load_model_script, split_tokens
+from lockjaw.yaml_documents import load_document
 
 EXAMPLE = """\
 models:
@@ -56,7 +56,7 @@ def test_the_documented_example_loads_from_a_file(tmp_path: Path) -> None:
 
 def test_a_script_inside_a_scenario_is_blamed_by_the_scenarios_lines() -> None:
     document = load_document("story: once\nmodels:\n  m:\n    - {first_token_s: 1}\n    - {txt: x}\n", "s.yaml")
-    with pytest.raises(ScenarioError) as caught:
+    with pytest.raises(DocumentError) as caught:
         load_model_script(document, at=("models",))
     assert (caught.value.path, caught.value.line, caught.value.key) == ("s.yaml", 5, "models.m[1].txt")
     good = load_document("story: once\nmodels: {m: [{text: hi}]}\n", "s.yaml")
@@ -74,12 +74,12 @@ def test_a_script_inside_a_scenario_is_blamed_by_the_scenarios_lines() -> None:
         ({"text": "a", "token": "b"}, "token", "only one of text, tokens and token (text is given too)"),
         ({"tokens": ["a"], "token": "b"}, "token", "only one of text, tokens and token (tokens is given too)"),
         ({"finish": "tool_calls"}, "finish", "stop or length (the step calls no tool)"),
-        ({"finish": "done"}, "finish", "content_filter or length or stop or tool_calls"),
+        ({"finish": "done"}, "finish", "one of: stop, length, tool_calls, content_filter"),
         ({"text": "a b", "disconnect": {"after_tokens": 3}}, "disconnect", "after_tokens of at most 2"),
         (
             {"disconnect": {"how": "rudely"}},
             "disconnect.how",
-            "mid_event or mid_header or mid_utf8 or rst",
+            "mid_chunk, mid_header, mid_event, mid_utf8",
         ),
         ({"disconnect": {}, "finish": "stop"}, "finish", "no such key beside disconnect"),
         ({"disconnect": {}, "usage": {"prompt": 1, "completion": 1}}, "usage", "no such key beside disconnect"),
@@ -97,13 +97,13 @@ def test_a_script_inside_a_scenario_is_blamed_by_the_scenarios_lines() -> None:
         ({"never_answer": True, "text": "x"}, "text", "no such key beside never_answer"),
         ({"never_answer": True, "first_token_s": 1}, "first_token_s", "no such key beside never_answer"),
         ({"tool_calls": [{"arguments": {}}]}, "tool_calls[0].name", "this key"),
-        ({"tool_calls": [{"name": "f", "arguments": []}]}, "tool_calls[0].arguments", "a mapping or text"),
+        ({"tool_calls": [{"name": "f", "arguments": []}]}, "tool_calls[0].arguments", "text or a mapping"),
         ({"usage": {"prompt": 1}}, "usage.completion", "this key"),
         ({"inter_token": 2}, "inter_token", "one of: count, disconnect, error"),
     ],
 )
 def test_contradictions_and_mistakes_are_refused_by_key(step: dict[str, Any], key: str, expected: str) -> None:
-    with pytest.raises(ScenarioError) as caught:
+    with pytest.raises(DocumentError) as caught:
         script({"text": "fine"}, step)
     assert caught.value.key == f"models.m[1].{key}"
     assert caught.value.expected.startswith(expected) or caught.value.expected.endswith(expected)
@@ -119,7 +119,7 @@ def test_contradictions_and_mistakes_are_refused_by_key(step: dict[str, Any], ke
     ],
 )
 def test_a_script_names_at_least_one_model_with_one_step_and_nothing_else(value: dict[str, Any], key: str) -> None:
-    with pytest.raises(ScenarioError) as caught:
+    with pytest.raises(DocumentError) as caught:
         load_model_script(value, path="inline")
     assert (caught.value.path, caught.value.key) == ("inline", key)
 

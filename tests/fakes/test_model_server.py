@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from lockjaw.clock import ScaledClock
-from lockjaw.errors import LocalError, ScenarioError
+from lockjaw.errors import DocumentError, LocalError
 from lockjaw.fakes.models.script import load_model_script
 from lockjaw.fakes.models.server import ModelServer, serve_model
 
@@ -494,7 +494,7 @@ async def test_a_signal_ends_the_server_in_order(tmp_path: Path, number: int) ->
 async def test_a_broken_script_file_is_refused_before_anything_listens(tmp_path: Path) -> None:
     script = tmp_path / "s.yaml"
     script.write_text("models:\n  m:\n    - {txt: hi}", encoding="utf-8")
-    with pytest.raises(ScenarioError, match=r"s\.yaml:3: at models\.m\[0\]\.txt expected one of"):
+    with pytest.raises(DocumentError, match=r"s\.yaml:3:\d+: at models\.m\[0\]\.txt expected one of"):
         await serve_model(script)
 
 

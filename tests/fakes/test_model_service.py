@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockjaw.errors import ScenarioError
+from lockjaw.errors import DocumentError
 from lockjaw.fakes.models.reply_plan import Circumstances, due_times
 from lockjaw.fakes.models.script import ScriptProgress, Step, load_model_script
 from lockjaw.fakes.models.service import Bucket, ModelService, Order, Quota
@@ -340,9 +340,9 @@ async def test_what_a_script_expects_and_does_not_get_is_said(serve: Any) -> Non
             "0 beside how: mid_header",
         ),
         ("{text: a, malformed: {how: truncated, after_tokens: 2}}", "malformed", "after_tokens of at most 1"),
-        ("{text: a, malformed: {how: sloppy}}", "malformed.how", "broken_event or"),
+        ("{text: a, malformed: {how: sloppy}}", "malformed.how", "broken_event, missing_done"),
         ("{error: {message: x}}", "error.status", "a status, or the kind of the error"),
-        ("{error: {kind: tired}}", "error.kind", "auth or"),
+        ("{error: {kind: tired}}", "error.kind", "bad_request, auth,"),
         ("{text: a, slow_close_s: 1, disconnect: {}}", "slow_close_s", "no such key beside disconnect"),
         ("{recorded: {pieces: [[2, a], [1, b]]}}", "recorded.pieces", "instants that do not go back"),
         ("{recorded: {}, text: a}", "text", "no such key beside recorded"),
@@ -353,7 +353,7 @@ def test_a_mistake_is_told_with_file_line_key_and_what_is_expected(
 ) -> None:
     path = tmp_path / "script.yaml"
     path.write_text(f"models:\n  m:\n    - {{text: fine}}\n    - {line}\n", encoding="utf-8")
-    with pytest.raises(ScenarioError) as caught:
+    with pytest.raises(DocumentError) as caught:
         load_model_script(path)
     assert (Path(caught.value.path).name, caught.value.line, caught.value.key) == (
         "script.yaml",
@@ -366,6 +366,6 @@ def test_a_mistake_is_told_with_file_line_key_and_what_is_expected(
 @pytest.mark.parametrize("key", ["quotas", "capacity"])
 def test_limits_are_for_models_that_the_script_has(key: str) -> None:
     limit = {"quotas": {"requests": 1, "refill_s": 1}, "capacity": {"concurrent": 1}}[key]
-    with pytest.raises(ScenarioError) as caught:
+    with pytest.raises(DocumentError) as caught:
         load_model_script({"models": {"m": [{}]}, key: {"n": limit}})
     assert caught.value.key == f"{key}.n"

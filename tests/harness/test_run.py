@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lockjaw.errors import HarnessError, LocalError, ScenarioError, UsageError
+from lockjaw.errors import DocumentError, HarnessError, LocalError, UsageError
 from lockjaw.harness import Run, run_async, run_policies, run_scenario
 from lockjaw.harness.incident.scenario import Scenario
 from lockjaw.harness.real import engine
@@ -157,7 +157,7 @@ def test_wrong_argument_is_refused_before_anything_starts(
 
 
 def test_unknown_scenario_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ScenarioError, match="gateway_timeout"):
+    with pytest.raises(DocumentError, match="gateway_timeout"):
         run_scenario("no_such", out=tmp_path)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from lockjaw import scenarios
 from lockjaw.behaviours import BEHAVIOURS
-from lockjaw.errors import ScenarioError
+from lockjaw.errors import DocumentError
 from lockjaw.harness import load_scenario
 from lockjaw.harness.incident.scenario import Scenario
 from lockjaw.harness.judge.checkers import CHECKERS
@@ -118,28 +118,28 @@ def test_every_mistake_names_file_line_key_and_expectation(
 ) -> None:
     assert old in GOOD
     path = write(tmp_path, GOOD.replace(old, new, 1))
-    with pytest.raises(ScenarioError) as caught:
+    with pytest.raises(DocumentError) as caught:
         load_scenario(path)
     error = caught.value
     assert (error.path, error.line, error.key) == (str(path), line, key)
     assert expected in error.expected
-    assert f"{path}:{line}: at {key} expected" in str(error)
+    assert f"{path}:{line}:{error.column}: at {key} expected" in str(error)
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "just words\n", "story: [\n"])
 def test_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ScenarioError, match=r"mine\.yaml"):
+    with pytest.raises(DocumentError, match=r"mine\.yaml"):
         load_scenario(write(tmp_path, text))
 
 
 @pytest.mark.parametrize("name", ["no_such_scenario", "gateway-timeout", "..", ""])
 def test_unknown_name_is_answered_with_those_that_exist(name: str) -> None:
-    with pytest.raises(ScenarioError, match="gateway_timeout"):
+    with pytest.raises(DocumentError, match="gateway_timeout"):
         load_scenario(name)
 
 
 def test_path_that_does_not_exist_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ScenarioError, match=r"absent\.yaml"):
+    with pytest.raises(DocumentError, match=r"absent\.yaml"):
         load_scenario(str(tmp_path / "absent.yaml"))
 
 
@@ -218,9 +218,9 @@ def test_mixed_chain_finds_the_window_even_if_both_are_a_second_off(late_s: floa
 
 
 def test_model_script_of_a_scenario_is_checked_with_its_line(tmp_path: Path, monkeypatch: Any) -> None:
-    from lockjaw.documents import load_document
+    from lockjaw.yaml_documents import load_document
 
     broken = load_document(GOOD.replace("{text: hi}", "{txt: hi}"), "mine.yaml")
     monkeypatch.setattr(scenarios, "find", lambda name: broken)
-    with pytest.raises(ScenarioError, match=r"mine\.yaml:5: at models\.fast\[0\]\.txt"):
+    with pytest.raises(DocumentError, match=r"mine\.yaml:5:\d+: at models\.fast\[0\]\.txt"):
         scenarios.load("mine")

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.resources import files
 
-from lockjaw.documents import convert, load_document
+from lockjaw.documents import convert
 from lockjaw.errors import LocalError
+from lockjaw.yaml_documents import load_document
 
 from ..script import ScriptFile
 

@@ -81,7 +81,7 @@ class FakeModel:
             source: ``{"gpt-4o": [{"text": "Hello."}]}`` (a single step needs no list), or the path of a YAML script.
 
         Raises:
-            ScenarioError: malformed; names the key. LocalError: a model that has a script already.
+            DocumentError: malformed; names the key. LocalError: a model that has a script already.
         """
         if isinstance(source, Mapping):
             models = source["models"] if source.keys() == {"models"} else source

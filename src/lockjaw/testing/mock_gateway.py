@@ -40,7 +40,7 @@ class GatewayFixture:
             source: ``{"methods": {"agent": [{"silence": True}]}}``, or the path of a YAML script.
 
         Raises:
-            ScenarioError: malformed; names the key. LocalError: scripted twice, or a client is connected already.
+            DocumentError: malformed; names the key. LocalError: scripted twice, or a client is connected already.
         """
         if self._script is not None:
             raise LocalError("mock_gateway has a script already; write all of it in one")
