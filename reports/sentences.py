@@ -71,7 +71,7 @@ def condensed(error: str) -> str:
 def tone_of(record: Record) -> Tone:
     """What a reader should see at a glance."""
     op, phase = record.op, record.phase
-    if op == "nemesis":
+    if op in ("nemesis", "held_up"):
         return "fault"
     if op in ("lock", "lock.release", "lock.fence") and phase != "fail":
         return "lock"
@@ -218,6 +218,10 @@ def _nemesis(record: Record, d: _Data) -> str:
     return f"FAULT: {_NEMESIS.get(d('action'), d('action'))} the {d('target')}{end}"
 
 
+def _held_up(record: Record, d: _Data) -> str:
+    return f"FAULT: the {d('target')} stood still for {d('for_s')} s at {d('at')}"
+
+
 def _turn(record: Record, d: _Data) -> str:
     if record.phase == "invoke":
         verb = "continues" if d.flag("resumed") else "begins"
@@ -262,6 +266,7 @@ _TELLERS: dict[str, _Teller] = {
     "actor.ready": lambda r, d: f"is ready (pid {d('pid')})",
     "actor.exit": _exit,
     "nemesis": _nemesis,
+    "held_up": _held_up,
     "client.call": _call,
     "client.stderr": lambda r, d: f"prints: {d.first_line('line')}",
     "client.result": _result,

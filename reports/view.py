@@ -34,7 +34,7 @@ _QUIET = frozenset({
 })  # fmt: skip
 #: op -> how much a reader of a dozen lines needs it; what is not named: 1.
 _WEIGHT = {
-    "nemesis": 9, "client.result": 9, "client.call": 8, "fallback": 7, "lock.fence": 7, "lock": 6,
+    "nemesis": 9, "held_up": 9, "client.result": 9, "client.call": 8, "fallback": 7, "lock.fence": 7, "lock": 6,
     "append.refused": 6, "lock.lost": 6, "lock.limit": 6, "turn": 5, "gateway.abort": 5, "lock.release": 3,
     "leftover": 5,
     "model.decision": 4, "tool": 6, "model.call": 3, "gateway.accepted": 3, "gateway.final": 3, "actor.exit": 4,

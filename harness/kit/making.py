@@ -29,7 +29,7 @@ from ..judge.checkers import CHECKERS
 from ..judge.judgement import judge
 from ..judge.skeleton import skeleton_hash
 from ..sim.engine import SimLived, run_sim
-from ..sim.tape import Choice, Choices, RandomChoices, StrictReplay, read_tape
+from ..sim.tape import Choice, Choices, RandomChoices, StrictReplay, Until, Value, read_tape
 from ..store import HISTORY, SCENARIO, TAPE, VERDICT, RunDirectory
 from .archive import LIMITS, write_archive
 from .manifest import FORMAT, REPLAY, KitManifest
@@ -267,14 +267,20 @@ class _Taken(StrictReplay):
     def __init__(self, tape: Sequence[Choice]) -> None:
         super().__init__(tape)
         self._values = tape
+        self._actors: dict[str, str] = {}  # what they were called -> what they are called
 
-    def pick(self, label: str, bound: int) -> int:
+    def _answer(self, label: str, bound: int) -> Value:
         step = len(self.tape)
         if step < len(self._values) and self._values[step].bound == bound:
-            choice = Choice(label, bound, self._values[step].value)
+            before, _, value = self._values[step]
+            self._actors.setdefault(before.partition(": ")[0], label.partition(": ")[0])
+            if isinstance(value, Until):
+                actor, colon, what = value.label.partition(": ")
+                value = value._replace(label=f"{self._actors.get(actor, actor)}{colon}{what}")
+            choice = Choice(label, bound, value)
             self.tape.append(choice)
             return choice.value
-        return super().pick(label, bound)
+        return super()._answer(label, bound)
 
 
 def _again(source: _Source, scenario: Scenario) -> tuple[Run, list[Choice], list[str]]:

@@ -18,7 +18,7 @@ from lockjaw.errors import DocumentError, UsageError
 from lockjaw.history import Record
 
 from ..incident.scenario import Scenario
-from ..sim.tape import Choice
+from ..sim.tape import Choice, possible
 from .archive import BadKit, read_archive
 from .manifest import FORMAT, KitManifest
 
@@ -76,7 +76,7 @@ def read_kit(path: Path) -> Kit:
     if scenario.name != manifest.scenario:
         raise BadKit(path, "kit.json and scenario.json name one scenario")
     tape = _each(path, "tape.jsonl", files.get("tape.jsonl", b""), Choice, MAX_TAPE)
-    if any(not 0 <= choice.value < choice.bound <= 1 << 20 for choice in tape):
+    if any(not possible(choice) or choice.bound > 1 << 20 for choice in tape):
         raise BadKit(path, "every choice of its tape.jsonl is one of those that there were")
     history = _each(path, "history.jsonl", files["history.jsonl"], Record, MAX_HISTORY)
     verdicts = _decoded(path, "verdicts.json", files["verdicts.json"])

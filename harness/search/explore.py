@@ -1,88 +1,38 @@
 """Many runs of one scenario in virtual time: look for a schedule that breaks a law, and say it in few words.
 
-Strategies
-    ``random``  one run per seed; every operation may be delayed a little, every message takes its own time.
-    ``priority``  one run per seed; few operations are frozen, and of several actors the one with the highest priority
-                acts (probabilistic concurrency testing).
-    ``delays``  from the undisturbed run: one operation frozen, every operation in turn, then every two, every three.
-    ``crash``   each actor killed before, in the middle of and after each of its operations.
-    ``fault``   each operation failing once with EIO, ENOSPC, EPERM, EAGAIN.
-
-The last three are systematic: they need no luck, and say how many places there were. A failure is shrunk, kept as a
-run folder, and ends with the line that replays it.
+What the runs are is ``strategies``'; where they are made is ``workers``'; what they have shown is ``coverage``'s. A
+failure is shrunk here, whoever found it, kept as a run folder, and ends with the line that replays it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.errors import UsageError
-from lockjaw.history import event_hash
-from lockjaw.seeds import Seeds
 from lockjaw.verdict import Verdict
 
 from ..incident.scenario import Scenario
-from ..run import judgement_of, run_async
-from ..sim.engine import run_sim
-from ..sim.tape import (
-    CRASH_AFTER,
-    CRASH_BEFORE,
-    EVERYDAY,
-    FAULTS,
-    FIRST_FAULT,
-    POINT_BOUND,
-    TEAR,
-    Chances,
-    Choice,
-    Choices,
-    Deviations,
-    Place,
-    PriorityChoices,
-    RandomChoices,
-    SparseChoices,
-)
+from ..run import run_async
+from ..sim.tape import EVERYDAY, Chances, Deviations, SparseChoices
+from .coverage import Schedules
+from .fuzz import Fuzzer
+from .runs import Batch, Result, Work
 from .shrink import in_words, shrink
+from .strategies import DRAWN, FUZZ, STRATEGIES, Job, Plan, plan
+from .undisturbed import undisturbed
+from .workers import Workers, results_of, started
 
-STRATEGIES = ("random", "priority", "delays", "crash", "fault")
-FREEZES = (5, 7, 8)  # of DELAYS_S: 0.5, 12 and 45 s
+__all__ = ["Exploration", "Finding", "explore"]
+
 MAX_FINDINGS = 3  # that are shrunk; further ones are counted
-BATCH = 5  # runs that travel to a worker together
-
-Deviation = tuple[tuple[Place, int], ...]
-
-
-class Job(msgspec.Struct, frozen=True):
-    """One run to make: a seed, and the choices that are not 0 (None: drawn from the seed)."""
-
-    seed: int
-    deviations: Deviation | None = None
-
-
-class Result(msgspec.Struct, frozen=True):
-    """What one run came to. ``tape`` only of a violated one; ``hash`` only when asked."""
-
-    job: Job
-    verdict: str
-    violated: tuple[str, ...]
-    unknown: tuple[str, ...]
-    simulated_s: float
-    steps: int
-    tape: tuple[Choice, ...] = ()
-    same: bool = True
 
 
 @dataclass(frozen=True)
@@ -118,7 +68,12 @@ class Exploration:
     findings: list[Finding] = field(default_factory=list)
     violations: int = 0  # runs
     broken: Counter[str] = field(default_factory=Counter)  # law -> runs that broke it
-    different: int = 0  # runs that did not repeat (only looked for with ``twice``)
+    not_repeated: int = 0  # runs that did not repeat (only looked for with ``twice``)
+    schedules: Schedules = field(default_factory=Schedules)
+    by_kind: dict[str, Counter[str]] = field(default_factory=dict)  # of the rota -> verdicts
+    by_worker: Counter[str] = field(default_factory=Counter)  # -> runs
+    cpu_s: float = 0.0  # of the workers
+    quiet: bool = False  # ended because nothing new came any more
     simulated_s: float = 0.0
     wall_s: float = 0.0
     interrupted: bool = False
@@ -135,21 +90,52 @@ class Exploration:
 
     @property
     def verdict(self) -> Verdict:
-        if self.violations or self.different:
+        if self.violations or self.not_repeated:
             return Verdict.VIOLATED
         # The other strategies disturb a run everywhere, so some never reach the danger; they look for violations.
-        undecided = self.unknown if self.strategy == "random" else not self.runs
+        undecided = self.by_kind.get("everyday", Counter())["UNKNOWN"]
         return Verdict.UNKNOWN if undecided or not self.runs else Verdict.HELD
+
+    @property
+    def unseen(self) -> dict[str, Any] | None:
+        """How likely the next run of this strategy is to bring a schedule that is new (Good-Turing). None where a run
+        is not drawn: of a sweep, and of a search that learns, the estimate is wrong."""
+        chance = self.schedules.unseen
+        if self.strategy not in DRAWN or chance is None:
+            return None
+        return {"strategy": self.strategy, "chance": round(chance, 4)}
+
+    def add(self, result: Result) -> None:
+        """One run more."""
+        self.runs += 1
+        self.verdicts[result.verdict] += 1
+        self.by_kind.setdefault(result.kind, Counter())[result.verdict] += 1
+        self.simulated_s += result.simulated_s
+        self.not_repeated += not result.same
+        self.schedules.add(result.schedule, result.orderings, violated=bool(result.violated))
+        if result.verdict == "UNKNOWN":
+            self.unknown[result.unknown] += 1
+        if result.violated:
+            self.violations += 1
+            self.broken.update(result.violated)
+
+    def came(self, batch: Batch) -> None:
+        """A worker has handed something in."""
+        self.by_worker[batch.worker] += len(batch.results)
+        self.cpu_s += batch.cpu_s
 
     def document(self) -> dict[str, Any]:
         return {
             "scenario": self.scenario, "policy": self.policy, "strategy": self.strategy, "points": self.points,
             "runs": self.runs, "verdict": str(self.verdict), "verdicts": dict(sorted(self.verdicts.items())),
             "unknown": [{"why": list(why), "runs": n} for why, n in sorted(self.unknown.items())],
-            "violations": self.violations, "broken": dict(self.broken.most_common()), "not_repeated": self.different,
+            "violations": self.violations, "broken": dict(self.broken.most_common()),
+            "not_repeated": self.not_repeated, "schedules": self.schedules.document(), "unseen": self.unseen,
+            "kinds": {kind: dict(sorted(verdicts.items())) for kind, verdicts in sorted(self.by_kind.items())},
             "findings": [finding.document() for finding in self.findings],
             "runs_per_s": round(self.per_second, 1), "simulated_hours": round(self.simulated_s / 3600, 2),
-            "wall_s": round(self.wall_s, 2), "interrupted": self.interrupted,
+            "wall_s": round(self.wall_s, 2), "cpu_s": round(self.cpu_s, 2), "interrupted": self.interrupted,
+            "quiet": self.quiet, "workers": dict(sorted(self.by_worker.items())),
         }  # fmt: skip
 
 
@@ -163,61 +149,72 @@ def explore(
     strategy: str = "random",
     seeds: int = 1000,
     first_seed: int = 1,
-    workers: int = 1,
+    workers: int | Workers = 1,
     chances: Chances = EVERYDAY,
     twice: bool = False,
-    keep_going: bool = True,
+    fail_fast: int | None = None,
+    until_quiet: int | None = None,
     out: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     save: bool = True,
-    pool: ProcessPoolExecutor | None = None,
     most_findings: int = MAX_FINDINGS,
 ) -> Exploration:
     """Explore. Ctrl-C ends it early, and what was found is returned.
 
     Args:
-        seeds: how many runs at most (of the systematic strategies: 0 means all of them).
-        workers: processes; 1 runs in this one.
-        chances: what ``random`` may draw.
+        seeds: how many runs at most (0 means all of them for the systematic strategies, no end for ``fuzz``).
+        workers: processes (1: this one), or workers that were started already, which stay.
+        chances: what ``everyday`` may draw.
         twice: run each seed twice and compare the event hashes.
-        keep_going: False ends at the first violation.
+        fail_fast: end when so many runs have broken a law.
+        until_quiet: end when so many runs in a row have brought no new ordering of conflicting steps.
         save: keep the shrunk runs as run folders.
-        pool: that many workers, started already: for who explores one scenario after the other.
         most_findings: how many violations are shrunk; the others are counted.
 
     Raises:
         UsageError: unknown policy or strategy.
-        HarnessError: a run that does not end, an escape.
+        HarnessError: a run that does not end, an escape, a worker of another build.
     """
     if strategy not in STRATEGIES:
         raise UsageError("strategy", "", f"one of {', '.join(STRATEGIES)}", strategy)
     if policy not in BEHAVIOURS:
         raise UsageError("policy", "", f"one of {', '.join(BEHAVIOURS)}", policy)
-    jobs, planned, points = _jobs(scenario, policy, strategy, seeds, first_seed)
-    found = Exploration(scenario.name, policy, strategy, planned, points)
-    work = _Work(scenario, policy, chances, twice, points if strategy == "priority" else 0)
+    learner = Fuzzer(undisturbed(scenario, policy), first_seed) if strategy == FUZZ else None
+    if learner is None:
+        planned = plan(scenario, policy, strategy, seeds, first_seed)
+    else:
+        planned = Plan(learner.jobs(seeds or None), seeds or None, undisturbed(scenario, policy).length)
+    found = Exploration(scenario.name, policy, strategy, planned.planned, planned.points)
+    work = Work(scenario, policy, strategy, chances, twice)
     began = time.perf_counter()
     interesting: dict[tuple[str, ...], Result] = {}
+    seen = Counter[str]()
+
+    def enough(result: Result) -> bool:
+        seen["violated"] += 1
+        return fail_fast is not None and seen["violated"] >= fail_fast
+
+    crew = started(workers)
+    results = results_of(work, planned.jobs, crew, found=enough, batch=found.came)
     try:
-        for result in _results(work, jobs, workers, pool):
-            found.runs += 1
-            found.verdicts[result.verdict] += 1
-            found.simulated_s += result.simulated_s
-            found.different += not result.same
-            if result.verdict == "UNKNOWN":
-                found.unknown[result.unknown] += 1
-            if result.violated:
-                found.violations += 1
-                found.broken.update(result.violated)
-                if len(interesting) < most_findings:
-                    interesting.setdefault(result.violated, result)
+        for result in results:
+            found.add(result)
+            if learner is not None:
+                learner.learn(result)
+            if result.violated and len(interesting) < most_findings:
+                interesting.setdefault(result.violated, result)
             found.wall_s = time.perf_counter() - began
             if progress is not None:
                 progress(found)
-            if result.violated and not keep_going:
+            if until_quiet is not None and found.schedules.quiet_for >= until_quiet:
+                found.quiet = True
                 break
     except KeyboardInterrupt:
         found.interrupted = True
+    finally:
+        results.close()
+        if isinstance(workers, int):
+            crew.close()
     for result in interesting.values():
         found.shrinking = f"{', '.join(result.violated)} (seed {result.job.seed})"
         if progress is not None:
@@ -230,126 +227,10 @@ def explore(
     return found
 
 
-# --------------------------------------------------------------------------- which runs
-
-
-def _jobs(
-    scenario: Scenario, policy: str, strategy: str, seeds: int, first_seed: int
-) -> tuple[Iterator[Job], int | None, int]:
-    """The runs to make, how many, and how many operations they vary."""
-    drawn = (Job(seed) for seed in range(first_seed, first_seed + seeds))
-    if strategy == "random":
-        return drawn, seeds, 0
-    places = operations(scenario, policy, first_seed)
-    if strategy == "priority":
-        return drawn, seeds, len(places)
-    if strategy == "crash":
-        ways = [
-            (place, how)
-            for place in places
-            for how in (CRASH_BEFORE, CRASH_AFTER, *((TEAR,) if _writes(place) else ()))
-        ]
-    elif strategy == "fault":
-        ways = [(place, FIRST_FAULT + n) for place in places for n in range(len(FAULTS))]
-    else:
-        ways = [(place, freeze) for place in places for freeze in FREEZES]
-        chains = itertools.chain.from_iterable(itertools.combinations(ways, count) for count in (1, 2, 3))
-        jobs = (Job(first_seed, chain) for chain in chains if len({way[0] for way in chain}) == len(chain))
-        return itertools.islice(jobs, seeds or len(ways)), seeds or len(ways), len(places)
-    planned = min(seeds, len(ways)) if seeds else len(ways)
-    return (Job(first_seed, (way,)) for way in ways[:planned]), planned, len(places)
-
-
-def operations(scenario: Scenario, policy: str, seed: int) -> list[Place]:
-    """Every operation of the gateway and the client in the undisturbed run, in its order."""
-    choices = SparseChoices({})
-    run_sim(scenario, policy=policy, seed=seed, choices=choices)
-    seen: Counter[str] = Counter()
-    places = []
-    for choice in choices.tape:
-        if choice.bound == POINT_BOUND and choice.label.startswith(("gateway: ", "client: ")):
-            places.append(Place(choice.label, seen[choice.label]))
-        seen[choice.label] += 1
-    return places
-
-
-def _writes(place: Place) -> bool:
-    return any(word in place.label for word in (": Append ", ": WriteInPlace ", ": Write "))
-
-
-# --------------------------------------------------------------------------- making them
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What every run of an exploration has in common; travels to the workers.
-
-    ``length``: of strategy ``priority``, how many operations a run has; 0: it is another one.
-    """
-
-    scenario: Scenario
-    policy: str
-    chances: Chances
-    twice: bool = False
-    length: int = 0
-
-    def choices(self, job: Job) -> Choices:
-        if job.deviations is None:
-            seeds = Seeds(job.seed)
-            return PriorityChoices(seeds, self.length) if self.length else RandomChoices(seeds, self.chances)
-        return SparseChoices(dict(job.deviations))
-
-    def run(self, job: Job) -> Result:
-        lived = run_sim(self.scenario, policy=self.policy, seed=job.seed, choices=self.choices(job))
-        judged = judgement_of(self.scenario, lived.history, never_due=[str(fault) for fault in lived.never_due])
-        same = True
-        if self.twice:
-            again = run_sim(self.scenario, policy=self.policy, seed=job.seed, choices=self.choices(job))
-            same = event_hash(lived.history) == event_hash(again.history)
-        violated = tuple(check.name for check in judged.checks if check.verdict is Verdict.VIOLATED)
-        unknown: tuple[str, ...] = ()
-        if judged.verdict is Verdict.UNKNOWN:
-            unknown = tuple(check.name for check in judged.checks if check.verdict is Verdict.UNKNOWN)
-            unknown += tuple(f"never: {one.says}" for one in judged.reached if not one.met)
-        return Result(
-            job, str(judged.verdict), violated, unknown, lived.simulated_s, lived.steps,
-            tuple(lived.tape) if violated else (), same,
-        )  # fmt: skip
-
-
-def _batch(work: _Work, jobs: Sequence[Job]) -> list[Result]:
-    return [work.run(job) for job in jobs]
-
-
-def _results(
-    work: _Work, jobs: Iterator[Job], workers: int, shared: ProcessPoolExecutor | None = None
-) -> Iterator[Result]:
-    if workers <= 1:
-        for job in jobs:
-            yield work.run(job)
-        return
-    batches = iter(lambda: list(itertools.islice(jobs, BATCH)), [])
-    with nullcontext(shared) if shared else ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        waiting: set[Future[list[Result]]] = set()
-        try:
-            for batch in itertools.islice(batches, 2 * workers):
-                waiting.add(pool.submit(_batch, work, batch))
-            while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in done:
-                    batch = next(batches, [])
-                    if batch:
-                        waiting.add(pool.submit(_batch, work, batch))
-                    yield from future.result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
 # --------------------------------------------------------------------------- what they found
 
 
-def _minimal(work: _Work, result: Result, *, out: str | os.PathLike[str] | None, save: bool) -> Finding:
+def _minimal(work: Work, result: Result, *, out: str | os.PathLike[str] | None, save: bool) -> Finding:
     """Shrink a violated run: the same first law is still broken."""
     law, seed = result.violated[0], result.job.seed
 
@@ -362,7 +243,7 @@ def _minimal(work: _Work, result: Result, *, out: str | os.PathLike[str] | None,
 
 
 def _kept(
-    work: _Work, result: Result, deviations: Deviations | None, tries: int, *, out: str | os.PathLike[str] | None,
+    work: Work, result: Result, deviations: Deviations | None, tries: int, *, out: str | os.PathLike[str] | None,
     save: bool,
 ) -> Finding:  # fmt: skip
     """A finding with its run folder. ``deviations``: the fewest choices; None: all that the run made."""

@@ -7,10 +7,22 @@ result is minimal in this sense: without any one of its steps the law is not bro
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ..sim.tape import POINT_BOUND, SHORT, Choice, Deviations, Place, deviations_of, says
+from ..sim.tape import (
+    LIMITS_S,
+    OTHERS,
+    POINT_BOUND,
+    SHORT,
+    Choice,
+    Deviations,
+    Place,
+    Until,
+    Value,
+    deviations_of,
+    says,
+)
 
 Fails = Callable[[Deviations], bool]
 
@@ -19,7 +31,7 @@ Fails = Callable[[Deviations], bool]
 class Shrunk:
     """``deviations`` in the order in which they happen; ``tries`` runs were needed."""
 
-    deviations: dict[Place, int]
+    deviations: dict[Place, Value]
     tries: int
 
 
@@ -45,8 +57,8 @@ def shrink(tape: list[Choice], fails: Fails, *, limit: int = 2000) -> Shrunk | N
     return Shrunk(search.leave_out(found), search.tries)
 
 
-def _is_noise(place: Place, value: int) -> bool:
-    return value < SHORT
+def _is_noise(place: Place, value: Value) -> bool:
+    return isinstance(value, int) and value < SHORT
 
 
 class _Search:
@@ -60,7 +72,7 @@ class _Search:
         self.tries += 1
         return self._fails(deviations)
 
-    def leave_out(self, found: dict[Place, int]) -> dict[Place, int]:
+    def leave_out(self, found: dict[Place, Value]) -> dict[Place, Value]:
         """Delta debugging: ever smaller pieces, until no single choice can go."""
         pieces = 2
         while len(found) > 1:
@@ -78,10 +90,10 @@ class _Search:
                 pieces = min(len(places), pieces * 2)
         return found
 
-    def lower(self, found: dict[Place, int]) -> dict[Place, int]:
+    def lower(self, found: dict[Place, Value]) -> dict[Place, Value]:
         """The mildest value of each choice that still fails."""
         for place, value in list(found.items()):
-            for milder in range(1, value):
+            for milder in _milder(value):
                 tried = {**found, place: milder}
                 if self.fails(tried):
                     found = tried
@@ -89,15 +101,27 @@ class _Search:
         return found
 
 
+def _milder(value: Value) -> Iterator[Value]:
+    """The milder values, the mildest first. Of a wait: one that runs out sooner, or for fewer operations."""
+    if isinstance(value, int):
+        yield from range(1, value)
+        return
+    if value.label == OTHERS:
+        yield from (value._replace(nth=count) for count in range(1, value.nth))
+    yield from (value._replace(limit_s=limit_s) for limit_s in LIMITS_S if limit_s < value.limit_s)
+
+
 def in_words(deviations: Deviations) -> list[str]:
     """One sentence per step of a minimal schedule."""
     return [f"{n}. {_sentence(place, value)}" for n, (place, value) in enumerate(deviations.items(), 1)]
 
 
-def _sentence(place: Place, value: int) -> str:
+def _sentence(place: Place, value: Value) -> str:
     label, nth = place
     times = "" if nth == 0 else f" (time {nth + 1} of this kind)"
     actor, colon, what = label.partition(": ")
+    if isinstance(value, Until):
+        return f"{actor}, at {what}{times}: {says(value)}"
     if label.startswith("next: "):
         names = what.split("|")
         return f"{names[value]} runs before {names[0]}{times}"

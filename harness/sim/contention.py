@@ -32,6 +32,7 @@ from .disk import Disk
 from .engine import enclosed
 from .files import SimFiles
 from .locks import SimHost, Waiters
+from .log import Step
 from .tape import Choice, Choices
 from .windows import WindowsHost
 from .world import EPOCH_MS, HARNESS, Process, SimClock, SimRecorder, World
@@ -87,6 +88,7 @@ class Contended:
     tape: list[Choice]
     checks: list[CheckResult]
     simulated_s: float
+    log: tuple[Step, ...] = ()
 
     @property
     def violated(self) -> tuple[str, ...]:
@@ -103,7 +105,7 @@ def run_contention(setup: Contention, *, seed: int, choices: Choices) -> Contend
     checks = [*run_checks(CHECKS, world.history, facts), one_holder(world.history), generations_rise(world.history)]
     if setup.guard_removed_at_s is not None:
         checks = [check for check in checks if check.name not in OF_GENERATIONS]
-    return Contended(world.history, choices.tape, checks, world.now)
+    return Contended(world.history, choices.tape, checks, world.now, tuple(world.log.steps))
 
 
 def one_holder(history: Sequence[Record]) -> CheckResult:
@@ -135,6 +137,7 @@ class _Arena:
         self.disk = Disk(lambda: world.now)
         self.disk.changed = self.waiters.changed
         world.written_bytes = lambda: self.disk.written_bytes
+        world.log.disk = self.disk
         self.disk.make_folder(FOLDER)
         self._in_use = 0  # contenders that have, want or give back the lock
 

@@ -25,6 +25,7 @@ from ..incident.scenario import Scenario
 from ..play.play import Play
 from ..play.world import Job, Slack, Wait, Waits
 from .escapes import sealed
+from .log import Step
 from .machine import STATE, Rig
 from .tape import Choice, Choices
 from .world import HARNESS, Process, SimClock, SimRecorder, World
@@ -53,6 +54,7 @@ class SimLived:
     logs: dict[str, list[str]] = field(default_factory=dict)
     complaints: tuple[str, ...] = ()
     steps: int = 0
+    log: tuple[Step, ...] = ()
 
 
 class _Timeline:
@@ -102,7 +104,7 @@ def run_sim(
     choices.finish()
     return SimLived(
         simulation.history, choices.tape, play.client_ended_s, simulation.now, play.never_due, world.rig.logs,
-        tuple(simulation.complaints), simulation.steps,
+        tuple(simulation.complaints), simulation.steps, tuple(simulation.log.steps),
     )  # fmt: skip
 
 
@@ -176,7 +178,7 @@ class SimWorld:
         """Let the simulation go on until a wait is over. Raises HarnessError if it was in vain."""
         if wait.done():
             return
-        self._sim.run(self._sim.now + self._limit_s(wait), done=wait.done)
+        self._sim.run_patiently(self._sim.now + self._limit_s(wait), wait.done)
         if wait.otherwise and not wait.done():
             raise self.failure(self._in_vain(wait))
 

@@ -19,8 +19,8 @@ class SimFiles:
     def __init__(self, process: Process, disk: Disk) -> None:
         self._process, self._world, self._disk = process, process.world, disk
 
-    def _point(self, operation: str, path: str) -> int:
-        return self._world.point(self._process, operation, path)
+    def _point(self, operation: str, path: str, fd: int | None = None) -> int:
+        return self._world.point(self._process, operation, path, fd)
 
     def _done(self, value: int, operation: str, path: str) -> None:
         """After an operation at which the process was to die."""
@@ -42,7 +42,7 @@ class SimFiles:
 
     def stream(self, fd: int, *, keep: bool = False) -> BinaryIO:
         file = self._disk.file(fd)
-        self._point("Read", file.path)
+        self._point("Read", file.path, fd)
         stream = io.BytesIO(bytes(file.inode.data))
         if not keep:
             self._disk.close(fd)
@@ -53,7 +53,7 @@ class SimFiles:
 
     def write(self, fd: int, data: bytes | memoryview) -> int:
         file = self._disk.file(fd)
-        value = self._point("Append" if file.append else "Write", file.path)
+        value = self._point("Append" if file.append else "Write", file.path, fd)
         if value == TEAR:
             self._disk.write(file, data[: len(data) // 2], self._end(file))
             self._world.die(self._process, f"in the middle of Append {self._world.short(file.path)}")
@@ -68,7 +68,7 @@ class SimFiles:
 
     def cut(self, fd: int, length: int) -> None:
         file = self._disk.file(fd)
-        value = self._point("Truncate", file.path)
+        value = self._point("Truncate", file.path, fd)
         self._disk.cut(file, length)
         if value:
             self._done(value, "Truncate", file.path)

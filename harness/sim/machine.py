@@ -86,6 +86,7 @@ class Rig:
         self.disk = Disk(lambda: world.now)
         self.disk.changed = self.waiters.changed
         world.written_bytes = lambda: self.disk.written_bytes
+        world.log.disk = self.disk
         if any(fault.action == "lag" for fault in scenario.faults):
             self.disk.past = {}
         self.disk.make_folder(str(STATE / "workspace"))

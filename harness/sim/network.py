@@ -55,7 +55,9 @@ class End:
                 await waiter
             finally:
                 self._waiter = None
-        return self._inbox.popleft()
+        text = self._inbox.popleft()
+        self._world.log.heard(self.process.name, text)
+        return text
 
     async def send(self, text: str) -> None:
         if self._closed is not None:

@@ -2,7 +2,8 @@
 
 A choice has a label (what is decided), a bound (how many answers there are) and a value; 0 is always the answer that
 changes nothing: no delay, no fault, the shortest way. So a run is its seed plus the choices that are not 0, and
-shrinking is making choices 0.
+shrinking is making choices 0. At an operation the value may also be a wait for what others do (``Until``), which turns
+two operations round that nearly always happen in one order; no delay that is drawn does so but by luck.
 
 Four sources: ``RandomChoices`` draws (schedule and faults from streams of their own, so that faults do not reshuffle
 the schedule), ``PriorityChoices`` makes few changes that reach far, ``StrictReplay`` repeats a tape and fails at the
@@ -24,9 +25,10 @@ from lockjaw.seeds import Seeds
 
 # --------------------------------------------------------------------------- what may happen at an operation
 
-#: Nominal seconds by which an operation may be delayed; the last four are freezes (a stopped process, a stuck disk).
-DELAYS_S = (0.0, 0.0002, 0.001, 0.004, 0.02, 0.5, 4.0, 12.0, 45.0)
+#: Nominal seconds by which an operation may be delayed; the last six are freezes (a stopped process, a stuck disk).
+DELAYS_S = (0.0, 0.0002, 0.001, 0.004, 0.02, 0.5, 4.0, 12.0, 45.0, 90.0, 600.0)
 SHORT = 5  # delays below this index are everyday ones
+DRAWN = 9  # freezes from this index on are longer than the runtime's longest wait: of sweeps, never drawn
 CRASH_BEFORE, CRASH_AFTER, TEAR = len(DELAYS_S), len(DELAYS_S) + 1, len(DELAYS_S) + 2
 FAULTS = ("EIO", "ENOSPC", "EPERM", "EAGAIN")
 FIRST_FAULT = TEAR + 1
@@ -34,8 +36,31 @@ POINT_BOUND = FIRST_FAULT + len(FAULTS)
 NEXT = "next: "  # the label of a choice among actors that could go on; their names follow, with "|" between
 
 
-def says(value: int) -> str:
+class Until(NamedTuple):
+    """Wait at an operation until another actor's has happened, then go next.
+
+    ``label`` and ``nth`` name that operation as a ``Place`` does. With the label ``OTHERS``: until other actors have
+    done ``nth`` operations on the same session or store. After ``limit_s`` nominal seconds it goes on all the same.
+    """
+
+    label: str
+    nth: int
+    limit_s: float
+
+
+OTHERS = "*"
+LIMITS_S = (0.5, 4.0, 12.0, 60.0)  # of waits
+Value = int | Until
+MOST_WAIT_S = 3600.0
+
+
+def says(value: Value) -> str:
     """What a value at an operation means, in words."""
+    if isinstance(value, Until):
+        if value.label == OTHERS:
+            return f"waits for {value.nth} operations of others on the same files, at most {value.limit_s:g} s"
+        times = "" if value.nth == 0 else f" (time {value.nth + 1} of this kind)"
+        return f"waits until {value.label}{times} has happened, at most {value.limit_s:g} s"
     if value == 0:
         return "goes on at once"
     if value < len(DELAYS_S):
@@ -55,7 +80,7 @@ class Choice(NamedTuple):
 
     label: str
     bound: int
-    value: int
+    value: Value
 
 
 class Place(NamedTuple):
@@ -65,7 +90,7 @@ class Place(NamedTuple):
     nth: int
 
 
-Deviations = Mapping[Place, int]
+Deviations = Mapping[Place, Value]
 _new: Any = tuple.__new__  # a named tuple's own __new__ is a Python function; a run makes hundreds of choices
 
 
@@ -74,8 +99,8 @@ class Choices(Protocol):
 
     tape: list[Choice]
 
-    def point(self, label: str) -> int:
-        """What happens at an operation: 0 to ``POINT_BOUND`` - 1."""
+    def point(self, label: str) -> Value:
+        """What happens at an operation: 0 to ``POINT_BOUND`` - 1, or a wait."""
 
     def pick(self, label: str, bound: int) -> int:
         """One of ``bound`` answers."""
@@ -119,7 +144,7 @@ class RandomChoices:
     def _harm(self) -> int:
         chances, drawn = self._chances, self._faults.getrandbits(16)
         if drawn < chances.freeze_65536:
-            return SHORT + drawn % (len(DELAYS_S) - SHORT)
+            return SHORT + drawn % (DRAWN - SHORT)
         drawn -= chances.freeze_65536
         if drawn < chances.crash_65536:
             return CRASH_BEFORE + drawn % 3
@@ -154,7 +179,7 @@ class PriorityChoices:
     def point(self, label: str) -> int:
         value = 0
         if self._points in self._changes:
-            value = SHORT + ((self._bits(16) * (len(DELAYS_S) - SHORT)) >> 16)
+            value = SHORT + ((self._bits(16) * (DRAWN - SHORT)) >> 16)
         self._points += 1
         self.tape.append(_new(Choice, (label, POINT_BOUND, value)))
         return value
@@ -181,24 +206,30 @@ class SparseChoices:
     def __init__(self, deviations: Deviations) -> None:
         self.tape: list[Choice] = []
         self.met: set[Place] = set()
-        self._by_label: dict[str, dict[int, int]] = {}
+        self._by_label: dict[str, dict[int, Value]] = {}
         for place, value in deviations.items():
             self._by_label.setdefault(place.label, {})[place.nth] = value
         self._seen = dict.fromkeys(self._by_label, 0)
 
-    def point(self, label: str) -> int:
-        return self.pick(label, POINT_BOUND)
+    def point(self, label: str) -> Value:
+        return self._answer(label, POINT_BOUND)
 
     def pick(self, label: str, bound: int) -> int:
-        value = 0
+        value = self._answer(label, bound)
+        return value if isinstance(value, int) else 0
+
+    def _answer(self, label: str, bound: int) -> Value:
+        value: Value = 0
         wanted = self._by_label.get(label)
         if wanted is not None:
             nth = self._seen[label]
             self._seen[label] = nth + 1
             if nth in wanted:
-                value = min(wanted[nth], bound - 1)
+                value = wanted[nth]
+                if not isinstance(value, Until):
+                    value = min(value, bound - 1)
                 self.met.add(Place(label, nth))
-        self.tape.append(Choice(label, bound, value))
+        self.tape.append(_new(Choice, (label, bound, value)))
         return value
 
     def finish(self) -> None:
@@ -212,10 +243,14 @@ class StrictReplay:
         self.tape: list[Choice] = []
         self._recorded = tape
 
-    def point(self, label: str) -> int:
-        return self.pick(label, POINT_BOUND)
+    def point(self, label: str) -> Value:
+        return self._answer(label, POINT_BOUND)
 
     def pick(self, label: str, bound: int) -> int:
+        value = self._answer(label, bound)
+        return value if isinstance(value, int) else 0
+
+    def _answer(self, label: str, bound: int) -> Value:
         step = len(self.tape)
         if step >= len(self._recorded):
             raise ReplayDiverged(step, "the end of the tape", f"{label} (of {bound})")
@@ -235,10 +270,10 @@ class StrictReplay:
 # --------------------------------------------------------------------------- tapes as data
 
 
-def deviations_of(tape: Iterable[Choice]) -> dict[Place, int]:
+def deviations_of(tape: Iterable[Choice]) -> dict[Place, Value]:
     """The choices that are not 0, by place, in the order of the tape."""
     seen: dict[str, int] = {}
-    found: dict[Place, int] = {}
+    found: dict[Place, Value] = {}
     for label, _, value in tape:
         nth = seen.get(label, 0)
         seen[label] = nth + 1
@@ -248,7 +283,8 @@ def deviations_of(tape: Iterable[Choice]) -> dict[Place, int]:
 
 
 def write_tape(path: Path, tape: Sequence[Choice]) -> None:
-    """One JSON line per choice: ``["client: Link s.jsonl.lock", 16, 0]``."""
+    """One JSON line per choice: ``["client: Link s.jsonl.lock", 18, 0]``; a wait is
+    ``["client: Read sessions.json", 18, ["gateway: Flush sessions.json", 2, 60.0]]``."""
     encode = msgspec.json.Encoder().encode
     path.write_bytes(b"".join(encode(choice) + b"\n" for choice in tape))
 
@@ -256,7 +292,19 @@ def write_tape(path: Path, tape: Sequence[Choice]) -> None:
 def read_tape(path: Path) -> list[Choice]:
     """Raises OSError, or msgspec.DecodeError for what is no tape."""
     decode = msgspec.json.Decoder(Choice).decode
-    return [decode(line) for line in path.read_bytes().splitlines() if line.strip()]
+    tape = [decode(line) for line in path.read_bytes().splitlines() if line.strip()]
+    for choice in tape:
+        if not possible(choice):
+            raise msgspec.ValidationError(f"a choice that no run makes: {choice.label!r} {choice.value!r}")
+    return tape
+
+
+def possible(choice: Choice) -> bool:
+    """Could a run have made this choice? (A tape may come from a stranger.)"""
+    value = choice.value
+    if isinstance(value, Until):
+        return choice.bound == POINT_BOUND and value.nth >= 0 and 0 < value.limit_s <= MOST_WAIT_S
+    return 0 <= value < max(1, choice.bound)
 
 
 def schedule_stream(seed: int) -> random.Random:

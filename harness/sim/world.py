@@ -33,7 +33,8 @@ import errno
 import heapq
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from math import inf
 from typing import Any
 
@@ -44,8 +45,10 @@ from lockjaw.history import Phase, Record
 
 from ..faults.nemesis import Ambush
 from .bounds import LOOK_EVERY, Bounds
+from .log import Log
 from .loop import SimHandle, SimLoop, waited_s
-from .tape import CRASH_BEFORE, DELAYS_S, FAULTS, FIRST_FAULT, NEXT, TEAR, Choices, SparseChoices
+from .tape import CRASH_BEFORE, DELAYS_S, FAULTS, FIRST_FAULT, NEXT, TEAR, Choices, SparseChoices, Until
+from .waits import Waits
 
 EPOCH_MS = 1_767_225_600_000  # 2026-01-01: the wall clock at second 0
 TICKS_PER_S = 100
@@ -54,6 +57,7 @@ _IN_CONTAINERS = 1_000_000  # what the machine calls the processes of other name
 _LATENCIES = 8
 _LAST_BREATHS = 50  # awaits in the cleanup code of one task
 _LATENCY_S = 0.0002
+_HELD_UP_S = 0.1  # shorter than this is everyday life
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _ERRNO = [getattr(errno, name) for name in FAULTS]
 
@@ -142,6 +146,9 @@ class World:
         self.steps = 0
         self._steps_before = 0  # when this instant began
         self.written_bytes: Callable[[], int] = lambda: 0  # to the disk, ever
+        self.log = Log()
+        self.waits = Waits(self)
+        self.held_up_s = 0.0  # by delays, freezes and waits that were chosen, all actors together
         self._stack = getcurrent()  # of whoever calls ``run``
         self._doomed: list[Process] = []  # killed while they were inside a system call
         self.pid_reuse: list[int] = []
@@ -150,6 +157,7 @@ class World:
         self._timer_count = 0
         self._runnable: list[Process] = []
         self._names: dict[str, str] = {}
+        self._shorts: dict[str, str] = {}
         self._net_labels: dict[tuple[str, str], str] = {}
 
     # ------------------------------------------------------------------ processes
@@ -192,6 +200,8 @@ class World:
         self._unqueue(process)
         if process.blocked or process.returning:
             self._doomed.append(process)
+        if not process.spared:
+            self.log.died(process.name, process, self.short)
         for act in process.at_death:
             act()
         process.at_death.clear()
@@ -288,8 +298,14 @@ class World:
             self.broken = self.broken or error
             raise
 
-    def point(self, process: Process, operation: str, path: str) -> int:
+    def point(
+        self, process: Process, operation: str, path: str, number: int | None = None, offset: int | None = None
+    ) -> int:
         """An operation is about to happen. Returns 0, or CRASH_AFTER or TEAR, which the performer obeys.
+
+        Args:
+            number: the descriptor that it works on, where it has one.
+            offset: of the byte that it locks.
 
         Raises:
             Killed: the process is dead. OSError: the operation fails and has no effect.
@@ -305,17 +321,35 @@ class World:
         if label is None:
             label = f"{process.name}: {operation} {self.short(path)}"
             process.labels[operation, path] = label
+        waits = self.waits
+        if waits.first is not None:
+            waits.let_go_first(process)
         try:
             value = self.choices.point(label)
         except ReplayDiverged as error:
             self.broken = self.broken or error
             raise
         if process.ambushes and self._ambushed(process, operation, path):
-            return TEAR
-        if value == 0:
-            return 0
+            value = TEAR
+        elif value.__class__ is not int:
+            assert isinstance(value, Until)
+            waits.wait(process, label, path, value)
+            value = 0
+        elif value:
+            assert isinstance(value, int)
+            value = self._harm(process, label, path, value)
+        log, short = self.log, self.short(path)
+        touches = log.touches(operation, path, short, number, offset)
+        nth = log.add(process.name, label, touches)
+        if waits.anybody:
+            waits.happened(process, path, label, nth)
+        return value
+
+    def _harm(self, process: Process, label: str, path: str, value: int) -> int:
+        """A delay or a fault that was chosen for an operation. Returns what is left for its performer to do."""
         if value < CRASH_BEFORE:
-            self.block(process, DELAYS_S[value])
+            with self.holding_up(process, label):
+                self.block(process, DELAYS_S[value])
             return 0
         if value == CRASH_BEFORE:
             self.die(process, f"before {label}")
@@ -323,6 +357,20 @@ class World:
             number = _ERRNO[value - FIRST_FAULT]
             raise OSError(number, os.strerror(number), path)
         return value
+
+    @contextmanager
+    def holding_up(self, process: Process, label: str) -> Generator[None, None, None]:
+        """Meanwhile a choice holds a process up at an operation. What checkers must not count is written down."""
+        began = self.now
+        try:
+            yield
+        finally:
+            for_s = self.now - began
+            self.held_up_s += for_s
+            if for_s >= _HELD_UP_S:
+                at = label.partition(": ")[2]
+                data = {"target": process.name, "at": at, "for_s": round(for_s, 6)}
+                self.record(HARNESS, "held_up", "info", data)
 
     def _ambushed(self, process: Process, operation: str, path: str) -> bool:
         """The scenario's own faults at this operation. True: it is to be torn."""
@@ -356,6 +404,12 @@ class World:
 
     def short(self, path: str) -> str:
         """A file's name without what is random in it."""
+        found = self._shorts.get(path)
+        if found is None:
+            found = self._shorts[path] = self._shortened(path)
+        return found
+
+    def _shortened(self, path: str) -> str:
         name = path.rpartition("/")[2]
 
         def number(found: re.Match[str]) -> str:
@@ -395,6 +449,15 @@ class World:
         if getcurrent() is not process.stack:
             raise HarnessError(f"{process.name} would wait inside a system call, and it is not its turn")
         process.blocked = True
+        self._switch_away(process)
+
+    def give_way(self, process: Process) -> None:
+        """Let others run that can at this instant. Raises Killed if it dies meanwhile."""
+        process.returning = True
+        self.has_work(process)
+        self._switch_away(process)
+
+    def _switch_away(self, process: Process) -> None:
         try:
             self._stack.switch()
         finally:
@@ -507,7 +570,19 @@ class World:
             self.broken = self.broken or error  # also if the code under simulation swallows it
             raise
 
+    def run_patiently(self, until: float, done: Callable[[], bool]) -> None:
+        """Run until ``done`` or an instant, which is later by as much as choices have held actors up meanwhile."""
+        held_up_s = self.held_up_s
+        self.run(until, done=done)
+        while not done() and self.held_up_s > held_up_s:
+            until, held_up_s = until + self.held_up_s - held_up_s, self.held_up_s
+            self.run(until, done=done)
+
     def _whose_turn(self) -> Process | None:
+        first = self.waits.first
+        if first is not None and first.queued and not first.blocked:
+            self.waits.first = None
+            return first
         able = [process for process in self._runnable if not process.blocked]
         if len(able) > 1:
             return able[self.pick(NEXT + "|".join(process.name for process in able), len(able))]
@@ -520,6 +595,7 @@ class World:
         if self.history and record.t < self.history[-1].t:
             raise HarnessError(f"time fell from {self.history[-1].t} to {record.t} s at {actor}'s {op} ({phase})")
         self.history.append(record)
+        self.log.add(actor, f"{actor}: records {op} {phase}")
         if self.on_record is not None:
             self.on_record(record)
 

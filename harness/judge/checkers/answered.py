@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lockjaw.history import Record
-from lockjaw.history.spans import deaths
+from lockjaw.history.spans import deaths, held_up_s
 from lockjaw.verdict import CheckResult, Verdict, combine
 
 from ..clients import TIMEOUT_REPLY, clients, interrupted, started
@@ -17,7 +17,8 @@ NAME = "answered"
 def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
     """The user gets the answer of some model whenever one would have answered within the scenario's budget.
 
-    The time-out text is no answer, whatever the exit code says. UNKNOWN when no model could have answered (and
+    The time-out text is no answer, whatever the exit code says. What the search held the actors up for is no fault of
+    theirs: the budget is longer by it. UNKNOWN when no model could have answered (and
     none did), when the client was killed, or when there is no client.
     """
     parts = [_of_client(history, client, facts) for client in clients(history)]
@@ -36,7 +37,7 @@ def _of_client(history: Sequence[Record], client: str, facts: ScenarioFacts) -> 
     start_s = first.t if first is not None else 0.0
     if result is not None and result.data.get("answered") and _is_answer(result.data.get("reply")):
         after_s = result.t - start_s
-        if facts.budget_s is None or after_s <= facts.budget_s:
+        if facts.budget_s is None or after_s <= facts.budget_s + held_up_s(history, start_s, result.t):
             return CheckResult(NAME, Verdict.HELD, f"the user had an answer after {after_s:.1f} s")
         if facts.answer_possible:
             late = f"the answer came after {after_s:.1f} s; the budget was {facts.budget_s:g} s"

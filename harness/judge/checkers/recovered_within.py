@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lockjaw.history import Record
 from lockjaw.history.holds import Hold, acquires, holds, transcript_of
-from lockjaw.history.spans import Span
+from lockjaw.history.spans import Span, held_up_s
 from lockjaw.verdict import CheckResult, Verdict
 
 from ..clients import GIVEN_UP
@@ -18,7 +18,7 @@ NAME = "recovered_within"
 def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
     """After the holder ended or died, the next acquire succeeds within the scenario's bound.
 
-    The clock starts when the lock is free *and* somebody wants it. Waits that were called off, and waiters that
+    The clock starts when the lock is free *and* somebody wants it; it stops while the search holds an actor up. Waits that were called off, and waiters that
     died, prove nothing. UNKNOWN without a bound, or when nobody wanted a lock that had had a holder.
     """
     bound_s = facts.recovered_within_s
@@ -64,6 +64,7 @@ def _recovery(
         ends = tuple(a.end.i for a in waiting if a.end is not None and a.outcome == "fail")
         finding = f"{hold.actor} {ended}, and the lock was still not granted to {first.actor}"
         return CheckResult(NAME, Verdict.VIOLATED, finding, (free.i, *ends))
+    bound_s += held_up_s(history, wanted_s, wanted_s + took_s)
     if took_s > bound_s:
         finding = f"{took_s:.2f} s passed after {hold.actor} {ended}; the bound is {bound_s:g} s"
         witness = (free.i, after.granted.i) if after is not None else (free.i, first.start.i)

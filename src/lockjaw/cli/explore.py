@@ -114,8 +114,8 @@ def _explored(found: Exploration) -> Iterator[str]:
         yield "  broken: " + ", ".join(f"{law} {count}" for law, count in found.broken.most_common())
     for why, count in found.unknown.most_common(8):
         yield f"  UNKNOWN {count}: {', '.join(why)}"
-    if found.different:
-        yield f"  {found.different} runs did not repeat: the same seed gave another history"
+    if found.not_repeated:
+        yield f"  {found.not_repeated} runs did not repeat: the same seed gave another history"
     for finding in found.findings:
         yield f"X VIOLATED {', '.join(finding.violated)} (seed {finding.job.seed})"
         yield f"  the fewest choices that break it, found in {finding.tries} runs:"

@@ -15,7 +15,7 @@ import msgspec
 from lockjaw.history.ordered import once
 from lockjaw.history.records import Record
 
-__all__ = ["Span", "deaths", "died", "spans"]
+__all__ = ["Span", "deaths", "died", "held_up_s", "spans"]
 
 
 def died(record: Record) -> str | None:
@@ -31,6 +31,16 @@ def died(record: Record) -> str | None:
 def deaths(history: Sequence[Record]) -> list[tuple[str, Record]]:
     """``(actor, record)`` of every end of a process, in order."""
     return [(actor, record) for record in history if (actor := died(record)) is not None]
+
+
+def held_up_s(history: Sequence[Record], from_s: float, to_s: float) -> float:
+    """Seconds between two instants for which the search held actors up, each of them counted."""
+    total_s = 0.0
+    for record in history:
+        if record.op == "held_up":
+            began_s = record.t - float(record.data.get("for_s", 0.0))
+            total_s += max(0.0, min(record.t, to_s) - max(began_s, from_s))
+    return total_s
 
 
 class Span(msgspec.Struct, frozen=True):
