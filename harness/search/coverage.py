@@ -179,8 +179,6 @@ class Schedules:
         )
 
 
-
-
 def races_of(steps: Sequence[Step], most: int) -> tuple[tuple[Place, Until], ...]:
     """Waits that would turn two conflicting steps of a run round: at the first, until the second is past."""
     last: dict[str, list[tuple[str, str, int, bool]]] = {}  # object -> the latest steps, each of another actor

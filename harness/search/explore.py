@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,7 +70,7 @@ class Exploration:
     broken: Counter[str] = field(default_factory=Counter)  # law -> runs that broke it
     not_repeated: int = 0  # runs that did not repeat (only looked for with ``twice``)
     schedules: Schedules = field(default_factory=Schedules)
-    by_kind: dict[str, Counter[str]] = field(default_factory=dict)  # of the rota -> verdicts
+    by_kind: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # of the rota -> verdicts
     by_worker: Counter[str] = field(default_factory=Counter)  # -> runs
     cpu_s: float = 0.0  # of the workers
     quiet: bool = False  # ended because nothing new came any more
@@ -93,7 +93,7 @@ class Exploration:
         if self.violations or self.not_repeated:
             return Verdict.VIOLATED
         # The other strategies disturb a run everywhere, so some never reach the danger; they look for violations.
-        undecided = self.by_kind.get("everyday", Counter())["UNKNOWN"]
+        undecided = self.by_kind["everyday"]["UNKNOWN"]
         return Verdict.UNKNOWN if undecided or not self.runs else Verdict.HELD
 
     @property
@@ -109,7 +109,7 @@ class Exploration:
         """One run more."""
         self.runs += 1
         self.verdicts[result.verdict] += 1
-        self.by_kind.setdefault(result.kind, Counter())[result.verdict] += 1
+        self.by_kind[result.kind][result.verdict] += 1
         self.simulated_s += result.simulated_s
         self.not_repeated += not result.same
         self.schedules.add(result.schedule, result.orderings, violated=bool(result.violated))
@@ -131,7 +131,7 @@ class Exploration:
             "unknown": [{"why": list(why), "runs": n} for why, n in sorted(self.unknown.items())],
             "violations": self.violations, "broken": dict(self.broken.most_common()),
             "not_repeated": self.not_repeated, "schedules": self.schedules.document(), "unseen": self.unseen,
-            "kinds": {kind: dict(sorted(verdicts.items())) for kind, verdicts in sorted(self.by_kind.items())},
+            "kinds": {kind: dict(sorted(one.items())) for kind, one in sorted(self.by_kind.items()) if one},
             "findings": [finding.document() for finding in self.findings],
             "runs_per_s": round(self.per_second, 1), "simulated_hours": round(self.simulated_s / 3600, 2),
             "wall_s": round(self.wall_s, 2), "cpu_s": round(self.cpu_s, 2), "interrupted": self.interrupted,

@@ -92,13 +92,13 @@ class _Search:
 
     def lower(self, found: dict[Place, Value]) -> dict[Place, Value]:
         """The mildest value of each choice that still fails."""
-        for place, value in list(found.items()):
-            for milder in _milder(value):
-                tried = {**found, place: milder}
-                if self.fails(tried):
-                    found = tried
-                    break
+        for place in list(found):
+            while (milder := self._milder(found, place)) is not None:
+                found = {**found, place: milder}
         return found
+
+    def _milder(self, found: dict[Place, Value], place: Place) -> Value | None:
+        return next((milder for milder in _milder(found[place]) if self.fails({**found, place: milder})), None)
 
 
 def _milder(value: Value) -> Iterator[Value]:

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from types import TracebackType
@@ -34,22 +33,20 @@ class Workers(Protocol):
     """``build``: what every worker must be; None where nobody has to ask."""
 
     build: Build | None
-
-    @property
-    def count(self) -> int: ...
+    count: int
 
     def submit(self, work: Work, jobs: Sequence[Job]) -> Future[Batch]: ...
 
     def lost(self, error: BaseException) -> bool:
         """Did the worker die, and not the work fail? If so, there are workers again when this returns."""
+        ...
 
     def stop(self) -> None:
         """No run begins any more."""
+        ...
 
     def close(self) -> None: ...
 
-
-class _Closing(AbstractContextManager["_Closing"]):
     def __enter__(self) -> Self:
         return self
 
@@ -58,15 +55,12 @@ class _Closing(AbstractContextManager["_Closing"]):
     ) -> None:
         self.close()
 
-    def close(self) -> None:
-        raise NotImplementedError
 
-
-class Here(_Closing):
+class Here(Workers):
     """This process."""
 
-    build = None
-    count = 1
+    def __init__(self) -> None:
+        self.build, self.count = None, 1
 
     def submit(self, work: Work, jobs: Sequence[Job]) -> Future[Batch]:
         future: Future[Batch] = Future()
@@ -83,31 +77,24 @@ class Here(_Closing):
         return None
 
 
-_stop: Any = None  # of a worker process: set by the process that started it
-
-
-def _begin(stop: Any) -> None:
-    global _stop
-    _stop = stop
+_stops: list[Any] = []  # of a worker process: set by the process that started it
 
 
 def _work_on(work: Work, jobs: Sequence[Job]) -> Batch:
-    return work_on(work, jobs, limit_s=BATCH_S, stop=None if _stop is None else _stop.is_set)
+    return work_on(work, jobs, limit_s=BATCH_S, stop=_stops[0].is_set if _stops else None)
 
 
-class Pool(_Closing):
+class Pool(Workers):
     """Processes of this machine."""
 
-    build = None
-
     def __init__(self, count: int) -> None:
-        self.count = count
+        self.build, self.count = None, count
         self._stopped = get_context("spawn").Event()
         self._executor = self._start()
 
     def _start(self) -> Executor:
         return ProcessPoolExecutor(
-            self.count, mp_context=get_context("spawn"), initializer=_begin, initargs=(self._stopped,)
+            self.count, mp_context=get_context("spawn"), initializer=_stops.append, initargs=(self._stopped,)
         )
 
     def submit(self, work: Work, jobs: Sequence[Job]) -> Future[Batch]:
@@ -151,7 +138,7 @@ def results_of(
     *,
     found: Callable[[Result], bool] | None = None,
     batch: Callable[[Batch], None] | None = None,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """The results, in the order of the jobs.
 
     Args:
@@ -198,8 +185,8 @@ def results_of(
                     if sent.deaths >= _MOST_DEATHS:
                         seeds = ", ".join(str(job.seed) for job in sent.jobs[:5])
                         raise HarnessError(
-                            f"{sent.deaths} workers died over the same runs of {work.scenario.name} (seeds {seeds}, ...): "
-                            f"{error}"
+                            f"{sent.deaths} workers died over the same runs of {work.scenario.name} "
+                            f"(seeds {seeds}, ...): {error}"
                         ) from error
                     again.append(sent)
                     continue
@@ -207,7 +194,9 @@ def results_of(
                 if batch is not None:
                     batch(came)
                 if found is not None:
-                    enough = any([found(result) for result in came.results if result.violated]) or enough
+                    for result in came.results:
+                        if result.violated and found(result):
+                            enough = True
                 pieces.setdefault(sent.number, []).append(list(came.results))
                 left = sent.jobs[len(came.results) :]
                 if left:

@@ -85,7 +85,9 @@ class Log:
                     touches.update(dict.fromkeys(_let_go(file, short(file.path))))
         self.add(actor, f"{actor}: dies", tuple(touches))
 
-    def touches(self, operation: str, path: str, short: str, number: int | None, offset: int | None) -> tuple[Touch, ...]:
+    def touches(
+        self, operation: str, path: str, short: str, number: int | None, offset: int | None
+    ) -> tuple[Touch, ...]:
         """What an operation is about to touch. ``number``: of the descriptor; None: it goes by the name."""
         if operation in _LOCKS or operation == "RangeTest":
             byte = "section" if offset is None else byte_name(offset)

@@ -51,7 +51,7 @@ class Waits:
         self.anybody = True
         timer = world.at(world.now + until.limit_s, self._out_of_time, wait)
         try:
-            with world.holding_up(process, label):
+            with world.holding_up(process, label, until.limit_s):
                 world.suspend(process)
         finally:
             timer.cancel()

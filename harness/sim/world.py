@@ -148,6 +148,7 @@ class World:
         self.written_bytes: Callable[[], int] = lambda: 0  # to the disk, ever
         self.log = Log()
         self.waits = Waits(self)
+        self._held_until: dict[Process, float] = {}
         self.held_up_s = 0.0  # by delays, freezes and waits that were chosen, all actors together
         self._stack = getcurrent()  # of whoever calls ``run``
         self._doomed: list[Process] = []  # killed while they were inside a system call
@@ -348,7 +349,7 @@ class World:
     def _harm(self, process: Process, label: str, path: str, value: int) -> int:
         """A delay or a fault that was chosen for an operation. Returns what is left for its performer to do."""
         if value < CRASH_BEFORE:
-            with self.holding_up(process, label):
+            with self.holding_up(process, label, DELAYS_S[value]):
                 self.block(process, DELAYS_S[value])
             return 0
         if value == CRASH_BEFORE:
@@ -359,14 +360,17 @@ class World:
         return value
 
     @contextmanager
-    def holding_up(self, process: Process, label: str) -> Generator[None, None, None]:
+    def holding_up(self, process: Process, label: str, most_s: float) -> Generator[None, None, None]:
         """Meanwhile a choice holds a process up at an operation. What checkers must not count is written down."""
         began = self.now
+        self.held_up_s += most_s
+        self._held_until[process] = began + most_s
         try:
             yield
         finally:
+            del self._held_until[process]
             for_s = self.now - began
-            self.held_up_s += for_s
+            self.held_up_s -= most_s - for_s
             if for_s >= _HELD_UP_S:
                 at = label.partition(": ")[2]
                 data = {"target": process.name, "at": at, "for_s": round(for_s, 6)}
@@ -572,7 +576,7 @@ class World:
 
     def run_patiently(self, until: float, done: Callable[[], bool]) -> None:
         """Run until ``done`` or an instant, which is later by as much as choices have held actors up meanwhile."""
-        held_up_s = self.held_up_s
+        held_up_s = self.held_up_s - sum(max(0.0, free_s - self.now) for free_s in self._held_until.values())
         self.run(until, done=done)
         while not done() and self.held_up_s > held_up_s:
             until, held_up_s = until + self.held_up_s - held_up_s, self.held_up_s

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import pickle
 import runpy
 import subprocess
 import sys
@@ -23,7 +22,8 @@ from lockjaw.errors import HarnessError, UsageError
 from lockjaw.harness import load_scenario, run_scenario
 from lockjaw.harness.judge.agreement import agreement, fallback_steps, lock_owners
 from lockjaw.harness.run import run_async
-from lockjaw.harness.search.explore import Job, explore, operations
+from lockjaw.harness.search.explore import explore
+from lockjaw.harness.search.strategies import operations
 from lockjaw.harness.sim.contention import AGAIN_AND_AGAIN, Contention, run_contention
 from lockjaw.harness.sim.engine import SimLived, run_sim
 from lockjaw.harness.sim.tape import (
@@ -148,7 +148,7 @@ async def _again(run_dir: Path, out: Path) -> None:
 
 
 def test_a_schedule_of_few_choices_replays_from_its_folder(tmp_path: Path) -> None:
-    place = operations(load_scenario("gateway_timeout"), "takeover", 1)[-1]
+    place = operations(load_scenario("gateway_timeout"), "takeover")[-1]
 
     async def work() -> Any:
         return await run_async("gateway_timeout", engine="sim", seed=1, out=tmp_path, choices=SparseChoices({place: 6}))
@@ -165,14 +165,17 @@ def test_a_schedule_of_few_choices_replays_from_its_folder(tmp_path: Path) -> No
 @pytest.mark.parametrize("first_seed", [1, 126])
 @pytest.mark.parametrize("scenario", ["gateway_timeout", "gateway_killed_mid_turn"])
 def test_takeover_holds_on_five_hundred_seeds_and_each_repeats(scenario: str, first_seed: int) -> None:
-    found = explore(load_scenario(scenario), seeds=125, first_seed=first_seed, twice=True, save=False)
-    assert (found.runs, dict(found.verdicts), found.different) == (125, {"HELD": 125}, 0)
+    found = explore(
+        load_scenario(scenario), strategy="everyday", seeds=125, first_seed=first_seed, twice=True, save=False
+    )
+    assert (found.runs, dict(found.verdicts), found.not_repeated) == (125, {"HELD": 125}, 0)
 
 
 def test_exploration_shrinks_a_failure_and_keeps_a_run_that_replays(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = explore(load_scenario("gateway_timeout"), policy="reuse-session", seeds=3, out=tmp_path)
+    scenario = load_scenario("gateway_timeout")
+    found = explore(scenario, policy="reuse-session", strategy="everyday", seeds=3, out=tmp_path)
     assert (found.verdict, found.violations) == ("VIOLATED", 3)
     assert found.broken == dict.fromkeys(load_scenario("gateway_timeout").expect["reuse-session"], 3)
     (finding,) = found.findings
@@ -195,7 +198,7 @@ def test_exploration_by_priorities_repeats_and_breaks_only_what_a_frozen_owner_m
     """Frozen for longer than the taker waits, inside its own write section, an owner cannot be fenced: the taker forks,
     and says so."""
     found = explore(load_scenario("gateway_timeout"), strategy="priority", seeds=12, twice=True, save=False)
-    assert (found.runs, found.different) == (12, 0)
+    assert (found.runs, found.not_repeated) == (12, 0)
     assert found.points > 100
     assert found.violations
     for finding in found.findings:
@@ -234,7 +237,7 @@ def stop_shrinking() -> None:
 
 
 def test_unknown_strategy_is_refused() -> None:
-    with pytest.raises(UsageError, match="one of random, priority, delays, crash, fault"):
+    with pytest.raises(UsageError, match="one of random, everyday, priority, swarm, delays, crash, fault, fuzz"):
         explore(load_scenario("gateway_timeout"), strategy="luck")
 
 
@@ -242,13 +245,13 @@ def test_unknown_strategy_is_refused() -> None:
 def test_systematic_strategies_vary_every_operation(strategy: str) -> None:
     scenario = load_scenario("gateway_killed_mid_turn")
     found = explore(scenario, strategy=strategy, seeds=60, save=False)
-    assert (found.runs, found.points) == (60, len(operations(scenario, "takeover", 1)))
+    assert (found.runs, found.points) == (60, len(operations(scenario, "takeover")))
 
 
 def test_a_crash_of_the_taker_at_a_sample_of_its_operations_leaves_nothing_in_the_way() -> None:
     """The whole sweep is ``lockjaw explore gateway_timeout --strategy crash --seeds 0``."""
     scenario = load_scenario("gateway_killed_mid_turn")
-    places = operations(scenario, "takeover", 1)
+    places = operations(scenario, "takeover")
     tried = 0
     for place in places[::5]:
         for how in (CRASH_BEFORE, CRASH_AFTER, TEAR):
@@ -332,8 +335,3 @@ def test_both_engines_agree_on_the_killed_gateway(tmp_path: Path) -> None:
         for engine in ("real", "sim")
     ]
     assert agreement(*runs).agrees, agreement(*runs).first_difference
-
-
-def test_jobs_travel_to_workers() -> None:
-    job = Job(3, ((Place("a: B", 2), 5),))
-    assert pickle.loads(pickle.dumps(job)) == job

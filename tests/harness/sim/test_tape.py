@@ -71,7 +71,7 @@ def test_replay_repeats_the_values() -> None:
 
 @pytest.mark.parametrize(
     ("label", "bound", "expected", "actual"),
-    [("b", POINT_BOUND, "a (of 16)", "b (of 16)"), ("a", 3, "a (of 16)", "a (of 3)")],
+    [("b", POINT_BOUND, "a (of 18)", "b (of 18)"), ("a", 3, "a (of 18)", "a (of 3)")],
 )
 def test_replay_names_both_at_the_first_mismatch(label: str, bound: int, expected: str, actual: str) -> None:
     replay = StrictReplay([Choice("x", 4, 1), Choice("a", POINT_BOUND, 0)])
@@ -103,7 +103,7 @@ def test_every_value_of_an_operation_has_words() -> None:
     words = [says(value) for value in range(POINT_BOUND)]
     assert len(set(words)) == POINT_BOUND
     assert words[:2] == ["goes on at once", "is delayed by 0.2 ms"]
-    assert says(len(DELAYS_S) - 1) == "is frozen for 45 s"
+    assert says(len(DELAYS_S) - 1) == "is frozen for 600 s"
 
 
 # --------------------------------------------------------------------------- shrinking
