@@ -26,6 +26,7 @@ from ..judge.checkers.facts import ScenarioFacts
 from .actors import Actor, Caller, Initial, each
 from .links import Link, toxic_of
 from .matching import Pattern, Sometimes
+from .outside import Outside
 
 BUILTIN_PACKAGE = "lockjaw.scenarios"  # named as data: the package itself stands above this one
 
@@ -100,6 +101,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     actors: dict[str, Actor] = {}  # who else wants the session; names of their own
     links: dict[str, Link] = {}  # where bytes can be held back, lost or cut on their way; names of their own
     initial: Initial = Initial()  # the session as the client finds it
+    outside: Outside | None = None  # how programs that are not ours play it; None: they do not, but for OpenClaw
     asks_when: Pattern | None = None  # the client begins when this has happened; until then only the cast is at work
     client_token: str | None = None  # a token of the client's own, in place of the gateway's: a wrong one
     timeout_s: Seconds = 60.0  # agents.defaults.timeoutSeconds; the client gives up 30 s later
@@ -141,6 +143,11 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             for name in broken:
                 if name not in self.checks:
                     raise FieldError("expect", f"laws that the scenario checks: {', '.join(self.checks)}", name)
+        if self.outside is not None:
+            self.outside.marker_of(self.message)
+            for name, caller in self.cast.items():
+                if isinstance(caller, Caller):
+                    self.outside.marker_of(caller.message, name)
         self._check_cast()
         self._check_links()
         self._check_faults()
@@ -226,7 +233,9 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     @property
     def only_ours(self) -> str:
         """Why programs that are not Lockjaw's cannot play it; empty: they can."""
-        if self.staged:
+        if self.outside is not None and all(isinstance(actor, Caller) for actor in self.cast.values()):
+            pass  # clients only, and the file says how others play it
+        elif self.staged:
             return "the actors and the session that this scenario sets up are Lockjaw's own"
         struck = next((str(f) for f in self.faults if f.before is not None or f.action == "block"), "")
         return f"only Lockjaw's own programs can be struck from within ({struck})" if struck else ""

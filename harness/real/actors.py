@@ -153,7 +153,7 @@ class Actors:
     """
 
     def __init__(self, run_id: str, logs: Path, environment: Mapping[str, str], cwd: Path) -> None:
-        self._run_id, self._logs, self._environment, self._cwd = run_id, logs, dict(environment), cwd
+        self._run_id, self._logs, self.environment, self._cwd = run_id, logs, dict(environment), cwd
         self._groups: set[int] = set()
         self.all: list[Actor] = []
         self.strays: list[tuple[int, str]] = []
@@ -177,7 +177,7 @@ class Actors:
         ready_read, ready_write = os.pipe()
         go_read, go_write = os.pipe() if waits_for_go else (-1, -1)
         inherited = [fd for fd in (ready_write, go_read, self._lifeline) if fd >= 0]
-        full = {**self._environment, **env, MARK_KEY: self._run_id, LIFELINE_KEY: str(self._lifeline)}
+        full = {**self.environment, **env, MARK_KEY: self._run_id, LIFELINE_KEY: str(self._lifeline)}
         log = self._logs / f"{name}.log"
         try:
             with log.open("ab") as stderr, (self._logs / f"{name}.stdout.log").open("ab") as stdout:

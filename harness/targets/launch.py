@@ -15,6 +15,7 @@ Theory of operation
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import re
@@ -23,6 +24,7 @@ import signal
 import socket
 import sys
 import time
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -57,9 +59,15 @@ def arguments(
     go_fd: int = -1,
     port: int = 0,
     ready_line: str = "",
+    ready_http: str = "",
 ) -> list[str]:
-    """The command line of this module. ``doors`` None: no namespace (the user allowed that)."""
+    """The command line of this module. ``doors`` None: no namespace (the user allowed that).
+
+    The program is ready when it has printed ``ready_line`` and its port accepts connections; with ``ready_http``, when
+    this address answers 200.
+    """
     options = ["--ready-fd", str(ready_fd), "--go-fd", str(go_fd), "--port", str(port), "--ready-line", ready_line]
+    options += ["--ready-http", ready_http]
     scribe = ["--lines", str(lines)] if lines else []
     return [
         sys.executable,
@@ -119,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(name, type=int, default=-1)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--ready-line", default="")
+    parser.add_argument("--ready-http", default="")
     return parser
 
 
@@ -161,18 +170,21 @@ def _scribe(options: argparse.Namespace, pid: int, out_fd: int, err_fd: int) -> 
                     said_so = said_so or bool(ready is not None and ready.search(text))
                     line = Line(round(clock.monotonic(), 6), text, key.fd == out_fd)
                     os.write(lines, encoder.encode(line) + b"\n")
-            if waiting and said_so and _accepts(options.port):
+            if waiting and said_so and _can_be_asked(options.port, options.ready_http):
                 waiting = False
                 os.write(options.ready_fd, json.dumps({"pid": pid, "port": options.port}).encode() + b"\n")
                 os.close(options.ready_fd)
     os._exit(0)
 
 
-def _accepts(port: int) -> bool:
+def _can_be_asked(port: int, address: str) -> bool:
     try:
+        if address:
+            with urllib.request.urlopen(address, timeout=1.0) as answer:  # noqa: S310 - loopback, from the target's file
+                return bool(answer.status == 200)
         with socket.create_connection(("127.0.0.1", port), timeout=1.0):
             return True
-    except OSError:
+    except (OSError, http.client.HTTPException):
         time.sleep(READY_POLL_REAL_S)
         return False
 

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,20 @@ def install(package: str, version: str, folder: Path, lock: int) -> None:
     (folder / "package.json").write_text('{"private": true}\n', encoding="utf-8")
     options = ["--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund", "--save-exact", "--loglevel=error"]
     _npm(["install", *options, f"{package}@{version}"], INSTALL_LIMIT_REAL_S, folder, (lock,))
+
+
+def install_exactly(packages: Sequence[str], folder: Path, lock: int) -> dict[str, str]:
+    """Install packages (``name@1.2.3``, ``alias@npm:name@1.2.3``) below ``folder``, none of whose scripts run. Returns
+    package -> integrity, as npm checked it. Raises HarnessError: npm failed, or left no record."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "package.json").write_text('{"private": true}\n', encoding="utf-8")
+    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--save-exact", "--loglevel=error"]
+    _npm(["install", *options, *packages], INSTALL_LIMIT_REAL_S, folder, (lock,))
+    try:
+        found = json.loads((folder / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+        return {place.removeprefix("node_modules/"): str(facts["integrity"]) for place, facts in found.items() if place}
+    except (OSError, ValueError, KeyError) as error:
+        raise HarnessError(f"npm left no record of what it installed in {folder}: {error}") from error
 
 
 def install_manifest(folder: Path, lock: int) -> None:

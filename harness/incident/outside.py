@@ -1,0 +1,54 @@
+"""How other people's programs play a scenario: in real seconds, with a user who gives up and goes on. Data only.
+
+Their command lines have no deadline of their own and no policy, so the harness plays the user. Messages carry a marker
+(``LJ-1``): the fake model knows the question by it, and its journal says whose question a request held.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from lockjaw.documents import FieldError
+
+__all__ = ["Outside"]
+
+Seconds = Annotated[float, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0)]
+Word = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
+_MARKER = re.compile(r"\bLJ-\d+\b")
+
+
+class Outside(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Real seconds throughout.
+
+    ``gives_up_s``: when the user ends the first attempt; None: never. ``then``: what the user does next: a turn in a
+    process of its own (where the runtime has one), the same question to the gateway again, or nothing. ``effect``: a
+    line that the model's tool writes before it answers; it is counted in ``ledger``.
+    """
+
+    answer: Annotated[str, Meta(min_length=1)] = "The slow answer."
+    answers_s: Positive = 12.0  # from the request to the answer
+    other_answers_s: Seconds = 0.0  # the same for the other clients' questions
+    gives_up_s: Positive | None = 6.0
+    then: Literal["own", "again", "nothing"] = "own"
+    patience_s: Positive = 60.0  # for every later attempt
+    effect: Word | None = None
+    effect_s: Seconds = 0.0  # how long the tool runs after its effect
+    ledger: Word = "ledger"
+
+    @property
+    def policy(self) -> str:
+        """The built-in policy that does what this user does: a turn of one's own in the same session, or none."""
+        return "reuse-session" if self.then == "own" else "no-fallback"
+
+    @staticmethod
+    def marker_of(message: str, name: str = "message") -> str:
+        """A pattern that finds the marker of a message. Raises FieldError if it has none."""
+        found = _MARKER.search(message)
+        if found is None:
+            raise FieldError(name, "a message with a marker such as LJ-1, beside `outside`", message)
+        return rf"\b{found[0]}\b"

@@ -1,0 +1,382 @@
+"""A runtime that a file describes, as the world of a run: its server, its user, and what can be seen of its session.
+
+Time is real (scale 1): nothing can speed up a program that asks the machine for the time. How a scenario is played
+against programs that are not ours stands in its ``outside`` part: when the user gives up, what the user does then, how
+slow the model is. Ports are fixed: in a network namespace of its own every port is free.
+
+Records that the runtime does not write itself are made from what was seen, never guessed: owners of the session's lock
+(``lock``, ``lock.release``), requests at the fake model server, what the user saw, and the conversation on disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from lockjaw.errors import UsageError
+from lockjaw.history import FileRecorder, Record
+
+from ..incident.actors import Caller
+from ..incident.outside import Outside
+from ..incident.scenario import Scenario
+from ..real.actors import Actor, Descriptors
+from ..real.engine import RealWorld
+from ..real.rig import SCRIPT, command_of, workspace_of
+from . import launch
+from .namespace import Doors
+from .session import Message, Owner, messages_of, owners_of, problems_of
+from .spec import TargetSpec, filled
+from .user import Attempt, Plan
+
+__all__ = ["Foreign", "ForeignWorld", "Program"]
+
+GATEWAY_PORT, MODEL_PORT = 18800, 18801
+SETUP_LIMIT_REAL_S = 120.0
+NEXT_TURN_LIMIT_REAL_S = 60.0
+QUIET_S = 1.5  # without a request at the models: the gateway has ended its turn
+FAST = "The quick answer."
+NEXT_MESSAGE = "LJ-9 Is the session free?"
+
+
+class Program:
+    """What a file cannot say. A class of this name beside ``target.toml`` (``target.py``) may replace any method."""
+
+    def __init__(self, spec: TargetSpec) -> None:
+        self.spec = spec
+
+    def messages(self, values: Mapping[str, str]) -> list[Message]:
+        """The conversation as it stands on disk, oldest first."""
+        return messages_of(self.spec.messages, values, values["session"])
+
+    def owners(self, values: Mapping[str, str]) -> list[Owner] | None:
+        """Who owns the session now; None: it cannot be seen."""
+        return owners_of(self.spec.holder, values)
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """One version of a runtime. ``doors`` None: the user allowed the machine's own network.
+
+    ``folder``: its installation; None: the programs of the file are found on the harness's own PATH.
+    """
+
+    spec: TargetSpec
+    program: Program
+    version: str
+    folder: Path | None
+    doors: Doors | None
+    gateway_port: int = GATEWAY_PORT
+    model_port: int = MODEL_PORT
+    integrity: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"{self.spec.name}@{self.version}"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {"allow_network": self.doors is None, "integrity": dict(self.integrity)}
+
+    @property
+    def cannot(self) -> Mapping[str, str]:
+        """law -> why it cannot be judged from outside."""
+        unseen = {} if self.spec.holder.visible else {"no_lock_left": "its locks cannot be seen from outside"}
+        return unseen | self.spec.cannot
+
+    def notes(self, scenario: Scenario, time_scale: float | None) -> list[str]:
+        found = [f"{law} cannot be judged: {why}" for law, why in self.cannot.items() if law in scenario.checks]
+        if time_scale is not None and time_scale != 1:
+            found.append(f"time scale {time_scale:g}: the program runs in real time, scale 1")
+        if self.doors is None:
+            found.append("no network namespace: the program could reach the machine's network (--allow-network)")
+        return found
+
+    def world(self, scenario: Scenario, **how: Any) -> ForeignWorld:
+        if scenario.outside is None:
+            raise UsageError(
+                "scenario", "", "one with an `outside` part, which says how other programs play it", scenario.name
+            )
+        return ForeignWorld(self, scenario, scenario.outside, **how)
+
+    def inside(self, command: Sequence[str]) -> list[str]:
+        """The command in the target's namespace."""
+        return launch.arguments(self.doors, command) if self.doors else list(command)
+
+
+class ForeignWorld(RealWorld):
+    """``play.world.World`` of one run."""
+
+    mends = False  # what its own next turn would mend is not ours to mend
+
+    def __init__(self, target: Foreign, scenario: Scenario, outside: Outside, **how: Any) -> None:
+        self.target, self.outside = target, outside
+        run = how["run"]
+        self.values = {
+            "home": str(run.home), "work": str(workspace_of(run)), "run": str(run.path), "version": target.version,
+            "port": str(target.gateway_port), "model_url": f"http://127.0.0.1:{target.model_port}/v1", "message": "",
+            "session": "", "install": str(target.folder or ""),
+        }  # fmt: skip
+        self._owners: dict[int, str] = {}  # pid -> actor
+        self._open: set[str] = set()  # requests at the models
+        self._accepted, self._quiet_since = "", 0.0
+        super().__init__(scenario, **how)
+        self._seen = FileRecorder(run.events / "seen.jsonl", self.clock, "gateway")
+        self._seen_user = FileRecorder(run.events / "seen-client.jsonl", self.clock, "client")
+
+    # ----------------------------------------------------------------- the programs
+
+    def prepare(self) -> None:
+        super().prepare()
+        script = script_of(self.outside, self.target.spec, self.scenario, workspace_of(self.run))
+        (self.run.path / SCRIPT).write_bytes(msgspec.json.format(msgspec.json.encode(script), indent=2) + b"\n")
+
+    def command(self, name: str, fds: Descriptors) -> Sequence[str]:
+        target, spec = self.target, self.target.spec
+        if name == "models":
+            return target.inside(command_of(name, replace(self.launch(name), port=target.model_port), fds))
+        if name == "gateway":
+            ready = spec.gateway.ready
+            return launch.arguments(
+                target.doors, self._filled(spec.gateway.command), lines=self.run.logs / "gateway.lines.jsonl",
+                ready_fd=fds.ready, port=target.gateway_port, ready_line=ready.line or "",
+                ready_http=self._text(ready.http or ""),
+            )  # fmt: skip
+        if name == "client" or isinstance(self.scenario.cast.get(name), Caller):
+            module = f"{__package__}.user"
+            plan = self.launch(name).plan(name)
+            return target.inside([sys.executable, "-P", "-m", module, plan, str(fds.ready), str(fds.go)])
+        raise UsageError("target", "", "actors that are clients: scripted ones use Lockjaw's own files", target.name)
+
+    def environment(self) -> dict[str, str]:
+        temporary = self.run.path / "tmp"
+        temporary.mkdir(mode=0o700, exist_ok=True)
+        spec = self.target.spec
+        own = {key: self._text(value) for key, value in spec.environment.items()}
+        fixed = {"TMPDIR": str(temporary), "LANG": "C.UTF-8", "TERM": "dumb", "NO_COLOR": "1", "DO_NOT_TRACK": "1"}
+        return fixed | {"PATH": self._path()} | own
+
+    def _path(self) -> str:
+        folder, install = self.target.folder, self.target.spec.install
+        if folder is None:
+            return os.environ.get("PATH", "/usr/bin:/bin")
+        inside = install.bin or ("bin" if install.pip else "node_modules/.bin")
+        return f"{folder / inside}:/usr/local/bin:/usr/bin:/bin"
+
+    def configure(self, model_port: int) -> None:
+        """Write the program's files, set the workspace up, and begin the session."""
+        spec = self.target.spec
+        for file in spec.file:
+            path = Path(self._text(file.path))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(self._text(file.text), encoding="utf-8")
+            path.chmod(0o600)
+        for command in spec.setup:
+            self._do("set up the workspace", command)
+        self.values["session"] = self._session()
+        plans = Path(self.launch("client").plan("client")).parent
+        for name, plan in self._plans().items():
+            (plans / f"{name}.json").write_bytes(msgspec.json.encode(plan))
+
+    def _session(self) -> str:
+        client = self.target.spec.client
+        if not client.new:
+            return client.session
+        said = self._do("begin the session", client.new, message="LJ-0 Hello.")
+        found = re.search(client.session, said)
+        if found is None:
+            raise self.failure(f"no session id in what the first turn printed ({client.session!r}): {said[-300:]}")
+        return found[1]
+
+    def _do(self, what: str, command: Sequence[str], message: str = "") -> str:
+        """Run a program of the target's to its end. Returns what it printed; raises HarnessError if it fails."""
+        self.values["message"] = message
+        filled_in = self._filled(command)
+        try:
+            done = subprocess.run(
+                self.target.inside(filled_in), capture_output=True, text=True, timeout=SETUP_LIMIT_REAL_S, check=False,
+                stdin=subprocess.DEVNULL, env=self.actors.environment, cwd=self.values["work"],
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise self.failure(f"cannot {what}: {filled_in[0]} did not end in {SETUP_LIMIT_REAL_S:g} s") from error
+        said = done.stdout + done.stderr
+        if done.returncode:
+            raise self.failure(f"cannot {what}: {filled_in[0]} exited {done.returncode}: {said[-400:]}")
+        return said
+
+    def _plans(self) -> dict[str, Plan]:
+        """What each user does: the client gives up and goes on as ``outside.then`` says; a caller asks once."""
+        client, outside, limit_s = self.target.spec.client, self.outside, self.scenario.run_limit_s
+        patience_s = limit_s if outside.gives_up_s is None else outside.gives_up_s
+        attempts = [self._attempt("gateway", self.scenario.message, patience_s)]
+        if outside.then == "own" and client.own:
+            attempts.append(self._attempt("own", self.scenario.message, outside.patience_s))
+        elif outside.then == "again":
+            attempts.append(self._attempt("gateway", self.scenario.message, outside.patience_s))
+        plans = {"client": self._plan(attempts)}
+        for name, actor in self.scenario.cast.items():
+            if isinstance(actor, Caller):
+                way = "own" if actor.local and client.own else "gateway"
+                plans[name] = self._plan([self._attempt(way, actor.message, outside.patience_s)])
+        return plans
+
+    def _attempt(self, way: Any, message: str, deadline_s: float) -> Attempt:
+        client = self.target.spec.client
+        self.values["message"] = message
+        return Attempt(way, tuple(self._filled(client.own if way == "own" else client.gateway)), deadline_s)
+
+    def _plan(self, attempts: Sequence[Attempt]) -> Plan:
+        return Plan(
+            tuple(attempts), (self.outside.answer,), self.target.spec.locked, self._lock_path, self.values["session"],
+            str(self.run.logs),
+        )  # fmt: skip
+
+    # ----------------------------------------------------------------- what can be seen
+
+    @property
+    def _lock_path(self) -> str:
+        return f"{self._transcript}.lock"
+
+    @property
+    def _transcript(self) -> str:
+        return f"{self.values['session'] or 'session'}.jsonl"
+
+    def look(self, records: Sequence[Record]) -> None:
+        for record in records:
+            if record.op == "provider.request":
+                self._request(record)
+        now = self.clock.monotonic()
+        if self._open or not self._accepted:
+            self._quiet_since = now
+        elif now - self._quiet_since > QUIET_S:
+            self._seen.record("gateway.final", run_id=self._accepted, status="unknown")
+            self._accepted = ""
+        self._look_for_owners()
+
+    def _request(self, record: Record) -> None:
+        request = str(record.data.get("request_id"))
+        if record.phase != "invoke":
+            self._open.discard(request)
+            return
+        self._open.add(request)
+        if not self._accepted:  # that its server works on something for the user is all that can be said
+            self._accepted = request
+            self._seen.record("gateway.accepted", run_id=request, session_id=self.values["session"], session_key="")
+
+    def _look_for_owners(self) -> None:
+        if not self.values["session"]:
+            return
+        owners = {owner.pid: owner for owner in self.target.program.owners(self.values) or []}
+        for pid in [pid for pid in self._owners if pid not in owners]:
+            self._record_lock(self._owners.pop(pid), "lock.release", "info", owner=f"pid-{pid}", removed=True)
+        for pid, owner in owners.items():
+            actor = self._actor_of(pid)
+            if pid not in self._owners and actor:
+                self._owners[pid] = actor
+                self._record_lock(actor, "lock", "invoke", owner=f"pid-{pid}", timeout_s=0.0)
+                self._record_lock(
+                    actor, "lock", "ok", owner=f"pid-{pid}", generation=owner.generation, waited_s=0.0, reclaimed=False
+                )
+
+    def _record_lock(self, actor: str, op: str, phase: Any, **data: Any) -> None:
+        recorder = self._seen if actor == "gateway" else self._seen_user
+        recorder.record(op, phase, path=self._lock_path, **data)
+
+    def _actor_of(self, pid: int) -> str:
+        """The actor that this process is, or descends from; empty: nobody of this run."""
+        named = {actor.pid: actor.name for actor in self.actors.all}
+        while pid > 1:
+            if pid in named:
+                return named[pid]
+            try:
+                pid = int(Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[1])
+            except (OSError, ValueError):
+                return ""
+        return ""
+
+    # ----------------------------------------------------------------- the end
+
+    def stop(self, process: Actor) -> bool:
+        if process.name == "models":  # the last to end, and the next turn asks them
+            self._look_back()
+        return super().stop(process)
+
+    def _look_back(self) -> None:
+        """Everybody else has ended: the conversation as it stands, and whether the next turn could begin."""
+        messages = self.target.program.messages(self.values)
+        self.recorder.record(
+            "transcript.final", path=self._transcript, session_id=self.values["session"], lines=len(messages),
+            problems=problems_of(messages), user_messages=[m.text for m in messages if m.role == "user"],
+            assistant_texts=[m.text for m in messages if m.role == "assistant" and m.text],
+        )  # fmt: skip
+        command = self.target.spec.client.own
+        if command:
+            self.values["message"] = NEXT_MESSAGE
+            self._try_next_turn(self._filled(command))
+
+    def _try_next_turn(self, command: Sequence[str]) -> None:
+        """Only the program's words for a locked session count against it; another failure says nothing."""
+        try:
+            done = subprocess.run(
+                self.target.inside(command), capture_output=True, text=True, timeout=NEXT_TURN_LIMIT_REAL_S,
+                check=False, stdin=subprocess.DEVNULL, env=self.actors.environment, cwd=self.values["work"],
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return
+        said = done.stdout + done.stderr
+        locked = [line for line in said.splitlines() if any(re.search(p, line) for p in self.target.spec.locked)]
+        if FAST in said:
+            self.recorder.record("next_turn", "ok", path=self._transcript)
+        elif locked:
+            self.recorder.record("next_turn", "fail", path=self._transcript, error=locked[0].strip()[:400])
+
+    def files(self) -> list[str]:
+        return []  # its locks and transcripts are not OpenClaw's
+
+    async def close(self) -> None:
+        self._seen.close()
+        self._seen_user.close()
+        shutil.rmtree(self.run.path / "tmp", ignore_errors=True)
+        await super().close()
+
+    def _text(self, text: str) -> str:
+        return filled(text, self.values)
+
+    def _filled(self, command: Sequence[str]) -> list[str]:
+        return [self._text(word) for word in command]
+
+
+def script_of(outside: Outside, spec: TargetSpec, scenario: Scenario, work: Path) -> dict[str, Any]:
+    """The models' script of a run: the user's question is answered slowly, after a tool if there is to be an effect.
+
+    A step repeats for every request that fits, so a second run of the question is served like the first; a fake that
+    counted would hide it.
+    """
+    mine, other = outside.marker_of(scenario.message), {"text": FAST}
+    slow = {"text": outside.answer, "first_token_s": outside.answers_s}
+    steps: list[dict[str, Any]] = [other]
+    if outside.effect is not None:
+        if spec.tool is None:
+            raise UsageError("target", "", "a target with a tool that runs a shell command", spec.name)
+        line = f"echo {outside.effect} >> {json.dumps(str(work / outside.ledger))}"
+        if outside.effect_s:
+            line += f"; sleep {outside.effect_s:g}"
+        arguments = {**spec.tool.more, spec.tool.argument: line}
+        call = {"tool_calls": [{"name": spec.tool.name, "arguments": arguments}]}
+        steps.append({**call, "when": {"text": mine, "after_tool": False}})
+    steps.append({**slow, "when": {"text": mine}})
+    for name, actor in scenario.cast.items():
+        if isinstance(actor, Caller) and actor.message != scenario.message:
+            text = {"text": outside.answer, "first_token_s": outside.other_answers_s}
+            steps.append({**text, "when": {"text": outside.marker_of(actor.message, name)}})
+    quick = {model: [other] for model in spec.models}
+    return {"models": {**quick, "*": steps}}
