@@ -199,13 +199,27 @@ async def run_async(
             seed=seed, nominal_s=lived.nominal_s, wall_s=machine.monotonic(), run_dir=run.path, exact_hash=exact,
         )  # fmt: skip
         if target is not None:
-            judged = replace(judged, target=target.name, notes=notes)
+            judged = seen_from_outside(replace(judged, target=target.name, notes=notes), target)
         keep(run, judged)
     except BaseException as error:
         store.finish(run, "failed", error=f"{type(error).__name__}: {error}".splitlines()[0])
         raise
     store.finish(run, verdict=str(judged.verdict))
     return judged
+
+
+def seen_from_outside(run: Run, target: Target) -> Run:
+    """The run without the laws that held only because nobody could have seen them broken."""
+    checks = tuple(
+        replace(check, verdict=Verdict.UNKNOWN, finding=f"cannot be judged: {target.cannot[check.name]}")
+        if check.name in target.cannot and check.verdict is Verdict.HELD
+        else check
+        for check in run.checks
+    )
+    verdict = combine(check.verdict for check in checks if check.name not in target.cannot)
+    reached = all(condition.met for condition in run.reached)
+    verdict = Verdict.UNKNOWN if verdict is Verdict.HELD and not reached else verdict
+    return replace(run, checks=checks, verdict=verdict)
 
 
 def check_playable(scenario: Scenario, target: str) -> None:

@@ -5,6 +5,7 @@ A target says what it is, what of a scenario it cannot do, and which world its p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ class Target(Protocol):
     @property
     def facts(self) -> dict[str, Any]:
         """For the manifest: what a replay needs."""
+
+    @property
+    def cannot(self) -> Mapping[str, str]:
+        """law -> why it cannot be judged from outside."""
 
     def notes(self, scenario: Scenario, time_scale: float | None) -> list[str]:
         """What of the scenario it cannot do, a sentence each."""

@@ -128,7 +128,7 @@ class ForeignWorld(RealWorld):
         }  # fmt: skip
         self._owners: dict[int, str] = {}  # pid -> actor
         self._open: set[str] = set()  # requests at the models
-        self._accepted, self._quiet_since = "", 0.0
+        self._accepted, self._quiet_since, self._begun = "", 0.0, False
         super().__init__(scenario, **how)
         self._seen = FileRecorder(run.events / "seen.jsonl", self.clock, "gateway")
         self._seen_user = FileRecorder(run.events / "seen-client.jsonl", self.clock, "client")
@@ -250,9 +250,13 @@ class ForeignWorld(RealWorld):
     def _transcript(self) -> str:
         return f"{self.values['session'] or 'session'}.jsonl"
 
+    def begin(self) -> None:
+        super().begin()
+        self._begun = True
+
     def look(self, records: Sequence[Record]) -> None:
         for record in records:
-            if record.op == "provider.request":
+            if record.op == "provider.request" and self._begun:
                 self._request(record)
         now = self.clock.monotonic()
         if self._open or not self._accepted:

@@ -39,6 +39,13 @@ def filled(text: str, values: Mapping[str, str]) -> str:
     return _PLACE.sub(lambda found: values[found[1]], text)
 
 
+def check_pattern(key: str | tuple[str | int, ...], pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise FieldError(key, f"a regular expression ({error})", pattern) from None
+
+
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     pass
 
@@ -176,13 +183,6 @@ class TargetSpec(_Table, frozen=True):
     def __post_init__(self) -> None:
         for n, pattern in enumerate(self.locked):
             check_pattern(("locked", n), pattern)
-
-
-def check_pattern(key: str | tuple[str | int, ...], pattern: str) -> None:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise FieldError(key, f"a regular expression ({error})", pattern) from None
 
 
 def load_target_spec(path: Path) -> TargetSpec:

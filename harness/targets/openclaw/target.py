@@ -78,6 +78,10 @@ class OpenClaw:
             "integrity": self.installed.integrity,
         }
 
+    @property
+    def cannot(self) -> dict[str, str]:
+        return {}
+
     def world(self, scenario: Scenario, **how: Any) -> OpenClawWorld:
         """The world of one run; ``how`` as ``RealWorld`` takes it."""
         return OpenClawWorld(self, scenario, **how)

@@ -68,10 +68,11 @@ def run(
     ] = None,
     target: Annotated[
         str,
-        typer.Option(help="builtin, or openclaw@VERSION: the real program (with --policy: our client, its gateway)."),
+        typer.Option(help="builtin, openclaw@VERSION, codex@VERSION ..., or the file of a runtime (./mine.toml)."),
     ] = "builtin",
     cache: CacheFolder = None,
     allow_network: AllowNetwork = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Install what --target needs without asking.")] = False,
     as_json: JsonFlag = False,
 ) -> int:
     """Run scenarios (one incident each) and say HELD, VIOLATED or UNKNOWN.
@@ -84,6 +85,17 @@ def run(
     """
     if target != "builtin" or engine != "sim":
         refuse_sent(scenario)
+    if target != "builtin" and not target.startswith("openclaw"):
+        from lockjaw.cli.target.playing import Playing, run_against_described
+
+        if engine != "real":
+            raise UsageError("--engine", "", "real (with --target: a real program cannot be simulated)", engine)
+        if policy is not None:
+            raise UsageError("--policy", "", "no policy beside --target NAME: the program has its own", policy)
+        playing = Playing(cache, allow_network, yes, out, seed, time_scale, seeds)
+        return run_against_described(
+            scenario, target, playing, as_json=as_json, junit_file=junit, markdown_file=markdown
+        )
     if target != "builtin":
         from lockjaw.cli.openclaw.campaigns import run_against
         from lockjaw.harness.targets.openclaw.campaign import Options

@@ -1,0 +1,1 @@
+"""Codex CLI (Apache-2.0) as a target."""

@@ -1,0 +1,43 @@
+"""Codex keeps a conversation as a rollout: one JSON object a line, of which ``response_item`` are the messages."""
+
+from __future__ import annotations
+
+import glob
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..foreign import Program as Base
+from ..session import Message, words
+
+__all__ = ["Program"]
+
+
+class Program(Base):
+    def messages(self, values: Mapping[str, str]) -> list[Message]:
+        pattern = f"{values['home']}/.codex/sessions/*/*/*/*{values['session']}.jsonl"
+        found = sorted(glob.glob(pattern))
+        return from_rollout(Path(found[-1]).read_text(encoding="utf-8").splitlines()) if found else []
+
+
+def from_rollout(lines: Iterable[str]) -> list[Message]:
+    """The messages of a rollout; what the program adds to the user's words (``<environment_context>``) is none."""
+    read = (_message(json.loads(line)) for line in lines if line.strip())
+    return [message for message in read if message is not None]
+
+
+def _message(data: Mapping[str, Any]) -> Message | None:
+    payload = data.get("payload") or {}
+    if data.get("type") != "response_item":
+        return None
+    match payload.get("type"):
+        case "message" if payload.get("role") in ("user", "assistant"):
+            text = words(payload.get("content"))
+            return None if text.startswith("<") else Message(payload["role"], text)
+        case "function_call":
+            return Message("assistant", "", (str(payload["call_id"]),))
+        case "function_call_output":
+            return Message("tool", "", (), str(payload["call_id"]))
+        case _:
+            return None

@@ -1,0 +1,1 @@
+"""``lockjaw target ...``: other people's runtimes."""

@@ -1,0 +1,64 @@
+"""A runtime that only a file describes is played, seen and judged: planted bugs are found, the mended one is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from lockjaw.harness.incident.scenario import Scenario, load_scenario
+from lockjaw.harness.run import Run
+from lockjaw.harness.targets.campaign import play_on
+from lockjaw.harness.targets.registry import choose, opened
+from lockjaw.verdict import Verdict
+
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("namespaces")]
+
+
+def quick(name: str = "fallback_meets_active_writer", **outside: object) -> Scenario:
+    scenario = load_scenario(name)
+    assert scenario.outside is not None
+    faster = {"answers_s": 3.0, "gives_up_s": 1.0, "patience_s": 20.0} | outside
+    return msgspec.structs.replace(scenario, outside=msgspec.structs.replace(scenario.outside, **faster))
+
+
+def play(path: Path, scenario: Scenario, out: Path) -> Run:
+    with opened(choose(str(path)), ask=lambda question: False, say=print) as target:
+        return play_on(target, scenario, out=out)
+
+
+def broken(run: Run) -> set[str]:
+    return {check.name for check in run.checks if check.verdict is Verdict.VIOLATED}
+
+
+def test_a_fallback_that_fails_on_the_lock_of_the_server_is_found(tiny, tmp_path: Path) -> None:
+    run = play(tiny("rude"), quick(), tmp_path / "runs")
+    assert broken(run) == {"never_session_locked", "answered"}
+    assert all(condition.met for condition in run.reached)  # the server owned the conversation: seen in /proc/locks
+    assert "tiny: session talk is locked by another process" in str(run.outcome.error)
+    assert run.outcome.session_locked_errors == 1
+
+
+def test_a_fallback_that_waits_and_takes_the_answer_that_is_there_holds(tiny, tmp_path: Path) -> None:
+    run = play(tiny("patient"), quick(), tmp_path / "runs")
+    assert run.verdict is Verdict.HELD, [(c.name, c.verdict, c.finding) for c in run.checks]
+    assert run.outcome.reply == "The slow answer."
+
+
+def test_a_runtime_without_any_lock_runs_the_turn_twice(tiny, tmp_path: Path) -> None:
+    run = play(tiny("blind"), quick(), tmp_path / "runs")
+    assert "executed_once" in broken(run)
+
+
+def test_a_law_that_cannot_be_seen_is_unknown_and_says_why(tiny, tmp_path: Path) -> None:
+    path = tiny("patient")
+    path.write_text(path.read_text() + '\n[cannot]\nexecuted_once = "nothing counts its turns"\n')
+    check = play(path, quick(), tmp_path / "runs").check("executed_once")
+    assert (check.verdict, check.finding) == (Verdict.UNKNOWN, "cannot be judged: nothing counts its turns")
+
+
+def test_a_run_whose_danger_was_not_reached_is_unknown(tiny, tmp_path: Path) -> None:
+    run = play(tiny("rude"), quick(gives_up_s=15.0), tmp_path / "runs")
+    assert run.verdict is Verdict.UNKNOWN
+    assert not all(condition.met for condition in run.reached)
