@@ -25,7 +25,7 @@ from lockjaw.seeds import Seeds
 from . import origin
 from .incident.scenario import Scenario, is_builtin, load_scenario
 from .interruption import interruptible, run_to_the_end
-from .judge.judgement import judge, judgement_of
+from .judge.judgement import judge, judgement_of, seen_from_outside
 from .sim.engine import SimLived, run_sim
 from .sim.tape import Choices, RandomChoices, write_tape
 from .store import SCENARIO, TAPE, Store, keep
@@ -199,27 +199,13 @@ async def run_async(
             seed=seed, nominal_s=lived.nominal_s, wall_s=machine.monotonic(), run_dir=run.path, exact_hash=exact,
         )  # fmt: skip
         if target is not None:
-            judged = seen_from_outside(replace(judged, target=target.name, notes=notes), target)
+            judged = seen_from_outside(replace(judged, target=target.name, notes=notes), target.cannot)
         keep(run, judged)
     except BaseException as error:
         store.finish(run, "failed", error=f"{type(error).__name__}: {error}".splitlines()[0])
         raise
     store.finish(run, verdict=str(judged.verdict))
     return judged
-
-
-def seen_from_outside(run: Run, target: Target) -> Run:
-    """The run without the laws that held only because nobody could have seen them broken."""
-    checks = tuple(
-        replace(check, verdict=Verdict.UNKNOWN, finding=f"cannot be judged: {target.cannot[check.name]}")
-        if check.name in target.cannot and check.verdict is Verdict.HELD
-        else check
-        for check in run.checks
-    )
-    verdict = combine(check.verdict for check in checks if check.name not in target.cannot)
-    reached = all(condition.met for condition in run.reached)
-    verdict = Verdict.UNKNOWN if verdict is Verdict.HELD and not reached else verdict
-    return replace(run, checks=checks, verdict=verdict)
 
 
 def check_playable(scenario: Scenario, target: str) -> None:

@@ -334,6 +334,7 @@ class ModelScript(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     quotas: dict[Name, Quota] = {}  # per model
     capacity: dict[Name, Capacity] = {}  # per model
     expect: Expect | None = None
+    aside: tuple[Name, ...] = ()  # models that programs ask for purposes of their own (titles): no part of a turn
 
     def __post_init__(self) -> None:
         for key, names in (("quotas", self.quotas), ("capacity", self.capacity)):

@@ -57,6 +57,7 @@ class Order:
     number: int = 0
     quota: Headers = ()
     markers: dict[str, int] = field(default_factory=dict)  # see ``markers_in``
+    aside: bool = False  # a request of the program's own, such as a title
     start: Callable[[], None] | None = field(default=None, repr=False)  # while it waits for its turn
 
     @property
@@ -75,8 +76,13 @@ def markers_in(body: bytes) -> dict[str, int]:
 
 
 def marked(order: Order) -> dict[str, Any]:
-    """The field that a journal or a record has more where a request holds markers."""
-    return {"markers": order.markers} if order.markers else {}
+    """The fields that a journal or a record has more: the markers that a request holds, those of the user's last
+    message among them (``asks``), and whether it is no part of a turn."""
+    more: dict[str, Any] = {"aside": True} if order.aside else {}
+    if order.markers:
+        asks = sorted(markers_in(order.request.text.encode())) if order.request is not None else []
+        more |= {"markers": order.markers, "asks": asks}
+    return more
 
 
 class Bucket:
@@ -183,6 +189,7 @@ class ModelService:
             return
         model = order.model = request.model
         script = self.script
+        order.aside = model in script.aside
         if (model in script.quotas or ANY_MODEL in script.quotas) and not self._within_quota(order, now):
             return
         desk = self._desk(model)

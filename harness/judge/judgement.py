@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
 
 from lockjaw.history import Record
 from lockjaw.history.ordered import numbered
@@ -16,7 +18,7 @@ from .checkers import run_checks
 from .outcome import outcome_of
 from .skeleton import skeleton_hash
 
-__all__ = ["Judgement", "judge", "judgement_of"]
+__all__ = ["Judgement", "judge", "judgement_of", "seen_from_outside"]
 
 
 def judge(
@@ -69,3 +71,21 @@ def judgement_of(scenario: Scenario, history: Sequence[Record], *, never_due: Se
 
 def _reached(says: str, record: Record | None) -> Reached:
     return Reached(says, None if record is None else record.i)
+
+
+def seen_from_outside(run: Run, cannot: Mapping[str, str]) -> Run:
+    """The run of somebody else's program, without the laws that held only because they could not be seen broken.
+
+    Args:
+        cannot: law -> why it cannot be judged from outside; such a law is UNKNOWN, and says nothing of the run.
+    """
+    checks = tuple(
+        msgspec.structs.replace(check, verdict=Verdict.UNKNOWN, finding=f"cannot be judged: {cannot[check.name]}")
+        if check.name in cannot and check.verdict is Verdict.HELD
+        else check
+        for check in run.checks
+    )
+    verdict = combine(check.verdict for check in checks if check.name not in cannot)
+    if verdict is Verdict.HELD and not all(condition.met for condition in run.reached):
+        verdict = Verdict.UNKNOWN
+    return replace(run, checks=checks, verdict=verdict)

@@ -383,4 +383,4 @@ def script_of(outside: Outside, spec: TargetSpec, scenario: Scenario, work: Path
             text = {"text": outside.answer, "first_token_s": outside.other_answers_s}
             steps.append({**text, "when": {"text": outside.marker_of(actor.message, name)}})
     quick = {model: [other] for model in spec.models}
-    return {"models": {**quick, "*": steps}}
+    return {"models": {**quick, "*": steps}, "aside": list(spec.models)}

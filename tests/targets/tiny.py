@@ -4,8 +4,8 @@
     tiny.py ask PORT SESSION MESSAGE      a turn through the server
     tiny.py own MODEL_URL SESSION MESSAGE a turn in a process of its own: the fallback
 
-``TINY_MANNERS=rude`` is the planted bug: the fallback does not wait for a lock that is held, it fails. ``patient`` mends
-it: the fallback waits, and what it then finds answered it does not ask again. ``blind`` takes no lock at all.
+``TINY_MANNERS=rude`` is the planted bug: the fallback fails on a lock that is held instead of waiting. ``patient``
+mends it: the fallback waits, and what it then finds answered it does not ask again. ``blind`` takes no lock at all.
 """
 
 from __future__ import annotations

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lockjaw.history import Record
-from lockjaw.history.spans import Span, spans
+from lockjaw.history.spans import Span
 from lockjaw.verdict import CheckResult, Verdict
 
 from ..clients import trouble
 from ..executions import Execution, executions, together
+from ..requests import at_once, requests_of_turns, same_question
 from .facts import ScenarioFacts
 
 NAME = "executed_once"
@@ -87,12 +88,11 @@ def _tools_twice(found: Sequence[Execution]) -> CheckResult | None:
 
 def _from_outside(history: Sequence[Record]) -> CheckResult:
     """A runtime that records nothing itself: one turn asks one model at a time, so overlapping requests are two."""
-    requests = spans(history, "provider.request", "request_id")
-    if not requests or any(r.op == "turn" for r in history):
+    requests = [] if any(r.op == "turn" for r in history) else requests_of_turns(history)
+    if not requests:
         return CheckResult(NAME, Verdict.UNKNOWN, "no execution of the turn reached a model or a tool")
-    for n, late in enumerate(requests):
-        early = next((e for e in requests[:n] if late.start.t < e.end_s), None)
-        if early is not None:
+    for early, late in at_once(requests):
+        if same_question(early, late):
             finding = "the model server served two requests of one turn at the same time"
             return CheckResult(NAME, Verdict.VIOLATED, finding, (early.start.i, late.start.i))
     if trouble(history):

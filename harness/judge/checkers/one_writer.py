@@ -8,6 +8,8 @@ from lockjaw.history import Record
 from lockjaw.history.holds import Hold, acquires, holds, is_session_lock, transcript_of
 from lockjaw.verdict import CheckResult, Verdict
 
+from ..clients import trouble
+from ..requests import at_once, requests_of_turns
 from .facts import ScenarioFacts
 
 NAME = "one_writer"
@@ -25,10 +27,25 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
         if problem is not None:
             return problem
     if not writes:
-        return CheckResult(NAME, Verdict.UNKNOWN, "nothing was written to any transcript")
+        return _from_outside(history, grants)
     if any(len(_wanted_by(history, path)) > 1 for path in {transcript_of(r.data.get("path")) for r in writes}):
         return CheckResult(NAME, Verdict.HELD, "several owners wanted a transcript and wrote one at a time")
     return CheckResult(NAME, Verdict.UNKNOWN, "no transcript was wanted by more than one owner")
+
+
+def _from_outside(history: Sequence[Record], grants: Sequence[Hold]) -> CheckResult:
+    """A runtime that records no writes: who asks a model for a turn of a conversation is going to write the answer."""
+    requests = [] if any(r.op == "turn" for r in history) else requests_of_turns(history)
+    for early, late in at_once(requests):
+        if early.start.data.get("markers") and late.start.data.get("markers"):
+            finding = "two turns of one conversation were under way at the same time"
+            return CheckResult(NAME, Verdict.VIOLATED, finding, (early.start.i, late.start.i))
+    owners = {hold.actor for hold in grants if is_session_lock(hold.path)}
+    if requests and len(owners) > 1:
+        return CheckResult(NAME, Verdict.HELD, "several owners had the conversation, one at a time")
+    if requests and owners and trouble(history):
+        return CheckResult(NAME, Verdict.HELD, "the conversation had one owner, and nobody else got to work on it")
+    return CheckResult(NAME, Verdict.UNKNOWN, "nothing was written to any transcript")
 
 
 def _stale(write: Record, grants: Sequence[Hold]) -> CheckResult | None:
