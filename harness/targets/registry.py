@@ -49,7 +49,7 @@ def choose(text: str) -> Choice:
 
     Raises:
         UsageError: no such name.
-        ScenarioError: the file cannot be read or does not say what it must.
+        DocumentError: the file cannot be read or does not say what it must.
     """
     if "/" in text or text.endswith(".toml"):
         path = Path(text)

@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Meta
 
 from lockjaw.documents import Document, FieldError, convert, dotted
-from lockjaw.errors import ScenarioError
+from lockjaw.errors import DocumentError
 
 __all__ = ["PLACEHOLDERS", "TargetSpec", "filled", "load_target_spec"]
 
@@ -189,15 +189,15 @@ def load_target_spec(path: Path) -> TargetSpec:
     """Read and check a file.
 
     Raises:
-        ScenarioError: no such file, no TOML, or a key that does not fit: file, key, what was expected, what was found.
+        DocumentError: no such file, no TOML, or a key that does not fit: file, key, what was expected, what was found.
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ScenarioError(str(path), 0, "", "a readable UTF-8 file", str(error)) from error
+        raise DocumentError(str(path), 0, "", "a readable UTF-8 file", str(error)) from error
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"line (\d+)", str(error))
-        raise ScenarioError(str(path), int(line[1]) if line else 0, "", f"TOML ({error})") from error
+        raise DocumentError(str(path), int(line[1]) if line else 0, "", f"TOML ({error})") from error
     spec = convert(Document.of(data, str(path)), TargetSpec)
     _check_placeholders(spec, path)
     return spec
@@ -208,7 +208,7 @@ def _check_placeholders(spec: TargetSpec, path: Path) -> None:
     for at, text in _commands(spec):
         for word in re.findall(r"\{([a-z_]+)\}", text):
             if word not in PLACEHOLDERS:
-                raise ScenarioError(str(path), 0, dotted(at), f"placeholders among: {', '.join(PLACEHOLDERS)}", word)
+                raise DocumentError(str(path), 0, dotted(at), f"placeholders among: {', '.join(PLACEHOLDERS)}", word)
 
 
 def _commands(spec: TargetSpec) -> Sequence[tuple[tuple[str | int, ...], str]]:
