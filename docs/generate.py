@@ -26,8 +26,9 @@ from lockjaw.fakes.gateway import scripts as gateway_scripts
 from lockjaw.fakes.links import toxics
 from lockjaw.fakes.models import script as model_script
 from lockjaw.harness import load_scenario
-from lockjaw.harness.faults import nemesis
-from lockjaw.harness.incident import links, scenario
+from lockjaw.harness.faults import FAULTS, Fault, Point
+from lockjaw.harness.faults.base import AtOperation
+from lockjaw.harness.incident import links, scenario, timing
 from lockjaw.harness.incident import matching as pattern
 from lockjaw.harness.judge.checkers import CHECKERS, law_of
 from lockjaw.history import OPERATIONS
@@ -191,8 +192,8 @@ def scenario_list() -> Iterator[str]:
             yield table(("policy", "laws that it breaks"), rows)
 
 
-def fault_words(fault: nemesis.Fault) -> str:
-    if fault.before is not None:
+def fault_words(fault: Fault) -> str:
+    if isinstance(fault, AtOperation) and fault.before is not None:
         return str(fault) + (f", for {fault.for_s:g} s" if fault.for_s else "")
     if fault.when is None:
         when = f"at {fault.at_s:g} s"
@@ -207,9 +208,22 @@ def scenario_file() -> Iterator[str]:
     yield "# The scenario file"
     yield "One YAML file is one scenario. Durations (`_s`) are nominal seconds. A mistake names file, line and key."
     yield from structs(
-        scenario.Scenario, scenario.Effects, scenario.Bounds, links.Link, nemesis.Fault, nemesis.Point,
-        pattern.Sometimes, pattern.Pattern, settings.Pacing,
+        scenario.Scenario, scenario.Effects, scenario.Bounds, links.Link, pattern.Sometimes, pattern.Pattern,
+        settings.Pacing,
     )  # fmt: skip
+    yield "## Fault"
+    yield (
+        "One act of the nemesis: what (`action`), to whom (`target`: an actor, or a link), and when: at a time, some "
+        "time after a record, or, where the fault has the key `before`, right before an operation of the target."
+    )
+    yield keys(timing.Timing)
+    for action, fault in FAULTS.items():
+        where = "" if len(fault.worlds) > 1 else f" Only the {'simulation' if fault.worlds == ('sim',) else 'machine'}."
+        yield f"### {action}"
+        yield keys(fault, {*timing.Timing.__struct_fields__, "target"}).replace("\n\n|", f"{where}\n\n|", 1) + (
+            where if set(fault.__struct_fields__) <= {*timing.Timing.__struct_fields__, "target"} else ""
+        )
+    yield from structs(Point)
 
 
 def checks() -> Iterator[str]:

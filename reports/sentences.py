@@ -201,21 +201,10 @@ def _exit(record: Record, d: _Data) -> str:
     return f"process {d('pid', '')} {how}".replace("  ", " ")
 
 
-_NEMESIS = {
-    "kill": "kills", "pause": "freezes", "resume": "wakes", "terminate": "asks", "restart": "restarts",
-    "block": "keeps busy", "fail": "fails an operation of", "jump": "sets the clock of", "lag": "ages what is seen by",
-}  # fmt: skip
-_LINKS = {
-    "toxic": "puts the toxic {toxic} on the link {target}", "part": "lets nothing pass the link {target}",
-    "heal": "heals {toxic} of the link {target}", "cut": "resets every connection over the link {target}",
-}  # fmt: skip
-
-
 def _nemesis(record: Record, d: _Data) -> str:
-    if d("action") in _LINKS:
-        return "FAULT: " + _LINKS[d("action")].format(toxic=d("toxic", "everything"), target=d("target"))
-    end = " to end (SIGTERM)" if d("action") == "terminate" else ""
-    return f"FAULT: {_NEMESIS.get(d('action'), d('action'))} the {d('target')}{end}"
+    """A fault says itself what it does."""
+    bare = f"{d('action')} {d('target')}"  # of a run that was kept before faults did
+    return f"FAULT: {d('says', bare)}"
 
 
 def _held_up(record: Record, d: _Data) -> str:

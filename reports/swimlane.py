@@ -418,7 +418,9 @@ def _fault(at: int, record: Record, lanes: dict[str, int]) -> Fault | None:
         "toxic": str(data.get("toxic")), "part": "holds everything back", "heal": f"healed {data.get('toxic') or ''}",
         "cut": "reset", "jump": f"clock jumps by {data.get('by_s')} s",
     }  # fmt: skip
-    return Fault(at, lanes[target], words.get(action, action), action in ("resume", "restart", "heal"))
+    return Fault(
+        at, lanes[target], words.get(action, action.replace("_", " ")), action in ("resume", "restart", "heal")
+    )
 
 
 def _refusal(record: Record) -> str:

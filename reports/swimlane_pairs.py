@@ -69,8 +69,8 @@ def _faults(history: Sequence[Record]) -> Iterator[Stay]:
     for at, record in enumerate(history):
         if record.op == "nemesis" and record.phase != "invoke":
             action = str(record.data.get("action"))
-            lasting = _LASTS.get(action)
-            kept = (lasting or _HEALS.get(action), record.data.get("target"))
+            lasting = action if record.data.get("lasts") else _LASTS.get(action)
+            kept = (lasting or record.data.get("heals") or _HEALS.get(action), record.data.get("target"))
             if (begun := current.pop(kept, None)) is not None:
                 yield Stay(begun, at)
             if lasting:

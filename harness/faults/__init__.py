@@ -1,1 +1,33 @@
-"""Faults: what is done to which actor or link, and when."""
+"""Faults: what is done to which actor or link, and when. One file per fault; a file in this folder is all it takes."""
+
+from __future__ import annotations
+
+import pkgutil
+from functools import reduce
+from importlib import import_module
+from operator import or_
+from typing import TYPE_CHECKING
+
+from .base import Fault, Point
+
+__all__ = ["FAULTS", "AnyFault", "Fault", "Point"]
+
+
+def _found() -> dict[str, type[Fault]]:
+    """Every fault of this folder, by what it is called. Looked up, so that no list has to be kept beside the files."""
+    found: dict[str, type[Fault]] = {}
+    for _, name, _ in pkgutil.iter_modules(__path__):
+        for one in vars(import_module(f"{__name__}.{name}")).values():
+            if isinstance(one, type) and issubclass(one, Fault) and one.__module__ == f"{__name__}.{name}":
+                tag = one.__struct_config__.tag
+                if isinstance(tag, str) and not tag[0].isupper():  # msgspec gives a struct without a tag its own name
+                    found[tag] = one
+    return dict(sorted(found.items()))
+
+
+FAULTS = _found()
+
+if TYPE_CHECKING:
+    AnyFault = Fault
+else:
+    AnyFault = reduce(or_, FAULTS.values())  # what a scenario may hold: a tagged union, as the actors' steps are

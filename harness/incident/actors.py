@@ -12,13 +12,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from lockjaw.documents import FieldError
-
-from ..faults.nemesis import Seconds
-from .matching import Pattern
+from .timing import Count, Seconds, Timing
 
 Text = Annotated[str, Meta(min_length=1)]
-Count = Annotated[int, Meta(ge=1)]
 
 # --------------------------------------------------------------------------- steps
 
@@ -105,20 +101,8 @@ Step = Take | Release | Leak | Append | Sleep | Deliver | Read | Clean | Touch |
 # --------------------------------------------------------------------------- actors
 
 
-class Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Start(Timing, frozen=True, kw_only=True):
     """When an actor begins: at a time, or some time after a record. ``jitter_s``: up to so much later, by the seed."""
-
-    at_s: Seconds | None = None
-    when: Pattern | None = None
-    nth: Count = 1
-    after_s: Seconds = 0.0
-    jitter_s: Seconds = 0.0
-
-    def __post_init__(self) -> None:
-        if (self.at_s is None) == (self.when is None):
-            raise FieldError("", "exactly one of at_s and when")
-        if self.at_s is not None and (self.after_s or self.nth != 1):
-            raise FieldError("at_s", "no after_s and no nth beside it (they belong to when)", self.at_s)
 
 
 AT_ONCE = Start(at_s=0.0)

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ...fakes.links.toxics import Toxic
 
 DIALLED = ("gateway", "models")
-PARTITION = "part"  # what a partition is healed by
-_PARTITION = ("part_upstream", "part_downstream")
 
 
 class Faulty(Protocol):
@@ -69,27 +67,3 @@ def check_toxic(data: Mapping[str, Any], at: tuple[str | int, ...]) -> None:
         toxic_of(data)
     except LocalError as error:
         raise FieldError(at, str(error)) from None
-
-
-def act(link: Faulty, action: str, toxic: Mapping[str, Any] | str | None) -> None:
-    """Do to a link what a fault says.
-
-    Raises:
-        LocalError: it cannot be done: a toxic of this name is there already, or is not there to be healed.
-    """
-    match action:
-        case "toxic":
-            assert isinstance(toxic, Mapping), "checked when the scenario was read"
-            link.add(toxic_of(toxic))
-        case "part":
-            for name in _PARTITION:
-                link.add(toxic_of({"type": "stall", "name": name, "stream": name.partition("_")[2]}))
-        case "heal" if toxic is None:
-            link.heal_all()
-        case "heal" if toxic == PARTITION:
-            for name in _PARTITION:
-                link.heal(name)
-        case "heal":
-            link.heal(str(toxic))
-        case _:
-            link.cut()

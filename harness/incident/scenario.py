@@ -20,13 +20,15 @@ from lockjaw.errors import DocumentError, UsageError
 from lockjaw.settings import ModelRef, Pacing
 from lockjaw.yaml_documents import load_document, read_document
 
-from ..faults.nemesis import LINK_ACTIONS, SIMULATED_ACTIONS, Fault, Seconds
+from ..faults import AnyFault
+from ..faults.toxic import Toxic
 from ..judge.checkers import CHECKERS
 from ..judge.checkers.facts import ScenarioFacts
 from .actors import Actor, Caller, Initial, each
 from .links import Link, toxic_of
 from .matching import Pattern, Sometimes
 from .outside import Outside
+from .timing import Seconds
 
 BUILTIN_PACKAGE = "lockjaw.scenarios"  # named as data: the package itself stands above this one
 
@@ -113,7 +115,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     limit_s: Positive | None = None  # after which a run that does not end is the harness's failure
     time_scale: Scale = 0.04
     pacing: Pacing = Pacing()
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[AnyFault, ...] = ()
     sometimes: tuple[Sometimes, ...] = ()
     effects: Effects | None = None
     bounds: Bounds = Bounds()
@@ -174,7 +176,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                 raise FieldError(("links", name, "between"), expected, dialler)
             if places.setdefault(link.between, name) != name:
                 raise FieldError(("links", name, "between"), f"a place where no other link is ({places[link.between]})")
-            acts = [fault.toxic for fault in self.faults if fault.target == name and isinstance(fault.toxic, dict)]
+            acts = [fault.toxic for fault in self.faults if fault.target == name and isinstance(fault, Toxic)]
             for toxic in (toxic_of(data) for data in (*link.toxics, *acts)):
                 if link.to_gateway and toxic.trigger and (toxic.trigger_stream or toxic.stream) == "upstream":
                     raise FieldError(
@@ -187,16 +189,17 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     def _check_faults(self) -> None:
         for n, fault in enumerate(self.faults):
-            if fault.action in LINK_ACTIONS:
+            if fault.of_link:
                 if fault.target not in self.links:
                     known = ", ".join(self.links) or "none; name one under `links`"
                     raise FieldError(("faults", n, "target"), f"a link: {known}", fault.target)
             elif fault.target not in self.names:
                 raise FieldError(("faults", n, "target"), f"an actor: {', '.join(self.names)}", fault.target)
-        for pause in (fault for fault in self.faults if fault.action == "pause" and fault.target == "client"):
-            if pause.for_s is None and not any(f.action == "resume" and f.target == "client" for f in self.faults):
-                raise FieldError("faults", "a resume of the client after its pause, or the run cannot end", str(pause))
-        simulated = [str(fault) for fault in self.faults if fault.action in SIMULATED_ACTIONS]
+            try:
+                fault.check_among(self.faults)
+            except FieldError as error:
+                raise FieldError(("faults", n, *error.key), error.expected, error.got) from None
+        simulated = [str(fault) for fault in self.faults if "real" not in fault.worlds]
         simulated += [f"actors.{n}" for n, a in self.cast.items() if a.namespace != 1 or a.pid_of is not None]
         if simulated and "real" in self.engines:
             raise FieldError("engines", f"[sim], because only the simulation has {simulated[0]}", list(self.engines))
@@ -237,7 +240,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             pass  # clients only, and the file says how others play it
         elif self.staged:
             return "the actors and the session that this scenario sets up are Lockjaw's own"
-        struck = next((str(f) for f in self.faults if f.before is not None or f.action == "block"), "")
+        struck = next((str(fault) for fault in self.faults if fault.inside), "")
         return f"only Lockjaw's own programs can be struck from within ({struck})" if struck else ""
 
     @property
@@ -309,7 +312,16 @@ def scenario_from(document: Document, *, name: str) -> Scenario:
     """A scenario from a parsed document; ``name`` counts unless the document has its own."""
     if isinstance(document.data, dict):
         document.data.setdefault("name", name)
+        _without_nothing(document.data.get("faults"))
     return convert(document, Scenario)
+
+
+def _without_nothing(faults: object) -> None:
+    """Runs that were kept before each fault had its own keys say null for those of the others."""
+    for fault in faults if isinstance(faults, list) else ():
+        if isinstance(fault, dict):
+            for key in [key for key, value in fault.items() if value is None]:
+                del fault[key]
 
 
 def is_builtin(scenario: Scenario) -> bool:

@@ -22,7 +22,7 @@ from collections.abc import Callable
 
 from lockjaw.history import Record
 
-from ..faults.nemesis import Fault
+from ..faults import Fault
 from ..incident.scenario import Scenario
 from .aftermath import aftermath
 from .nemesis import Nemesis
@@ -161,7 +161,9 @@ class Play:
 
     def _over(self, name: str) -> bool:
         """The actor has ended, and does not begin again."""
-        return self._is_born(name) and self._world.gone(self._world.process(name)) and not self._nemesis.restarts(name)
+        return (
+            self._is_born(name) and self._world.gone(self._world.process(name)) and name not in self._world.restarting
+        )
 
     def _goes_on(self, name: str) -> bool:
         """The actor has begun and has not ended."""
@@ -194,7 +196,7 @@ class Play:
             self._open_runs[str(record.data.get("run_id"))] = None
         elif op == "gateway.final":
             self._open_runs.pop(str(record.data.get("run_id")), None)
-        elif op == "client.result" and record.actor == "client" and not self._nemesis.restarts("client"):
+        elif op == "client.result" and record.actor == "client" and "client" not in self._world.restarting:
             self._told, self.client_ended_s = True, round(record.t, 3)
         self._nemesis.observe(record)
         if self._progress is not None:

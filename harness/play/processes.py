@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
+from ..faults.resume import Resume
 from .world import Process, Wait, Waits, World
 
 DRAIN_S = 10.0  # what a process may use to end in good order after SIGTERM
@@ -25,8 +26,7 @@ def bring_up(world: World, name: str) -> Generator[Wait, None, Process]:
 def put_down(world: World, process: Process) -> Waits:
     """End a process in good order, or by force if it does not obey. A paused or blocked one goes on first."""
     if world.held_up(process):
-        world.recorder.record("nemesis", action="resume", target=process.name, pid=process.pid)
-        world.resume(process)
+        Resume(target=process.name, at_s=0.0).strike(world)
     if process.alive:
         world.stop(process)
     yield from see_off(world, process)

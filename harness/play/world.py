@@ -19,6 +19,7 @@ from lockjaw.errors import HarnessError
 from lockjaw.history import Record, Recorder
 from lockjaw.runner.machine import Machine
 
+from ..faults.base import Fault, Slot
 from ..incident.links import Faulty
 
 __all__ = ["Job", "Process", "Role", "Slack", "Wait", "Waits", "World"]
@@ -77,10 +78,12 @@ class World(Protocol):
         state: the state folder of the programs; ``clock`` and ``machine`` are the harness's own way to it.
         recorder: writes the harness's records into the history.
         on_record, on_end: called with each record, and once with each process that has ended.
+        restarting: actors whose process ends to begin again; who restarts them keeps it true.
     """
 
     on_record: Callable[[Record], None]
     on_end: Callable[[Any], None]
+    restarting: list[str]
 
     @property
     def engine(self) -> str: ...
@@ -151,6 +154,9 @@ class World(Protocol):
 
     def held_up(self, process: Any) -> bool:
         """It is paused or blocked."""
+
+    def slot(self, fault: Fault) -> Slot:
+        """What a fault of the scenario remembers; the processes that it strikes from within see the same."""
 
     def clear(self) -> None:
         """Every actor has ended: end what they have left running, and record it as ``leftover``."""

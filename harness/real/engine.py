@@ -33,7 +33,9 @@ from lockjaw.runner.machine import THIS_MACHINE, Machine
 from lockjaw.seeds import Seeds
 from lockjaw.settings import PACING_KEY
 
-from ..faults.nemesis import Fault
+from ..faults import Fault
+from ..faults.base import Slot
+from ..faults.resume import Resume
 from ..incident.actors import Caller
 from ..incident.links import Faulty
 from ..incident.scenario import Scenario
@@ -42,8 +44,9 @@ from ..play.world import HARNESS, Job, Role, Slack, Wait, Waits
 from ..store import RunDirectory
 from .actors import Actor, Actors, Descriptors, environment, tail_of
 from .ambush import BLOCK, UNBLOCK
+from .board import slot_at
 from .relays import Relays
-from .rig import CONFIG, Launch, command_of, prepare, write_config
+from .rig import CONFIG, Launch, board_of, command_of, prepare, write_config
 from .tail import EventTail
 
 APPROVED = "approved-calls.json"
@@ -129,6 +132,7 @@ class RealWorld:
         self.recorder = FileRecorder(run.events / f"{HARNESS}.jsonl", self.clock, HARNESS)
         self.on_record: Callable[[Record], None] = lambda record: None
         self.on_end: Callable[[Any], None] = lambda process: None
+        self.restarting: list[str] = []
         self.go_s = self.clock.monotonic()
         self.relays = Relays(scenario, run, self.clock, seed)
         limited = {}
@@ -302,8 +306,7 @@ class RealWorld:
             if until is None and actor.stopped:
                 actor.paused, until = True, now + for_s
             if until is not None and now >= until:
-                self.recorder.record("nemesis", action="resume", target=actor.name, pid=actor.pid)
-                self.resume(actor)
+                Resume(target=actor.name, at_s=0.0).strike(self)
             elif actor.alive:
                 held_up.append((actor, for_s, until))
         self._held_up = held_up
@@ -394,6 +397,10 @@ class RealWorld:
 
     def held_up(self, process: Actor) -> bool:
         return process.alive and (process.paused or process in self._blocked)
+
+    def slot(self, fault: Fault) -> Slot:
+        number = next(n for n, one in enumerate(self.scenario.faults) if one is fault)
+        return slot_at(board_of(self.run), number)
 
     # ----------------------------------------------------------------- links and files
 

@@ -10,11 +10,13 @@ from typing import Any
 
 import msgspec
 
-from ..faults.nemesis import ambushes
+from ..faults.door import inside
 from ..incident.actors import Caller, Scripted
 from ..incident.scenario import Scenario
 from ..store import RunDirectory
 from .actors import Descriptors
+from .ambush import Struck
+from .board import make_board
 from .scripted import Plan
 
 CONFIG = "openclaw.json"
@@ -77,7 +79,7 @@ def _asking(message: str, launch: Launch, fds: Descriptors) -> list[str]:
 
 
 def _struck_within(scenario: Scenario, name: str) -> bool:
-    return any(f.target == name and (f.before is not None or f.action == "block") for f in scenario.faults)
+    return bool(inside(scenario.faults, name))
 
 
 def prepare(run: RunDirectory, scenario: Scenario, policy: str) -> Path:
@@ -87,18 +89,25 @@ def prepare(run: RunDirectory, scenario: Scenario, policy: str) -> Path:
     _write_json(script, scenario.script())  # JSON is YAML
     plans = run.path / PLANS
     plans.mkdir()
+    make_board(board_of(run), len(scenario.faults))
     for name in scenario.names:
-        faults = ambushes(scenario.faults, name)
+        found = inside(scenario.faults, name)
+        struck = Struck(str(board_of(run)), tuple(n for n, _ in found), tuple(fault for _, fault in found))
         actor = scenario.cast.get(name)
         if isinstance(actor, Scripted):
-            _write_json(plans / f"{name}.json", Plan(name, policy, str(run.state), actor, faults))
-        elif _struck_within(scenario, name):
-            _write_json(plans / f"{name}.json", faults)
+            _write_json(plans / f"{name}.json", Plan(name, policy, str(run.state), actor, struck))
+        elif found:
+            _write_json(plans / f"{name}.json", struck)
     return script
 
 
 def _write_json(path: Path, value: Any) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+
+
+def board_of(run: RunDirectory) -> Path:
+    """Where the scenario's faults remember things."""
+    return run.path / PLANS / "board"
 
 
 def workspace_of(run: RunDirectory) -> Path:

@@ -24,26 +24,25 @@ from lockjaw.process import (
 )
 from lockjaw.runner.machine import THIS_MACHINE
 
-from ..faults.nemesis import Fault
 from ..incident.actors import Scripted
 from ..play.performer import Performer
-from .ambush import install
+from .ambush import Struck, install
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What the process is told. ``faults``: those at its own operations."""
+    """What the process is told. ``struck``: what strikes it at its own operations."""
 
     name: str
     policy: str
     state_dir: str
     actor: Scripted
-    faults: tuple[Fault, ...] = ()
+    struck: Struck
 
 
 def main() -> int:
     plan_file, ready_fd, go_fd = sys.argv[1:]
     plan = msgspec.json.decode(Path(plan_file).read_bytes(), type=Plan)
-    install(plan.faults)
+    install(plan.struck)
     watch_lifeline(os.environ)  # a thread: it must find the signals blocked that ``install`` blocks
     clock = ScaledClock.from_environment()
     performer = Performer(

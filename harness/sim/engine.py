@@ -18,7 +18,8 @@ from lockjaw.history import Record
 from lockjaw.runner.machine import Machine
 from lockjaw.seeds import Seeds
 
-from ..faults.nemesis import Fault
+from ..faults import Fault
+from ..faults.base import Slot
 from ..incident.actors import Scripted
 from ..incident.links import Faulty
 from ..incident.scenario import Scenario
@@ -163,6 +164,7 @@ class SimWorld:
         self._processes: dict[str, Process] = {}
         self._goes: dict[Process, Callable[[], None]] = {}
         self._went: set[Process] = set()
+        self.restarting: list[str] = []
         self._harness = self.rig.process(HARNESS, HARNESS)
         self.recorder, self.clock = SimRecorder(self._harness), SimClock(self._harness)
         self._models = MemoryModels(
@@ -301,11 +303,9 @@ class SimWorld:
     def clear(self) -> None:
         return None  # a simulated process starts no others
 
-    def jump(self, process: Process, by_s: float) -> None:
-        process.skew_s += by_s
-
-    def lag(self, process: Process, by_s: float) -> None:
-        process.lag_s = by_s
+    def slot(self, fault: Fault) -> Slot:
+        number = next(n for n, one in enumerate(self._scenario.faults) if one is fault)
+        return self.rig.slots[number]
 
     # ----------------------------------------------------------------- links and files
 

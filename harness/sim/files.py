@@ -53,10 +53,11 @@ class SimFiles:
 
     def write(self, fd: int, data: bytes | memoryview) -> int:
         file = self._disk.file(fd)
-        value = self._point("Append" if file.append else "Write", file.path, fd)
+        operation = "Append" if file.append else "Write"
+        value = self._world.point(self._process, operation, file.path, fd, size_bytes=len(data))
         if value == TEAR:
-            self._disk.write(file, data[: len(data) // 2], self._end(file))
-            self._world.die(self._process, f"in the middle of Append {self._world.short(file.path)}")
+            at = self._end(file)
+            self._world.tear(self._process, operation, file.path, data, lambda part: self._disk.write(file, part, at))
         self._disk.write(file, data, self._end(file))
         if value:
             self._done(value, "Append", file.path)

@@ -147,11 +147,12 @@ class SimCalls:
 
     def write(self, handle: Handle, data: bytes, offset: int = 0, truncate: bool = False) -> None:
         path = handle.path
-        value = self._point("WriteInPlace", path)
+        value = self.world.point(self.process, "WriteInPlace", path, size_bytes=len(data))
         file = self.disk.file(handle.number)
         if value == TEAR:
-            self.disk.write(file, data[: len(data) // 2], offset)
-            self.world.die(self.process, f"in the middle of WriteInPlace {self.world.short(path)}")
+            self.world.tear(
+                self.process, "WriteInPlace", path, data, lambda part: self.disk.write(file, part, offset)
+            )  # fmt: skip
         self.disk.write(file, data, offset)
         if truncate:
             self.disk.cut(file, offset + len(data))

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.gateway.client import GatewayClient
@@ -21,7 +21,9 @@ from lockjaw.runner.service import build_gateway
 from lockjaw.seeds import Seeds
 from lockjaw.settings import AgentSettings, GatewaySettings, Provider, Settings
 
-from ..faults.nemesis import Ambush, ambushes
+from ..faults import Fault
+from ..faults.base import Met, Slot
+from ..faults.door import Door, inside
 from ..incident.actors import Caller, Scripted
 from ..incident.scenario import Scenario
 from ..play.performer import Performer
@@ -76,6 +78,30 @@ class MemoryTokens:
         self._tokens.pop((device_id, role), None)
 
 
+class SimHands:
+    """``faults.base.Hands`` of one simulated process."""
+
+    def __init__(self, process: Process) -> None:
+        self._process, self._world = process, process.world
+
+    def record(self, fault: Fault, met: Met, **data: Any) -> None:
+        self._act(fault.action, fault.says, at=f"before {met.operation} {self._world.short(met.path)}", **data)
+
+    def die(self, fault: Fault, met: Met, where: str) -> NoReturn:
+        self._world.die(self._process, f"{where} {met.operation} {self._world.short(met.path)}", fault.says)
+
+    def freeze(self, fault: Fault, for_s: float) -> None:
+        self._world.block(self._process, for_s)
+        self._act("resume", f"wakes the {self._process.name}")
+
+    def delay(self, for_s: float) -> None:
+        self._world.block(self._process, for_s)
+
+    def _act(self, action: str, says: str, **data: Any) -> None:
+        told = {"action": action, "target": self._process.name, "pid": self._process.pid, "says": says}
+        self._world.record("harness", "nemesis", "info", {**told, **data})
+
+
 class Rig:
     """Builds the actors of a run. What outlives a process (disk, pairings, tokens, the device key) is here."""
 
@@ -87,7 +113,7 @@ class Rig:
         self.disk.changed = self.waiters.changed
         world.written_bytes = lambda: self.disk.written_bytes
         world.log.disk = self.disk
-        if any(fault.action == "lag" for fault in scenario.faults):
+        if any(fault.needs_past for fault in scenario.faults):
             self.disk.past = {}
         self.disk.make_folder(str(STATE / "workspace"))
         self.network = Network(world)
@@ -102,17 +128,19 @@ class Rig:
         self.identity = DeviceIdentity.generate(seeds.stream("device"))
         self.logs: dict[str, list[str]] = {}
         self._starts: dict[str, int] = {}
-        self.ambushes: dict[str, list[Ambush]] = {}  # by actor: a successor goes on counting
+        self.slots = [Slot() for _ in scenario.faults]
 
     def process(self, name: str, role: str, *, namespace: int = 1, pid: int | None = None) -> Process:
         process = self.world.start(name, role, namespace=namespace, pid=pid)
-        process.ambushes = self.ambushes.setdefault(name, [Ambush(f) for f in ambushes(self.scenario.faults, name)])
+        if found := inside(self.scenario.faults, name):
+            slots = [self.slots[n] for n, _ in found]
+            process.door = Door([fault for _, fault in found], slots, SimHands(process))
         process.at_death.append(lambda: self.disk.close_all(process))
         process.at_death.append(self.waiters.changed)
         return process
 
     def machine(self, process: Process) -> Machine:
-        late = any(fault.action == "lag" and fault.target == process.name for fault in self.scenario.faults)
+        late = any(fault.needs_past and fault.target == process.name for fault in self.scenario.faults)
         disk = View(self.disk, process) if late else self.disk
         return Machine(SimFiles(process, disk), SimHost(process, disk, self.waiters))
 

@@ -36,14 +36,15 @@ import re
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from math import inf
-from typing import Any
+from typing import Any, NoReturn
 
 from greenlet import getcurrent, greenlet
 
 from lockjaw.errors import HarnessError, ReplayDiverged
 from lockjaw.history import Phase, Record
 
-from ..faults.nemesis import Ambush
+from ..faults.base import Part
+from ..faults.door import Door
 from .bounds import LOOK_EVERY, Bounds
 from .log import Log
 from .loop import SimHandle, SimLoop, waited_s
@@ -90,7 +91,8 @@ class Process:
         self.at_death: list[Callable[[], None]] = []
         self.stop: Callable[[], Any] = lambda: None  # SIGTERM
         self.labels: dict[tuple[str, str], str] = {}
-        self.ambushes: list[Ambush] = []
+        self.door: Door | None = None  # where the scenario's faults meet its operations
+        self.part: Part | None = None  # how much of the write that is about to happen does
 
     def spawn(self, coro: Any, name: str) -> Any:
         """Start a task in this process."""
@@ -300,13 +302,15 @@ class World:
             raise
 
     def point(
-        self, process: Process, operation: str, path: str, number: int | None = None, offset: int | None = None
-    ) -> int:
+        self, process: Process, operation: str, path: str, number: int | None = None, offset: int | None = None,
+        size_bytes: int = 0,
+    ) -> int:  # fmt: skip
         """An operation is about to happen. Returns 0, or CRASH_AFTER or TEAR, which the performer obeys.
 
         Args:
             number: the descriptor that it works on, where it has one.
             offset: of the byte that it locks.
+            size_bytes: of what it writes.
 
         Raises:
             Killed: the process is dead. OSError: the operation fails and has no effect.
@@ -330,7 +334,9 @@ class World:
         except ReplayDiverged as error:
             self.broken = self.broken or error
             raise
-        if process.ambushes and self._ambushed(process, operation, path):
+        if process.door is not None:
+            process.part = process.door.meet(operation, path, size_bytes)
+        if process.part is not None:
             value = TEAR
         elif value.__class__ is not int:
             assert isinstance(value, Until)
@@ -376,34 +382,24 @@ class World:
                 data = {"target": process.name, "at": at, "for_s": round(for_s, 6)}
                 self.record(HARNESS, "held_up", "info", data)
 
-    def _ambushed(self, process: Process, operation: str, path: str) -> bool:
-        """The scenario's own faults at this operation. True: it is to be torn."""
-        for ambush in process.ambushes:
-            if not ambush.strikes(operation, path):
-                continue
-            fault, where = ambush.fault, f"before {operation} {self.short(path)}"
-            if fault.action == "kill":
-                self.die(process, where)
-            if fault.action == "tear":
-                return True
-            data = {"action": fault.action, "target": process.name, "pid": process.pid, "at": where}
-            if fault.action == "pause":
-                assert fault.for_s is not None
-                self.record("harness", "nemesis", "info", {**data, "for_s": fault.for_s})
-                self.block(process, fault.for_s)
-            else:
-                assert fault.errno is not None
-                self.record("harness", "nemesis", "info", {**data, "errno": fault.errno})
-                number = getattr(errno, fault.errno)
-                raise OSError(number, os.strerror(number), path)
-        return False
+    def tear(self, process: Process, operation: str, path: str, data: Any, write: Callable[[Any], None]) -> NoReturn:
+        """A part of a write happens, and then what ends it. Raises what that raises."""
+        part, process.part = process.part, None
+        write(data[: len(data) // 2 if part is None else part.size_bytes])
+        if part is not None:
+            part.then()
+        self.die(process, f"in the middle of {operation} {self.short(path)}")
 
-    def die(self, process: Process, where: str) -> None:
+    def die(self, process: Process, where: str, says: str = "") -> NoReturn:
         """The process kills itself at this operation: record it as the nemesis' act, because it is. Raises Killed."""
         self.kill(process)
-        self.record(
-            "harness", "nemesis", "info", {"action": "kill", "target": process.name, "pid": process.pid, "at": where}
-        )
+        told = {
+            "action": "kill",
+            "target": process.name,
+            "pid": process.pid,
+            "says": says or f"kills the {process.name}",
+        }
+        self.record("harness", "nemesis", "info", {**told, "at": where})
         raise Killed
 
     def short(self, path: str) -> str:

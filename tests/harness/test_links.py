@@ -177,11 +177,11 @@ faults: [{{action: heal, target: up, toxic: nothing, when: {ACCEPTED}}}]
         ),
         (
             "links: {up: {between: [client, gateway]}}\nfaults: [{action: toxic, target: up, at_s: 1}]",
-            r"faults\[0\]\.toxic expected what toxic needs",
+            r"faults\[0\]\.toxic expected this key",
         ),
         (
             "links: {up: {between: [client, gateway]}}\nfaults: [{action: toxic, target: up, at_s: 1, toxic: x}]",
-            r"faults\[0\]\.toxic expected its keys for toxic",
+            r"faults\[0\]\.toxic expected a mapping",
         ),
         (
             "links: {up: {between: [client, gateway]}}\n"

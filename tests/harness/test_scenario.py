@@ -107,7 +107,7 @@ def test_scenario_survives_its_own_json(tmp_path: Path) -> None:
         ("takeover: []", "takeover: HELD", 21, "expect.takeover", "a list"),
         ("takeover: []", "takeover: [one_writer]", 21, "expect", "laws that the scenario checks"),
         ("takeover: []", "takeunder: []", 21, "expect", "policies among:"),
-        ("{action: kill, target: gateway", "{action: pause, target: client", 14, "faults", "a resume of the client"),
+        ("{action: kill, target: gateway", "{action: pause, target: client", 15, "faults[0]", "a resume of the client"),
         ("class: [A]", "time_scale: 0", 8, "time_scale", "a number > 0 and <= 1"),
         ("class: [A]", "budget_s: soon", 8, "budget_s", "a number > 0"),
         ("class: [A]", "message: again", 8, "message", "each key once"),

@@ -14,7 +14,7 @@ import pytest
 
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import UsageError
-from lockjaw.harness.faults.nemesis import Fault
+from lockjaw.harness.faults.block import Block
 from lockjaw.harness.incident.scenario import load_scenario
 from lockjaw.harness.real.actors import Descriptors
 from lockjaw.harness.real.rig import config
@@ -92,7 +92,7 @@ def test_a_scenario_with_a_cast_is_refused_before_anything_is_installed(
 
 def test_a_fault_from_within_is_only_for_our_own_programs() -> None:
     scenario = load_scenario("gateway_timeout")
-    block = Fault("block", "gateway", at_s=1.0, for_s=5.0)
+    block = Block(target="gateway", at_s=1.0, for_s=5.0)
 
     assert scenario.only_ours == ""
     assert "struck from within (block gateway)" in msgspec.structs.replace(scenario, faults=(block,)).only_ours

@@ -64,8 +64,11 @@ def test_an_operation_of_the_future_is_named() -> None:
          {"path": "/x/sessions.json.lock", "timeout_s": 10.0}),
         ("process 7 was killed by signal 9", "actor.exit", "info", {"pid": 7, "code": -9}),
         ("process 7 ends with exit code 0", "actor.exit", "info", {"pid": 7, "code": 0}),
-        ("FAULT: kills the gateway", "nemesis", "info", {"action": "kill", "target": "gateway"}),
-        ("FAULT: asks the gateway to end (SIGTERM)", "nemesis", "info", {"action": "terminate", "target": "gateway"}),
+        (
+            "FAULT: asks the gateway to end (SIGTERM)", "nemesis", "info",
+            {"action": "terminate", "target": "gateway", "says": "asks the gateway to end (SIGTERM)"},
+        ),
+        ("FAULT: kill gateway", "nemesis", "info", {"action": "kill", "target": "gateway"}),
         ("asks model p/m", "model.call", "invoke", {"provider": "p", "model": "m"}),
         ("asks model m", "model.call", "invoke", {"model": "m"}),
         ("counts p/m as failed (timeout); none left", "model.decision", "info",

@@ -12,8 +12,9 @@ import pytest
 
 from lockjaw.errors import HarnessError
 from lockjaw.harness import load_scenario
-from lockjaw.harness.faults.nemesis import Fault, Schedule
 from lockjaw.harness.incident.scenario import builtin_names
+from lockjaw.harness.incident.timing import Timing
+from lockjaw.harness.play.schedule import Schedule
 from lockjaw.harness.sim.bounds import Bounds, EndlessRun
 from lockjaw.harness.sim.disk import Disk
 from lockjaw.harness.sim.engine import enclosed, run_sim
@@ -123,7 +124,7 @@ def test_the_catalogue_stays_far_below_the_bounds() -> None:
 @pytest.mark.parametrize("due", [15.0558, 0.0007])
 def test_a_fault_is_handed_out_at_the_instant_that_its_timer_was_set_for(due: float) -> None:
     """15.0558 + 1.0 - 1.0 is less than 15.0558: a timer that was set for it must not be set again, for ever."""
-    schedule = Schedule([Fault("kill", "gateway", at_s=due)], Seeds(1).stream("jitter"))
+    schedule = Schedule([(Timing(at_s=due), "kill")], Seeds(1).stream("jitter"))
     assert (1.0 + due) - 1.0 != due
     assert schedule.take_due((1.0 + due) - 1.0)
 

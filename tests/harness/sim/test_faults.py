@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from lockjaw.documents import FieldError
+from lockjaw.errors import DocumentError
+from lockjaw.harness import faults as every
 from lockjaw.harness import load_scenario
-from lockjaw.harness.faults.nemesis import Fault, Point
+from lockjaw.harness.faults import Fault, Point
+from lockjaw.harness.faults.cut import Cut
+from lockjaw.harness.faults.jump import Jump
+from lockjaw.harness.faults.lag import Lag
+from lockjaw.harness.faults.part import Part
+from lockjaw.harness.faults.tear import Tear
 from lockjaw.harness.incident.links import Link
-from lockjaw.harness.incident.scenario import Scenario
+from lockjaw.harness.incident.scenario import Scenario, read_builtin_text, scenario_from
 from lockjaw.harness.run import judgement_of
 from lockjaw.harness.sim.engine import SimLived, run_sim
 from lockjaw.harness.sim.tape import FAULTS, FIRST_FAULT, Place, SparseChoices
 from lockjaw.history import Record
+from lockjaw.yaml_documents import load_document
 
 UPLINK = {"uplink": Link(between=("client", "gateway"))}
 FAULTS_SAY = [os.strerror(getattr(errno, name)) for name in FAULTS]
@@ -50,7 +59,7 @@ def steps(lived: SimLived) -> list[str]:
 
 
 def test_a_partition_that_heals_only_delays_the_answer() -> None:
-    loaded = scenario("gateway_timeout", Fault("part", "uplink", at_s=10.0, for_s=20.0), links=UPLINK)
+    loaded = scenario("gateway_timeout", Part(target="uplink", at_s=10.0, for_s=20.0), links=UPLINK)
     lived, verdict = play(loaded)
     assert verdict == "HELD"
     assert [r.data["action"] for r in all_of(lived, "nemesis")] == ["part", "heal"]
@@ -58,14 +67,14 @@ def test_a_partition_that_heals_only_delays_the_answer() -> None:
 
 
 def test_behind_a_partition_that_stays_the_takeover_fences_a_gateway_that_cannot_hear_it() -> None:
-    lived, verdict = play(scenario("gateway_timeout", Fault("part", "uplink", at_s=10.0), links=UPLINK))
+    lived, verdict = play(scenario("gateway_timeout", Part(target="uplink", at_s=10.0), links=UPLINK))
     assert verdict == "HELD"
     assert steps(lived) == ["ask", "stop", "wait", "fence", "continue"]
     assert steps(play(scenario("gateway_timeout"))[0]) == ["ask", "stop", "wait", "continue"]
 
 
 def test_a_cut_connection_is_found_again() -> None:
-    lived, verdict = play(scenario("gateway_timeout", Fault("cut", "uplink", at_s=10.0), links=UPLINK, sometimes=()))
+    lived, verdict = play(scenario("gateway_timeout", Cut(target="uplink", at_s=10.0), links=UPLINK, sometimes=()))
     assert verdict == "HELD"
     lost = [r for r in lived.history if r.op == "client.call" and r.phase == "fail"]
     assert lost[0].t < 11.0
@@ -87,7 +96,7 @@ def test_a_cut_connection_is_found_again() -> None:
 )
 @pytest.mark.parametrize("target", ["gateway", "client"])
 def test_a_wall_clock_that_jumps_does_not_break_the_takeover(target: str, by_s: float, taken: list[str]) -> None:
-    lived, verdict = play(scenario("gateway_timeout", Fault("jump", target, at_s=30.0, by_s=by_s)))
+    lived, verdict = play(scenario("gateway_timeout", Jump(target=target, at_s=30.0, by_s=by_s)))
     assert verdict == "HELD"
     assert steps(lived) == taken
 
@@ -95,7 +104,7 @@ def test_a_wall_clock_that_jumps_does_not_break_the_takeover(target: str, by_s: 
 def test_a_lock_that_believes_in_age_is_robbed_by_a_clock_that_is_ahead() -> None:
     """The clock reaches the algorithms: upstream's coarse lock takes a live holder's lock for stale."""
     assert play(scenario("gateway_timeout"), "reuse-session")[0].history  # waits and fails, as reported
-    ahead = scenario("gateway_timeout", Fault("jump", "client", at_s=30.0, by_s=86_400.0))
+    ahead = scenario("gateway_timeout", Jump(target="client", at_s=30.0, by_s=86_400.0))
     lived, _ = play(ahead, "reuse-session")
     robbed = [r for r in lived.history if r.op == "lock" and r.phase == "ok" and r.actor == "client"]
     whole, _ = play(scenario("gateway_timeout"), "reuse-session")
@@ -106,7 +115,7 @@ def test_a_lock_that_believes_in_age_is_robbed_by_a_clock_that_is_ahead() -> Non
 
 
 def test_a_torn_write_leaves_half_a_line_and_the_takeover_mends_it() -> None:
-    torn = Fault("tear", "gateway", before=Point("Append", "*.jsonl", nth=3))
+    torn = Tear(target="gateway", before=Point("Append", "*.jsonl", nth=3))
     lived, verdict = play(scenario("gateway_timeout", torn, sometimes=()))
     killed = all_of(lived, "nemesis", action="kill")
     assert ["in the middle of Append" in r.data["at"] for r in killed] == [True]
@@ -115,12 +124,12 @@ def test_a_torn_write_leaves_half_a_line_and_the_takeover_mends_it() -> None:
 
 def test_only_a_write_can_be_torn() -> None:
     with pytest.raises(FieldError, match="a write, which can be torn"):
-        Fault("tear", "gateway", before=Point("Unlink"))
+        Tear(target="gateway", before=Point("Unlink"))
 
 
 @pytest.mark.parametrize("target", ["gateway", "client"])
 def test_files_that_are_seen_late_do_not_break_the_takeover(target: str) -> None:
-    late = Fault("lag", target, at_s=0.0, by_s=3.0, for_s=300.0)
+    late = Lag(target=target, at_s=0.0, by_s=3.0, for_s=300.0)
     lived, verdict = play(scenario("gateway_timeout", late))
     assert verdict == "HELD"
     assert next(r.data["action"] for r in all_of(lived, "nemesis")) == "lag"
@@ -131,15 +140,32 @@ def test_files_that_are_seen_late_do_not_break_the_takeover(target: str) -> None
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ({"action": "lag", "at_s": 1.0}, "what lag needs"),
-        ({"action": "lag", "at_s": 1.0, "by_s": -1.0}, "0 or more"),
-        ({"action": "tear", "at_s": 1.0}, "what tear needs"),
-        ({"action": "jump", "at_s": 1.0, "by_s": 1.0, "for_s": 1.0}, "for_s only with"),
+        ({"action": "lag", "at_s": 1.0}, "faults[0].by_s expected this key"),
+        ({"action": "lag", "at_s": 1.0, "by_s": -1.0}, "faults[0].by_s expected a number"),
+        ({"action": "tear", "at_s": 1.0}, "faults[0].before expected which write"),
+        ({"action": "fail", "at_s": 1.0, "errno": "EIO"}, "faults[0].before expected which operation"),
+        (
+            {"action": "jump", "at_s": 1.0, "by_s": 1.0, "for_s": 1.0},
+            "faults[0].for_s expected one of: action, after_s, at_s, by_s, jitter_s",
+        ),
+        ({"action": "kill"}, "exactly one of at_s, when and before"),
+        ({"action": "restart"}, "exactly one of at_s and when"),
     ],
 )
-def test_half_a_fault_is_refused(fault: dict[str, Any], message: str) -> None:
-    with pytest.raises(FieldError, match=message):
-        Fault(target="gateway", **fault)
+def test_half_a_fault_is_refused_by_key(fault: dict[str, Any], message: str) -> None:
+    document = load_document(read_builtin_text("gateway_timeout"), "x.yaml")
+    document.data["faults"] = [{"target": "gateway", **fault}]
+    with pytest.raises(DocumentError, match=re.escape(message)):
+        scenario_from(document, name="x")
+
+
+def test_a_fault_is_found_by_its_file_alone() -> None:
+    """Whoever adds one writes a file; each says in which worlds it can be done, and reads as a sentence."""
+    assert {"kill", "tear", "part", "lag"} <= set(every.FAULTS)
+    for action, fault in every.FAULTS.items():
+        assert fault.__module__ == f"lockjaw.harness.faults.{action}"
+        assert set(fault.worlds) <= {"sim", "real"}
+        assert fault.__doc__
 
 
 # --------------------------------------------------------------------------- a disk that fails

@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 
 from lockjaw.harness import Run, load_scenario, run_scenario
-from lockjaw.harness.faults.nemesis import Fault
+from lockjaw.harness.faults import FAULTS, Fault
 from lockjaw.harness.incident.links import Link
 from lockjaw.harness.incident.matching import Pattern
 from lockjaw.verdict import Verdict
@@ -25,7 +25,7 @@ def test_a_gateway_that_stands_still_while_the_client_connects_is_taken_over(act
     # The cable is slow, so that the gateway stops between its challenge and the client's connect.
     dials = Pattern(op="client.call", phase="invoke")
 
-    run = played("gateway_timeout", Fault(action, "gateway", when=dials, for_s=for_s), links=SLOW_CABLE)  # type: ignore[arg-type]
+    run = played("gateway_timeout", FAULTS[action](target="gateway", when=dials, for_s=for_s), links=SLOW_CABLE)  # type: ignore[arg-type]
 
     (failed,) = [r for r in run.history if r.op == "client.call" and r.phase == "fail"]
     assert (failed.data["error"], failed.data["refused"]) == ("gateway closed (1008): connect failed", False)

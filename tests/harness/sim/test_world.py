@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from lockjaw.errors import ConnectionLost, HarnessError
-from lockjaw.harness.incident.links import act
+from lockjaw.harness.faults.heal import Heal
+from lockjaw.harness.faults.part import Part
 from lockjaw.harness.sim.disk import Disk
 from lockjaw.harness.sim.engine import enclosed
 from lockjaw.harness.sim.escapes import SimulationEscape
@@ -492,9 +493,9 @@ def test_a_partition_holds_frames_back_until_it_is_healed() -> None:
     wire, other = Wire(stage.world, "wire", 1), Wire(stage.world, "other", 1)
     linked(stage, talk, wire)
     for one in (wire, other):
-        stage.world.at(1.0, act, one, "part", None)
-    stage.world.at(15.0, act, other, "heal", "part")
-    stage.world.at(30.0, act, wire, "heal", "part")
+        stage.world.at(1.0, Part(target="one", at_s=0.0).act, one)
+    stage.world.at(15.0, Heal(target="other", at_s=0.0, toxic="part").act, other)
+    stage.world.at(30.0, Heal(target="wire", at_s=0.0, toxic="part").act, wire)
     stage.run()
     assert stage.seen == [(30.0004, "echo held")]
 
