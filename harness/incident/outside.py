@@ -14,9 +14,10 @@ from msgspec import Meta
 
 from lockjaw.documents import FieldError
 
+from .timing import Seconds
+
 __all__ = ["Outside"]
 
-Seconds = Annotated[float, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
 Word = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
 _MARKER = re.compile(r"\bLJ-\d+\b")
