@@ -26,10 +26,19 @@ _LEFT_OUT = frozenset({"run.start", "actor.ready", "lane.wait"})
 _to_json = json.JSONEncoder(sort_keys=True, default=str).encode
 
 
+#: Steps that a law or the outcome hangs on. The others (which entry is written first, which request comes in when)
+#: also differ between runs that come to the same.
+_DECIDES = frozenset({
+    "nemesis", "client.call", "client.result", "fallback", "lock", "lock.fence", "lock.lost", "lock.limit", "turn",
+    "tool", "model.decision", "append.refused", "gateway.abort", "deliver", "read", "clean", "rotate", "next_turn",
+})  # fmt: skip
+
+
 class Divergence(msgspec.Struct, frozen=True):
     """Where one actor's steps part. ``left`` and ``right``: positions in the two histories, None: no more steps there.
 
-    ``at_s``: nominal seconds from the client's start, the earlier of the two.
+    ``at_s``: nominal seconds from the client's start, the earlier of the two. ``first``: of all actors' differences
+    the first that a law or the outcome hangs on; without any such difference, the earliest.
     """
 
     actor: str
@@ -37,10 +46,11 @@ class Divergence(msgspec.Struct, frozen=True):
     right: int | None
     at_s: float
     says: str
+    first: bool = False
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """What a page marks in one run. ``first``: no other actor parts earlier. ``against``: the other run's name."""
+    """What a page marks in one run. ``first`` as in ``Divergence``. ``against``: the other run's name."""
 
     at: int
     says: str
@@ -63,7 +73,14 @@ def divergences(left: Sequence[Record], right: Sequence[Record], skeleton: Skele
             continue
         moments = [_since(h, at) for h, at in ((left, a), (right, b)) if at is not None]
         found.append(Divergence(actor, a, b, min(moments), f"{actor}: {_told(left, a)}; there: {_told(right, b)}"))
-    return tuple(sorted(found, key=lambda d: d.at_s))
+    found.sort(key=lambda d: d.at_s)
+    decisive = (n for n, d in enumerate(found) if _decides(left, d.left) or _decides(right, d.right))
+    first = next(decisive, 0)
+    return tuple(msgspec.structs.replace(d, first=n == first) for n, d in enumerate(found))
+
+
+def _decides(history: Sequence[Record], at: int | None) -> bool:
+    return at is not None and history[at].op in _DECIDES
 
 
 def marks(
@@ -71,12 +88,12 @@ def marks(
 ) -> tuple[tuple[Mark, ...], tuple[Mark, ...]]:
     """What to mark in each of the two runs, which are called ``names``."""
     ours, theirs = [], []
-    for n, d in enumerate(found):
+    for d in found:
         if d.left is not None:
-            ours.append(Mark(d.left, d.says, n == 0, names[1]))
+            ours.append(Mark(d.left, d.says, d.first, names[1]))
         if d.right is not None:
             says = f"{d.actor}: {_told(right, d.right)}; there: {_told(left, d.left)}"
-            theirs.append(Mark(d.right, says, n == 0, names[0]))
+            theirs.append(Mark(d.right, says, d.first, names[0]))
     return tuple(ours), tuple(theirs)
 
 
@@ -84,7 +101,8 @@ def lines(names: tuple[str, str], found: Sequence[Divergence]) -> list[str]:
     """The differences as text, for a terminal."""
     if not found:
         return [f"{names[0]} and {names[1]}: the same steps, actor by actor"]
-    return [f"{names[0]} and {names[1]} part:"] + [f"  {d.at_s:8.1f} s  {d.says}" for d in found]
+    told = [f"  {d.at_s:8.1f} s  {d.says}{' (the first that a law or the outcome hangs on)' * d.first}" for d in found]
+    return [f"{names[0]} and {names[1]} part:", *told]
 
 
 def _steps(history: Sequence[Record], skeleton: Skeleton) -> dict[str, list[tuple[int, str]]]:

@@ -69,7 +69,7 @@ def render_compare(
         base, other = marks(drawn[0].history, run.history, apart, (called[0], called[number]))
         # With several runs the first one's marks would lie on top of each other: it shows those of one comparison.
         if len(drawn) > 2:  # more than one mark per run and pair would hide what each run is about
-            base, other = base[:1], tuple(mark for mark in other if mark.first)
+            base, other = (tuple(mark for mark in side if mark.first) for side in (base, other))
         found[0] = found[0] or base
         found.append(other)
         compared.append((number, views[number], apart))

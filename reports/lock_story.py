@@ -1,4 +1,4 @@
-"""One or two sentences that answer the question of the report: who held the lock when somebody did not get it? Pure."""
+"""One or two sentences on the report's question: who had the lock when another process did not get it? Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_ACTORS = 3  # who failed, by name; with more the number says it better
 
 
 def lock_story(history: Sequence[Record], owned: Ownership, begun: float, pids: Mapping[str, object]) -> str:
-    """Who held the lock when somebody did not get it, or how it changed hands. Seconds count from ``begun``."""
+    """Who had the lock when another process did not get it, or how it changed hands. Seconds count from ``begun``."""
     return _Teller(history, owned, begun, pids).tell()
 
 
@@ -41,7 +41,9 @@ class _Teller:
         long_holds = list(self._long_store_holds())
         if long_holds:
             return " ".join(long_holds)
-        return "Nobody had to wait for a session lock." if self._owned.stretches else "No session lock was taken."
+        return (
+            "No process had to wait for a session lock." if self._owned.stretches else "No process took a session lock."
+        )
 
     # ------------------------------------------------------------------ words
 
@@ -105,13 +107,13 @@ class _Teller:
         if holder is None:
             if named.startswith("pid="):
                 return f"a lock file that names {self._of_pid(named.removeprefix('pid='))} was in the way."
-            return "a lock file that names nobody was in the way."
+            return "a lock file that names no owner was in the way."
         itself = " itself" if actors == [holder.owner] else ""
-        return f"{self._name(holder)} held it{itself} from {self._moment(holder.start)} {self._until(holder.end)}."
+        return f"{self._name(holder)} had it{itself} from {self._moment(holder.start)} {self._until(holder.end)}."
 
     def _of_pid(self, pid: str) -> str:
         actor = next((actor for actor, known in self._pids.items() if str(known) == pid), None)
-        return f"pid {pid}" + (f" ({actor}, which did not hold it)" if actor else "")
+        return f"pid {pid}" + (f" ({actor}, which did not have it)" if actor else "")
 
     def _handoffs(self, *, forced_only: bool) -> Iterator[str]:
         given = handoffs([hold for hold in self._owned.stretches if not is_session_list(hold.lock)])
@@ -132,8 +134,8 @@ class _Teller:
                 apart = first.end is not None and first.end <= second.start
                 if first.lock != second.lock and first.owner != second.owner and not apart:
                     yield (
-                        f"From {self._moment(second.start)} two sessions were locked at once: {self._name(first)} held "
-                        f"{session_of(first.lock)}, {self._name(second)} held {session_of(second.lock)}."
+                        f"From {self._moment(second.start)} two sessions were locked at once: {self._name(first)} had "
+                        f"{session_of(first.lock)}, {self._name(second)} had {session_of(second.lock)}."
                     )
                     return
 
@@ -141,7 +143,7 @@ class _Teller:
         for hold in self._owned.stretches:
             if is_session_list(hold.lock):
                 yield (
-                    f"{self._name(hold)} held the lock of the session list from {self._moment(hold.start)} "
+                    f"{self._name(hold)} had the lock of the session list from {self._moment(hold.start)} "
                     f"{self._until(hold.end)}."
                 )
                 return

@@ -82,7 +82,7 @@ def _details(run: RunView) -> str:
     parts = ["\n".join(findings)] if findings else []
     rows = important(run.rows, MAX_ROWS)
     if rows:
-        header = ["| | at | lock held by | who | what happened |", "|---|---:|---|---|---|"]
+        header = ["| | at | locked by | who | what happened |", "|---|---:|---|---|---|"]
         parts.append("\n".join(header + [_row(cells) for cells in _cells(run)]))
     if run.error:
         parts.append("What the user saw:\n\n" + fence(run.error, "text"))

@@ -85,7 +85,7 @@ def tone_of(record: Record) -> Tone:
 
 
 def sentence(record: Record) -> str:
-    """What happened, told to somebody who does not know the code."""
+    """What happened, for a reader who does not know the code. The actor stands in a column of its own."""
     teller = _TELLERS.get(record.op)
     text = teller(record, _Data(record.data)) if teller else f"{record.op} {record.phase}"
     return " ".join(shorten(text).split())
@@ -120,27 +120,27 @@ _Teller = Callable[[Record, _Data], str]
 def _call(record: Record, d: _Data) -> str:
     method = d("method", "agent")
     if record.phase == "invoke":
-        limit = f"; gives up after {d('timeout_ms')} ms" if d("timeout_ms", "") else ""
+        limit = f"; waits at most {d('timeout_ms')} ms" if d("timeout_ms", "") else ""
         return ("asks the gateway" if method in ("agent", "chat.send") else f"asks the gateway: {method}") + limit
     if record.phase == "info":
-        return "is interrupted"
+        return "stops waiting for the gateway: interrupted"
     if record.phase == "ok":
         status = d("status", "ok")
         return f"gets the gateway's answer to {method}" + ("" if status == "ok" else f" (status {status})")
     if d("kind") == "timeout":
-        return f"gives up after {d('timeout_ms')} ms; the gateway works on"
+        return f"stops waiting after {d('timeout_ms')} ms; the gateway works on"
     if d("kind") == "closed":
         return f"loses the connection to the gateway ({d('code', 'no code')})"
-    return f"the gateway refuses: {d.first_line('error') or 'no reason'}"
+    return f"is refused by the gateway: {d.first_line('error') or 'no reason'}"
 
 
 def _result(record: Record, d: _Data) -> str:
     doubt = ", and a second answer is possible" if d.flag("duplicate_possible") else ""
     if d.flag("answered"):
         source = "the fallback" if d("transport", "gateway") == "embedded" else "the gateway"
-        return f"the user has an answer, from {source}{doubt} (exit code {d('exit_code')})"
+        return f"gives the user an answer from {source}{doubt} (exit code {d('exit_code')})"
     error = d.first_line("error") or d.first_line("reply")
-    return f"the user has NO answer (exit code {d('exit_code')})" + (f": {error}" if error else "")
+    return f"gives the user NO answer (exit code {d('exit_code')})" + (f": {error}" if error else "")
 
 
 _STEPS = {
@@ -166,31 +166,31 @@ def _lock(record: Record, d: _Data) -> str:
     if "sessions.json" in d("path", ""):
         lock = short = "the lock of the session list"
     if record.phase == "invoke":
-        limit = f" (at most {d.number('timeout_s'):g} s)" if d.number("timeout_s") else ""
-        return f"wants {lock}{limit}"
+        limit = f" (waits at most {d.number('timeout_s'):g} s)" if d.number("timeout_s") else ""
+        return f"asks for {lock}{limit}"
     waited = f" after {d.number('waited_s'):.1f} s" if d.number("waited_s") >= 0.05 else ""
     if record.phase == "ok":
         pid = f" (pid {d('pid')})" if d("pid", "") else ""
-        got = f"takes over a dead owner's {lock.removeprefix('the ')}" if d.flag("reclaimed") else f"holds {lock}"
+        got = f"takes over a dead owner's {lock.removeprefix('the ')}" if d.flag("reclaimed") else f"gets {lock}"
         return f"{got}{pid}{waited}" + (f", generation {d('generation')}" if d.number("generation") else "")
     in_time = waited.replace(" after ", " in ")
-    return f"does NOT get {short}{in_time}; {d('owner', 'somebody')} has it"
+    return f"does NOT get {short}{in_time}; {d('owner', 'another process')} has it"
 
 
 def _model_call(record: Record, d: _Data) -> str:
     if record.phase == "invoke":
         return f"asks model {d('provider', '')}/{d('model')}".replace(" /", " ")
     if record.phase == "ok":
-        return {"toolUse": "the model wants a tool run"}.get(d("stop_reason"), "the model has answered")
-    return f"the model call fails: {d.first_line('error') or 'no reason'} ({d('reason', 'unknown')})"
+        return {"toolUse": "gets a tool call from the model"}.get(d("stop_reason"), "gets the model's answer")
+    return f"gets no answer from the model: {d.first_line('error') or 'no reason'} ({d('reason', 'unknown')})"
 
 
 def _decision(record: Record, d: _Data) -> str:
-    then = "; none left" if d("next", "none") == "none" else ""
+    then = "; no model is left" if d("next", "none") == "none" else ""
     if d("decision") == "candidate_succeeded":
-        return f"{d('candidate')} did it"
+        return f"has its answer from {d('candidate')}"
     if d("decision") == "chain_stopped":
-        return f"the chain of models stops at {d('candidate')} ({d('reason', 'unknown')})"
+        return f"stops the chain of models at {d('candidate')} ({d('reason', 'unknown')})"
     verb = {"candidate_failed": "counts {} as failed", "skip_candidate": "skips {}"}.get(d("decision"), "{}")
     return f"{verb.format(d('candidate'))} ({d('reason', 'unknown')}){then}"
 
@@ -199,6 +199,11 @@ def _exit(record: Record, d: _Data) -> str:
     code = record.data.get("code")
     how = f"was killed by signal {-code}" if isinstance(code, int) and code < 0 else f"ends with exit code {d('code')}"
     return f"process {d('pid', '')} {how}".replace("  ", " ")
+
+
+def _times(record: Record) -> str:
+    count = record.data.get("count")
+    return {1: "once", 2: "twice"}.get(count, f"{count} times") if isinstance(count, int) else "? times"
 
 
 def _nemesis(record: Record, d: _Data) -> str:
@@ -216,15 +221,15 @@ def _turn(record: Record, d: _Data) -> str:
         verb = "continues" if d.flag("resumed") else "begins"
         return f"{verb} the turn in session {session_of(record.data.get('session_id'))}"
     if record.phase == "ok":
-        return "has finished the turn"
+        return "finishes the turn"
     error = d.first_line("error")
-    return "the turn ends without an answer" + (f": {error}" if error else "")
+    return "ends the turn without an answer" + (f": {error}" if error else "")
 
 
 def _tool(record: Record, d: _Data) -> str:
     if record.phase == "invoke":
         return f"runs the tool {d('name')}"
-    return "the tool fails" if d.flag("is_error") or record.phase == "fail" else "the tool is done"
+    return "gets an error from the tool" if d.flag("is_error") or record.phase == "fail" else "gets the tool's result"
 
 
 def _provider(record: Record, d: _Data) -> str:
@@ -251,7 +256,7 @@ def _read(record: Record, d: _Data) -> str:
 
 _TELLERS: dict[str, _Teller] = {
     "run.start": lambda r, d: f"scenario {d('scenario')}, policy {d('policy')}, seed {d('seed')}",
-    "run.end": lambda r, d: f"all is over: {d('reason', 'done')}",
+    "run.end": lambda r, d: f"ends the run: {d('reason', 'done')}",
     "actor.ready": lambda r, d: f"is ready (pid {d('pid')})",
     "actor.exit": _exit,
     "nemesis": _nemesis,
@@ -263,7 +268,7 @@ _TELLERS: dict[str, _Teller] = {
     "gateway.accepted": lambda r, d: f"accepts the run, session {session_of(r.data.get('session_id'))}",
     "gateway.final": lambda r, d: f"has the final answer of its run (status {d('status', 'ok')})",
     "gateway.abort": lambda r, d: f"stops its run ({d('origin', 'rpc')})",
-    "lane.wait": lambda r, d: f"the run queues for lane {d('lane')}",
+    "lane.wait": lambda r, d: f"puts the run into the queue of lane {d('lane')}",
     "lock": _lock,
     "lock.release": lambda r, d: f"gives back the lock of session {session_of(r.data.get('path'))}",
     "lock.fence": lambda r, d: (
@@ -271,32 +276,32 @@ _TELLERS: dict[str, _Teller] = {
         if r.phase == "fail"
         else f"raises the generation to {d('generation')}: the old holder cannot write any more"
     ),
-    "lock.lost": lambda r, d: f"finds that the lock of session {session_of(r.data.get('path'))} is no longer its own",
+    "lock.lost": lambda r, d: f"notices that it has lost the lock of session {session_of(r.data.get('path'))}",
     "lock.limit": lambda r, d: (
-        f"is stopped: it held the lock of session {session_of(r.data.get('path'))} for longer than {d('max_hold_s')} s"
+        f"is stopped: it kept the lock of session {session_of(r.data.get('path'))} longer than {d('max_hold_s')} s"
     ),
     "turn": _turn,
     "model.call": _model_call,
     "model.decision": _decision,
     "tool": _tool,
     "append": lambda r, d: f"writes to session {session_of(r.data.get('path'))}: {d('role', d('type', 'entry'))}",
-    "append.refused": lambda r, d: f"is refused a write: generation {d('generation')} is older than {d('current')}",
+    "append.refused": lambda r, d: f"may not write: its generation {d('generation')} is older than {d('current')}",
     "provider.request": _provider,
-    "ledger": lambda r, d: f"finds the effect {d('key')} {d('count')} time(s)",
+    "ledger": lambda r, d: f"finds the effect {d('key')} {_times(r)}",
     "leftover": lambda r, d: f"finds a {d('kind', 'file')} left behind: {session_of(r.data.get('path'))}",
     "next_turn": lambda r, d: (
         "tries another turn" + {"ok": ": it works", "fail": f": {d.first_line('error')}"}.get(r.phase, "")
     ),
     "stage": lambda r, d: (
-        f"session {session_of(r.data.get('path'))} has {d('entries', '0')} entries when the client comes"
+        f"session {session_of(r.data.get('path'))} has {d('entries', '0')} entries when the client starts"
     ),
     "deliver": _deliver,
     "read": _read,
     "clean": lambda r, d: (
-        f"{'REMOVES' if d.flag('removed') else 'judges and leaves'} the lock file of session "
+        f"{'REMOVES' if d.flag('removed') else 'examines and leaves'} the lock file of session "
         f"{session_of(r.data.get('path'))}"
     ),
-    "maintain": lambda r, d: f"has changed the session's entry in the session list {d('count')} time(s)",
+    "maintain": lambda r, d: f"changes the session's entry in the session list {_times(r)}",
     "rotate": lambda r, d: f"moves the conversation to the new session {session_of(r.data.get('session_id'))}",
     "session.final": lambda r, d: (
         f"finds that the key {d('key')} leads to session {session_of(r.data.get('session_id'))}"

@@ -277,12 +277,12 @@ def _labels(kind: BarKind, begin: Record, before: Sequence[Stretch]) -> tuple[st
         case "wait":
             by = _owners(before)
             if is_session_list(lock_of(begin) or ""):
-                return (f"waits for the session list (held by {by})" if by else "waits for the session list", "waits")
+                return (f"waits for the session list: {by} has it" if by else "waits for the session list", "waits")
             if not by:
-                return ("waits for lock", "waits")
+                return ("waits for the lock", "waits")
             if by == begin.actor:
                 return ("waits for the lock that it holds ITSELF", "waits for ITSELF", "itself")
-            return (f"waits for lock (held by {by})", f"waits: {by} has it", f"held by {by}", by)
+            return (f"waits for the lock: {by} has it", f"waits: {by} has it", f"locked by {by}", by)
         case "turn":
             return ("continues the turn", "turn") if data.get("resumed") else ("runs the turn", "turn")
         case "call":

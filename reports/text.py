@@ -153,11 +153,11 @@ def _run(console: Console, run: RunView, *, legend: bool = True) -> None:
         console.print()
         table = Table(box=None, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False, header_style="bold")
         table.add_column("", width=1)
-        table.add_column("\nat", justify="right", no_wrap=True, width=8)
-        holders = ["held by", *(part for row in rows for part in row.lock.split("+"))]
-        table.add_column("lock\nheld by", width=min(16, max(map(cell_len, holders)) + 1), overflow="fold")
-        table.add_column("\nwho", width=min(10, max(cell_len(row.actor) for row in rows)), overflow="fold")
-        table.add_column("\nwhat happened", ratio=1, overflow="fold")
+        table.add_column("at", justify="right", no_wrap=True, width=8)
+        holders = ["locked by", *(part for row in rows for part in row.lock.split("+"))]
+        table.add_column("locked by", width=min(16, max(map(cell_len, holders)) + 1), overflow="fold")
+        table.add_column("who", width=min(10, max(cell_len(row.actor) for row in rows)), overflow="fold")
+        table.add_column("what happened", ratio=1, overflow="fold")
         for row in rows:
             repeated = f" ({row.count} times, until {row.until_s:.1f} s)" if row.count > 1 else ""
             table.add_row(

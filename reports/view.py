@@ -95,6 +95,12 @@ class RunView(msgspec.Struct, frozen=True):
     story: str = ""
 
     @property
+    def findings(self) -> tuple[CheckResult, ...]:
+        """The checks, violated laws first and those that held last."""
+        order = (Verdict.VIOLATED, Verdict.UNKNOWN, Verdict.HELD)
+        return tuple(sorted(self.checks, key=lambda check: order.index(check.verdict)))
+
+    @property
     def title(self) -> str:
         return f"{self.policy} ({self.engine}, seed {self.seed})"
 

@@ -4,7 +4,9 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const S = data.strings;
-  const GUTTER = 128, RIGHT = 14, BAND = 30, HALF = 23, STRIP = 18, ROW = 19, LINE = 12, THIN = 20, AXIS = 40;
+  const NARROW = 600; // px; below it the page is on a phone
+  let GUTTER = 128; // of the names, smaller on a phone
+  const RIGHT = 14, BAND = 30, HALF = 23, STRIP = 18, ROW = 19, LINE = 12, THIN = 20, AXIS = 40;
   // Locks drawn as bands of their own: with more, the lanes would begin below the first screen.
   const MAX_BANDS = 8;
   // Moments with a mark of their own per lane: more of them lie on top of each other on any screen; the rest are ticks.
@@ -76,6 +78,16 @@
     view = [a - more, b + more];
     draw();
   };
+  // As wide as on a screen of READABLE px: on a phone that is a part of the story, the one with the first proof.
+  const READABLE = 720;
+  function begin() {
+    showAll();
+    if (width >= NARROW) return;
+    const span = (view[1] - view[0]) * (width - GUTTER) / (READABLE - 128);
+    const proofs = runs.flatMap((run) => Array.from(run.times).filter((_, at) => run.witness[at]));
+    const end = clamp(placeOf(proofs.length ? Math.min(...proofs) : story[0]) + span / 3, view[0] + span, view[1]);
+    view = [end - span, end];
+  }
   const showAll = () => { whole = false; show(...story, 0.025); };
 
   // ------------------------------------------------------------------ choice
@@ -189,6 +201,9 @@
   }
 
   // ------------------------------------------------------------------ drawing
+  const room = (x) => Math.floor((GUTTER - x - 2) / 6.6); // characters of a name beside the picture
+  const short = (text, x) => text.length > room(x) ? `${text.slice(0, room(x) - 1)}…` : text;
+  const tail = (text, x) => text.length > room(x) ? `…${text.slice(1 - room(x))}` : text;
   const fits = (text, room) => text.length * 6.7 <= room;
   const longest = (labels, room) => labels.split("\n").find((label) => fits(label, room));
   const colourOf = (run, lane) => run.lanes[lane] ? run.lanes[lane][3] : -1;
@@ -260,17 +275,30 @@
     due = true;
     requestAnimationFrame(() => { due = false; paint(); });
   }
+  function measure() {
+    width = Math.max(280, $("runs").clientWidth);
+    GUTTER = width < NARROW ? 84 : 128;
+  }
   function paint() {
     const started = performance.now();
-    width = Math.max(480, $("runs").clientWidth);
+    measure();
     document.body.classList.toggle("picked", Boolean(chosen && chosen.check !== undefined));
     $("fold").setAttribute("aria-pressed", String(folded));
     $("fold").textContent = folded ? "folded time" : "linear time";
     paintAxis();
     for (const chart of charts) paintRun(chart);
+    paintWhere();
     document.documentElement.dataset.painted = (performance.now() - started).toFixed(1);
   }
 
+  // Which part of the story is in view: a picture that can be moved must look like one.
+  function paintWhere() {
+    const from = placeOf(story[0]), all = placeOf(story[1]) - from || 1;
+    const a = clamp((view[0] - from) / all, 0, 1), b = clamp((view[1] - from) / all, 0, 1), part = b - a < 0.97;
+    $("where").hidden = $("hint").hidden = !part;
+    $("where").style.marginLeft = `${GUTTER}px`;
+    Object.assign($("where").firstElementChild.style, { width: `${100 * (b - a)}%`, marginLeft: `${100 * a}%` });
+  }
   function stretches() { // visible stretches without a step, folded
     if (!folded) return [];
     const found = [];
@@ -284,8 +312,8 @@
   }
   function paintAxis() {
     const svg = el("svg", { width, height: AXIS, "aria-hidden": "true" });
-    el("text", { x: 2, y: 15, class: "soft small" }, svg, "nominal time from");
-    el("text", { x: 2, y: 29, class: "soft small" }, svg, "the client's start");
+    const about = GUTTER < 128 ? ["time from", "client start"] : ["nominal time from", "the client's start"];
+    about.forEach((words, n) => el("text", { x: 2, y: 15 + 14 * n, class: "soft small" }, svg, words));
     el("path", { d: `M${GUTTER} 24H${width - RIGHT}`, class: "rule" }, svg);
     let free = GUTTER - 1;
     for (let middle = GUTTER + 26; middle < width - RIGHT - 12; middle += 12) {
@@ -336,7 +364,7 @@
       const height = (n + 1 < tops.length ? tops[n + 1] : bottom) - tops[n] - 3;
       el("rect", { x: GUTTER, y: tops[n], width: width - GUTTER - RIGHT, height, class: "ground" }, names);
       if (!thin[n]) el("rect", { x: 0, y: tops[n] + 2, width: 6, height: height - 4, fill: colour(run, n) }, names);
-      const label = el("text", { x: 12, y: tops[n] + (thin[n] ? 14 : 17), class: thin[n] ? "soft small" : "name" }, names, lane[0].length > 15 ? `${lane[0].slice(0, 14)}…` : lane[0]);
+      const label = el("text", { x: 12, y: tops[n] + (thin[n] ? 14 : 17), class: thin[n] ? "soft small" : "name" }, names, short(lane[0], 12));
       el("title", {}, label, lane[0]);
       if (lane[1] && !thin[n]) el("text", { x: 12, y: tops[n] + 31, class: "soft small" }, names, `pid ${lane[1]}`);
     });
@@ -344,8 +372,8 @@
     // lock-owner band
     for (let n = 0; n < chart.bands; n++) {
       const y = chart.bandTops[n];
-      el("text", { x: 2, y: y + 13, class: "band-name" }, names, run.locks[n].endsWith("sessions.json") ? "LIST held by" : "LOCK held by");
-      const label = el("text", { x: 2, y: y + 26, class: "soft small" }, names, run.locks[n].length > 19 ? `…${run.locks[n].slice(-18)}` : run.locks[n]);
+      el("text", { x: 2, y: y + 13, class: "band-name" }, names, run.locks[n].endsWith("sessions.json") ? "LIST locked by" : "LOCKED BY");
+      const label = el("text", { x: 2, y: y + 26, class: "soft small" }, names, tail(run.locks[n], 2));
       el("title", {}, label, run.locks[n]);
       el("rect", { x: GUTTER, y: y + 0.5, width: width - GUTTER - RIGHT, height: chart.bandEnd(n) - y - 1, class: "free" }, names);
     }
@@ -394,7 +422,7 @@
         if (!dead && lane < tops.length && !thin[lane]) el("rect", { x: left, y: tops[lane], width: right - left, height: 4, fill: colour(run, lane) }, body);
         const text = S[owner] + (dead ? " (dead)" : "");
         const pid = run.lanes[lane] && run.lanes[lane][1] && run.lanes[lane][0] === S[owner] ? ` · pid ${run.lanes[lane][1]}` : "";
-        const label = longest(`held by ${text}${pid}\nheld by ${text}\n${text}`, right - left - 10);
+        const label = longest(`locked by ${text}${pid}\nlocked by ${text}\n${text}`, right - left - 10);
         if (label) {
           const node = el("text", { x: left + 6, y: y + (high + 10) / 2, class: dead ? "on name" : "name" }, body, label);
           if (!dead) node.setAttribute("style", `fill:${inkOn(run, lane)}`);
@@ -541,7 +569,9 @@
       const line = mark(el("path", { d: `M${x} ${top}V${end}`, class: `part ${isFirst ? "first" : ""} ${runs.length > 2 ? "one-of-many" : ""}` }, isFirst ? under : over), at);
       el("title", {}, line, S[says]);
       if (isFirst) {
-        const words = `≠ first difference from ${S[against]}`, right = x + words.length * 7 < width;
+        const free = Math.max(width - x, x - GUTTER) - 8;
+        const words = longest(`≠ first difference from ${S[against]}\n≠ first difference\n≠`, free) || "≠";
+        const right = x + 6 + words.length * 7 < width;
         el("text", { x: right ? x + 6 : x - 6, y: bottom - 6, "text-anchor": right ? "start" : "end", class: "fault on divergence" }, over, words);
       }
       else el("text", { x: x + 3, y: top + 12, class: "fault on" }, over, "≠");
@@ -676,8 +706,8 @@
 
   const notes = [...new Set(data.runs.map((run) => run.clipped).filter(Boolean))];
   if (notes.length) { $("clipped").textContent = notes.join(" "); $("clipped").hidden = false; }
-  width = Math.max(480, area.clientWidth);
-  show(...story, 0.025);
+  measure();
+  begin();
   paint();
   follow();
   document.documentElement.dataset.ready = "yes";

@@ -57,8 +57,8 @@ def test_the_picture_alone_says_who_held_the_lock_when_the_fallback_failed(open_
         assert len(over) == 1, "below one owner of the band"
         assert abs(cause["y"] - (over[0]["y"] + over[0]["height"])) < 4, "and up to it"
     words = opened.page.locator("svg text").all_text_contents()
-    assert any(re.fullmatch(r"held by gateway( · pid 101)?", text) for text in words)
-    assert sum("gateway" in text and text.startswith(("waits", "held by", "locked out by")) for text in words) >= 4
+    assert any(re.fullmatch(r"locked by gateway( · pid 101)?", text) for text in words)
+    assert sum("gateway" in text and text.startswith(("waits", "locked by", "locked out by")) for text in words) >= 4
     assert sum(text == "locked out by gateway" for text in words) == 3
     assert "NO ANSWER (exit 1)" in words
 
@@ -77,7 +77,7 @@ def test_with_two_locks_the_line_of_a_failed_wait_leads_to_the_one_that_was_held
     (second,) = [box for box in boxes(opened, "svg .held") if abs(box["y"] + box["height"] - cause["y"]) < 4]
     lowest = max(boxes(opened, "svg .held"), key=lambda box: box["y"])
     assert second == lowest
-    assert "held by keeper" in opened.page.locator("svg text").all_text_contents()
+    assert "locked by keeper" in opened.page.locator("svg text").all_text_contents()
 
 
 def test_a_click_on_a_finding_shows_its_witnesses_and_nothing_else(open_page: Open, keep: Keep, reuse: Any) -> None:
@@ -304,7 +304,7 @@ def test_the_card_shows_the_record_under_the_pointer(open_page: Open, keep: Keep
     card = opened.page.locator("#card")
     keep(opened, "card")
     text = card.inner_text()
-    assert "gateway holds the lock" in f"gateway {text}"
+    assert "gateway gets the lock" in f"gateway {text}"
     assert "<state>/agents/main/sessions/9e051a52.jsonl.lock" in text
 
 
@@ -350,7 +350,7 @@ def test_colour_is_never_the_only_sign(open_page: Open, make_run: MakeRun) -> No
     wait = opened.page.locator("svg .wait").first.get_attribute("fill")
     assert str(wait).startswith("url(#w"), "so has a wait"
     words = " | ".join(opened.page.locator("svg text").all_text_contents())
-    for sign in ("held by gateway", "(dead)", "held by client", "gateway killed", "ANSWER from the gateway"):
+    for sign in ("locked by gateway", "(dead)", "locked by client", "gateway killed", "ANSWER from the gateway"):
         assert sign in words
     assert opened.count("svg .faultline") == 1
 
@@ -471,3 +471,87 @@ def test_a_lane_where_nothing_happens_takes_no_room(open_page: Open, make_run: M
         return box["height"]
 
     assert height(busy=False) < height(busy=True) - 15
+
+
+# --------------------------------------------------------------------------- small screens
+
+WIDTHS = (1400, 800, 500, 400)
+COLLISIONS = """() => {
+  const found = [];
+  for (const svg of document.querySelectorAll("svg")) {
+    const host = svg.getBoundingClientRect();
+    const words = (node) => node.firstChild ? node.firstChild.textContent : "";
+    const texts = [...svg.querySelectorAll("text")].map((node) => [words(node), node.getBoundingClientRect()])
+      .filter(([text, box]) => text && box.width && box.right > host.left && box.left < host.right);
+    texts.forEach(([one, a], n) => texts.slice(n + 1).forEach(([two, b]) => {
+      const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+      const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+      if (wide > 1 && high > 4) found.push(`${one} / ${two}`);
+    }));
+  }
+  return found;
+}"""
+BROKEN_WORDS = """() => {
+  const found = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node = walk.nextNode(); node; node = walk.nextNode()) {
+    if (node.parentElement.closest("script, style, pre, svg, input, [hidden]")) continue;
+    for (const word of node.textContent.matchAll(/[\\p{L}\\d_]+/gu)) {
+      const range = document.createRange();
+      range.setStart(node, word.index);
+      range.setEnd(node, word.index + word[0].length);
+      if (new Set([...range.getClientRects()].map((box) => Math.round(box.top))).size > 1) found.push(word[0]);
+    }
+  }
+  return found;
+}"""
+
+
+def all_pages(four_runs: list[Any]) -> dict[str, str]:
+    return {
+        **{run.policy: html.render_run(run) for run in four_runs},
+        "compare": html.render_compare(four_runs, skeleton),
+        "matrix": html.render_matrix(four_runs),
+    }
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_on_no_screen_do_labels_collide_words_break_or_the_page_move_sideways(
+    open_page: Open, keep: Keep, four_runs: list[Any], width: int
+) -> None:
+    for name, text in all_pages(four_runs).items():
+        opened = open_page(text, size=(width, 900))
+        keep(opened, f"{name}-{width}")
+        assert opened.page.evaluate(COLLISIONS) == [], name
+        assert opened.page.evaluate(BROKEN_WORDS) == [], name
+        beyond = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert opened.page.evaluate(beyond) == 0, name
+
+
+def test_a_phone_shows_that_the_picture_moves_and_begins_at_the_first_proof(open_page: Open, reuse: Any) -> None:
+    wide = open_page(html.render_run(reuse))
+    assert not wide.page.locator("#where").is_visible(), "the whole story is in view"
+    phone = open_page(html.render_run(reuse), size=(400, 900))
+    assert phone.page.locator("#hint").inner_text().startswith("Drag the picture sideways")
+    (track,), (thumb,) = boxes(phone, "#where"), boxes(phone, "#where div")
+    assert thumb["width"] < 0.7 * track["width"]
+    assert phone.count("svg .witness") > 0
+    phone.press("ArrowLeft")
+    (moved,) = boxes(phone, "#where div")
+    assert moved["x"] < thumb["x"]
+    phone.press("0")
+    assert not phone.page.locator("#where").is_visible()
+
+
+def test_the_picture_stands_above_the_table_and_violated_findings_come_first(
+    open_page: Open, four_runs: list[Any]
+) -> None:
+    opened = open_page(html.render_compare(four_runs, skeleton))
+    (picture,), (table,) = boxes(opened, "#picture"), boxes(opened, "#laws table")
+    assert picture["y"] < table["y"]
+    for section in opened.page.locator("section.findings").all():
+        order = [
+            ("VIOLATED", "UNKNOWN", "HELD").index(str(item.get_attribute("class")))
+            for item in section.locator("li").all()
+        ]
+        assert order == sorted(order)
+        assert len(order) > 5

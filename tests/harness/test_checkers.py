@@ -266,7 +266,7 @@ class TestExecutedOnce:
 
         result = judge("executed_once", anew)
         assert result.verdict is V
-        assert "anew" in result.finding
+        assert "started the turn again" in result.finding
 
     def test_candidates_of_one_run_are_one_execution(self) -> None:
         story = Story()
@@ -558,12 +558,12 @@ class TestAmplification:
         continued = judge("amplification", EXAMPLES["takeover"]())
         anew = changed(EXAMPLES["takeover"](), op("turn", "invoke", actor="client"), resumed=False)
 
-        assert "1 provider call(s)" in continued.finding
-        assert "2 provider call(s)" in judge("amplification", anew).finding
+        assert "1 provider call wasted" in continued.finding
+        assert "2 provider calls" in judge("amplification", anew).finding
 
     def test_a_foreign_runtime_is_judged_by_what_the_model_server_saw(self) -> None:
         foreign = [r for r in EXAMPLES["takeover"]() if r.op not in ("model.call", "turn")]
-        assert "2 provider call(s)" in judge("amplification", inserted(foreign)).finding
+        assert "2 provider calls" in judge("amplification", inserted(foreign)).finding
 
     def test_a_client_that_never_ended_has_lost_all_the_time_there_was(self) -> None:
         silent = without(EXAMPLES["reuse-session"](), op("client.result"))

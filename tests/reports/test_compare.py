@@ -76,3 +76,18 @@ def test_the_lines_for_a_terminal_name_both_runs() -> None:
     found = divergences(story("ask"), story("rerun"), skeleton)
     assert lines(("a", "b"), found)[0] == "a and b part:"
     assert lines(("a", "b"), []) == ["a and b: the same steps, actor by actor"]
+
+
+def test_the_first_difference_is_one_that_a_law_or_the_outcome_hangs_on() -> None:
+    def told(answered: bool, *, early: str) -> list[Record]:
+        steps = Story().add(0.0, "client", "client.call", "invoke", method="agent", run_id="r")
+        steps.add(1.0, "gateway", early, "info", path="/s/agents/main/sessions/a.jsonl", role="user", type="message")
+        steps.add(9.0, "client", "client.result", "info", answered=answered, exit_code=int(not answered))
+        return steps.history()
+
+    early, decisive = divergences(told(True, early="append"), told(False, early="gateway.accepted"), skeleton)
+    assert (early.actor, early.first) == ("gateway", False)
+    assert (decisive.actor, decisive.first) == ("client", True)
+    assert "hangs on" in lines(("a", "b"), [early, decisive])[2]
+    (only,) = divergences(told(True, early="append"), told(True, early="gateway.accepted"), skeleton)
+    assert only.first, "where nothing hangs on any difference, the earliest is the first"

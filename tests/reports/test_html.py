@@ -258,7 +258,7 @@ def test_the_header_answers_who_held_the_lock(make_run: MakeRun) -> None:
     page = Page(html.render_run(make_run("reuse-session")))
     words = " ".join(page.text.split())
     assert "VIOLATED" in words
-    assert "gateway (pid 101) held it" in words
+    assert "gateway (pid 101) had it" in words
     assert "The user got NO answer" in words
 
 
@@ -284,7 +284,7 @@ def test_the_comparison_marks_the_first_difference_in_both_runs(make_run: MakeRu
     assert [[mark[2] for mark in marks].count(1) for marks in marked] == [1, 1]
     against = [page.data["strings"][marks[0][3]] for marks in marked]
     assert against == ["takeover", "reuse-session"]
-    assert "the first difference" in page.text
+    assert "(the first that a law or the outcome hangs on)" in page.text
 
 
 def test_the_table_of_a_comparison_links_each_violation_to_its_picture(make_run: MakeRun) -> None:
@@ -356,7 +356,7 @@ def test_runs_are_named_by_what_tells_them_apart(make_run: MakeRun) -> None:
 
 
 def test_a_run_without_any_record_has_a_page(make_run: MakeRun) -> None:
-    assert "No session lock was taken" in html.render_run(make_run("takeover", history=[], checks=()))
+    assert "No process took a session lock" in html.render_run(make_run("takeover", history=[], checks=()))
 
 
 def test_positions_follow_time_even_when_records_do_not(make_run: MakeRun) -> None:

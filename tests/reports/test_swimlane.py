@@ -59,7 +59,7 @@ def test_a_wait_names_who_has_the_lock_and_ends_where_the_record_ends_it() -> No
     lane = swimlane(history)
     waits = bars(lane, "wait")
     assert [bar.failed for bar in waits] == [True, True, True]
-    assert {bar.labels[0] for bar in waits} == {"waits for lock (held by gateway)"}
+    assert {bar.labels[0] for bar in waits} == {"waits for the lock: gateway has it"}
     assert {lane.lanes[bar.lane].actor for bar in waits} == {"client"}
     assert {(bar.lock, lane.lanes[bar.holder or 0].actor) for bar in waits} == {(transcript_of(PATH), "gateway")}
     for bar in waits:
@@ -71,7 +71,7 @@ def test_a_wait_names_who_has_the_lock_and_ends_where_the_record_ends_it() -> No
 def test_the_story_says_who_held_the_lock_when_the_fallback_failed() -> None:
     story = swimlane(EXAMPLES["reuse-session"]()).story
     assert story.startswith("client failed to get the session lock 3 times (at ")
-    assert "): gateway (pid 101) held it from 3.9 s" in story
+    assert "): gateway (pid 101) had it from 3.9 s" in story
 
 
 def test_the_story_of_a_takeover_is_its_handoff() -> None:
@@ -84,7 +84,7 @@ def test_the_story_of_two_locked_sessions_names_both() -> None:
     story.add(1.0, "gateway", "lock", "ok", path=LOCK)
     story.add(2.0, "client", "lock", "ok", path=OTHER)
     assert swimlane(story.history()).story == (
-        "From 2.0 s two sessions were locked at once: gateway held 9e051a52, client held fresh."
+        "From 2.0 s two sessions were locked at once: gateway had 9e051a52, client had fresh."
     )
 
 
@@ -108,7 +108,7 @@ def test_the_story_of_many_who_were_locked_out_by_one_counts_them() -> None:
         story.add(11.0 + n, f"waiter-{n}", "lock", "fail", path=LOCK, owner="pid=7")
     assert swimlane(story.history()).story == (
         "6 actors (waiter-0, waiter-1, waiter-2, ...) failed to get the session lock 6 times (from 11.0 s to 16.0 s): "
-        "keeper held it from 0.1 s to the end."
+        "keeper had it from 0.1 s to the end."
     )
 
 
@@ -119,7 +119,7 @@ def test_a_wait_for_itself_is_called_that() -> None:
     story.add(62.0, "gateway", "lock", "fail", path=LOCK)
     lane = swimlane(story.history())
     assert [bar.labels[0] for bar in bars(lane, "wait")] == ["waits for the lock that it holds ITSELF"]
-    assert "gateway held it itself from 1.0 s" in lane.story
+    assert "gateway had it itself from 1.0 s" in lane.story
     assert lane.ownerless == ()
 
 
@@ -152,9 +152,9 @@ def test_an_owner_that_lost_its_lock_and_wrote_nothing_more_is_no_second_owner()
 @pytest.mark.parametrize(
     ("named", "text", "told"),
     [
-        ("pid=7", "lock file names pid 7 (dashboard)", "names pid 7 (dashboard, which did not hold it)"),
+        ("pid=7", "lock file names pid 7 (dashboard)", "names pid 7 (dashboard, which did not have it)"),
         ("pid=9", "lock file names pid 9", "names pid 9 was in the way"),
-        ("unknown", "lock file, owner unknown", "names nobody was in the way"),
+        ("unknown", "lock file, owner unknown", "names no owner was in the way"),
     ],
 )
 def test_a_lock_file_that_nobody_of_the_run_made_is_in_the_picture(named: str, text: str, told: str) -> None:
@@ -254,7 +254,7 @@ def test_an_actor_has_the_same_colour_whoever_else_takes_part() -> None:
 def test_an_empty_history_and_one_without_locks_have_a_picture_too() -> None:
     assert swimlane([]).lanes == ()
     story = Story().add(1.0, "client", "client.call", "invoke", method="agent")
-    assert swimlane(story.history()).story == "No session lock was taken."
+    assert swimlane(story.history()).story == "No process took a session lock."
 
 
 def test_a_death_cuts_what_the_actor_was_doing_and_leaves_its_lock_dead() -> None:

@@ -28,8 +28,8 @@ def test_the_report_tells_the_incident_in_plain_words(four_runs: list[Any]) -> N
         "SCENARIO gateway_timeout   X VIOLATED",
         "+ HELD  takeover  (real, seed 1)",
         "The user got NO answer; the fallback found the session locked 3 times",
-        "gives up after 90000 ms; the gateway works on",
-        "        at held by  who     what happened",
+        "stops waiting after 90000 ms; the gateway works on",
+        "        at locked by  who     what happened",
         "the turn was executed twice",
     ):
         assert needed in report, needed

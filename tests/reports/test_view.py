@@ -62,8 +62,8 @@ def test_repetitions_become_one_row_with_a_count() -> None:
 def test_a_lock_that_was_free_is_one_step() -> None:
     rows = timeline(EXAMPLES["takeover"]())
 
-    assert not any(row.text.startswith("wants the lock") and row.actor == "gateway" for row in rows)
-    assert any(row.text.startswith("wants the lock") and row.actor == "client" for row in rows)
+    assert not any(row.text.startswith("asks for the lock") and row.actor == "gateway" for row in rows)
+    assert any(row.text.startswith("asks for the lock") and row.actor == "client" for row in rows)
 
 
 def test_quiet_steps_are_told_when_a_checker_points_at_them() -> None:

@@ -22,13 +22,13 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
     """
     handed = spans(history, "deliver", "text")
     if not handed:
-        return CheckResult(NAME, Verdict.UNKNOWN, "nothing was handed in")
+        return CheckResult(NAME, Verdict.UNKNOWN, "no actor delivered a result")
     present = _present(history)
     lost = []
     for span in handed:
         if span.outcome == "ok" and span.end is not None:
             if present is not None and span.end.data.get("entry_id") not in present:
-                finding = f"{span.start.data.get('text')!r} was written and is not in the conversation any more"
+                finding = f"{span.start.data.get('text')!r} was written, and the conversation no longer contains it"
                 return CheckResult(NAME, Verdict.VIOLATED, finding, (span.start.i, span.end.i))
         elif span.outcome == "fail" or not interrupted(history, span.actor):
             lost.append(span)
@@ -36,10 +36,11 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
         texts = ", ".join(repr(span.start.data.get("text")) for span in lost[:3])
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
         witness = tuple(i for span in lost for i in (span.start.i, *((span.end.i,) if span.end else ())))
-        return CheckResult(NAME, Verdict.VIOLATED, f"given up after {len(handed)} handed in: {texts}{more}", witness)
+        finding = f"{len(lost)} of {len(handed)} results never reached the conversation: {texts}{more}"
+        return CheckResult(NAME, Verdict.VIOLATED, finding, witness)
     if any(span.outcome != "ok" for span in handed):
-        return CheckResult(NAME, Verdict.UNKNOWN, "an actor was killed with its result in hand")
-    return CheckResult(NAME, Verdict.HELD, f"all {len(handed)} results are in the conversation")
+        return CheckResult(NAME, Verdict.UNKNOWN, "a fault killed an actor before it could deliver its result")
+    return CheckResult(NAME, Verdict.HELD, f"the conversation contains all {len(handed)} results")
 
 
 def _present(history: Sequence[Record]) -> set[object] | None:

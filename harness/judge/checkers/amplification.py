@@ -27,14 +27,15 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
         return CheckResult(NAME, Verdict.UNKNOWN, "the scenario names no bound, or no fault was injected")
     begun = started(history, users[0])
     if begun is None:
-        return CheckResult(NAME, Verdict.UNKNOWN, "the client never began")
+        return CheckResult(NAME, Verdict.UNKNOWN, "the client never started")
     result = next((r for r in reversed(results(history)) if r.actor == users[0]), None)
     end = result if result is not None else history[-1]
     lost_s = max(0.0, end.t - begun.t - (facts.first_answer_s or 0.0))
     wasted = _wasted(history, users[0], result)
     value = (lost_s + len(wasted)) / facts.fault_s
+    calls = f"{len(wasted)} provider call{'s' if len(wasted) != 1 else ''}"
     finding = (
-        f"{lost_s:.1f} s lost and {len(wasted)} provider call(s) wasted over {facts.fault_s:g} s of fault: "
+        f"{lost_s:.1f} s lost and {calls} wasted over {facts.fault_s:g} s of fault: "
         f"{value:.2f}; the bound is {facts.amplification:g}"
     )
     if value > facts.amplification:

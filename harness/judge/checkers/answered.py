@@ -23,7 +23,7 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
     """
     parts = [_of_client(history, client, facts) for client in clients(history)]
     if not parts:
-        return CheckResult(NAME, Verdict.UNKNOWN, "no client asked anything")
+        return CheckResult(NAME, Verdict.UNKNOWN, "no client sent a message")
     verdict = combine(part.verdict for part in parts)
     chosen = next(part for part in parts if part.verdict is verdict)
     return CheckResult(
@@ -38,23 +38,26 @@ def _of_client(history: Sequence[Record], client: str, facts: ScenarioFacts) -> 
     if result is not None and result.data.get("answered") and _is_answer(result.data.get("reply")):
         after_s = result.t - start_s
         if facts.budget_s is None or after_s <= facts.budget_s + held_up_s(history, start_s, result.t):
-            return CheckResult(NAME, Verdict.HELD, f"the user had an answer after {after_s:.1f} s")
+            return CheckResult(NAME, Verdict.HELD, f"the user got an answer after {after_s:.1f} s")
         if facts.answer_possible:
             late = f"the answer came after {after_s:.1f} s; the budget was {facts.budget_s:g} s"
             return CheckResult(NAME, Verdict.VIOLATED, late, (result.i,))
         return CheckResult(NAME, Verdict.UNKNOWN, "no model could have answered within the budget", (result.i,))
     if interrupted(history, client):
-        return CheckResult(NAME, Verdict.UNKNOWN, "the client itself was ended")
+        return CheckResult(NAME, Verdict.UNKNOWN, "a fault ended the client itself")
     if not facts.answer_possible:
-        return CheckResult(NAME, Verdict.UNKNOWN, "no answer, but no model could have answered within the budget")
+        return CheckResult(
+            NAME, Verdict.UNKNOWN, "the user got no answer, and no model could have given one within the budget"
+        )
     could = f"a model could have answered after {facts.first_answer_s:g} s"
     if result is not None:
         return CheckResult(NAME, Verdict.VIOLATED, f"the user got no answer although {could}", (result.i,))
     ends = [r for actor, r in deaths(history) if actor == client]
     over = ends or [r for r in history if r.op == "run.end"]
     if over:
-        return CheckResult(NAME, Verdict.VIOLATED, f"the user was told nothing although {could}", (over[-1].i,))
-    return CheckResult(NAME, Verdict.UNKNOWN, "the history ends before the client did")
+        finding = f"the client ended without telling the user anything, although {could}"
+        return CheckResult(NAME, Verdict.VIOLATED, finding, (over[-1].i,))
+    return CheckResult(NAME, Verdict.UNKNOWN, "the history ends before the client ends")
 
 
 def _is_answer(reply: object) -> bool:

@@ -23,7 +23,7 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
     """
     parts = [_of_client(history, client) for client in clients(history)]
     if not parts:
-        return CheckResult(NAME, Verdict.UNKNOWN, "no client asked anything")
+        return CheckResult(NAME, Verdict.UNKNOWN, "no client sent a message")
     verdict = combine(part.verdict for part in parts)
     return next(part for part in parts if part.verdict is verdict)
 
@@ -33,13 +33,13 @@ def _of_client(history: Sequence[Record], client: str) -> CheckResult:
     over = [r for r in history if r.op == "run.end"]
     result = next((r for r in reversed(results(history)) if r.actor == client), None)
     if interrupted(history, client):
-        return CheckResult(NAME, Verdict.UNKNOWN, "the client itself was ended")
+        return CheckResult(NAME, Verdict.UNKNOWN, "a fault ended the client itself")
     if result is None and (ends or over):
         return _violated("the client ended without saying what became of the turn", (ends or over)[-1])
     if result is not None and not ends and over:
-        return _violated("the client told its result and its process did not exit", result, over[-1])
+        return _violated("the client reported its result, and its process did not exit", result, over[-1])
     if result is None or not ends:
-        return CheckResult(NAME, Verdict.UNKNOWN, "the history ends before the client did")
+        return CheckResult(NAME, Verdict.UNKNOWN, "the history ends before the client ends")
     return _result(history, client, result, ends[-1])
 
 
@@ -56,7 +56,7 @@ def _result(history: Sequence[Record], client: str, result: Record, end: Record)
         return _violated(finding, refused, result, end)
     masked = data.get("error") or str(data.get("reply") or "").startswith(TIMEOUT_REPLY)
     if code == 0 and (masked or not answered):
-        return _violated("there is no answer, and the exit code is 0", result, end)
+        return _violated("the user got no answer, and the exit code is 0", result, end)
     forks = [r for r in history if r.actor == client and r.op == "fallback" and r.data.get("step") == "fork"]
     duplicate = bool(data.get("duplicate_possible"))
     if answered and forks and not duplicate:

@@ -34,7 +34,7 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
     if continued or trouble(history):
         ran = "was continued, not run again" if continued else "ran once"
         return CheckResult(NAME, Verdict.HELD, f"the turn {ran}")
-    return CheckResult(NAME, Verdict.UNKNOWN, "nothing went wrong that could have made anybody run the turn again")
+    return CheckResult(NAME, Verdict.UNKNOWN, "nothing went wrong that could have led to a second run of the turn")
 
 
 def _ledger(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult | None:
@@ -64,7 +64,7 @@ def _anew(found: Sequence[Execution]) -> CheckResult | None:
     for n, late in enumerate(found):
         early = next((e for e in found[:n] if e.turn == late.turn), None)
         if early is not None and not late.resumed:
-            finding = f"{late.actor} began the turn anew although {early.actor} had already got to work on it"
+            finding = f"{late.actor} started the turn again although {early.actor} had already worked on it"
             witness = (early.actions[0].i, late.start.i, late.actions[0].i)
             return CheckResult(NAME, Verdict.VIOLATED, finding, witness)
     return None
@@ -97,4 +97,4 @@ def _from_outside(history: Sequence[Record]) -> CheckResult:
             return CheckResult(NAME, Verdict.VIOLATED, finding, (early.start.i, late.start.i))
     if trouble(history):
         return CheckResult(NAME, Verdict.HELD, "the model server never served two requests at the same time")
-    return CheckResult(NAME, Verdict.UNKNOWN, "nothing went wrong that could have made anybody run the turn again")
+    return CheckResult(NAME, Verdict.UNKNOWN, "nothing went wrong that could have led to a second run of the turn")

@@ -28,17 +28,17 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
     if blamed:
         models = ", ".join(dict.fromkeys(str(r.data.get("candidate") or r.data.get("model") or "?") for r in blamed))
         witness = tuple(sorted({r.i for r in (*blamed, *failures)}))
-        return CheckResult(NAME, Verdict.VIOLATED, f"a lock error was counted against a model: {models}", witness)
+        finding = f"the fallback chain counted a lock error as a failure of {models}"
+        return CheckResult(NAME, Verdict.VIOLATED, finding, witness)
     again = _second_waits(history, failures)
     if again:
-        return CheckResult(
-            NAME, Verdict.VIOLATED, "one turn waited for the same lock again after a wait had run out", tuple(again)
-        )
+        finding = "one turn waited for the same lock again after its first wait had timed out"
+        return CheckResult(NAME, Verdict.VIOLATED, finding, tuple(again))
     if failures or contended(history) or _waited(history) or _reclaimed(history):
-        return CheckResult(NAME, Verdict.HELD, "a lock was in the way, and no model paid for it")
+        return CheckResult(NAME, Verdict.HELD, "a lock was in the way, and no model was counted as failed for it")
     if gave_up_at_once(history):
-        return CheckResult(NAME, Verdict.HELD, "the gateway did not answer and no fallback was tried")
-    return CheckResult(NAME, Verdict.UNKNOWN, "nobody found a lock taken")
+        return CheckResult(NAME, Verdict.HELD, "the gateway did not answer, and the client tried no fallback")
+    return CheckResult(NAME, Verdict.UNKNOWN, "no process found the lock taken")
 
 
 def _reclaimed(history: Sequence[Record]) -> bool:

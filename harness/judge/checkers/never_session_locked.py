@@ -29,13 +29,13 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
     if told or stuck:
         witness = tuple(sorted({r.i for r in (*told, *stuck)}))
         waits = len([r for r in history if r.actor in users and is_lock_error(r)])
-        count = f"{waits} lock wait{'s' if waits != 1 else ''} ran out" if waits else "its attempt failed"
+        count = f"{waits} lock wait{'s' if waits != 1 else ''} timed out" if waits else "its attempt failed"
         return CheckResult(NAME, Verdict.VIOLATED, f"the fallback found the session locked: {count}", witness)
     if contended(history):
-        return CheckResult(NAME, Verdict.HELD, "somebody else held the lock, and no attempt failed on it")
+        return CheckResult(NAME, Verdict.HELD, "another process had the lock, and no attempt failed on it")
     if gave_up_at_once(history):
-        return CheckResult(NAME, Verdict.HELD, "the gateway did not answer and no fallback was tried")
-    return CheckResult(NAME, Verdict.UNKNOWN, "no fallback met a lock that somebody else held")
+        return CheckResult(NAME, Verdict.HELD, "the gateway did not answer, and the client tried no fallback")
+    return CheckResult(NAME, Verdict.UNKNOWN, "no fallback met a lock that another process had")
 
 
 def _tells(record: Record) -> bool:

@@ -19,7 +19,7 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
 
     Recovery's chance is the next turn that the harness asks for, for one conversation (``path``) or for all: a
     lock file that it got past has not blocked it. A lock file that no next turn met counts if its owner lives;
-    if not, nothing is proved. UNKNOWN also when no lock was taken, or the history stops before all was over.
+    if not, nothing is proved. UNKNOWN also when no lock was taken, or the history ends before the run is over.
     """
     turns = [r for r in history if r.op == "next_turn" and r.phase in ("ok", "fail")]
     blocked = [r for r in turns if r.phase == "fail" and (r.data.get("path") or is_lock_text(r.data.get("error")))]
@@ -28,21 +28,21 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
     passed = [r for r in turns if r.phase == "ok"]
     left = [r for r in history if r.op == "leftover" and r.data.get("kind") == "lock" and not _met(r, passed)]
     if any(r.data.get("alive") is not False for r in left):
-        return CheckResult(NAME, Verdict.VIOLATED, f"left behind: {_names(left)}", tuple(r.i for r in left))
+        return CheckResult(NAME, Verdict.VIOLATED, f"the run left behind {_names(left)}", tuple(r.i for r in left))
     if not passed and not any(r.op == "run.end" for r in history):
-        return CheckResult(NAME, Verdict.UNKNOWN, "the history stops before all was over")
+        return CheckResult(NAME, Verdict.UNKNOWN, "the history ends before the run is over")
     if len(passed) < len(turns):
-        return CheckResult(NAME, Verdict.UNKNOWN, "the next turn failed, and not for a lock")
+        return CheckResult(NAME, Verdict.UNKNOWN, "the next turn failed for another reason than a lock")
     if left:
-        return CheckResult(NAME, Verdict.UNKNOWN, f"no next turn met what a dead owner left: {_names(left)}")
+        return CheckResult(NAME, Verdict.UNKNOWN, f"no later turn met what a dead owner left: {_names(left)}")
     grants = holds(history)
     kept = [h.granted for h in grants if h.blocks_until > len(history) and not _met(h.granted, passed)]
     if kept:
         witness = tuple(r.i for r in kept)
-        return CheckResult(NAME, Verdict.VIOLATED, f"never given back: {_names(kept)}", witness)
+        return CheckResult(NAME, Verdict.VIOLATED, f"no process gave back {_names(kept)}", witness)
     if not grants:
-        return CheckResult(NAME, Verdict.UNKNOWN, "no lock was ever taken")
-    how = "the next turn got its lock" if passed else "every lock was given back"
+        return CheckResult(NAME, Verdict.UNKNOWN, "no process took a lock")
+    how = "the next turn got its lock" if passed else "every owner gave its lock back"
     return CheckResult(NAME, Verdict.HELD, how)
 
 

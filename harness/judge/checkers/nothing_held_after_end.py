@@ -41,5 +41,5 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
                 return CheckResult(NAME, Verdict.VIOLATED, finding, (hold.granted.i, end.i, until.i))
             proved = True
     if not proved:
-        return CheckResult(NAME, Verdict.UNKNOWN, "no run that held a lock has ended")
+        return CheckResult(NAME, Verdict.UNKNOWN, "no run that had a lock has ended")
     return CheckResult(NAME, Verdict.HELD, "every run gave back its lock when it ended, and took none later")

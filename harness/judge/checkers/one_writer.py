@@ -30,11 +30,11 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
         return _from_outside(history, grants)
     if any(len(_wanted_by(history, path)) > 1 for path in {transcript_of(r.data.get("path")) for r in writes}):
         return CheckResult(NAME, Verdict.HELD, "several owners wanted a transcript and wrote one at a time")
-    return CheckResult(NAME, Verdict.UNKNOWN, "no transcript was wanted by more than one owner")
+    return CheckResult(NAME, Verdict.UNKNOWN, "no two owners wanted the same transcript")
 
 
 def _from_outside(history: Sequence[Record], grants: Sequence[Hold]) -> CheckResult:
-    """A runtime that records no writes: who asks a model for a turn of a conversation is going to write the answer."""
+    """A runtime that records no writes: the process that asks a model for a turn is going to write the answer."""
     requests = [] if any(r.op == "turn" for r in history) else requests_of_turns(history)
     for early, late in at_once(requests):
         if early.start.data.get("markers") and late.start.data.get("markers"):
@@ -44,8 +44,8 @@ def _from_outside(history: Sequence[Record], grants: Sequence[Hold]) -> CheckRes
     if requests and len(owners) > 1:
         return CheckResult(NAME, Verdict.HELD, "several owners had the conversation, one at a time")
     if requests and owners and trouble(history):
-        return CheckResult(NAME, Verdict.HELD, "the conversation had one owner, and nobody else got to work on it")
-    return CheckResult(NAME, Verdict.UNKNOWN, "nothing was written to any transcript")
+        return CheckResult(NAME, Verdict.HELD, "the conversation had one owner, and no other process worked on it")
+    return CheckResult(NAME, Verdict.UNKNOWN, "no process wrote to a transcript")
 
 
 def _stale(write: Record, grants: Sequence[Hold]) -> CheckResult | None:
@@ -71,7 +71,7 @@ def _intruding(write: Record, grants: Sequence[Hold]) -> CheckResult | None:
     mine = [h for h in mine if run_id and run_id in h.owner] or mine
     for other in live:
         if not any(other.same_owner(hold) or hold.granted.i > other.granted.i for hold in mine):
-            had = "after the lock had gone on to" if mine else "without the lock, which was held by"
+            had = "after the lock had gone on to" if mine else "without the lock, which belonged to"
             finding = f"{write.actor} wrote to a transcript {had} {other.actor}"
             return CheckResult(NAME, Verdict.VIOLATED, finding, (other.granted.i, write.i))
     return None
@@ -85,7 +85,7 @@ def _across(write: Record, grants: Sequence[Hold]) -> CheckResult | None:
     for own in mine[-1:]:
         for other in grants:
             if other.path == path and other.actor != own.actor and own.granted.i < other.granted.i < write.i:
-                finding = f"{own.actor} and {other.actor} both held the lock of a transcript and wrote"
+                finding = f"{own.actor} and {other.actor} both had the lock of a transcript, and wrote"
                 return CheckResult(NAME, Verdict.VIOLATED, finding, (own.granted.i, other.granted.i, write.i))
     return None
 

@@ -28,13 +28,13 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
         seen += there > 0
         got = int(read.end.data.get("entries") or 0)
         if got < there:
-            finding = f"{read.actor} reported success with {got} entries; {there} stood there when it began"
+            finding = f"{read.actor} reported success with {got} entries; {there} were there when the read began"
             return CheckResult(NAME, Verdict.VIOLATED, finding, (read.start.i, read.end.i))
     if not reads:
-        return CheckResult(NAME, Verdict.UNKNOWN, "nobody read a conversation")
+        return CheckResult(NAME, Verdict.UNKNOWN, "no process read a conversation")
     if not seen:
         return CheckResult(NAME, Verdict.UNKNOWN, "no reader succeeded on a conversation with entries")
-    return CheckResult(NAME, Verdict.HELD, f"{seen} reader(s) saw all that stood there")
+    return CheckResult(NAME, Verdict.HELD, f"{seen} read{'s' if seen != 1 else ''} saw every entry")
 
 
 def _entries_before(history: Sequence[Record], start: Record) -> int:

@@ -35,7 +35,7 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
             return found
         slowest = max(slowest or 0.0, found) if found is not None else slowest
     if slowest is None:
-        return CheckResult(NAME, Verdict.UNKNOWN, "nobody wanted the lock after its holder had ended")
+        return CheckResult(NAME, Verdict.UNKNOWN, "no process wanted the lock after its holder had ended")
     return CheckResult(NAME, Verdict.HELD, f"the slowest recovery took {slowest:.2f} s; the bound is {bound_s:g} s")
 
 
@@ -63,7 +63,7 @@ def _recovery(
     ended = "died" if hold.how == "died" else "let go"
     if after is None and any(a.outcome == "fail" for a in waiting):
         ends = tuple(a.end.i for a in waiting if a.end is not None and a.outcome == "fail")
-        finding = f"{hold.actor} {ended}, and the lock was still not granted to {first.actor}"
+        finding = f"{hold.actor} {ended}, and {first.actor} still did not get the lock"
         return CheckResult(NAME, Verdict.VIOLATED, finding, (free.i, *ends))
     bound_s += held_up_s(history, wanted_s, wanted_s + took_s)
     if took_s > bound_s:

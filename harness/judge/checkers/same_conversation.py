@@ -25,7 +25,7 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
     """
     verdicts = [_of(history, r, facts) for r in results(history) if r.data.get("answered")]
     if not verdicts:
-        return CheckResult(NAME, Verdict.UNKNOWN, "there is no answer to look for in a conversation")
+        return CheckResult(NAME, Verdict.UNKNOWN, "the user got no answer, so there is none to look for")
     for verdict in (Verdict.VIOLATED, Verdict.UNKNOWN):
         for found in verdicts:
             if found.verdict is verdict:
@@ -37,7 +37,7 @@ def _of(history: Sequence[Record], result: Record, facts: ScenarioFacts) -> Chec
     call = _asked(history, result)
     key, session_id = result.data.get("session_key"), result.data.get("session_id")
     if call is not None and key and call.data.get("session_key") and key != call.data["session_key"]:
-        finding = f"asked in {call.data['session_key']}, answered in {key}"
+        finding = f"the user asked in {call.data['session_key']}, and the answer is in {key}"
         return CheckResult(NAME, Verdict.VIOLATED, finding, (call.i, result.i))
     accepted = _accepted(history, call)
     asked_id = accepted.data.get("session_id") if accepted is not None else None
@@ -45,11 +45,11 @@ def _of(history: Sequence[Record], result: Record, facts: ScenarioFacts) -> Chec
     answer, asked = finals.get(str(session_id or asked_id)), finals.get(str(asked_id))
     led = _leads_to(history, key)
     if session_id and led not in (None, session_id):
-        finding = f"answered in session {session_id}, and {key} leads to session {led}"
+        finding = f"the answer is in session {session_id}, but the key {key} leads to session {led}"
         return CheckResult(NAME, Verdict.VIOLATED, finding, (result.i, history[-1].i))
     moved = accepted is not None and session_id and asked_id and asked_id != session_id != led
     if moved and accepted is not None and not _forked(history, result, asked, answer):
-        finding = f"asked in session {asked_id}, answered in session {session_id}"
+        finding = f"the user asked in session {asked_id}, and the answer is in session {session_id}"
         return CheckResult(NAME, Verdict.VIOLATED, finding, (accepted.i, result.i))
     return _placed(history, result, answer, facts) or _order(history, result, answer)
 
@@ -74,11 +74,11 @@ def _placed(
     if answer is None:
         return None
     if facts.message and not any(facts.message in text for text in _texts(answer, "user_messages")):
-        finding = "the user's message is not in the conversation that holds the answer"
+        finding = "the conversation that contains the answer lacks the user's message"
         return CheckResult(NAME, Verdict.VIOLATED, finding, (result.i, answer.i))
     said = "\n".join(_texts(answer, "assistant_texts"))
     if not all(line.strip() in said for line in str(result.data.get("reply") or "").splitlines()):
-        finding = "the answer that the user saw is not in the conversation"
+        finding = "the conversation lacks the answer that the user saw"
         return CheckResult(NAME, Verdict.VIOLATED, finding, (result.i, answer.i))
     return None
 
@@ -100,7 +100,7 @@ def _order(history: Sequence[Record], result: Record, answer: Record | None) -> 
         return CheckResult(NAME, Verdict.VIOLATED, finding, (answers[-1], users[0]))
     if answer is None and not answers:
         return CheckResult(NAME, Verdict.UNKNOWN, "no transcript shows where the answer went", (result.i,))
-    return CheckResult(NAME, Verdict.HELD, "the answer stands in the conversation that was asked")
+    return CheckResult(NAME, Verdict.HELD, "the answer stands in the conversation in which the user asked")
 
 
 def _asked(history: Sequence[Record], result: Record) -> Record | None:

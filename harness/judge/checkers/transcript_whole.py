@@ -22,7 +22,7 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
     """
     finals = [r for r in history if r.op == "transcript.final"]
     if not finals:
-        return CheckResult(NAME, Verdict.UNKNOWN, "no transcript was read when all was over")
+        return CheckResult(NAME, Verdict.UNKNOWN, "no transcript was read at the end")
     broken = [r for r in finals if r.data.get("problems")]
     if broken:
         first = broken[0].data["problems"]
@@ -32,7 +32,7 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
     return (
         _entries_missing(history, finals)
         or _message_missing(history, finals, facts)
-        or CheckResult(NAME, Verdict.HELD, f"{len(finals)} transcript(s) whole")
+        or CheckResult(NAME, Verdict.HELD, f"{len(finals)} transcript{'s are' if len(finals) != 1 else ' is'} whole")
     )
 
 
@@ -47,14 +47,15 @@ def _entries_missing(history: Sequence[Record], finals: Sequence[Record]) -> Che
         final, last = by_path.get(path), max(entries.values(), key=lambda r: r.i)
         if final is None:
             name = path.rpartition("/")[2]
-            return CheckResult(NAME, Verdict.VIOLATED, f"{name} was written to and is gone", (last.i,))
+            return CheckResult(NAME, Verdict.VIOLATED, f"{name} was written, and is gone", (last.i,))
         known = final.data.get("entry_ids")
         lost = [r for key, r in entries.items() if known is not None and key not in known]
         lines = int(final.data.get("lines") or 0)
         if lost or lines < len(entries):
-            finding = f"{_name(final)} holds {lines} lines although {len(entries)} entries were written to it"
+            finding = f"{_name(final)} has {lines} lines although {len(entries)} entries were written to it"
             if lost:
-                finding = f"{_name(final)} lacks {len(lost)} entry(ies) that had been written to it"
+                missing = f"{len(lost)} entr{'ies' if len(lost) != 1 else 'y'}"
+                finding = f"{_name(final)} lacks {missing} that had been written to it"
             return CheckResult(NAME, Verdict.VIOLATED, finding, (*(r.i for r in lost or [last]), final.i))
     return None
 
