@@ -186,7 +186,7 @@ def _model_call(record: Record, d: _Data) -> str:
 
 
 def _decision(record: Record, d: _Data) -> str:
-    then = "; no model is left" if d("next", "none") == "none" else ""
+    then = "; none left" if d("next", "none") == "none" else ""
     if d("decision") == "candidate_succeeded":
         return f"has its answer from {d('candidate')}"
     if d("decision") == "chain_stopped":

@@ -155,7 +155,7 @@ def _run(console: Console, run: RunView, *, legend: bool = True) -> None:
         table.add_column("", width=1)
         table.add_column("at", justify="right", no_wrap=True, width=8)
         holders = ["locked by", *(part for row in rows for part in row.lock.split("+"))]
-        table.add_column("locked by", width=min(16, max(map(cell_len, holders)) + 1), overflow="fold")
+        table.add_column("locked by", width=min(16, max(map(cell_len, holders))), overflow="fold")
         table.add_column("who", width=min(10, max(cell_len(row.actor) for row in rows)), overflow="fold")
         table.add_column("what happened", ratio=1, overflow="fold")
         for row in rows:

@@ -71,7 +71,7 @@ def test_an_operation_of_the_future_is_named() -> None:
         ("FAULT: kill gateway", "nemesis", "info", {"action": "kill", "target": "gateway"}),
         ("asks model p/m", "model.call", "invoke", {"provider": "p", "model": "m"}),
         ("asks model m", "model.call", "invoke", {"model": "m"}),
-        ("counts p/m as failed (timeout); no model is left", "model.decision", "info",
+        ("counts p/m as failed (timeout); none left", "model.decision", "info",
          {"decision": "candidate_failed", "candidate": "p/m", "reason": "timeout", "next": "none"}),
         ("stops the chain of models at p/m (limit)", "model.decision", "info",
          {"decision": "chain_stopped", "candidate": "p/m", "reason": "limit", "next": None}),
