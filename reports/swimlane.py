@@ -298,7 +298,7 @@ def _labels(kind: BarKind, begin: Record, before: Sequence[Stretch]) -> tuple[st
             if data.get("action") == "block":
                 return ("stuck in a busy loop: serves nobody", "stuck in a busy loop", "stuck")
             if data.get("action") == "part":
-                return ("lets nothing pass", "parted")
+                return ("blocks everything", "blocked")
             if data.get("action") == "toxic":
                 return (f"toxic {data.get('toxic')}", "toxic")
             return ("frozen by a fault", "frozen")

@@ -23,7 +23,7 @@ class Fail(AtOperation, frozen=True, kw_only=True, tag="fail"):
 
     @property
     def says(self) -> str:
-        return f"fails an operation of the {self.target} ({self.errno})"
+        return f"makes an operation of the {self.target} fail ({self.errno})"
 
     def meet(self, met: Met, hands: Hands, slot: Slot) -> None:
         hands.record(self, met, errno=self.errno)

@@ -23,7 +23,7 @@ class Heal(OnLink, frozen=True, kw_only=True, tag="heal"):
 
     @property
     def says(self) -> str:
-        return f"heals {self.toxic or 'everything'} of the link {self.target}"
+        return f"removes {self.toxic or 'every toxic'} from the link {self.target}"
 
     def act(self, link: Faulty) -> None:
         if self.toxic is None:

@@ -22,7 +22,7 @@ class Lag(Fault, frozen=True, kw_only=True, tag="lag"):
 
     @property
     def says(self) -> str:
-        return f"ages what is seen by the {self.target} by {self.by_s:g} s"
+        return f"shows the {self.target} the files as they were {self.by_s:g} s ago"
 
     def strike(self, world: World) -> bool:
         process: Any = world.process(self.target)

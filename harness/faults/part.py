@@ -25,7 +25,7 @@ class Part(OnLink, frozen=True, kw_only=True, tag="part"):
 
     @property
     def says(self) -> str:
-        return f"lets nothing pass the link {self.target}"
+        return f"blocks the link {self.target}"
 
     def act(self, link: Faulty) -> None:
         for name in PARTITION[1]:

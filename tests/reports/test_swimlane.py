@@ -208,7 +208,7 @@ def test_faults_that_last_end_when_they_say_so_or_are_healed() -> None:
     lane = swimlane(story.history())
     assert [(lane.lanes[b.lane].actor, b.labels[0], b.start, b.end) for b in bars(lane, "paused")] == [
         ("cron", "frozen by a fault", 1, 7), ("gateway", "stuck in a busy loop: serves nobody", 2, 4),
-        ("uplink", "lets nothing pass", 3, 5),
+        ("uplink", "blocks everything", 3, 5),
     ]  # fmt: skip
     assert [(fault.text, fault.heals) for fault in lane.faults] == [
         ("frozen", False), ("stuck in a busy loop", False), ("holds everything back", False), ("woken", True),
