@@ -29,7 +29,7 @@ def test_the_report_tells_the_incident_in_plain_words(four_runs: list[Any]) -> N
         "+ HELD  takeover  (real, seed 1)",
         "The user got NO answer; the fallback found the session locked 3 times",
         "stops waiting after 90000 ms; the gateway works on",
-        "        at locked by  who     what happened",
+        "        at locked by who     what happened",
         "the turn was executed twice",
     ):
         assert needed in report, needed
