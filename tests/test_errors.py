@@ -31,6 +31,7 @@ from lockjaw.errors import (
     RunAborted,
     SessionChanged,
     SessionLocked,
+    StoreLocked,
     UsageError,
     printed,
 )
@@ -63,6 +64,10 @@ SAMPLES: list[tuple[LockjawError, str]] = [
     (RequestRejected("UNAVAILABLE", "later", {"a": 1}, retryable=True, retry_after_ms=5, payload={}), "later"),
     (SessionLocked("/s/a.jsonl.lock", "pid=47321", timeout_s=10.0, waited_s=10.4), LOCKED),
     (SessionLocked("/s/a.jsonl.lock", "pid=47321", timeout_s=10, waited_s=1, advice="Wait."), f"{LOCKED}. Wait."),
+    (
+        StoreLocked(SessionLocked("/s/x.lock", "pid=1", timeout_s=5, waited_s=5), "database is locked"),
+        "database is locked",
+    ),
     (LockStateError("/l", {"pid": 1}, "two records"), "/l: two records (found: {'pid': 1})"),
     (Fenced("/s", 1, 2), "/s: generation 1 was superseded by 2; this run may not write any more"),
     (LockLost("/s", 1, "removed"), "/s: generation 1 has lost its lock (removed); this run may not write any more"),

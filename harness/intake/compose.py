@@ -12,7 +12,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import msgspec
@@ -121,6 +121,9 @@ def compose(report: Report) -> Composition | None:
     if not report.errors or (not report.classes and not report.possible):
         return None
     basis = _basis(report)
+    way = next((way for way in _STORES if report.has(way.message) and way.classes[0] in report.classes[:1]), None)
+    if way is not None:
+        return _store(basis, way)
     if report.has(*_NO_SHAPE):
         return None
     if report.has("gateway_closed") and report.has("banner_same", "banner_failed"):
@@ -138,8 +141,8 @@ def compose(report: Report) -> Composition | None:
 
 #: Messages that no shape here prints: the catalogue has their scenarios.
 _NO_SHAPE = (
-    "unauthorized", "refused", "file_system", "revision_conflict", "starting_conflict", "active_claim", "busy_database",
-    "active_writer", "lease_held", "takeover", "changed_during_prompt", "lock_stale", "file_lock", "store_lock",
+    "unauthorized", "refused", "file_system", "active_claim", "revision_conflict", "starting_conflict", "store_lock",
+    "active_writer", "lease_held", "takeover", "changed_during_prompt", "lock_stale", "file_lock",
     "force_release", "stuck_session", "stalled_session", "recovery_skipped",
 )  # fmt: skip
 
@@ -460,6 +463,68 @@ def _held(basis: _Basis) -> Composition:
         return _tail(draft, says, seen, None if who is _DECOY else who.name)
 
     return basis.composition(who.shape, (variable,), drafted, who.classes, who.owner)
+
+
+class _Store(NamedTuple):
+    """A way in which the session store refuses a writer."""
+
+    message: str  # the kind of its error
+    error: str  # how its error line begins
+    policy: str
+    policy_why: str
+    shape: str
+    classes: tuple[str, ...]
+
+
+_HELD_STORE = "a writer holds the session store for longer than others wait for it"
+_CHANGED = "the store changes while a turn is prepared, a few times a second"
+#: The first whose message the report has.
+_STORES = (
+    _Store("store_lock", "timeout acquiring session store lock", "reuse-session",
+           "the wording is that of 2026.2", _HELD_STORE, ("F", "J")),
+    _Store("starting_conflict", "session changed while starting work", "starting-check",
+           "the wording is that of 2026.8", _CHANGED, ("N",)),
+    _Store("revision_conflict", "reply session initialization conflicted", "revision-check",
+           "the wording is that of 2026.6", _CHANGED, ("N",)),
+    _Store("busy_database", "database is locked", "busy-store", "SQLite waits 5 s", _HELD_STORE, ("N",)),
+)  # fmt: skip
+
+
+def _store(basis: _Basis, way: _Store) -> Composition:
+    """The session store refuses messages: its lock is held for too long, or its revision changes all the time."""
+    wait_s = BEHAVIOURS[way.policy].store_wait_s
+    basis = replace(basis, policy=way.policy, policy_why=way.policy_why, wait_s=wait_s)
+    refused = max(1, min(sum(line.startswith(way.error) for line in basis.report.errors), 8))
+    whole_s = round((wait_s * 1.2 if way.shape == _HELD_STORE else 4.0) + 4.0 * refused + 6.0)
+    variable = Variable("busy_s", (float(whole_s), 2.0 * whole_s), "how long the store is busy")
+
+    def drafted(values: Values) -> Draft:
+        draft = _head(basis, way.shape)
+        draft.put("budget_s", 400, "assumed")
+        draft.put("settle_s", 0, "assumed")
+        draft.put("time_scale", 0.1)
+        _models(basis, draft, 2.5 * basis.run_s, quick=True)
+        draft.put("pacing", _pacing(1.0, 0.5))
+        draft.put("initial", {"turns": 1})
+        actors = draft.block("actors")
+        writer = actors.block("writer")
+        writer.put("kind", "scripted")
+        if way.shape == _HELD_STORE:
+            draft.put("asks_when", {"op": "lock", "phase": "ok", "actor": "writer"})
+            writer.items("script", ({"do": "hold_store", "for_s": values["busy_s"]}, "searched for: how long"))
+            seen: dict[str, Any] = {"op": "lock", "phase": "ok", "actor": "writer"}
+        else:
+            often = {"do": "maintain", "count": round(10 * values["busy_s"]), "every_s": 0.1}
+            writer.items("script", (often, "assumed: how often; searched for: how long"))
+            seen = {"op": "maintain", "actor": "writer"}
+        for number in range(2, refused + 1):
+            other = actors.block(f"other-{number}", "assumed: one more message for each further error")
+            other.put("kind", "client")
+            other.put("message", f"message {number}")
+            other.put("start", {"at_s": 2.0 * number})
+        return _tail(draft, "the store was busy while the message came in", seen, None)
+
+    return basis.composition(way.shape, (variable,), drafted, way.classes, "")
 
 
 def _script(actor: Draft, who: _Holder, held_s: float) -> None:

@@ -134,6 +134,7 @@ EVIDENCE: tuple[Evidence, ...] = (
     Evidence("F", WEAK, "sessions run long and lanes wait", lambda f: both(f.of("long_running", "lane_wait"), f.locked())),
     Evidence("F", 0.35, "a store lock is held for moments by every writer", lambda f: f.of("store_lock")),
     Evidence("F", WEAK, "the holder had held the lock for longer than its limit", lambda f: f.of("force_release")),
+    Evidence("F", -0.8, "the gateway's own run holds it", lambda f: without(both(f.fell_back(), f.of("gateway_timeout", "gateway_closed")), _compacted(f))),
     Evidence("F", -0.9, "the lock's owner is dead", lambda f: f.owner("dead")),
     Evidence("F", -0.9, "its pid belongs to another process", lambda f: f.owner("other")),
     Evidence("F", -0.8, "the owner does nothing", lambda f: both(f.of("says_idle"), f.any_lock())),

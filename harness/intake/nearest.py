@@ -31,6 +31,7 @@ MOST = 4  # scenarios that are tried
 #: Messages, and the scenario in which they come about; the more telling message first.
 POINTERS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("unauthorized", "refused", "says_refused"), "wrong_token"),
+    (("starting_conflict",), "session_changed_while_starting"),
     (("revision_conflict", "starting_conflict"), "revision_conflict"),
     (
         ("busy_database", "active_writer", "lease_held", "hermes_store", "opencode_lock", "codex_record"),
@@ -41,7 +42,9 @@ POINTERS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("lock_stale", "file_system"), "unlink_fails"),
     (("abort_unsettled",), "late_reacquire"),
     (("abort_unsettled", "run_timeout"), "provider_ignores_abort"),
-    (("stuck_session", "stalled_session", "recovery_skipped", "stuck_recovery"), "busy_loop_holder"),
+    (("stalled_session", "recovery_skipped", "long_running"), "stalled_session_kept"),
+    (("stuck_session", "stuck_recovery"), "busy_loop_holder"),
+    (("store_lock",), "store_owner_stands_still"),
     (("compaction",), "compaction_longer_than_wait"),
     (("takeover",), "writer_during_prompt"),
     (("announce",), "subagents_announce"),

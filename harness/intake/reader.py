@@ -389,13 +389,6 @@ _PLAIN = {
 }  # fmt: skip
 
 
-_RIVAL = {
-    "C": "its owner is dead", "D": "another process has its owner's pid", "E": "a live owner does not give it back",
-    "F": "its owner works for longer than others wait", "G": "nothing reclaims it", "H": "it was taken from its owner",
-    "S": "a guard refuses a process that may run",
-}  # fmt: skip
-
-
 def _cause(
     findings: tuple[Finding, ...], possible: tuple[str, ...], incident: Incident, not_ours: NotOurs | None
 ) -> str:
@@ -403,8 +396,7 @@ def _cause(
     if findings:
         return findings[0].why
     if possible:
-        between = " or ".join(f"{letter} ({_RIVAL[letter]})" for letter in possible)
-        return f"a lock was held, and the text does not say why: open between {between}"
+        return f"a lock was held, and the text does not say why: open between {' and '.join(possible)}"
     if not_ours is not None:
         return f"no lock incident: {not_ours.why}"
     return "no error of a session lock"

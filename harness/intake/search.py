@@ -26,6 +26,8 @@ _NEAR_SEEDS = 2
 _PATIENCE = 36
 #: The same where the best run has every line and only misses something else that the report says.
 _PATIENCE_WHOLE = 12
+#: Real seconds in which nothing better was found: somebody waits for the answer.
+_IDLE_S = 6.0
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def search(
         policy: a behaviour in place of the one that the report speaks for.
     """
     found = Found(nearest=tuple(nearest(report)[:MOST]))
-    began = time.monotonic()
+    began = better = time.monotonic()
     since_better = 0
     if report.not_ours is not None:
         found.why = report.not_ours.why
@@ -116,7 +118,8 @@ def search(
             if found.trials >= seeds or time.monotonic() - began > seconds:
                 break
             whole = found.best is not None and found.best.likeness.whole
-            if since_better >= (_PATIENCE_WHOLE if whole else _PATIENCE):
+            idle_s = time.monotonic() - better
+            if since_better >= (_PATIENCE_WHOLE if whole else _PATIENCE) or (since_better and idle_s > _IDLE_S):
                 found.gave_up = True
                 break
             since_better += 1
@@ -127,6 +130,7 @@ def search(
                 found.failed += 1
             elif found.best is None or trial.rank > found.best.rank:
                 found.best, since_better = trial, 0
+                better = time.monotonic()
             found.idle = since_better
             if progress is not None:
                 progress(found)

@@ -50,6 +50,7 @@ class Performer:
 
     Args:
         touch: sets a file's times to now, without a write.
+        say: takes a line that the program which the actor stands for prints where it gives up.
     """
 
     def __init__(
@@ -64,9 +65,11 @@ class Performer:
         machine: Machine,
         ids: random.Random,
         touch: Callable[[Path], None],
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._name, self._actor, self._behaviour = name, actor, behaviour
         self._clock, self._recorder, self._machine, self._ids, self._touch = clock, recorder, machine, ids, touch
+        self._say = say
         self._paths = SessionPaths(state_dir)
         self._store = session_store(
             self._paths, AGENT, behaviour=behaviour, clock=clock, ids=ids, machine=machine
@@ -83,7 +86,8 @@ class Performer:
         try:
             for step in self._actor.script:
                 await self._perform(step)
-        except (SessionLocked, LockStateError, Fenced, OSError):
+        except (SessionLocked, LockStateError, Fenced, OSError) as error:
+            self._say(f"Error: {error}")
             return 1  # what failed is recorded; a lock that is gone or not to be had ends the script
         finally:
             await self._let_go()
@@ -177,6 +181,7 @@ class Performer:
             self._recorder.record("deliver", "ok", **told, entry_id=entry_id)
             return
         self._recorder.record("deliver", "fail", **told, error=why)
+        self._say(f"Subagent announce give up (retry-limit) error={why}")
 
     async def _read(self) -> None:
         path = self._file()

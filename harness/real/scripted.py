@@ -49,6 +49,7 @@ def main() -> int:
         plan.name, plan.actor, state_dir=Path(plan.state_dir), behaviour=BEHAVIOURS[plan.policy], clock=clock,
         recorder=recorder_from_environment(os.environ, clock), machine=THIS_MACHINE,
         ids=ids_from_environment(os.environ, plan.name), touch=os.utime,
+        say=lambda line: print(line, file=sys.stderr, flush=True),
     )  # fmt: skip
 
     async def perform() -> int:

@@ -71,8 +71,8 @@ class SimCalls:
     the call may fail, and where the process may die before it, after it or in the middle of a write.
     """
 
-    def __init__(self, process: Process, disk: Disk) -> None:
-        self.process, self.world, self.disk = process, process.world, disk
+    def __init__(self, process: Process, disk: Disk, say: Callable[[str], None] = lambda line: None) -> None:
+        self.process, self.world, self.disk, self._say = process, process.world, disk, say
         self._resting = RestingGuards(self._close_for_good, self._is_named, lambda: self.world.now)
 
     def _point(self, operation: str, path: str) -> int:
@@ -244,7 +244,7 @@ class SimCalls:
         return self.world.wall_ms(self.process)
 
     def print_error(self, line: str) -> None:
-        return None
+        self._say(line)
 
 
 class SimHost:

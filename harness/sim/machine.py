@@ -29,7 +29,7 @@ from ..incident.scenario import Scenario
 from ..play.performer import Performer
 from .disk import Disk
 from .files import SimFiles
-from .locks import SimHost, Waiters
+from .locks import SimCalls, SimHost, Waiters
 from .network import Network
 from .tools import sim_tools
 from .view import View
@@ -142,7 +142,8 @@ class Rig:
     def machine(self, process: Process) -> Machine:
         late = any(fault.needs_past and fault.target == process.name for fault in self.scenario.faults)
         disk = View(self.disk, process) if late else self.disk
-        return Machine(SimFiles(process, disk), SimHost(process, disk, self.waiters))
+        calls = SimCalls(process, disk, self.log(process.name))
+        return Machine(SimFiles(process, disk), SimHost(process, disk, self.waiters, calls))
 
     def ids(self, name: str) -> random.Random:
         """A stream for this start of an actor."""
@@ -243,7 +244,7 @@ class Rig:
         performer = Performer(
             name, actor, state_dir=STATE, behaviour=BEHAVIOURS[self.policy], clock=SimClock(process),
             recorder=SimRecorder(process), machine=self.machine(process), ids=self.ids(name),
-            touch=lambda path: self.disk.touch(str(path)),
+            touch=lambda path: self.disk.touch(str(path)), say=self.log(name),
         )  # fmt: skip
 
         def ended(task: asyncio.Task[Any]) -> None:

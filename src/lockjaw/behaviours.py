@@ -51,7 +51,13 @@ class Behaviour:
     store_bound_s: float | None = None
     bookkeeping_decides: bool = True  # a store whose status line cannot be written fails the turn
 
+    watches_sessions: bool = False  # a gateway that reports sessions which do not move on, and keeps their lanes
+
     # What is printed.
+    #: Of a store whose lock was not free in time; ``{path}`` is the lock file. Empty: the lock's own words.
+    store_busy_text: str = "timeout acquiring session store lock: {path}"
+    #: Of a store's revision that somebody else has changed; ``{key}`` is the session. Empty: as in 2026.6.
+    store_conflict_text: str = ""
     transport_error_name: str = "GatewayTransportError"
     model_fallback_tag: str = "model-fallback/decision"
     run_tag: str = "agent/embedded"
@@ -69,7 +75,7 @@ _V2026_5_7 = Behaviour(version="2026.5.7", policy="fresh-session")
 # The real 2026.9.6 keeps sessions in SQLite; its lock is modelled by ours.
 _V2026_9_6 = Behaviour(
     version="2026.9.6", policy="no-fallback", lock_algorithm="guarded", lock_error_walks_chain=False,
-    run_timeout_ends_chain=True, timeout_answer_fails=True,
+    run_timeout_ends_chain=True, timeout_answer_fails=True, store_busy_text="database is locked",
 )  # fmt: skip
 
 _ALL = (
@@ -85,13 +91,18 @@ _ALL = (
         # Whoever holds the session lives and works, or is dead and succeeded at once: waiting is no time-out.
         version="lockjaw", policy="takeover", lock_algorithm="guarded", lock_timeout_s=600.0, lock_per_attempt=False,
         lock_error_walks_chain=False, disk_error_walks_chain=False, readers_lock=False, cleaners_trust_pids=False,
-        durable_user_message=True, follows_rotation=True, compaction="inside", store_wait_s=60.0,
+        durable_user_message=True, follows_rotation=True, store_busy_text="", compaction="inside", store_wait_s=60.0,
         store_bound_s=10.0, bookkeeping_decides=False, timeout_answer_fails=True,
     ),
     # Baselines of single incidents: 2026.5.7's fallback, and what the report is about.
     replace(
         # #90065: the abort waits for the provider, and the lock with it.
         _V2026_5_7, version="2026.5.20", policy="held-until-settled", published_as="fresh-session", abort_settle_s=2.0,
+    ),
+    replace(
+        # #83765, #87483: the same hold, in a gateway that sees the stalled session and keeps its lane.
+        _V2026_5_7, version="2026.5.12", policy="keeps-stalled-lane", published_as="fresh-session", abort_settle_s=2.0,
+        watches_sessions=True,
     ),
     replace(
         # #84059, #91327: the lock is given back while the model works, and a fingerprint guards the transcript.
@@ -106,6 +117,11 @@ _ALL = (
     replace(
         # #98220: a session is committed against a revision of the store; a conflict is tried again once, at once.
         _V2026_5_7, version="2026.6.11", policy="revision-check", published_as="fresh-session", store="revision",
+    ),
+    replace(
+        # #136174: the same check when a turn is admitted, in the SQLite store's words.
+        _V2026_9_6, version="2026.8.2", policy="starting-check", published_as="no-fallback", store="revision",
+        store_conflict_text='Session "{key}" changed while starting work. Retry.',
     ),
     replace(
         # #148307: SQLite's busy time-out of 5 s against a writer that needs 9 to 47 s.

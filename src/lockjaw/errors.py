@@ -226,6 +226,14 @@ class SessionLocked(LockjawError, TimeoutError):
         super().__init__(f"{text}. {advice}" if advice else text)
 
 
+class StoreLocked(SessionLocked):
+    """The lock of the session store was not free in time, in the words of the version (``text``)."""
+
+    def __init__(self, locked: SessionLocked, text: str) -> None:
+        super().__init__(locked.path, locked.owner, timeout_s=locked.timeout_s, waited_s=locked.waited_s)
+        self.args = (text,)
+
+
 class SessionChanged(LockjawError):
     """The transcript changed while its lock was given back for a prompt (upstream's takeover fence).
 

@@ -56,8 +56,8 @@ def _understood(report: Report) -> Iterator[str]:
         if len(finding.evidence) > MOST_EVIDENCE:
             yield from _row("", f"   and {len(finding.evidence) - MOST_EVIDENCE} more")
     if report.possible:
-        between = "; ".join(f"{letter} ({CLASSES[letter]})" for letter in report.possible)
-        yield from _row("open", f"why the lock was held: between {between}. Nothing in the text decides it.")
+        between = " and ".join(f"{letter} ({CLASSES[letter]})" for letter in report.possible)
+        yield from _row("class", f"open between {between}: nothing in the text decides it", hang=3)
     for runtime in report.runtimes:
         yield from _row("runtime", f"these are words of {RUNTIMES[runtime]}; the classes are the nearest ones")
     errors = report.errors
@@ -194,7 +194,8 @@ def _similarity(report: Report, found: Found) -> str:
 
 def _outcome(how: Fit) -> Iterator[str]:
     """Reproduced, consistent with, or not; and what the replay carries of the report."""
-    carried = [f"{point.what} ({point.report})" for point in how.points[1:] if point.carried]
+    told = [point for point in how.points if point.what not in ("error lines", "class")]
+    carried = [f"{point.what} ({point.report})" for point in told if point.carried]
     differs = [
         f"{point.what}: the report {point.report}, the replay {point.replay}"
         for point in how.points[1:]
@@ -212,8 +213,8 @@ def _outcome(how: Fit) -> Iterator[str]:
         case _:
             text = "not reproduced"
             if how.points[1:]:
-                told = [*(f"carries {each}" for each in carried), *(f"differs in {each}" for each in differs), *left]
-                text += ": " + "; ".join(["error lines are missing", *told])
+                more = [*(f"carries {each}" for each in carried), *(f"differs in {each}" for each in differs), *left]
+                text += ": " + "; ".join(["error lines are missing", *more])
     yield from _row("outcome", text)
 
 

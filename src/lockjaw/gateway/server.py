@@ -38,6 +38,7 @@ from lockjaw.gateway.server_protocol import (
     ServerProtocol,
 )
 from lockjaw.gateway.server_turns import TurnRequest, TurnRunner, Turns
+from lockjaw.gateway.stuck import CHECK_S, lines_of
 from lockjaw.history import NullRecorder, Recorder
 from lockjaw.seeds import uuid4
 from lockjaw.settings import Settings
@@ -180,6 +181,8 @@ class GatewayServer:
     def begin(self) -> None:
         """Begin to tick; all that ``start`` does when links come from somewhere else than a listener."""
         self._loops = [asyncio.create_task(self._tick()), asyncio.create_task(self._maintain())]
+        if self._behaviour.watches_sessions:
+            self._loops.append(asyncio.create_task(self._watch()))
 
     async def serve_until(self, stop: asyncio.Event, *, drain_s: float = DRAIN_S) -> None:
         """Serve until ``stop`` is set (by a signal handler), then shut down. Cancelling shuts down at once."""
@@ -242,6 +245,16 @@ class GatewayServer:
             self._limit.sweep(self._clock.monotonic())
             self._health_version += 1
             self._audience.broadcast("health", self._health(), droppable=True, state_version=self._versions())
+
+    async def _watch(self) -> None:
+        """Say which sessions do not move on; free nothing, as the versions that do this."""
+        while True:
+            await self._clock.sleep(CHECK_S)
+            for line in lines_of(self._turns.runs.active, self._clock.monotonic(), self._queued_behind):
+                self._log(line)
+
+    def _queued_behind(self, session_key: str) -> int:
+        return self._turns.lanes.depth(f"session:{session_key}")[1]
 
     # ----------------------------------------------------------------------- connections
 

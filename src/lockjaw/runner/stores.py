@@ -12,7 +12,7 @@ from types import TracebackType
 
 from lockjaw.behaviours import Behaviour
 from lockjaw.clock import Clock
-from lockjaw.errors import LockStateError, SessionLocked
+from lockjaw.errors import LockStateError, SessionLocked, StoreLocked
 from lockjaw.locking import HeldLock, LockView, SessionLock, inspect_lock
 from lockjaw.runner.machine import THIS_MACHINE, Machine
 from lockjaw.sessions import SessionPaths, SessionStore
@@ -37,8 +37,17 @@ class StoreLock:
 
     async def __aenter__(self) -> HeldLock:
         """Raises:
-        SessionLocked: it could be neither waited for nor overruled within ``store_wait_s``.
+        SessionLocked: it could be neither waited for nor overruled within ``store_wait_s``; in the words of the
+            version (``StoreLocked``) where it has words of its own for that.
         """
+        try:
+            return await self._acquired()
+        except SessionLocked as error:
+            if not self._behaviour.store_busy_text:
+                raise
+            raise StoreLocked(error, self._behaviour.store_busy_text.format(path=error.path)) from None
+
+    async def _acquired(self) -> HeldLock:
         bound_s = self._behaviour.store_bound_s
         deadline = self._clock.monotonic() + self._behaviour.store_wait_s
         while True:
@@ -99,7 +108,10 @@ def session_store(
         return StoreLock(path, behaviour=behaviour, clock=clock, machine=machine)
 
     kind = RevisionStore if behaviour.store == "revision" else SessionStore
-    return kind(
+    store = kind(
         paths.store(agent_id), clock=clock, lock=lock, ids=ids, files=machine.files,
         reads_when_locked=not behaviour.bookkeeping_decides,
     )  # fmt: skip
+    if isinstance(store, RevisionStore):
+        store.conflict_text = behaviour.store_conflict_text
+    return store

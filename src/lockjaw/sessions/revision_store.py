@@ -18,15 +18,21 @@ TRIES = 2
 
 
 class SessionConflict(RemoteError):
-    """Somebody else committed first, twice. Field: ``key``. Nothing was written."""
+    """Somebody else committed first, twice. Field: ``key``. Nothing was written.
 
-    def __init__(self, key: str) -> None:
+    Args:
+        text: the version's words for it, with ``{key}`` in them.
+    """
+
+    def __init__(self, key: str, text: str = "reply session initialization conflicted for {key}") -> None:
         self.key = key
-        super().__init__(f"reply session initialization conflicted for {key}")
+        super().__init__(text.format(key=key))
 
 
 class RevisionStore(SessionStore):
     """As ``SessionStore``; ``update`` raises SessionConflict instead of waiting its turn."""
+
+    conflict_text = ""  # the version's words for a conflict; empty: those of 2026.6
 
     async def update(self, key: str, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         for _ in range(TRIES):
@@ -34,4 +40,4 @@ class RevisionStore(SessionStore):
             await self._clock.sleep(PREPARE_S)
             if self._bytes() == revision:
                 return await super().update(key, change)
-        raise SessionConflict(key)
+        raise SessionConflict(key, self.conflict_text) if self.conflict_text else SessionConflict(key)
