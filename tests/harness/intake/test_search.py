@@ -23,7 +23,7 @@ REPORTS = Path(__file__).parent / "reports"
     "name",
     [
         "seed-mixed-chain", "uniform-chain", "fresh-session-banner", "run-timeout-then-locked", "abort-unsettled",
-        "takeover", "revision", "wrong-token",
+        "takeover", "revision", "wrong-token", "watchdog",
     ],
 )  # fmt: skip
 def test_report_is_reproduced_whole(name: str) -> None:
@@ -68,7 +68,7 @@ def test_reports_that_differ_in_a_word_have_scenarios_of_their_own() -> None:
     ("name", "scenario"),
     [
         ("stale-race", "stale_lock_replaced"), ("own-orphan", "unlink_fails"), ("doctor", "recycled_pid"),
-        ("watchdog", "force_release_while_writing"), ("cascade-of-one-incident", "compaction_longer_than_wait"),
+        ("cascade-of-one-incident", "compaction_longer_than_wait"),
     ],
 )  # fmt: skip
 def test_report_whose_lines_nothing_prints_is_shown_its_scenario(name: str, scenario: str) -> None:
