@@ -149,7 +149,7 @@ def explore(
     strategy: str = "random",
     seeds: int = 1000,
     first_seed: int = 1,
-    workers: int | Workers = 1,
+    workers: int | str | Workers = 1,
     chances: Chances = EVERYDAY,
     twice: bool = False,
     fail_fast: int | None = None,
@@ -163,7 +163,7 @@ def explore(
 
     Args:
         seeds: how many runs at most (0 means all of them for the systematic strategies, no end for ``fuzz``).
-        workers: processes (1: this one), or workers that were started already, which stay.
+        workers: processes (1: this one), the address of a cluster, or workers that were started already, which stay.
         chances: what ``everyday`` may draw.
         twice: run each seed twice and compare the event hashes.
         fail_fast: end when so many runs have broken a law.
@@ -213,7 +213,7 @@ def explore(
         found.interrupted = True
     finally:
         results.close()
-        if isinstance(workers, int):
+        if crew is not workers:
             crew.close()
     for result in interesting.values():
         found.shrinking = f"{', '.join(result.violated)} (seed {result.job.seed})"

@@ -149,15 +149,20 @@ class Work:
 
 
 def work_on(
-    work: Work, jobs: Sequence[Job], *, limit_s: float = BATCH_S, stop: Callable[[], bool] | None = None
+    work: Work,
+    jobs: Sequence[Job],
+    *,
+    limit_s: float = BATCH_S,
+    stop: Callable[[], bool] | None = None,
+    name: str = "",
 ) -> Batch:
     """Make runs until the time is up; at least one. Where ``stop`` says so, no more.
 
     Raises:
-        OtherBuild: the work comes from another build of Lockjaw, or another Python.
+        OtherBuild (names the worker): the work comes from another build of Lockjaw, or another Python.
     """
     if work.build is not None and (difference := work.build.difference(this_build())):
-        raise OtherBuild(worker_name(), difference)
+        raise OtherBuild(name or worker_name(), difference)
     began, cpu = time.perf_counter(), time.process_time()
     results: list[Result] = []
     known: set[Ordering] = set()
@@ -170,4 +175,4 @@ def work_on(
             result = msgspec.structs.replace(result, orderings=new)
         known.update(new)
         results.append(result)
-    return Batch(tuple(results), worker_name(), time.process_time() - cpu)
+    return Batch(tuple(results), name or worker_name(), time.process_time() - cpu)

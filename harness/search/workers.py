@@ -11,7 +11,15 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from types import TracebackType
@@ -33,7 +41,9 @@ class Workers(Protocol):
     """``build``: what every worker must be; None where nobody has to ask."""
 
     build: Build | None
-    count: int
+
+    @property
+    def count(self) -> int: ...
 
     def submit(self, work: Work, jobs: Sequence[Job]) -> Future[Batch]: ...
 
@@ -59,8 +69,7 @@ class Workers(Protocol):
 class Here(Workers):
     """This process."""
 
-    def __init__(self) -> None:
-        self.build, self.count = None, 1
+    build, count = None, 1
 
     def submit(self, work: Work, jobs: Sequence[Job]) -> Future[Batch]:
         future: Future[Batch] = Future()
@@ -87,14 +96,20 @@ def _work_on(work: Work, jobs: Sequence[Job]) -> Batch:
 class Pool(Workers):
     """Processes of this machine."""
 
+    build = None
+
     def __init__(self, count: int) -> None:
-        self.build, self.count = None, count
+        self._count = count
         self._stopped = get_context("spawn").Event()
         self._executor = self._start()
 
+    @property
+    def count(self) -> int:
+        return self._count
+
     def _start(self) -> Executor:
         return ProcessPoolExecutor(
-            self.count, mp_context=get_context("spawn"), initializer=_stops.append, initargs=(self._stopped,)
+            self._count, mp_context=get_context("spawn"), initializer=_stops.append, initargs=(self._stopped,)
         )
 
     def submit(self, work: Work, jobs: Sequence[Job]) -> Future[Batch]:
@@ -177,7 +192,10 @@ def results_of(
             done, _ = wait(going, return_when=FIRST_COMPLETED)
             for future in done:
                 sent = going.pop(future)
-                error = future.exception()
+                try:
+                    error = future.exception()
+                except CancelledError as cancelled:
+                    error = cancelled
                 if error is not None:
                     if not workers.lost(error):
                         raise error
@@ -221,8 +239,12 @@ def results_of(
                 future.cancel()
 
 
-def started(workers: int | Workers) -> Workers:
-    """Workers by their number; 1 is this process."""
-    if not isinstance(workers, int):
-        return workers
-    return Here() if workers <= 1 else Pool(workers)
+def started(workers: int | str | Workers) -> Workers:
+    """Workers by their number (1: this process), or by the address of a cluster."""
+    if isinstance(workers, str):
+        from .cluster import Cluster
+
+        return Cluster(workers)
+    if isinstance(workers, int):
+        return Here() if workers <= 1 else Pool(workers)
+    return workers

@@ -25,7 +25,7 @@ from ..incident.links import Faulty
 from ..incident.scenario import Scenario
 from ..play.play import Play
 from ..play.world import Job, Slack, Wait, Waits
-from .escapes import sealed
+from .escapes import one_at_a_time, sealed
 from .log import Step
 from .machine import STATE, Rig
 from .tape import Choice, Choices
@@ -112,9 +112,15 @@ def run_sim(
 def enclosed(world: World, work: Callable[[], None]) -> None:
     """Do the work of a simulation with every way out sealed, and leave nothing of it behind.
 
+    One simulation at a time in this process; one in another thread is waited for.
+
     Raises whatever broke the simulation, also when code under simulation had swallowed it.
     """
+    with one_at_a_time:
+        _enclosed(world, work)
 
+
+def _enclosed(world: World, work: Callable[[], None]) -> None:
     def escaped(error: BaseException) -> None:
         world.broken = world.broken or error
 
@@ -133,11 +139,12 @@ def enclosed(world: World, work: Callable[[], None]) -> None:
             finally:
                 world.on_record = None
                 sys.unraisablehook = lambda unraisable: None
-                if world.bury():
-                    _killed_runs[0] += 1
-                    if _killed_runs[0] % COLLECT_EVERY == 0:
-                        gc.collect()
+                _killed_runs[0] += world.bury()
     finally:
+        if _killed_runs[0] >= COLLECT_EVERY:
+            # After the seal: others are called back when garbage is collected, as Dask's monitor is, which opens files.
+            _killed_runs[0] = 0
+            gc.collect()
         sys.unraisablehook = unraisable
         asyncio._set_running_loop(outer)
         sys.set_asyncgen_hooks(*hooks)

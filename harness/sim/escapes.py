@@ -1,8 +1,10 @@
 """What must not be used inside the simulation, and how it is caught.
 
 An escape makes a run depend on the machine that it runs on: it would not replay elsewhere. While a simulation runs,
-the usual ways out are replaced by functions that raise; the originals are put back afterwards. The patch is per
-process (of the real machine), so nothing else may run in other threads meanwhile.
+the usual ways out are replaced by functions that raise, in the thread that simulates and in no other: a worker of a
+cluster goes on talking to its scheduler meanwhile. Of a class only its ``__init__`` is replaced, so that it stays a
+class for everybody. The originals are put back afterwards. One simulation at a time: of two threads the second waits
+(it would not be faster beside the first one: both are Python).
 """
 
 from __future__ import annotations
@@ -51,8 +53,8 @@ _WAYS_OUT: tuple[tuple[Any, str, str], ...] = (
     (os, "scandir", _FILES),
     (os, "fork", "simulated processes are started by the world"),
     (os, "kill", "simulated processes are ended by the world"),
-    (socket, "socket", "links and model calls have transports that are passed in"),
-    (subprocess, "Popen", "inject a tool that needs no subprocess"),
+    (socket.socket, "__init__", "links and model calls have transports that are passed in"),
+    (subprocess.Popen, "__init__", "inject a tool that needs no subprocess"),
     (threading.Thread, "start", "do the work in the event loop"),
 )
 
@@ -60,40 +62,42 @@ _WAYS_OUT: tuple[tuple[Any, str, str], ...] = (
 #: Library modules that look at the clock without telling anybody: httpx asks when its (absent) cookies expire.
 _HARMLESS = frozenset({"http.cookiejar"})
 
-_sealed_thread: list[int] = []
-_listeners: list[Callable[[SimulationEscape], None]] = []
+one_at_a_time = threading.RLock()  # also of what else a simulation sets for the whole process
+_simulating: list[int] = []  # the thread, while there is one
 
 
-def _refuse(escape: str, hint: str, original: Callable[..., Any]) -> Callable[..., Any]:
+def _refuse(
+    escape: str, hint: str, original: Callable[..., Any], tell: Callable[[SimulationEscape], None]
+) -> Callable[..., Any]:
     def refuse(*args: Any, **kwargs: Any) -> Any:
-        if threading.get_ident() not in _sealed_thread:
-            return original(*args, **kwargs)  # a thread of the test runner, say
+        if threading.get_ident() not in _simulating:
+            return original(*args, **kwargs)
         if sys._getframe(1).f_globals.get("__name__") in _HARMLESS:
             return original(*args, **kwargs)
         error = SimulationEscape(escape, hint)
-        for tell in _listeners:
-            tell(error)  # whoever caught us may swallow the exception
+        tell(error)  # whoever catches it may swallow it
         raise error
 
     return refuse
 
 
 def _name(owner: Any, name: str) -> str:
+    if name == "__init__":
+        return f"{owner.__module__}.{owner.__name__}"
     return name if owner is builtins else f"{getattr(owner, '__name__', owner)}.{name}"
 
 
 @contextmanager
 def sealed(tell: Callable[[SimulationEscape], None]) -> Generator[None, None, None]:
     """While the block runs, every known way out of this thread raises ``SimulationEscape``; ``tell`` hears of it."""
-    before = [(owner, name, getattr(owner, name)) for owner, name, _ in _WAYS_OUT]
-    _sealed_thread.append(threading.get_ident())
-    _listeners.append(tell)
-    for (owner, name, hint), (_, _, original) in zip(_WAYS_OUT, before, strict=True):
-        setattr(owner, name, _refuse(_name(owner, name), hint, original))
-    try:
-        yield
-    finally:
-        for owner, name, original in before:
-            setattr(owner, name, original)
-        _listeners.pop()
-        _sealed_thread.pop()
+    with one_at_a_time:
+        before = [(owner, name, getattr(owner, name)) for owner, name, _ in _WAYS_OUT]
+        _simulating.append(threading.get_ident())
+        for (owner, name, hint), (_, _, original) in zip(_WAYS_OUT, before, strict=True):
+            setattr(owner, name, _refuse(_name(owner, name), hint, original, tell))
+        try:
+            yield
+        finally:
+            for owner, name, original in before:
+                setattr(owner, name, original)
+            _simulating.pop()

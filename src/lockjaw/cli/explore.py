@@ -40,6 +40,12 @@ def explore(
         int, typer.Option(min=0, help="Runs at most; 0: one for each place of delays, crash or fault.")
     ] = 1000,
     workers: Annotated[int, typer.Option(min=1, help="Processes that search at the same time.")] = 1,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="A Dask cluster in place of --workers: tcp://HOST:PORT, tls://..., local:N."
+        ),
+    ] = None,
     policy: Annotated[
         str | None,
         typer.Option(help="takeover (default), baseline, or another; with --all by default baseline and takeover."),
@@ -71,7 +77,7 @@ def explore(
     if scenario is None:
         if strategy != "random" or twice or not seeds:
             raise UsageError("explore --all", "", "strategy random, a number of seeds, and no --twice", strategy)
-        with started(workers) as crew:
+        with started(cluster or workers) as crew:
             return explore_all(
                 policy, seeds=seeds, seed=seed, workers=crew, until_quiet=until_quiet, out=out, as_json=as_json
             )
@@ -79,8 +85,9 @@ def explore(
     chosen = loaded.baseline if policy == "baseline" else policy or DEFAULT_POLICY
     with progress(quiet=as_json) as shown:
         found = searching.explore(
-            loaded, policy=chosen, strategy=strategy, seeds=seeds, first_seed=seed, workers=workers, twice=twice,
-            fail_fast=fail_fast, until_quiet=until_quiet, out=out, progress=None if as_json else _telling(shown),
+            loaded, policy=chosen, strategy=strategy, seeds=seeds, first_seed=seed, workers=cluster or workers,
+            twice=twice, fail_fast=fail_fast, until_quiet=until_quiet, out=out,
+            progress=None if as_json else _telling(shown),
         )  # fmt: skip
     if as_json:
         print_json("explore", found.document())
