@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,10 +27,10 @@ from lockjaw.fakes.gateway import scripts as gateway_scripts
 from lockjaw.fakes.links import toxics
 from lockjaw.fakes.models import script as model_script
 from lockjaw.harness import load_scenario
-from lockjaw.harness.faults import FAULTS, Fault, Point
+from lockjaw.harness.faults import FAULTS, Fault
 from lockjaw.harness.faults.base import AtOperation
-from lockjaw.harness.incident import links, scenario, timing
-from lockjaw.harness.incident import matching as pattern
+from lockjaw.harness.incident import scenario, timing
+from lockjaw.harness.incident.schema import SCHEMA_FILE, comments, schema, structs_in
 from lockjaw.harness.judge.checkers import CHECKERS, law_of
 from lockjaw.history import OPERATIONS
 from lockjaw.locking import LOCK_ALGORITHMS
@@ -39,6 +40,7 @@ from lockjaw.locking.states import TRANSITIONS, diagram
 from lockjaw.runner import agent
 from lockjaw.scenarios import catalogue
 from lockjaw.verdict import Verdict
+from lockjaw.yaml_documents import read_document
 
 FOLDER = Path(__file__).resolve().parent / "reference"
 GENERATED = "<!-- Written by docs/generate.py; edit the code that it reads. -->"
@@ -46,8 +48,8 @@ GENERATED = "<!-- Written by docs/generate.py; edit the code that it reads. -->"
 
 def main(arguments: Sequence[str]) -> int:
     stale = []
-    for path, render in [*((FOLDER / f"{name}.md", render) for name, render in PAGES.items()), CATALOGUE]:
-        text = page(render)
+    pages = [(path, page(render)) for path, render in [*((FOLDER / f"{n}.md", r) for n, r in PAGES.items()), CATALOGUE]]
+    for path, text in [*pages, (SCHEMA, schema_text())]:
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(path.name)
             if "--check" not in arguments:
@@ -87,8 +89,11 @@ def prose(text: str | None) -> str:
 # --------------------------------------------------------------------------- keys of a struct
 
 
-def keys(cls: type[msgspec.Struct], without: Iterable[str] = ()) -> str:
-    """The keys that a part of a YAML file may have: type, default, and the comment that stands beside the field."""
+def keys(cls: type[msgspec.Struct], without: Iterable[str] = (), *, whole: bool = False) -> str:
+    """The keys that a part of a YAML file may have: type, default, and the comment that stands beside the field.
+
+    ``whole``: a key without a comment is a mistake.
+    """
     schema = msgspec.json.schema(cls)
     parts = schema["$defs"]
     told = comments(cls)
@@ -99,6 +104,7 @@ def keys(cls: type[msgspec.Struct], without: Iterable[str] = ()) -> str:
             continue
         field = fields[name]
         default = "required" if field.required else shown_default(field)
+        assert told.get(field.name) or not whole, f"{cls.__name__}.{field.name}: no note (a comment beside the field)"
         rows.append((code(name), kind(spec, parts), default, told.get(field.name, "")))
     told_rows = table(("key", "value", "default", "notes"), rows) if rows else ""
     return f"{prose(cls.__doc__)}\n\n{told_rows}".rstrip()
@@ -149,20 +155,6 @@ def kind(spec: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
     return "anything"
 
 
-def comments(cls: type) -> dict[str, str]:
-    """Field -> the comment on its line, or the ``#:`` lines above it."""
-    found, above = {}, []
-    for line in inspect.getsource(cls).splitlines():
-        before = re.match(r"\s+#: (.*)", line)
-        field = re.match(r"    (\w+): [^#]*(?:# (.*))?$", line)
-        if before:
-            above.append(before[1])
-        elif field:
-            found[field[1]] = " ".join([*above, field[2] or ""]).strip()
-            above = []
-    return found
-
-
 def first_line(module: Any) -> str:
     return prose(module.__doc__).split("\n\n")[0]
 
@@ -206,24 +198,29 @@ def fault_words(fault: Fault) -> str:
 
 def scenario_file() -> Iterator[str]:
     yield "# The scenario file"
-    yield "One YAML file is one scenario. Durations (`_s`) are nominal seconds. A mistake names file, line and key."
-    yield from structs(
-        scenario.Scenario, scenario.Effects, scenario.Bounds, links.Link, pattern.Sometimes, pattern.Pattern,
-        settings.Pacing,
-    )  # fmt: skip
+    yield (
+        "One YAML file is one scenario: [Write a scenario](../how-to/write-a-scenario.md). Durations (`_s`) are "
+        "nominal seconds. `lockjaw scenario check` says everything that is wrong with a file; `lockjaw scenario "
+        "schema` is what editors need. The steps of a scripted actor are told apart by `do`, actors by `kind`."
+    )
+    kept = [one for one in structs_in(scenario.Scenario) if not issubclass(one, Fault)]
+    for cls in kept:
+        tag, named = cls.__struct_config__.tag_field, cls.__struct_config__.tag
+        yield f"## {cls.__name__}" + (f" (`{tag}: {named}`)" if tag else "")
+        yield keys(cls, whole=True)
     yield "## Fault"
     yield (
         "One act of the nemesis: what (`action`), to whom (`target`: an actor, or a link), and when: at a time, some "
         "time after a record, or, where the fault has the key `before`, right before an operation of the target."
     )
-    yield keys(timing.Timing)
+    yield keys(timing.Timing, whole=True)
+    common = {*timing.Timing.__struct_fields__, "target"}
     for action, fault in FAULTS.items():
         where = "" if len(fault.worlds) > 1 else f" Only the {'simulation' if fault.worlds == ('sim',) else 'machine'}."
         yield f"### {action}"
-        yield keys(fault, {*timing.Timing.__struct_fields__, "target"}).replace("\n\n|", f"{where}\n\n|", 1) + (
-            where if set(fault.__struct_fields__) <= {*timing.Timing.__struct_fields__, "target"} else ""
+        yield keys(fault, common, whole=True).replace("\n\n|", f"{where}\n\n|", 1) + (
+            where if set(fault.__struct_fields__) <= common else ""
         )
-    yield from structs(Point)
 
 
 def checks() -> Iterator[str]:
@@ -548,6 +545,14 @@ PAGES: dict[str, Callable[[], Iterable[str]]] = {
 }
 
 CATALOGUE = (FOLDER.parent.parent / "scenarios" / "README.md", lambda: catalogue.page(catalogued()))
+
+
+SCHEMA = FOLDER.parent.parent / "scenarios" / SCHEMA_FILE
+
+
+def schema_text() -> str:
+    documents = [read_document(path).data for path in sorted(SCHEMA.parent.glob("*.yaml"))]
+    return json.dumps(schema(documents), indent=1, ensure_ascii=False) + "\n"
 
 
 def catalogued() -> list[scenario.Scenario]:

@@ -199,7 +199,9 @@ async def run_async(
             seed=seed, nominal_s=lived.nominal_s, wall_s=machine.monotonic(), run_dir=run.path, exact_hash=exact,
         )  # fmt: skip
         if target is not None:
-            judged = seen_from_outside(replace(judged, target=target.name, notes=notes), target.cannot)
+            judged = seen_from_outside(
+                replace(judged, target=target.name, notes=(*judged.notes, *notes)), target.cannot
+            )
         keep(run, judged)
     except BaseException as error:
         store.finish(run, "failed", error=f"{type(error).__name__}: {error}".splitlines()[0])

@@ -168,6 +168,28 @@ def test_every_scenario_that_is_shown_runs(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_page_about_scenarios_of_ones_own_says_what_its_commands_print(tmp_path: Path) -> None:
+    """Followed from top to bottom: files that are shown are written, commands are run, lines that are shown appear."""
+    text = (DOCS / "how-to" / "write-a-scenario.md").read_text(encoding="utf-8")
+    ran = 0
+    for kind, block in re.findall(r"```(yaml|console)\n(.*?)```", text, re.DOTALL):
+        if kind == "yaml":
+            name = re.match(r"# (\S+\.yaml)\n", block)
+            assert name is not None
+            (tmp_path / name[1]).write_text(block, encoding="utf-8")
+            continue
+        for part in block.split("$ lockjaw ")[1:]:
+            command, *shown = part.splitlines()
+            done = subprocess.run(
+                [sys.executable, "-m", "lockjaw", *command.split()], cwd=tmp_path, capture_output=True, text=True,
+                check=False,
+            )  # fmt: skip
+            assert done.returncode in (0, 1, 3), done.stderr
+            assert [line for line in shown if line not in done.stdout.splitlines()] == [], done.stdout
+            ran += 1
+    assert ran == 6
+
+
 def test_the_recipe_of_the_action_gives_inputs_that_it_has() -> None:
     (recipe,) = (yaml.safe_load(b) for b in blocks(DOCS / "how-to" / "ci.md", "yaml") if "uses: OWNER/lockjaw" in b)
     action = yaml.safe_load((ROOT / "action.yml").read_text())

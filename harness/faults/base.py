@@ -31,7 +31,7 @@ WRITES = ("Append", "Write", "WriteInPlace")
 class Met(NamedTuple):
     """An operation that is about to be performed. ``size_bytes``: of what it writes, else 0."""
 
-    operation: str
+    operation: str  # of the lock or of files: CreateExclusive, WriteInPlace, Unlink, Read, Append, ...
     path: str
     size_bytes: int = 0
 
@@ -144,10 +144,10 @@ class Point(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``path``: a pattern of shell globs for the file's name. It is met the ``nth`` time, and ``times`` - 1 times more.
     """
 
-    operation: str
-    path: str = "*"
-    nth: Count = 1
-    times: Count = 1
+    operation: str  # of the lock or of files: CreateExclusive, WriteInPlace, Unlink, Read, Append, ...
+    path: str = "*"  # a pattern of shell globs for the name of the file
+    nth: Count = 1  # which time that it is met
+    times: Count = 1  # how many times in all, from there on
 
 
 class AtOperation(Fault, frozen=True, kw_only=True):

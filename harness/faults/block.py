@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Block(Fault, frozen=True, kw_only=True, tag="block"):
     """The event loop is busy for so long: timers, heartbeats and answers are all late, while the process lives."""
 
-    for_s: Seconds
+    for_s: Seconds  # how long
 
     @property
     def says(self) -> str:

@@ -14,7 +14,7 @@ Errno = Literal["EIO", "ENOSPC", "EPERM", "EACCES", "EAGAIN", "EINTR", "EBUSY"]
 class Fail(AtOperation, frozen=True, kw_only=True, tag="fail"):
     """The operation that ``before`` names raises OSError."""
 
-    errno: Errno
+    errno: Errno  # how the operation fails
 
     def __post_init__(self) -> None:
         super().__post_init__()

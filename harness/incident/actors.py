@@ -26,12 +26,11 @@ class _Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
 class Take(_Step, frozen=True, tag="take"):
     """Take the session lock. Without a ``timeout_s`` it waits as long as the policy's runs do.
 
-    One that does not get it ends its script there. ``max_hold_s`` is what the lock file promises, and when the
-    watchdog of the old algorithms gives the lock away.
+    One that does not get it ends its script there.
     """
 
-    timeout_s: Seconds | None = None
-    max_hold_s: Seconds = 300.0
+    timeout_s: Seconds | None = None  # how long it waits; not given: as long as the policy's runs do
+    max_hold_s: Seconds = 300.0  # what the lock file promises, and when old watchdogs give the lock away
 
 
 class Release(_Step, frozen=True, tag="release"):
@@ -43,26 +42,26 @@ class Leak(_Step, frozen=True, tag="leak"):
 
 
 class Append(_Step, frozen=True, tag="append"):
-    """Append entries to the transcript. ``locked`` false: without asking for the lock, as plugins and metadata do."""
+    """Append entries to the transcript."""
 
-    what: Literal["user", "metadata"] = "metadata"
-    count: Count = 1
-    every_s: Seconds = 0.0
-    locked: bool = True
+    what: Literal["user", "metadata"] = "metadata"  # a message of the user, or an entry that no model sees
+    count: Count = 1  # how many entries
+    every_s: Seconds = 0.0  # between two of them
+    locked: bool = True  # false: without asking for the lock, as plugins and metadata do
 
 
 class Sleep(_Step, frozen=True, tag="sleep"):
     """Think, wait, compact: nothing that others see."""
 
-    for_s: Seconds
+    for_s: Seconds  # how long
 
 
 class Deliver(_Step, frozen=True, tag="deliver"):
     """Hand a result in: take the lock, think, append, give back; give up after so many waits in vain."""
 
-    text: Text
-    think_s: Seconds = 0.0
-    tries: Count = 1
+    text: Text  # what is handed in; `{n}` is the number of a copy
+    think_s: Seconds = 0.0  # how long it holds the lock before it appends
+    tries: Count = 1  # how often it waits for the lock
 
 
 class Read(_Step, frozen=True, tag="read"):
@@ -78,22 +77,22 @@ class Touch(_Step, frozen=True, tag="touch"):
 
 
 class Rotate(_Step, frozen=True, tag="rotate"):
-    """Move the conversation to a new transcript under the lock, as compaction does; ``think_s``: how long it takes."""
+    """Move the conversation to a new transcript under the lock, as compaction does."""
 
-    think_s: Seconds = 0.0
+    think_s: Seconds = 0.0  # how long it takes
 
 
 class HoldStore(_Step, frozen=True, tag="hold_store"):
     """Hold the lock of the session store (``sessions.json``), as a long writer does."""
 
-    for_s: Seconds
+    for_s: Seconds  # how long
 
 
 class Maintain(_Step, frozen=True, tag="maintain"):
     """Change the session's entry in the store again and again, as turn maintenance and heartbeats do."""
 
-    count: Count = 1
-    every_s: Seconds = 0.1
+    count: Count = 1  # how often
+    every_s: Seconds = 0.1  # between two changes
 
 
 Step = Take | Release | Leak | Append | Sleep | Deliver | Read | Clean | Touch | Rotate | HoldStore | Maintain
@@ -102,38 +101,30 @@ Step = Take | Release | Leak | Append | Sleep | Deliver | Read | Clean | Touch |
 
 
 class Start(Timing, frozen=True, kw_only=True):
-    """When an actor begins: at a time, or some time after a record. ``jitter_s``: up to so much later, by the seed."""
+    """When an actor begins: at a time, or some time after a record."""
 
 
 AT_ONCE = Start(at_s=0.0)
 
 
 class Scripted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="scripted"):
-    """A process that performs steps.
+    """A process that performs steps (`kind: scripted`)."""
 
-    ``awaited``: the run goes on until it has ended. ``copies``: so many of them, NAME-1, NAME-2, ... (``{n}`` in a
-    text is the number). ``namespace``: its pid namespace (1 is everybody's). ``pid_of``: it gets the pid of that
-    actor, which has ended by then.
-    """
-
-    script: Annotated[tuple[Step, ...], Meta(min_length=1)]
-    start: Start = AT_ONCE
-    awaited: bool = True
-    copies: Count = 1
-    namespace: Count = 1
-    pid_of: str | None = None
+    script: Annotated[tuple[Step, ...], Meta(min_length=1)]  # its steps, each with the key `do`
+    start: Start = AT_ONCE  # when it begins; not given: at once
+    awaited: bool = True  # the run goes on until it has ended
+    copies: Count = 1  # so many of them: NAME-1, NAME-2, ... (`{n}` in a text is the number)
+    namespace: Count = 1  # its pid namespace; 1 is everybody's
+    pid_of: str | None = None  # it gets the pid of that actor, which has ended by then
 
 
 class Caller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="client"):
-    """One more client on the same session.
+    """One more client on the same session (`kind: client`)."""
 
-    ``local``: it runs the turn itself and asks no gateway, as a cron job or a subagent does.
-    """
-
-    message: Text
-    start: Start = AT_ONCE
-    local: bool = False
-    copies: Count = 1
+    message: Text  # what it asks; `{n}` is the number of a copy
+    start: Start = AT_ONCE  # when it asks; not given: at once
+    local: bool = False  # it runs the turn itself and asks no gateway, as a cron job or a subagent does
+    copies: Count = 1  # so many of them: NAME-1, NAME-2, ...
 
     awaited = True
     namespace = 1
@@ -169,21 +160,17 @@ def _copy(actor: Actor, n: int) -> Actor:
 
 
 class LockFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A lock file that lies there when the client begins.
+    """A lock file that lies there when the client begins."""
 
-    Args:
-        owner: whom it names: ``dead`` (a pid that nobody has), ``nobody`` (an empty file), ``garbage``, or an actor.
-        starttime: of the owner: its own, another one (the pid was reused), or not told, as before 2026.4.29.
-        age_s: how long before the client's start it says that it was made.
-    """
-
+    #: whom it names: dead (a pid that no process has), nobody (an empty file), garbage, or an actor
     owner: Text = "dead"
+    #: of the owner: its own, another one (the pid was reused), or not told, as before 2026.4.29
     starttime: Literal["own", "other", "absent"] = "absent"
-    age_s: Seconds = 60.0
+    age_s: Seconds = 60.0  # how long before the client's start it says that it was made
 
 
 class Initial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The session as the client finds it. ``turns``: questions and answers that stand in the transcript."""
+    """The session as the client finds it."""
 
-    turns: Annotated[int, Meta(ge=0)] = 0
-    lock: LockFile | None = None
+    turns: Annotated[int, Meta(ge=0)] = 0  # questions and answers that stand in the transcript
+    lock: LockFile | None = None  # a lock file that lies there

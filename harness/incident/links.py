@@ -33,12 +33,10 @@ class Faulty(Protocol):
 class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A link between two actors, who dials first: ``[client, gateway]``, ``[gateway, models]`` or ``[client, models]``.
     Other clients of the cast dial as the client does.
-
-    ``toxics``: those that are there from the beginning, as ``{type: latency, latency_s: 0.2}``.
     """
 
-    between: tuple[str, str]
-    toxics: tuple[dict[str, Any], ...] = ()
+    between: tuple[str, str]  # who dials, and whom: [client, gateway], [gateway, models] or [client, models]
+    toxics: tuple[dict[str, Any], ...] = ()  # those that are there from the beginning: {type: latency, latency_s: 0.2}
 
     def __post_init__(self) -> None:
         if self.between[1] not in DIALLED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -15,19 +16,20 @@ from lockjaw.history.ordered import numbered
 
 
 class Pattern(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A record matches when every named part is equal; ``data`` may have more keys than are named here.
+    """A record matches when every named part is equal; ``data`` may have more keys than are named here."""
 
-    ``actor`` may be a pattern of shell globs (``subagent-*``).
-    """
-
-    op: str
-    phase: Phase | None = None
-    actor: str | None = None
-    data: dict[str, Any] = {}
+    op: str  # an operation of the history (see History)
+    phase: Phase | None = None  # invoke: it begins; ok: it happened; fail: it did not; info: a fact, or nobody knows
+    actor: str | None = None  # who did it, or a pattern of shell globs (`subagent-*`)
+    data: dict[str, Any] = {}  # keys of the record, and what stands there
 
     def __post_init__(self) -> None:
         if self.op not in OPERATIONS:
             raise FieldError("op", f"an operation of the history: {', '.join(OPERATIONS)}", self.op)
+        known = re.findall(r"\w+", OPERATIONS[self.op])
+        for key in self.data:
+            if key not in known:
+                raise FieldError(("data", key), f"a key of {self.op}: {OPERATIONS[self.op].partition(': ')[2]}", key)
 
     def matches(self, record: Record) -> bool:
         return (
@@ -39,17 +41,12 @@ class Pattern(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Sometimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Something that must have happened at least once, or the run never reached the danger.
+    """Something that must have happened at least once, or the run never reached the danger."""
 
-    Args:
-        says: the condition in plain words.
-        seen: a record that proves it.
-        while_locked_by: an actor (or a pattern) that must hold a session lock when that record happens; an actor that
-            the record itself kills had it until then.
-    """
-
-    says: str
-    seen: Pattern
+    says: str  # the condition in plain words
+    seen: Pattern  # a record that proves it
+    #: an actor (or a pattern) that must hold a session lock when that record happens; an actor that the record itself
+    #: kills had it until then
     while_locked_by: str | None = None
 
     def witness(self, history: Sequence[Record]) -> Record | None:

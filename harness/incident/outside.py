@@ -24,22 +24,19 @@ _MARKER = re.compile(r"\bLJ-\d+\b")
 
 
 class Outside(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Real seconds throughout.
+    """How programs that are not Lockjaw's play it. Real seconds throughout."""
 
-    ``gives_up_s``: when the user ends the first attempt; None: never. ``then``: what the user does next: a turn in a
-    process of its own (where the runtime has one), the same question to the gateway again, or nothing. ``effect``: a
-    line that the model's tool writes before it answers; it is counted in ``ledger``.
-    """
-
-    answer: Annotated[str, Meta(min_length=1)] = "The slow answer."
+    answer: Annotated[str, Meta(min_length=1)] = "The slow answer."  # what the model says
     answers_s: Positive = 12.0  # from the request to the answer
     other_answers_s: Seconds = 0.0  # the same for the other clients' questions
-    gives_up_s: Positive | None = 6.0
+    gives_up_s: Positive | None = 6.0  # when the user ends the first attempt; null: never
+    #: what the user does next: a turn in a process of its own (where the runtime has one), the same question to the
+    #: gateway again, or nothing
     then: Literal["own", "again", "nothing"] = "own"
     patience_s: Positive = 60.0  # for every later attempt
-    effect: Word | None = None
+    effect: Word | None = None  # a line that the model's tool writes before it answers; it is counted in `ledger`
     effect_s: Seconds = 0.0  # how long the tool runs after its effect
-    ledger: Word = "ledger"
+    ledger: Word = "ledger"  # the file that `effect` is written to
 
     @property
     def policy(self) -> str:

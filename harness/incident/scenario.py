@@ -2,11 +2,13 @@
 
 One YAML file each. It says what the user asked, how slow the models are, what goes wrong when, what must have
 happened for the run to count, and which laws are checked. Every duration is in nominal seconds. What the
-models do (``models``) is the fake model server's language and is handed to it unread.
+models do (``models``) is the fake model server's language, checked with the rest and handed to it as it stands.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -15,11 +17,12 @@ import msgspec
 from msgspec import Meta
 
 from lockjaw.behaviours import BEHAVIOURS, POLICIES
-from lockjaw.documents import Document, FieldError, convert
+from lockjaw.documents import Document, FieldError, KeyPath, convert, mistakes
 from lockjaw.errors import DocumentError, UsageError
 from lockjaw.settings import ModelRef, Pacing
 from lockjaw.yaml_documents import load_document, read_document
 
+from ...fakes.models.script import Models
 from ..faults import AnyFault
 from ..faults.toxic import Toxic
 from ..judge.checkers import CHECKERS
@@ -38,13 +41,10 @@ Scale = Annotated[float, Meta(gt=0, le=1)]
 
 
 class Effects(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a run leaves countable traces.
+    """Where a run leaves countable traces."""
 
-    ``ledger``: a file in the workspace, one effect a line. ``allowed``: line -> how often it may stand there;
-    lines that are not named may stand there once.
-    """
-
-    ledger: Text
+    ledger: Text  # a file in the workspace, one effect a line
+    #: line -> how often it may stand there; a line that is not named may stand there once
     allowed: dict[str, Annotated[int, Meta(ge=0)]] = {}
 
     def __post_init__(self) -> None:
@@ -54,15 +54,11 @@ class Effects(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Limits that some checkers need.
+    """Limits that some checks need."""
 
-    ``recovered_within_s``: from the holder's end to the next grant. ``amplification``: nominal seconds lost plus
-    provider calls wasted, per second of injected fault; ``fault_s`` is how many of those there are.
-    """
-
-    recovered_within_s: Positive | None = None
-    amplification: Positive | None = None
-    fault_s: Seconds = 0.0
+    recovered_within_s: Positive | None = None  # from the holder's end to the next grant
+    amplification: Positive | None = None  # nominal seconds lost plus provider calls wasted, per second of fault
+    fault_s: Seconds = 0.0  # how many seconds of injected fault there are, for `amplification`
 
     def __post_init__(self) -> None:
         if self.amplification is not None and not self.fault_s:
@@ -70,16 +66,18 @@ class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Era(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When it happened. ``versions``: those that the reports name. ``policy``: the baseline, which does as they did."""
+    """When it happened, and the baseline policy, which does as those versions did."""
 
-    versions: Text
-    policy: Text = "reuse-session"
+    versions: Text  # those that the reports name
+    policy: Text = "reuse-session"  # the baseline, which does as they did
 
     def __post_init__(self) -> None:
         if self.policy not in BEHAVIOURS:
             raise FieldError("policy", f"policies among: {', '.join(BEHAVIOURS)}", self.policy)
 
 
+#: What a run without ``sometimes`` says of itself.
+NO_DANGER = "it names no danger (`sometimes`): HELD says no more than that its laws were not broken"
 MAIN_ACTORS = ("gateway", "client", "models")
 ENGINES = ("sim", "real")
 
@@ -87,17 +85,19 @@ ENGINES = ("sim", "real")
 class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a scenario file holds. ``name`` is the file's stem unless the file says otherwise."""
 
-    name: Text
-    story: Text
-    message: Text
-    chain: Annotated[tuple[str, ...], Meta(min_length=1)]
-    models: Annotated[dict[str, Any], Meta(min_length=1)]
-    checks: Annotated[tuple[str, ...], Meta(min_length=1)]
-    reports: tuple[str, ...] = ()
+    name: Text  # what it is called; default: the name of the file
+    story: Text  # what happens, in a few sentences for people
+    message: Text  # what the user asks
+    chain: Annotated[tuple[str, ...], Meta(min_length=1)]  # the models as PROVIDER/MODEL, in the order of their turns
+    models: Annotated[dict[str, Any], Meta(min_length=1)]  # model -> what it does at each call (see Model scripts)
+    checks: Annotated[tuple[str, ...], Meta(min_length=1)]  # the laws that a run is held to (see Checks)
+    reports: tuple[str, ...] = ()  # the issues that tell of it, as OWNER/REPOSITORY#NUMBER
+    #: classes of incidents, A to N (see `lockjaw list`)
     classes: tuple[str, ...] = msgspec.field(default=(), name="class")
-    era: Era | None = None
-    #: Row of the table "Replay first" of the field reports; 0: none.
+    era: Era | None = None  # when it happened: versions, and the policy that does as they did
+    #: row of the table "Replay first" of the field reports; 0: none
     row: Annotated[int, Meta(ge=0)] = 0
+    #: the worlds that can play it: virtual time, operating-system processes
     engines: Annotated[tuple[Literal["sim", "real"], ...], Meta(min_length=1)] = ("sim", "real")
     engines_why: str = ""  # what keeps it from the other engine
     actors: dict[str, Actor] = {}  # who else wants the session; names of their own
@@ -113,16 +113,30 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     answers_s: dict[str, Seconds | None] = {}
     settle_s: Seconds = 5.0  # how long the gateway may go on after the client has ended
     limit_s: Positive | None = None  # after which a run that does not end is the harness's failure
-    time_scale: Scale = 0.04
-    pacing: Pacing = Pacing()
-    faults: tuple[AnyFault, ...] = ()
-    sometimes: tuple[Sometimes, ...] = ()
-    effects: Effects | None = None
-    bounds: Bounds = Bounds()
+    time_scale: Scale = 0.04  # real seconds per nominal second on real processes
+    pacing: Pacing = Pacing()  # how long the runtime's own steps take
+    faults: tuple[AnyFault, ...] = ()  # what goes wrong, and when
+    sometimes: tuple[Sometimes, ...] = ()  # what must have happened at least once, or the run is UNKNOWN
+    effects: Effects | None = None  # where the turn leaves traces that can be counted
+    bounds: Bounds = Bounds()  # limits that some checks need
     #: policy -> the laws that it breaks; none: HELD. Documentation that a test keeps true.
     expect: dict[str, tuple[str, ...]] = {}
 
     def __post_init__(self) -> None:
+        FieldError.raise_any(self._wrong())
+
+    def _wrong(self) -> Iterator[FieldError]:
+        """The first mistake of each kind that no single key shows."""
+        for check in (
+            self._check_chain, self._check_laws, self._check_outside, self._check_cast, self._check_links,
+            self._check_faults, self._check_dangers,
+        ):  # fmt: skip
+            try:
+                check()
+            except FieldError as error:
+                yield error
+
+    def _check_chain(self) -> None:
         served = set()
         for text in self.chain:
             try:
@@ -136,23 +150,26 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         for text in self.answers_s:
             if text not in self.chain:
                 raise FieldError("answers_s", f"models of the chain: {', '.join(self.chain)}", text)
-        for name in self.checks:
+
+    def _check_laws(self) -> None:
+        for n, name in enumerate(self.checks):
             if name not in CHECKERS:
-                raise FieldError("checks", f"names among: {', '.join(CHECKERS)}", name)
+                raise FieldError(("checks", n), f"names among: {', '.join(CHECKERS)}", name)
         for policy, broken in self.expect.items():
             if policy not in BEHAVIOURS:
-                raise FieldError("expect", f"policies among: {', '.join(BEHAVIOURS)}", policy)
+                raise FieldError(("expect", policy), f"policies among: {', '.join(BEHAVIOURS)}", policy)
             for name in broken:
                 if name not in self.checks:
-                    raise FieldError("expect", f"laws that the scenario checks: {', '.join(self.checks)}", name)
+                    raise FieldError(
+                        ("expect", policy), f"laws that the scenario checks: {', '.join(self.checks)}", name
+                    )
+
+    def _check_outside(self) -> None:
         if self.outside is not None:
             self.outside.marker_of(self.message)
             for name, caller in self.cast.items():
                 if isinstance(caller, Caller):
                     self.outside.marker_of(caller.message, name)
-        self._check_cast()
-        self._check_links()
-        self._check_faults()
 
     def _check_cast(self) -> None:
         for name, actor in self.actors.items():
@@ -205,6 +222,21 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             raise FieldError("engines", f"[sim], because only the simulation has {simulated[0]}", list(self.engines))
         if len(self.engines) < len(ENGINES) and not self.engines_why:
             raise FieldError("engines_why", "a sentence that says what keeps it from the other engine")
+
+    def _check_dangers(self) -> None:
+        """A condition that can never be met makes every run UNKNOWN, and a cue that can never come is waited for."""
+        acting = (*self.names, *self.links, "harness", "nemesis")
+        patterns: list[tuple[KeyPath, str | None]] = [
+            (("sometimes", n, "seen", "actor"), some.seen.actor) for n, some in enumerate(self.sometimes)
+        ]
+        patterns += [
+            (("sometimes", n, "while_locked_by"), some.while_locked_by) for n, some in enumerate(self.sometimes)
+        ]
+        patterns += [(("faults", n, "when", "actor"), f.when.actor) for n, f in enumerate(self.faults) if f.when]
+        patterns += [(("asks_when", "actor"), self.asks_when.actor)] if self.asks_when else []
+        for place, pattern in patterns:
+            if pattern is not None and not any(fnmatchcase(name, pattern) for name in acting):
+                raise FieldError(place, f"an actor that there is: {', '.join(acting)}", pattern)
 
     @property
     def cast(self) -> dict[str, Actor]:
@@ -287,7 +319,7 @@ def read_builtin_text(name: str) -> str:
     """The text of a built-in scenario. Raises DocumentError naming those that exist."""
     entry = files(BUILTIN_PACKAGE) / f"{name}.yaml"
     if not name.isidentifier() or not entry.is_file():
-        raise DocumentError(name, 0, "", f"a scenario file or one of: {', '.join(builtin_names())}")
+        raise DocumentError(name, 0, "", f"a scenario file or one of: {', '.join(builtin_names())}", name)
     return entry.read_text(encoding="utf-8")
 
 
@@ -302,18 +334,52 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
     Raises:
         DocumentError: no such scenario; or file, line, key, what was expected, what was found.
     """
+    document, name = _read(name_or_path)
+    return scenario_from(document, name=name)
+
+
+def _read(name_or_path: str | Path) -> tuple[Document, str]:
+    """A document, and the name of the scenario unless it says another."""
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or "/" in text or _is_yaml(text):
-        return scenario_from(read_document(text), name=Path(text).stem)
-    return scenario_from(read_builtin(text), name=text)
+        return read_document(text), Path(text).stem
+    return read_builtin(text), text
 
 
 def scenario_from(document: Document, *, name: str) -> Scenario:
-    """A scenario from a parsed document; ``name`` counts unless the document has its own."""
+    """A scenario from a parsed document; ``name`` counts unless the document has its own.
+
+    Raises:
+        DocumentError: the first mistake, with the others in its field.
+    """
     if isinstance(document.data, dict):
         document.data.setdefault("name", name)
         _without_nothing(document.data.get("faults"))
-    return convert(document, Scenario)
+    try:
+        scenario = convert(document, Scenario)
+    except DocumentError as error:
+        raise error.with_others([*error.others, *_mistakes_of_models(document)]) from None
+    if wrong := _mistakes_of_models(document):
+        raise wrong[0].with_others(wrong[1:])
+    return scenario
+
+
+def _mistakes_of_models(document: Document) -> list[DocumentError]:
+    """What is wrong with the scripts of the models, in the fake model server's own language."""
+    if not isinstance(document.data, dict) or not isinstance(document.data.get("models"), dict):
+        return []
+    return mistakes(document, Models, ("models",))
+
+
+def check_scenario(name_or_path: str) -> tuple[Scenario | None, list[DocumentError]]:
+    """The scenario and no mistake, or None and every mistake that was found, in the order of their lines."""
+    try:
+        document, name = _read(name_or_path)
+        scenario = scenario_from(document, name=name)
+    except DocumentError as error:
+        found = [error.with_others(()), *error.others]
+        return None, sorted(found, key=lambda one: (one.line, one.column))
+    return scenario, []
 
 
 def _without_nothing(faults: object) -> None:

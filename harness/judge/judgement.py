@@ -13,7 +13,7 @@ from lockjaw.history.ordered import numbered
 from lockjaw.history.run import Reached, Run
 from lockjaw.verdict import CheckResult, Verdict, combine
 
-from ..incident.scenario import Scenario
+from ..incident.scenario import NO_DANGER, Scenario
 from .checkers import run_checks
 from .outcome import outcome_of
 from .skeleton import skeleton_hash
@@ -45,6 +45,7 @@ def judge(
         checks=judgement.checks, reached=judgement.reached, outcome=outcome_of(ordered),
         event_hash=exact_hash or skeleton_hash(ordered), nominal_s=nominal_s, wall_s=wall_s, run_dir=run_dir,
         history=ordered, story=" ".join(scenario.story.split()),
+        notes=(NO_DANGER,) if judgement.verdict is Verdict.HELD and not scenario.sometimes else (),
     )  # fmt: skip
 
 

@@ -130,6 +130,7 @@ def run(
     if known is not None:
         since = compare(str(baseline), known, verdicts_of(runs))
     notes = [] if since is None else since.lines()
+    notes += dict.fromkeys(f"{made.scenario}: {note}" for made in runs for note in made.notes)
     notes += pages.write_pages(runs)
     _write_files(runs, since, junit=junit, markdown=markdown)
     _show(runs, compared, since, notes, as_json=as_json)

@@ -32,6 +32,11 @@ ABOUT = {
     "reproduce": "Make a pasted log or issue happen here.",
     "explore": "Search many schedules for a broken law.",
     "report": "Show a kept run again, or draw it.",
+    "scenario": "Write an incident of your own.",
+    "scenario new": "A commented file that runs.",
+    "scenario check": "Everything that is wrong with a file.",
+    "scenario show": "The YAML of a built-in scenario.",
+    "scenario schema": "JSON Schema, for editors.",
     "agent": "Ask an agent; a drop-in for `openclaw agent`.",
     "gateway": "Run a gateway.",
     "gateway run": "Run a gateway on loopback until SIGTERM or Ctrl-C.",
@@ -89,6 +94,22 @@ def function_of(verb: str) -> Function:
             from lockjaw.cli import report
 
             return report.report
+        case "scenario new":
+            from lockjaw.cli.scenario import new
+
+            return new.new
+        case "scenario check":
+            from lockjaw.cli.scenario import check
+
+            return check.check
+        case "scenario show":
+            from lockjaw.cli.scenario import show as show_scenario
+
+            return show_scenario.show
+        case "scenario schema":
+            from lockjaw.cli.scenario import schema
+
+            return schema.schema
         case "agent":
             from lockjaw.cli import agent
 

@@ -1,0 +1,1 @@
+"""``lockjaw scenario ...``: write an incident of one's own."""

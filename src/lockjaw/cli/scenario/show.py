@@ -1,0 +1,17 @@
+"""``lockjaw scenario show``: the file of a built-in scenario, to start from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lockjaw.harness.incident.scenario import read_builtin_text
+from lockjaw.visible import show_text
+
+__all__ = ["show"]
+
+
+def show(name: Annotated[str, typer.Argument(help="A name from `lockjaw list`.")]) -> None:
+    """Print the YAML of a built-in scenario, to start your own from: `lockjaw scenario show NAME > my.yaml`."""
+    show_text(read_builtin_text(name))
