@@ -203,6 +203,7 @@ def _redacted_scenario(source: _Source, redactor: Redactor) -> Scenario:
     if source.public:
         for text in _spoken(plain):
             redactor.publish(text)
+        redactor.publish_words(msgspec.json.encode(plain).decode())
         return source.scenario
     plain = source.bare(plain)
     redactor.learn(plain, spoken=SCENARIO_TEXTS)

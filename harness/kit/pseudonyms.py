@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hmac
 import re
-import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Pseudonyms:
         key = "text", original
         if key not in self._known:
             self._seed("text", original, 0)
-            letters = iter(self._fake.lexify("?" * len(original), letters=string.ascii_lowercase))
+            letters = self._letters(len(original))
 
             def other(found: re.Match[str]) -> str:
                 word = found[0]
@@ -69,6 +69,12 @@ class Pseudonyms:
             self.issued.add(self._known[key])
             self.originals.setdefault(original, "text")
         return self._known[key]
+
+    def _letters(self, count: int) -> Iterator[str]:
+        """Syllables: what looks drawn would be taken for a key where a part of the text is said again."""
+        heads = self._fake.lexify("?" * count, letters="lmnrst")
+        tails = self._fake.lexify("?" * count, letters="aeio")
+        return chain.from_iterable(zip(heads, tails, strict=True))
 
     def distinct(self) -> dict[str, int]:
         """Kind -> how many different things were replaced."""
