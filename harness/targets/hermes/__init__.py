@@ -1,0 +1,1 @@
+"""hermes-agent (MIT) as a target."""

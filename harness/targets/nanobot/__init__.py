@@ -1,0 +1,1 @@
+"""nanobot-ai (MIT) as a target."""

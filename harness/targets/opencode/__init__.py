@@ -1,0 +1,1 @@
+"""opencode (MIT) as a target."""
