@@ -119,6 +119,8 @@ _Teller = Callable[[Record, _Data], str]
 
 def _call(record: Record, d: _Data) -> str:
     method = d("method", "agent")
+    if method == "own":
+        return _own_turn(record, d)
     if record.phase == "invoke":
         limit = f"; waits at most {d('timeout_ms')} ms" if d("timeout_ms", "") else ""
         return ("asks the gateway" if method in ("agent", "chat.send") else f"asks the gateway: {method}") + limit
@@ -132,6 +134,17 @@ def _call(record: Record, d: _Data) -> str:
     if d("kind") == "closed":
         return f"loses the connection to the gateway ({d('code', 'no code')})"
     return f"is refused by the gateway: {d.first_line('error') or 'no reason'}"
+
+
+def _own_turn(record: Record, d: _Data) -> str:
+    """The user of somebody else's program falls back to a process that runs the turn itself."""
+    if record.phase == "invoke":
+        return "runs the turn in a process of its own"
+    if record.phase == "ok":
+        return "the turn of its own ends well"
+    if d("kind") == "timeout":
+        return f"gives up on the turn of its own after {d('timeout_ms')} ms"
+    return f"the turn of its own fails: {d.first_line('error') or 'no reason'}"
 
 
 def _result(record: Record, d: _Data) -> str:

@@ -195,7 +195,7 @@ def headline(outcome: Outcome) -> str:
     locked, ran = outcome.session_locked_errors, outcome.turn_executions
     if locked:
         parts.append(f"the fallback found the session locked {times(locked)}")
-    if ran != 1:
+    if ran != 1 and (ran or not outcome.provider_calls):
         parts.append("the turn was not executed" if not ran else f"the turn was executed {times(ran)}")
     if outcome.sessions > 1:
         parts.append(f"the conversation is spread over {outcome.sessions} sessions")

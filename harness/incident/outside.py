@@ -29,11 +29,13 @@ class Outside(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     answer: Annotated[str, Meta(min_length=1)] = "The slow answer."  # what the model says
     answers_s: Positive = 12.0  # from the request to the answer
     other_answers_s: Seconds = 0.0  # the same for the other clients' questions
-    gives_up_s: Positive | None = 6.0  # when the user ends the first attempt; null: never
+    #: when the user ends the first attempt, counted from when the model has the question; null: never
+    gives_up_s: Positive | None = 6.0
     #: what the user does next: a turn in a process of its own (where the runtime has one), the same question to the
     #: gateway again, or nothing
     then: Literal["own", "again", "nothing"] = "own"
-    patience_s: Positive = 60.0  # for every later attempt
+    waits_s: Seconds = 0.0  # before that
+    patience_s: Positive = 60.0  # for every attempt that has no other limit
     effect: Word | None = None  # a line that the model's tool writes before it answers; it is counted in `ledger`
     effect_s: Seconds = 0.0  # how long the tool runs after its effect
     ledger: Word = "ledger"  # the file that `effect` is written to
@@ -44,9 +46,14 @@ class Outside(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         return "reuse-session" if self.then == "own" else "no-fallback"
 
     @staticmethod
-    def marker_of(message: str, name: str = "message") -> str:
-        """A pattern that finds the marker of a message. Raises FieldError if it has none."""
+    def marker_in(message: str, name: str = "message") -> str:
+        """The marker of a message (``LJ-1``). Raises FieldError if it has none."""
         found = _MARKER.search(message)
         if found is None:
             raise FieldError(name, "a message with a marker such as LJ-1, beside `outside`", message)
-        return rf"\b{found[0]}\b"
+        return found[0]
+
+    @classmethod
+    def marker_of(cls, message: str, name: str = "message") -> str:
+        """A pattern that finds the marker of a message and no longer one. Raises FieldError if it has none."""
+        return rf"\b{cls.marker_in(message, name)}\b"

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -128,7 +129,8 @@ class ForeignWorld(RealWorld):
         }  # fmt: skip
         self._owners: dict[int, str] = {}  # pid -> actor
         self._open: set[str] = set()  # requests at the models
-        self._accepted, self._quiet_since, self._begun = "", 0.0, False
+        self._marker = outside.marker_in(scenario.message)
+        self._asked, self._accepted, self._quiet_since, self._begun = False, "", 0.0, False
         super().__init__(scenario, **how)
         self._seen = FileRecorder(run.events / "seen.jsonl", self.clock, "gateway")
         self._seen_user = FileRecorder(run.events / "seen-client.jsonl", self.clock, "client")
@@ -215,13 +217,12 @@ class ForeignWorld(RealWorld):
 
     def _plans(self) -> dict[str, Plan]:
         """What each user does: the client gives up and goes on as ``outside.then`` says; a caller asks once."""
-        client, outside, limit_s = self.target.spec.client, self.outside, self.scenario.run_limit_s
-        patience_s = limit_s if outside.gives_up_s is None else outside.gives_up_s
-        attempts = [self._attempt("gateway", self.scenario.message, patience_s)]
-        if outside.then == "own" and client.own:
-            attempts.append(self._attempt("own", self.scenario.message, outside.patience_s))
-        elif outside.then == "again":
-            attempts.append(self._attempt("gateway", self.scenario.message, outside.patience_s))
+        client, outside = self.target.spec.client, self.outside
+        attempts = [self._attempt("gateway", self.scenario.message, outside.patience_s, outside.gives_up_s)]
+        way = "gateway" if outside.then == "again" else "own" if outside.then == "own" and client.own else ""
+        if way:
+            later = self._attempt(way, self.scenario.message, outside.patience_s)
+            attempts.append(msgspec.structs.replace(later, waits_s=outside.waits_s))
         plans = {"client": self._plan(attempts)}
         for name, actor in self.scenario.cast.items():
             if isinstance(actor, Caller):
@@ -229,10 +230,11 @@ class ForeignWorld(RealWorld):
                 plans[name] = self._plan([self._attempt(way, actor.message, outside.patience_s)])
         return plans
 
-    def _attempt(self, way: Any, message: str, deadline_s: float) -> Attempt:
+    def _attempt(self, way: Any, message: str, deadline_s: float, once_asked_s: float | None = None) -> Attempt:
         client = self.target.spec.client
         self.values["message"] = message
-        return Attempt(way, tuple(self._filled(client.own if way == "own" else client.gateway)), deadline_s)
+        command = tuple(self._filled(client.own if way == "own" else client.gateway))
+        return Attempt(way, command, deadline_s, once_asked_s)
 
     def _plan(self, attempts: Sequence[Attempt]) -> Plan:
         return Plan(
@@ -271,10 +273,13 @@ class ForeignWorld(RealWorld):
         if record.phase != "invoke":
             self._open.discard(request)
             return
+        if self._marker not in record.data.get("asks", ()):
+            return
         self._open.add(request)
-        if not self._accepted:  # that its server works on something for the user is all that can be said
-            self._accepted = request
-            self._seen.record("gateway.accepted", run_id=request, session_id=self.values["session"], session_key="")
+        if not self._asked:  # the first one comes from the server: nobody else has the question yet
+            self._asked, self._accepted = True, "try-0"
+            self._seen.record("gateway.accepted", run_id="try-0", session_id=self.values["session"], session_key="")
+            self.process("client").signal(signal.SIGUSR1)
 
     def _look_for_owners(self) -> None:
         if not self.values["session"]:

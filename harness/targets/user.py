@@ -39,11 +39,17 @@ Way = Literal["gateway", "own"]
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One try of the user's. ``deadline_s``: nominal seconds after which the user gives up."""
+    """One try of the user's. ``deadline_s``: nominal seconds after which the user gives up.
+
+    ``once_asked_s``: the same, counted from SIGUSR1, by which the harness tells that the question is with the model. A
+    program may need seconds to start on a busy machine, and giving up before it has asked would prove nothing.
+    """
 
     way: Way
     command: tuple[str, ...]
     deadline_s: float
+    once_asked_s: float | None = None
+    waits_s: float = 0.0  # before it begins
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -75,6 +81,11 @@ class User:
     def __init__(self, plan: Plan, recorder: Recorder, clock: Clock) -> None:
         self._plan, self._recorder, self._clock = plan, recorder, clock
         self._locked = [re.compile(pattern) for pattern in plan.locked]
+        self._question_is_there = asyncio.Event()
+
+    def question_is_there(self) -> None:
+        """The question of the attempt under way has reached the model."""
+        self._question_is_there.set()
 
     async def run(self) -> int:
         """Returns the exit status that the user ends with: that of the last attempt, 124 after giving up."""
@@ -83,6 +94,7 @@ class User:
             if number:
                 again = attempt.way == self._plan.attempts[number - 1].way
                 self._recorder.record("fallback", policy="outside", step="rerun" if again else "continue", detail="")
+                await self._clock.sleep(attempt.waits_s)
             ended = await self._attempt(number, attempt)
             code = ended.code
             reply = next((text for text in self._plan.answers if text in ended.output), None)
@@ -95,24 +107,28 @@ class User:
         run_id, began = f"try-{number}", self._clock.monotonic()
         method = "agent" if attempt.way == "gateway" else "own"
         self._recorder.record("client.call", "invoke", method=method, run_id=run_id, session_key=self._plan.session)
+        if attempt.way == "own":  # a process that runs the turn itself wants the session
+            self._recorder.record("lock", "invoke", path=self._plan.lock_path, owner=run_id, timeout_s=0.0)
         log = Path(self._plan.logs) / f"{os.environ.get('LOCKJAW_ACTOR', 'client')}-{run_id}.log"
         code = await self._performed(attempt, log)
         output = _beginning(log)
         ended = Ended(code, round(self._clock.monotonic() - began, 3), output)
         words = self._words_of_a_lock(output)
-        if words:
-            path, owner = self._plan.lock_path, ""
-            self._recorder.record("lock", "invoke", path=path, owner=run_id, timeout_s=0.0)
+        if words and attempt.way == "gateway":
+            self._recorder.record("lock", "invoke", path=self._plan.lock_path, owner=run_id, timeout_s=0.0)
+        if words or attempt.way == "own":
+            # Whether it had the session cannot be told from its exit; where the lock can be seen, the world records that.
+            kind = "timeout" if words else "cancelled"
             self._recorder.record(
-                "lock", "fail", path=path, error=words, kind="timeout", waited_s=ended.took_s, owner=owner
+                "lock", "fail", path=self._plan.lock_path, error=words, kind=kind, waited_s=ended.took_s, owner=run_id
             )
         for line in output.splitlines()[-LAST_LINES:]:
             self._recorder.record("client.stderr", line=line[:400])
         if code == 0:
             self._recorder.record("client.call", "ok", method=method, run_id=run_id, status="ok")
         elif code is None:
-            ms = round(attempt.deadline_s * 1000)
-            error = f"the user gave up after {attempt.deadline_s:g} s"
+            ms = round(ended.took_s * 1000)
+            error = f"the user gave up after {ended.took_s:g} s"
             self._recorder.record(
                 "client.call", "fail", method=method, run_id=run_id, error=error, kind="timeout", timeout_ms=ms
             )
@@ -130,12 +146,27 @@ class User:
                 *attempt.command, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=asyncio.subprocess.STDOUT,
                 process_group=0,
             )  # fmt: skip
+        impatience = asyncio.ensure_future(self._impatience(attempt))
+        ended = asyncio.ensure_future(process.wait())
         try:
-            return await asyncio.wait_for(process.wait(), self._clock.real_s(attempt.deadline_s))
-        except TimeoutError:
-            return None
+            await asyncio.wait({impatience, ended}, return_when=asyncio.FIRST_COMPLETED)
+            return process.returncode
         finally:
+            impatience.cancel()
             await _end_group(process)
+            await ended
+
+    async def _impatience(self, attempt: Attempt) -> None:
+        """Ends when the user gives up."""
+        self._question_is_there.clear()
+        if attempt.once_asked_s is None:
+            await self._clock.sleep(attempt.deadline_s)
+            return
+        try:
+            await asyncio.wait_for(self._question_is_there.wait(), self._clock.real_s(attempt.deadline_s))
+        except TimeoutError:
+            return
+        await self._clock.sleep(attempt.once_asked_s)
 
     def _words_of_a_lock(self, output: str) -> str:
         lines = (line for line in output.splitlines() if any(pattern.search(line) for pattern in self._locked))
@@ -189,6 +220,7 @@ def main(arguments: Sequence[str]) -> int:
     user = User(plan, recorder_from_environment(os.environ, clock), clock)
 
     async def perform() -> int:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, user.question_is_there)
         task = asyncio.ensure_future(user.run())
         stopped: list[int] = []
 
@@ -202,6 +234,7 @@ def main(arguments: Sequence[str]) -> int:
         except asyncio.CancelledError:
             return 128 + stopped[0]
 
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until the loop listens
     announce_ready(int(ready_fd))
     wait_for_go(int(go_fd))
     return asyncio.run(perform())
