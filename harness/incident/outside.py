@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from lockjaw.documents import FieldError
 
+from ..faults import AnyFault
 from .timing import Seconds
 
 __all__ = ["Outside"]
@@ -28,17 +29,19 @@ class Outside(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     answer: Annotated[str, Meta(min_length=1)] = "The slow answer."  # what the model says
     answers_s: Positive = 12.0  # from the request to the answer
-    other_answers_s: Seconds = 0.0  # the same for the other clients' questions
+    other_answers_s: Seconds = 0.0  # the same for the other questions
     #: when the user ends the first attempt, counted from when the model has the question; null: never
     gives_up_s: Positive | None = 6.0
     #: what the user does next: a turn in a process of its own (where the runtime has one), the same question to the
     #: gateway again, or nothing
     then: Literal["own", "again", "nothing"] = "own"
     waits_s: Seconds = 0.0  # before that
+    says: Annotated[str, Meta(min_length=1)] | None = None  # what the user says then; null: the same message again
     patience_s: Positive = 60.0  # for every attempt that has no other limit
     effect: Word | None = None  # a line that the model's tool writes before it answers; it is counted in `ledger`
     effect_s: Seconds = 0.0  # how long the tool runs after its effect
     ledger: Word = "ledger"  # the file that `effect` is written to
+    faults: tuple[AnyFault, ...] | None = None  # in place of the scenario's, in times of its own
 
     @property
     def policy(self) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from lockjaw.errors import UsageError
 from lockjaw.verdict import Verdict
 
@@ -40,8 +42,11 @@ def play_on(
     check_playable(scenario, target.name)
     if scenario.outside is None:
         raise UsageError("scenario", "", "one with an `outside` part: how other programs play it", scenario.name)
+    policy = scenario.outside.policy
+    if scenario.outside.faults is not None:
+        scenario = msgspec.structs.replace(scenario, faults=scenario.outside.faults)
     return run_policies(
-        scenario, [scenario.outside.policy], seed=seed, time_scale=time_scale, out=out, progress=progress,
+        scenario, [policy], seed=seed, time_scale=time_scale, out=out, progress=progress,
         target=target, limits=LIMITS,
     )[0]  # fmt: skip
 

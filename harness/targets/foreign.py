@@ -44,7 +44,7 @@ __all__ = ["Foreign", "ForeignWorld", "Program"]
 GATEWAY_PORT, MODEL_PORT = 18800, 18801
 SETUP_LIMIT_REAL_S = 120.0
 NEXT_TURN_LIMIT_REAL_S = 60.0
-QUIET_S = 1.5  # without a request at the models: the gateway has ended its turn
+QUIET_S = 1.5  # without a request at the models, beside the tool's own time: the gateway has ended its turn
 FAST = "The quick answer."
 NEXT_MESSAGE = "LJ-9 Is the session free?"
 
@@ -221,7 +221,7 @@ class ForeignWorld(RealWorld):
         attempts = [self._attempt("gateway", self.scenario.message, outside.patience_s, outside.gives_up_s)]
         way = "gateway" if outside.then == "again" else "own" if outside.then == "own" and client.own else ""
         if way:
-            later = self._attempt(way, self.scenario.message, outside.patience_s)
+            later = self._attempt(way, outside.says or self.scenario.message, outside.patience_s)
             attempts.append(msgspec.structs.replace(later, waits_s=outside.waits_s))
         plans = {"client": self._plan(attempts)}
         for name, actor in self.scenario.cast.items():
@@ -261,9 +261,9 @@ class ForeignWorld(RealWorld):
             if record.op == "provider.request" and self._begun:
                 self._request(record)
         now = self.clock.monotonic()
-        if self._open or not self._accepted:
+        if self._open or not self._accepted or self.held_up(self.process("gateway")):
             self._quiet_since = now
-        elif now - self._quiet_since > QUIET_S:
+        elif now - self._quiet_since > QUIET_S + self.outside.effect_s:
             self._seen.record("gateway.final", run_id=self._accepted, status="unknown")
             self._accepted = ""
         self._look_for_owners()
@@ -383,6 +383,9 @@ def script_of(outside: Outside, spec: TargetSpec, scenario: Scenario, work: Path
         call = {"tool_calls": [{"name": spec.tool.name, "arguments": arguments}]}
         steps.append({**call, "when": {"text": mine, "after_tool": False}})
     steps.append({**slow, "when": {"text": mine}})
+    if outside.says is not None:
+        text = {"text": outside.answer, "first_token_s": outside.other_answers_s}
+        steps.append({**text, "when": {"text": outside.marker_of(outside.says, "says")}})
     for name, actor in scenario.cast.items():
         if isinstance(actor, Caller) and actor.message != scenario.message:
             text = {"text": outside.answer, "first_token_s": outside.other_answers_s}

@@ -114,13 +114,11 @@ class User:
         output = _beginning(log)
         ended = Ended(code, round(self._clock.monotonic() - began, 3), output)
         words = self._words_of_a_lock(output)
-        if words and attempt.way == "gateway":
-            self._recorder.record("lock", "invoke", path=self._plan.lock_path, owner=run_id, timeout_s=0.0)
-        if words or attempt.way == "own":
-            # Whether it had the session cannot be told from its exit; where the lock can be seen, the world records that.
-            kind = "timeout" if words else "cancelled"
+        if words:
+            if attempt.way == "gateway":
+                self._recorder.record("lock", "invoke", path=self._plan.lock_path, owner=run_id, timeout_s=0.0)
             self._recorder.record(
-                "lock", "fail", path=self._plan.lock_path, error=words, kind=kind, waited_s=ended.took_s, owner=run_id
+                "lock", "fail", path=self._plan.lock_path, error=words, kind="timeout", waited_s=ended.took_s, owner=""
             )
         for line in output.splitlines()[-LAST_LINES:]:
             self._recorder.record("client.stderr", line=line[:400])
