@@ -67,7 +67,7 @@ OPERATIONS: dict[str, str] = {
     "tool": "one tool call: run_id, tool_call_id, name, key, harmless (it may run twice); ok/fail: is_error",
     "append": "one transcript entry reached the disk: path, entry_id, type, role, generation, run_id",
     "append.refused": "a transcript refused a write of an older generation: path, generation, current",
-    "provider.request": "the model server saw a request: request_id, model, messages, markers (of the scenario, such as "
+    "provider.request": "the model server saw a request: request_id, model, messages, markers (such as "
     "LJ-1), asks (those of the last question), aside (no part of a turn); ok: sent; "
     "fail: client_gone, after_s",
     "ledger": "an effect found outside the run when it was over: key, count",
