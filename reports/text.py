@@ -21,12 +21,13 @@ from rich.text import Text
 
 from lockjaw.history.run import Run
 from lockjaw.verdict import Verdict
-from lockjaw.visible import visible_lines
+from lockjaw.visible import columns, visible_lines
 
 from .sentences import Tone, condensed
-from .view import RunView, ScenarioView, important, mark, view
+from .view import MARKS, RunView, ScenarioView, important, mark, view
 
 WIDTH = 80
+NARROW = 66  # below it, who does a step stands before what it does instead of beside it
 MAX_ROWS = 12
 _STYLES: dict[Verdict | None, str] = {
     Verdict.HELD: "green",
@@ -48,7 +49,7 @@ def print_report(
     out = sys.stdout if file is None else file
     env = os.environ if env is None else env
     colour = out.isatty() and not env.get("NO_COLOR") and env.get("TERM") != "dumb"
-    out.write(render(runs, colour=colour, notes=notes))
+    out.write(render(runs, colour=colour, width=columns(out), notes=notes))
     out.flush()
 
 
@@ -156,7 +157,9 @@ def _run(console: Console, run: RunView, *, legend: bool = True) -> None:
         table.add_column("at", justify="right", no_wrap=True, width=8)
         holders = ["locked by", *(part for row in rows for part in row.lock.split("+"))]
         table.add_column("locked by", width=min(16, max(map(cell_len, holders))), overflow="fold")
-        table.add_column("who", width=min(10, max(cell_len(row.actor) for row in rows)), overflow="fold")
+        narrow = console.width < NARROW
+        if not narrow:
+            table.add_column("who", width=min(10, max(cell_len(row.actor) for row in rows)), overflow="fold")
         table.add_column("what happened", ratio=1, overflow="fold")
         for row in rows:
             repeated = f" ({row.count} times, until {row.until_s:.1f} s)" if row.count > 1 else ""
@@ -164,8 +167,8 @@ def _run(console: Console, run: RunView, *, legend: bool = True) -> None:
                 ">" if row.witness else "",
                 f"{row.at_s:.1f} s",
                 row.lock.replace("+", "+\n"),
-                row.actor,
-                Text(row.text + repeated, style=_TONES[row.tone]),
+                *([] if narrow else [row.actor]),
+                Text(f"{row.actor} " * narrow + row.text + repeated, style=_TONES[row.tone]),
             )
         console.print(table)
         console.print()
@@ -185,16 +188,29 @@ def _table(console: Console, scenario: ScenarioView) -> None:
         return
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, pad_edge=False, header_style="bold")
     table.add_column("law", no_wrap=True, overflow="ellipsis")
-    for policy in scenario.policies:
-        table.add_column(policy.replace("-", "-\n", 1), no_wrap=True)
+    # Signs and numbers alone where words do not fit; what they mean stands below.
+    wide = max(map(len, scenario.checks)) + sum(2 + max(len("X VIOLATED"), *_parts(p)) for p in scenario.policies)
+    signs = wide > console.width
+    for number, policy in enumerate(scenario.policies, start=1):
+        table.add_column(str(number) if signs else policy.replace("-", "-\n", 1), no_wrap=True)
     for check in scenario.checks:
-        cells = []
-        for policy in scenario.policies:
-            verdict = scenario.cells[policy, check].verdict
-            cells.append(_mark(verdict))
-        table.add_row(check, *cells)
+        verdicts = [scenario.cells[policy, check].verdict for policy in scenario.policies]
+        table.add_row(check, *((_sign(v) if signs else _mark(v)) for v in verdicts))
     console.print(table)
+    if signs:
+        named = ", ".join(f"{number} {policy}" for number, policy in enumerate(scenario.policies, start=1))
+        _indented(console, f"{named}; {', '.join(' '.join(sign) for sign in MARKS.values())}", 0)
     console.print()
+
+
+def _parts(policy: str) -> Iterable[int]:
+    """Lengths of the lines of a policy's heading."""
+    first, dash, rest = policy.partition("-")
+    return len(first + dash), len(rest)
+
+
+def _sign(verdict: Verdict | None) -> Text:
+    return Text(mark(verdict)[0], style=_STYLES[verdict])
 
 
 def _mark(verdict: Verdict | None) -> Text:

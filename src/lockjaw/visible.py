@@ -8,9 +8,14 @@ controls that turn the reading direction. Here each of them becomes an escape th
 from __future__ import annotations
 
 import re
+import shutil
 import sys
+import textwrap
+from typing import TextIO
 
-__all__ = ["show", "show_text", "tell", "visible", "visible_json", "visible_lines"]
+__all__ = ["columns", "show", "show_text", "show_wrapped", "tell", "visible", "visible_json", "visible_lines"]
+
+COLUMNS = (40, 80)  # narrowest and widest lines
 
 #: Controls (C0, DEL, C1), separators of lines, marks and overrides of direction, what is not drawn at all (zero-width
 #: spaces, byte order mark, tags), and halves of characters, which stand for undecodable bytes of a file name.
@@ -41,6 +46,28 @@ def visible_json(text: str) -> str:
 def show(*lines: str) -> None:
     """Print lines on stdout, each made visible: none of them becomes two."""
     sys.stdout.write("".join(f"{visible(line)}\n" for line in lines))
+
+
+def columns(out: TextIO | None = None) -> int:
+    """How wide lines on ``out`` (stdout) are: the terminal's width within COLUMNS, and 80 in a file."""
+    narrowest, widest = COLUMNS
+    if not (out or sys.stdout).isatty():
+        return widest
+    return max(narrowest, min(widest, shutil.get_terminal_size((widest, 24)).columns))
+
+
+def show_wrapped(*lines: str) -> None:
+    """As ``show``, but on a terminal long lines go on below, indented. A line to be copied (``lockjaw ...``) is never
+    broken, and a file gets every line whole."""
+    for line in lines:
+        body = line.lstrip(" ")
+        indent = " " * (len(line) - len(body))
+        whole = body.startswith("lockjaw ") or not sys.stdout.isatty()
+        parts = None if whole else textwrap.wrap(
+            visible(body), columns(), initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False,
+            break_long_words=False,
+        )  # fmt: skip
+        show(*(parts or [line]))
 
 
 def show_text(text: str) -> None:

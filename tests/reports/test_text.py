@@ -186,3 +186,27 @@ def test_what_a_run_holds_sends_no_escape(colour: bool, make_run: Any) -> None:
     assert not {"\x9b", "\u202e", "\x07"} & set(shown)
     assert ("\x1b[" in shown) is colour
     assert "\x1b]" not in shown
+
+
+@pytest.mark.parametrize("width", [40, 50, 65, 66, 80])
+def test_on_a_narrow_terminal_no_line_is_cut_and_no_verdict_is_lost(four_runs: list[Any], width: int) -> None:
+    report = text.render(four_runs, width=width)
+
+    assert "…" not in report
+    for line in report.splitlines():
+        assert cell_len(line) <= width or "history.jsonl" in line or line.startswith("lockjaw replay"), line
+    rows = [line.split() for line in report.splitlines() if line.startswith("never_session_locked")]
+    signs = [[word for word in row[1:] if word in ("X", "+", "?")] for row in rows]
+    assert signs == [["X", "+", "+", "+"]]
+    assert "1 reuse-session" in report or width >= 80
+
+
+def test_a_terminal_is_asked_for_its_width_and_a_file_is_not(
+    four_runs: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    terminal, file = Terminal(), StringIO()
+    text.print_report(four_runs, terminal, env={"NO_COLOR": "1"})
+    text.print_report(four_runs, file)
+    assert terminal.getvalue() == text.render(four_runs, width=50)
+    assert file.getvalue() == text.render(four_runs)

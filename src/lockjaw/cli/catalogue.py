@@ -15,7 +15,7 @@ from lockjaw.harness.incident.scenario import Scenario, load_scenario
 from lockjaw.harness.run import DEFAULT_POLICY, ENGINES
 from lockjaw.harness.search.catalogue import Played, play_all, plays_of
 from lockjaw.scenarios import names
-from lockjaw.visible import show
+from lockjaw.visible import columns, show
 
 __all__ = ["EXIT_AS_TOLD", "EXIT_OTHERWISE", "catalogue"]
 
@@ -67,17 +67,28 @@ def catalogue(
 
 
 def _table(scenarios: Sequence[Scenario], found: Sequence[Played]) -> Iterator[str]:
+    """A row per scenario; on a narrow terminal its verdicts stand below its name."""
     by = {(p.play.scenario.name, p.play.policy, p.play.engine): p.verdict for p in found}
-    yield f"{'':<29}{'':<21}{'baseline':<18}takeover"
-    yield f"{'scenario':<29}{'baseline':<21}{'sim':<9}{'real':<9}{'sim':<5}{'real':<5}".rstrip()
+    wide = columns() >= WIDE
+    yield _named("", f"{'':<21}{'baseline':<18}takeover", wide=wide)[-1]
+    yield from _named("scenario", _cells("baseline", ("sim", "real", "sim", "real")), wide=wide)
     for one in scenarios:
-        cells = [
-            by.get((one.name, policy, engine), "-") for policy in (one.baseline, DEFAULT_POLICY) for engine in _ORDER
+        verdicts = [
+            str(by.get((one.name, policy, engine), "-"))
+            for policy in (one.baseline, DEFAULT_POLICY)
+            for engine in _ORDER
         ]
-        widths = (9, 9, 5, 5)
-        yield (
-            f"{one.name:<29}{one.baseline:<21}" + "".join(f"{c:<{w}}" for c, w in zip(cells, widths, strict=True))
-        ).rstrip()
+        yield from _named(one.name, _cells(one.baseline, verdicts), wide=wide)
+
+
+def _cells(baseline: str, verdicts: Sequence[str]) -> str:
+    widths = (9, 9, 5, 5)
+    return (f"{baseline:<21}" + "".join(f"{c:<{w}}" for c, w in zip(verdicts, widths, strict=True))).rstrip()
+
+
+def _named(name: str, cells: str, *, wide: bool) -> list[str]:
+    return [f"{name:<29}{cells}"] if wide else [name, f"  {cells}"]
 
 
 _ORDER = ("sim", "real")
+WIDE = 72  # columns that a row of the table takes

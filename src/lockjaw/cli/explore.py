@@ -21,7 +21,7 @@ from lockjaw.harness.search.explore import Exploration
 from lockjaw.harness.search.workers import Workers, started
 from lockjaw.scenarios import names
 from lockjaw.verdict import Verdict
-from lockjaw.visible import show
+from lockjaw.visible import show, show_wrapped
 
 __all__ = ["explore", "explore_all"]
 
@@ -92,7 +92,7 @@ def explore(
     if as_json:
         print_json("explore", found.document())
     else:
-        show(*_explored(found))
+        show_wrapped(*_explored(found))
     return EXIT_INTERRUPTED if found.interrupted and not found.violations else found.verdict.exit_status
 
 
@@ -170,7 +170,7 @@ def explore_all(
         )  # fmt: skip
         explored.append((found, scenario))
         if not as_json:
-            show(_one_of_all(found, scenario))
+            show_wrapped(_one_of_all(found, scenario))
             sys.stdout.flush()
         if found.interrupted:
             break

@@ -13,11 +13,11 @@ from lockjaw.harness.intake.runtimes import RUNTIMES
 from lockjaw.harness.intake.search import Found
 from lockjaw.harness.run import Run
 from lockjaw.verdict import Verdict
+from lockjaw.visible import columns
 
 __all__ = ["STDIN", "told"]
 
 STDIN = "-"
-WIDTH = 80
 MOST_EVIDENCE = 4
 
 
@@ -90,7 +90,7 @@ def _ignored(report: Report) -> Iterator[str]:
         lines = "1 line" if report.ignored == 1 else f"{report.ignored} lines"
         yield from _row("ignored", lines + (", such as" if report.ignored_examples else ""))
         for example in report.ignored_examples[:3]:
-            yield f"{'':12}{textwrap.shorten(example, WIDTH - 14, placeholder=' ...')}"
+            yield f"{'':12}{textwrap.shorten(example, columns() - 14, placeholder=' ...')}"
 
 
 def _where(lines: tuple[int, ...]) -> str:
@@ -228,5 +228,5 @@ def _row(name: str, text: str, hang: int = 0, start: str | None = None) -> list[
     first = f"{name:<12}" if start is None else start
     after = " " * (12 + hang) if start is None else ""
     return textwrap.wrap(
-        text, WIDTH, initial_indent=first, subsequent_indent=after, break_on_hyphens=False, drop_whitespace=True,
+        text, columns(), initial_indent=first, subsequent_indent=after, break_on_hyphens=False, drop_whitespace=True,
     ) or [name]  # fmt: skip
