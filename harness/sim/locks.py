@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TypeVar, TypeVarTuple
 
 from lockjaw.clock import Clock
 from lockjaw.locking.drivers import follow, follow_async
@@ -28,7 +28,7 @@ from lockjaw.locking.operations import (
     WaitForSection,
     Waiting,
 )
-from lockjaw.locking.paths import GUARD_SUFFIX, LockPaths
+from lockjaw.locking.paths import LockPaths
 from lockjaw.locking.process_holds import ProcessHolds
 from lockjaw.locking.resting import RestingGuards
 
@@ -37,7 +37,7 @@ from .tape import TEAR
 from .world import Process
 
 T = TypeVar("T")
-P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
 
 _READ_LIMIT_BYTES = 65_536
 SETTLE_S = 0.005
@@ -272,28 +272,22 @@ class SimHost:
         name = os.fspath(session_file)
         found = self._paths.get(name)
         if found is None:
-            found = self._paths[name] = LockPaths(name, f"{name}.lock", f"{name}{GUARD_SUFFIX}")
+            found = self._paths[name] = LockPaths.beside(name)
         return found
 
     # ------------------------------------------------------------------ drivers
 
-    def call(self, clock: Clock, function: Callable[Concatenate[Calls, P], T], *args: P.args, **named: P.kwargs) -> T:
-        return function(self._calls, *args, **named)
+    def call(self, clock: Clock, function: Callable[[Calls, *Ts], T], *args: *Ts) -> T:
+        return function(self._calls, *args)
 
-    def run(
-        self, clock: Clock, algorithm: Callable[Concatenate[Calls, P], Steps[T]], *args: P.args, **named: P.kwargs
-    ) -> T:
-        return follow(algorithm(self._calls, *args, **named), lambda wait: self._wait_blocking(wait, clock))
+    def run(self, clock: Clock, algorithm: Callable[[Calls, *Ts], Steps[T]], *args: *Ts) -> T:
+        return follow(algorithm(self._calls, *args), lambda wait: self._wait_blocking(wait, clock))
 
-    async def run_async(
-        self, clock: Clock, algorithm: Callable[Concatenate[Calls, P], Steps[T]], *args: P.args, **named: P.kwargs
-    ) -> T:
-        return await follow_async(algorithm(self._calls, *args, **named), lambda wait: self._wait(wait, clock))
+    async def run_async(self, clock: Clock, algorithm: Callable[[Calls, *Ts], Steps[T]], *args: *Ts) -> T:
+        return await follow_async(algorithm(self._calls, *args), lambda wait: self._wait(wait, clock))
 
-    async def run_to_end(
-        self, clock: Clock, algorithm: Callable[Concatenate[Calls, P], Steps[T]], *args: P.args, **named: P.kwargs
-    ) -> T:
-        steps = algorithm(self._calls, *args, **named)
+    async def run_to_end(self, clock: Clock, algorithm: Callable[[Calls, *Ts], Steps[T]], *args: *Ts) -> T:
+        steps = algorithm(self._calls, *args)
         return await follow_async(steps, lambda wait: self._wait(wait, clock), defer_cancel=True)
 
     # ------------------------------------------------------------------ waiting

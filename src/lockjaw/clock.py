@@ -79,6 +79,33 @@ class ScaledClock:
         time.sleep(max(0.0, nominal_s) * self.scale)
 
 
+class OrdinaryClock:
+    """The machine's clock as it is: scale 1, second 0 when the machine started. It has no state, so one serves all."""
+
+    monotonic = staticmethod(time.monotonic)
+
+    def wall_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def real_s(self, nominal_s: float) -> float:
+        return nominal_s
+
+    async def sleep(self, nominal_s: float) -> None:
+        await asyncio.sleep(max(0.0, nominal_s))
+
+    def sleep_blocking(self, nominal_s: float) -> None:
+        time.sleep(max(0.0, nominal_s))
+
+
+_ORDINARY = OrdinaryClock()
+
+
+def surrounding_clock() -> Clock:
+    """The clock of the surrounding harness run; the machine's own where there is none, for whoever only measures spans
+    and tells the time of day."""
+    return ScaledClock.from_environment() if os.environ.get(ENVIRONMENT_KEY) else _ORDINARY
+
+
 def iso(wall_ms: int) -> str:
     """``2026-11-22T16:21:27.099Z``: how OpenClaw writes instants (JavaScript's ``toISOString``)."""
     instant = datetime.fromtimestamp(wall_ms // 1000, tz=UTC)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from lockjaw.errors import LockStateError
@@ -203,21 +204,30 @@ class Guarded:
     @staticmethod
     def _prepare(order: Order) -> GuardedRequest:
         paths, me = order.paths, order.process
-        owner = OwnerRecord(me.pid, None, me.starttime, round(order.max_hold_s * 1000), me.pid_namespace)
-        named = GuardRecord(me.pid, me.starttime, me.pid_namespace, owner=label(order.owner))
+        body, signed = _texts(me.pid, me.starttime, me.pid_namespace, order.max_hold_s, order.owner)
         order.prepared = request = GuardedRequest(
             paths.lock,
             paths.guard,
             paths.body,
             me,
-            body_parts(owner),
-            signature(named),
+            body,
+            signed,
             order.timeout_s,
             order.section_wait_s,
             order.overtake_s,
             order.registry.holds.__contains__,
         )
         return request
+
+
+@lru_cache(maxsize=64)
+def _texts(
+    pid: int, starttime: int | None, pid_namespace: int | None, max_hold_s: float, owner: str
+) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
+    """What a lock file and a guard's record say of an owner around the instant of a grant. The same objects for the
+    same owner: so a lock that is made afresh for each turn may use the generations that the one before it reserved."""
+    named = OwnerRecord(pid, None, starttime, round(max_hold_s * 1000), pid_namespace)
+    return body_parts(named), signature(GuardRecord(pid, starttime, pid_namespace, owner=label(owner)))
 
 
 @dataclass(frozen=True)

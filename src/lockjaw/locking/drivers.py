@@ -47,14 +47,15 @@ _LAST_LOOK_REAL_S = 4.0  # 64 waiters, 10 s: under 0.1 s of CPU
 _SETTLE_REAL_S = 0.005
 
 
-def follow(steps: Steps[T], wait_for: Callable[[Waiting], bool]) -> T:
+def follow(steps: Steps[T], wait_for: Callable[[Waiting], bool], first: Waiting | None = None) -> T:
     """Run an algorithm to its end in this thread.
 
     Args:
+        first: the wait that it has come to already.
         wait_for: waits. -> did the bell ring? What it raises, Ctrl-C included, goes to the algorithm, which cleans up.
     """
     try:
-        wait = next(steps)
+        wait = first or next(steps)
         while True:
             try:
                 rung = wait_for(wait)
@@ -104,9 +105,17 @@ def run_blocking(steps: Steps[T], kernel: Kernel) -> T:
     Args:
         kernel: makes its calls.
     """
+    try:
+        first = next(steps)
+    except StopIteration as stop:  # nearly always: it had nothing to wait for
+        value: T = stop.value
+        return value
+    except BaseException:
+        kernel.abandon()
+        raise
     waits = _Waits(kernel)
     try:
-        return follow(steps, waits.sleep)
+        return follow(steps, waits.sleep, first)
     except BaseException:
         kernel.abandon()
         raise

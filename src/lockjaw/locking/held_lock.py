@@ -8,7 +8,7 @@ from _thread import RLock as _RLock
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, TypeVar, TypeVarTuple
 
 from lockjaw.clock import Clock
 from lockjaw.errors import Fenced, LocalError, LockLost, LockStateError, SessionChanged
@@ -19,9 +19,10 @@ from lockjaw.locking.host import Host
 from lockjaw.locking.identity import ProcessIdentity
 from lockjaw.locking.lock_report import LockReport
 from lockjaw.locking.operations import Calls, Steps
+from lockjaw.locking.paths import LockPaths
 
 T = TypeVar("T")
-P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
 
 FAILURES = (OSError, LocalError, asyncio.CancelledError, GeneratorExit)  # and no interruptions
 
@@ -33,14 +34,15 @@ class Port(NamedTuple):
     host: Host
     clock: Clock
     report: LockReport
-    session: str
+    paths: LockPaths
     max_hold_s: float
+    owner: str
 
-    def run(self, algorithm: Callable[Concatenate[Calls, P], Steps[T]], *args: P.args, **named: P.kwargs) -> T:
-        return self.host.run(self.clock, algorithm, *args, **named)
+    def run(self, algorithm: Callable[[Calls, *Ts], Steps[T]], *args: *Ts) -> T:
+        return self.host.run(self.clock, algorithm, *args)
 
-    def call(self, function: Callable[Concatenate[Calls, P], T], *args: P.args, **named: P.kwargs) -> T:
-        return self.host.call(self.clock, function, *args, **named)
+    def call(self, function: Callable[[Calls, *Ts], T], *args: *Ts) -> T:
+        return self.host.call(self.clock, function, *args)
 
 
 class HeldLock:
@@ -79,7 +81,7 @@ class HeldLock:
 
     @property
     def path(self) -> Path:
-        return Path(self._port.report.path)
+        return Path(self._port.paths.lock)
 
     @property
     def overruled(self) -> int:
@@ -128,17 +130,17 @@ class HeldLock:
         port = self._port
         if self._over:
             reason = f"its hold limit of {port.max_hold_s:g} s was over, so its holder was stopped"
-            raise LockLost(port.session, self.generation, reason)
+            raise LockLost(port.paths.session, self.generation, reason)
         if self._released:
-            raise LockLost(port.session, self.generation, "it was released")
+            raise LockLost(port.paths.session, self.generation, "it was released")
         try:
             port.run(port.algorithm.enter, self._grant)
         except Superseded as superseded:
             if superseded.current != self.generation:
-                raise Fenced(port.session, self.generation, superseded.current) from None
+                raise Fenced(port.paths.session, self.generation, superseded.current) from None
             port.report.lost(self.generation)
             raise LockLost(
-                port.session, self.generation, "its lock file was removed or replaced from outside"
+                port.paths.session, self.generation, "its lock file was removed or replaced from outside"
             ) from None
 
     # ------------------------------------------------------------------ giving it back
@@ -179,11 +181,19 @@ class HeldLock:
         try:
             if self._begin_release():
                 self._over = True
-                self._port.call(self._port.report.over, self.generation, self._port.max_hold_s)
+                self._port.report.over(self.generation, self._port.max_hold_s)
+                self._port.call(self._tell_limit)
                 self._give_back()
         finally:
             self._mutex.release()
         return True
+
+    def _tell_limit(self, calls: Calls) -> None:
+        who = f" by {self._port.owner}" if self._port.owner else ""
+        calls.print_error(
+            f"lockjaw: {self._port.paths.lock} was held{who} for longer than its limit of {self._port.max_hold_s:g} s "
+            f"(generation {self.generation}); this holder was stopped and may not write any more"
+        )
 
     def _begin_release(self) -> bool:
         if not self._port.host.holds.discard(self) or self._released:
@@ -254,4 +264,4 @@ class HeldLock:
         self._released = False
         port.report.acquired(self._grant)
         if not unchanged:
-            raise SessionChanged(port.session)
+            raise SessionChanged(port.paths.session)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Protocol, TypeVar, TypeVarTuple
 
 from lockjaw.clock import Clock
 from lockjaw.locking.drivers import run_async, run_blocking
@@ -19,7 +19,7 @@ from lockjaw.locking.paths import LockPaths
 from lockjaw.locking.process_holds import PROCESS_HOLDS, ProcessHolds
 
 T = TypeVar("T")
-P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
 
 
 class Host(Protocol):
@@ -32,22 +32,16 @@ class Host(Protocol):
     def process_id(self) -> int: ...
     def identity(self) -> ProcessIdentity: ...
     def paths(self, session_file: str | os.PathLike[str]) -> LockPaths: ...
-    def call(self, clock: Clock, function: Callable[Concatenate[Calls, P], T], *args: P.args, **named: P.kwargs) -> T:
+    def call(self, clock: Clock, function: Callable[[Calls, *Ts], T], *args: *Ts) -> T:
         """Run what never waits."""
 
-    def run(
-        self, clock: Clock, algorithm: Callable[Concatenate[Calls, P], Steps[T]], *args: P.args, **named: P.kwargs
-    ) -> T:
+    def run(self, clock: Clock, algorithm: Callable[[Calls, *Ts], Steps[T]], *args: *Ts) -> T:
         """Run an algorithm to its end in this thread."""
 
-    async def run_async(
-        self, clock: Clock, algorithm: Callable[Concatenate[Calls, P], Steps[T]], *args: P.args, **named: P.kwargs
-    ) -> T:
+    async def run_async(self, clock: Clock, algorithm: Callable[[Calls, *Ts], Steps[T]], *args: *Ts) -> T:
         """The same as part of this task. Cancelling throws into the algorithm, which leaves no trace."""
 
-    async def run_to_end(
-        self, clock: Clock, algorithm: Callable[Concatenate[Calls, P], Steps[T]], *args: P.args, **named: P.kwargs
-    ) -> T:
+    async def run_to_end(self, clock: Clock, algorithm: Callable[[Calls, *Ts], Steps[T]], *args: *Ts) -> T:
         """As ``run_async``; a cancellation waits until the algorithm has ended."""
 
 
@@ -68,31 +62,25 @@ class LocalHost:
     def paths(self, session_file: str | os.PathLike[str]) -> LockPaths:
         return LockPaths.of(session_file)
 
-    def call(self, clock: Clock, function: Callable[Concatenate[Calls, P], T], *args: P.args, **named: P.kwargs) -> T:
+    def call(self, clock: Clock, function: Callable[[Calls, *Ts], T], *args: *Ts) -> T:
         kernel = self.kernel(clock)
         try:
-            return function(kernel, *args, **named)
+            return function(kernel, *args)
         except BaseException:
             kernel.abandon()
             raise
 
-    def run(
-        self, clock: Clock, algorithm: Callable[Concatenate[Calls, P], Steps[T]], *args: P.args, **named: P.kwargs
-    ) -> T:
+    def run(self, clock: Clock, algorithm: Callable[[Calls, *Ts], Steps[T]], *args: *Ts) -> T:
         kernel = self.kernel(clock)
-        return run_blocking(algorithm(kernel, *args, **named), kernel)
+        return run_blocking(algorithm(kernel, *args), kernel)
 
-    async def run_async(
-        self, clock: Clock, algorithm: Callable[Concatenate[Calls, P], Steps[T]], *args: P.args, **named: P.kwargs
-    ) -> T:
+    async def run_async(self, clock: Clock, algorithm: Callable[[Calls, *Ts], Steps[T]], *args: *Ts) -> T:
         kernel = self.kernel(clock)
-        return await run_async(algorithm(kernel, *args, **named), kernel)
+        return await run_async(algorithm(kernel, *args), kernel)
 
-    async def run_to_end(
-        self, clock: Clock, algorithm: Callable[Concatenate[Calls, P], Steps[T]], *args: P.args, **named: P.kwargs
-    ) -> T:
+    async def run_to_end(self, clock: Clock, algorithm: Callable[[Calls, *Ts], Steps[T]], *args: *Ts) -> T:
         kernel = self.kernel(clock)
-        return await run_async(algorithm(kernel, *args, **named), kernel, defer_cancel=True)
+        return await run_async(algorithm(kernel, *args), kernel, defer_cancel=True)
 
 
 THIS_HOST = LocalHost()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from lockjaw.clock import Clock
+from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import LockStateError, SessionLocked
 from lockjaw.history.recorder import NullRecorder, Recorder
 from lockjaw.locking.catalog import Granted
-from lockjaw.locking.operations import Calls
 
 
 class LockReport:
@@ -20,19 +19,19 @@ class LockReport:
     """
 
     def __init__(self, recorder: Recorder, path: str, owner: str, clock: Clock) -> None:
-        self._recorder, self.path, self._owner, self._clock = recorder, path, owner, clock
+        self._recorder, self._path, self._owner, self._clock = recorder, path, owner, clock
         self._start = 0.0
         self.heard = not isinstance(recorder, NullRecorder)
 
     def acquiring(self, timeout_s: float) -> None:
         self._start = self._clock.monotonic()
-        self._recorder.record("lock", "invoke", path=self.path, owner=self._owner, timeout_s=timeout_s)
+        self._recorder.record("lock", "invoke", path=self._path, owner=self._owner, timeout_s=timeout_s)
 
     def acquired(self, grant: Granted) -> None:
         self._recorder.record(
             "lock",
             "ok",
-            path=self.path,
+            path=self._path,
             owner=self._owner,
             generation=grant.generation,
             waited_s=self._waited_s(),
@@ -49,42 +48,41 @@ class LockReport:
         elif isinstance(error, OSError):
             kind = "os"
         self._recorder.record(
-            "lock", "fail", path=self.path, error=str(error), kind=kind, waited_s=self._waited_s(), owner=owner
+            "lock", "fail", path=self._path, error=str(error), kind=kind, waited_s=self._waited_s(), owner=owner
         )
 
     def fenced(self, grant: Granted) -> None:
         self._recorder.record(
             "lock.fence",
             "ok",
-            path=self.path,
+            path=self._path,
             owner=self._owner,
             generation=grant.generation,
             previous=grant.fenced,
         )
 
     def not_fenced(self, error: BaseException) -> None:
-        self._recorder.record("lock.fence", "fail", path=self.path, owner=self._owner, error=str(error))
+        self._recorder.record("lock.fence", "fail", path=self._path, owner=self._owner, error=str(error))
 
-    def over(self, calls: Calls, generation: int, limit_s: float) -> None:
+    def over(self, generation: int, limit_s: float) -> None:
         self._recorder.record(
-            "lock.limit", path=self.path, owner=self._owner, generation=generation, max_hold_s=limit_s
-        )
-        who = f" by {self._owner}" if self._owner else ""
-        calls.print_error(
-            f"lockjaw: {self.path} was held{who} for longer than its limit of {limit_s:g} s (generation {generation}); "
-            "this holder was stopped and may not write any more"
+            "lock.limit", path=self._path, owner=self._owner, generation=generation, max_hold_s=limit_s
         )
 
     def lost(self, generation: int) -> None:
-        self._recorder.record("lock.lost", path=self.path, owner=self._owner, generation=generation)
+        self._recorder.record("lock.lost", path=self._path, owner=self._owner, generation=generation)
 
     def releasing(self, generation: int) -> None:
-        self._recorder.record("lock.release", "invoke", path=self.path, owner=self._owner, generation=generation)
+        self._recorder.record("lock.release", "invoke", path=self._path, owner=self._owner, generation=generation)
 
     def released(self, generation: int, removed: bool) -> None:
         self._recorder.record(
-            "lock.release", "ok", path=self.path, owner=self._owner, generation=generation, removed=removed
+            "lock.release", "ok", path=self._path, owner=self._owner, generation=generation, removed=removed
         )
 
     def _waited_s(self) -> float:
         return round(self._clock.monotonic() - self._start, 6)
+
+
+#: For locks that nobody listens to.
+SILENT = LockReport(NullRecorder(), "", "", ScaledClock.start())

@@ -13,7 +13,7 @@ from lockjaw.locking.operations import Handle
 
 _PATHS = 32
 _EACH = 4  # descriptors of one path
-_CHECK_AGAIN_S = 0.1  # so long a descriptor is trusted to be what its name leads to; appends look for themselves
+CHECK_AGAIN_S = 0.1  # so long a descriptor is trusted to be what its name leads to; appends look for themselves
 
 
 class RestingGuards:
@@ -45,7 +45,7 @@ class RestingGuards:
                 break  # another thread was faster
             if guard.body is not None or not body_path:
                 now = self._now()
-                if now < guard.checked_s + _CHECK_AGAIN_S:
+                if now < guard.checked_s + CHECK_AGAIN_S:
                     return guard
                 if self._is_named(guard):
                     guard.checked_s = now

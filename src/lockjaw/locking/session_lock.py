@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
-from typing import NamedTuple
 
-from lockjaw.clock import Clock, ScaledClock
+from lockjaw.clock import Clock, surrounding_clock
 from lockjaw.errors import LocalError
-from lockjaw.history.recorder import NullRecorder, Recorder
+from lockjaw.history.recorder import Recorder
 from lockjaw.locking.catalog import LOCK_ALGORITHMS, Granted, Order
 from lockjaw.locking.held_lock import FAILURES, HeldLock, Port
 from lockjaw.locking.host import THIS_HOST, Host
-from lockjaw.locking.lock_report import LockReport
+from lockjaw.locking.lock_report import SILENT, LockReport
 from lockjaw.locking.operations import Handle
 
 # A release, an append or a fence waits that long for another's section: an append with its flush takes
@@ -30,13 +29,21 @@ _SECTION_WAIT_FLOOR_REAL_S = 0.25
 _OVERTAKE_S = 0.25  # a waiter that does not come for a free lock is paused, or this machine is very busy
 
 
-class _Attempt(NamedTuple):
+def _seconds(what: str, value: object) -> float:
+    """Raises LocalError: that is no duration."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        raise LocalError(f"{what} must be a number of nominal seconds, 0 or more, got {value!r:.80}")
+    return value
+
+
+class _Attempt:
     """One acquire or fence. ``mine``: what it opened; ``before``: how often this object held the lock before."""
 
-    order: Order
-    before: int
-    mine: list[Handle]
-    fences: bool = False
+    __slots__ = ("before", "fences", "mine", "order")
+
+    def __init__(self, order: Order, before: int, fences: bool) -> None:
+        self.order, self.before, self.fences = order, before, fences
+        self.mine: list[Handle] = []
 
 
 class SessionLock:
@@ -78,13 +85,12 @@ class SessionLock:
         self._algorithm = LOCK_ALGORITHMS[algorithm]
         if reentrant and not self._algorithm.can_reenter:
             raise LocalError(f"the lock algorithm {algorithm!r} is not re-entrant")
-        self._timeout_s = self._algorithm.timeout_s if timeout is None else timeout
-        if not self._timeout_s >= 0:
-            raise LocalError(f"a lock timeout must be >= 0 nominal seconds, got {timeout!r}")
+        self._timeout_s = self._algorithm.timeout_s if timeout is None else _seconds("a lock timeout", timeout)
+        _seconds("max_hold_s", max_hold_s)
         self._host, self._paths = host, host.paths(session_file)
-        self._clock = clock or ScaledClock.from_environment()
-        self._report = LockReport(recorder or NullRecorder(), self._paths.lock, owner, self._clock)
-        self._port = Port(self._algorithm, host, self._clock, self._report, self._paths.session, max_hold_s)
+        self._clock = clock or surrounding_clock()
+        self._report = SILENT if recorder is None else LockReport(recorder, self._paths.lock, owner, self._clock)
+        self._port = Port(self._algorithm, host, self._clock, self._report, self._paths, max_hold_s, owner)
         self._max_hold_s, self._reentrant, self._owner = max_hold_s, reentrant, owner
         self._held: list[HeldLock] = []
         self._order: Order | None = None
@@ -208,7 +214,7 @@ class SessionLock:
             )
         if self._report.heard and not fences:
             self._report.acquiring(self._timeout_s)
-        return _Attempt(self._order, len(self._held), [], fences)
+        return _Attempt(self._order, len(self._held), fences)
 
     def _hold(self, attempt: _Attempt, grant: Granted) -> HeldLock:
         held = HeldLock(self._port, grant, attempt.order.process)
