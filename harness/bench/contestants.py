@@ -27,6 +27,7 @@ class Contestant:
         name: as in the tables.
         kind: ``ours``, ``kernel`` (waits in the kernel) or ``polls``.
         open: makes acquire and release for a file in this process.
+        afresh: one turn of a lock that is made for it: open, acquire, release, and close what is to be closed.
         lock_file: suffix of the file whose existence means "held"; None if there is none. Such locks break stale
             files, so they take part in the storm.
         recovers: it claims to succeed a holder that was killed.
@@ -40,6 +41,7 @@ class Contestant:
     recovers: bool = True
     open_async: Callable[[str], AsyncCalls] | None = None
     node: NodeRival | None = None
+    afresh: Callable[[str], object] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Absent:
 def contestants() -> tuple[list[Contestant], list[Absent]]:
     """All that can run here, ours first."""
     here = [_session_lock(name) for name in ("guarded", "guarded-async", "coarse", "coarse-60s", "soft", "flock")]
-    here.append(Contestant("bare flock", "kernel", _bare_flock))
+    here.append(Contestant("bare flock", "kernel", _bare_flock, afresh=_bare_flock_turn))
     absent: list[Absent] = []
     for name, module, attribute, lock_file, recovers in (
         ("filelock.FileLock", "filelock", "FileLock", None, True),
@@ -67,7 +69,8 @@ def contestants() -> tuple[list[Contestant], list[Absent]]:
         except (ImportError, AttributeError) as error:
             absent.append(Absent(name, f"not installed ({error}); pip install 'lockjaw[bench]'"))
         else:
-            here.append(Contestant(name, "polls", _library(module, made), lock_file, recovers))
+            opened = _library(module, made)
+            here.append(Contestant(name, "polls", opened, lock_file, recovers, afresh=_turn(opened)))
     rivals, missing = node_rivals()
     here += [Contestant(f"{rival.library} (Node)", "polls", _no_calls, node=rival) for rival in rivals]
     absent += [Absent(name, reason) for name, reason in missing.items()]
@@ -88,13 +91,28 @@ def _session_lock(name: str) -> Contestant:
     ours = algorithm == "guarded"
     return Contestant(
         name, "ours" if ours else "polls", open_it, None if algorithm == "flock" else ".lock", algorithm != "soft",
-        open_async if name.endswith("-async") else None,
+        open_async if name.endswith("-async") else None, afresh=_turn(open_it),
     )  # fmt: skip
 
 
 def _bare_flock(path: str) -> Calls:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
     return (lambda: fcntl.flock(descriptor, fcntl.LOCK_EX)), (lambda: fcntl.flock(descriptor, fcntl.LOCK_UN))
+
+
+def _bare_flock_turn(path: str) -> None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    os.close(descriptor)
+
+
+def _turn(open_it: Callable[[str], Calls]) -> Callable[[str], object]:
+    def turn(path: str) -> None:
+        acquire, release = open_it(path)
+        acquire()
+        release()
+
+    return turn
 
 
 def _library(module: str, made: Any) -> Callable[[str], Calls]:

@@ -54,8 +54,10 @@ class Figures:
 
     name: str
     kind: str
-    uncontended_p50_s: float | None = None
+    uncontended_p50_s: float | None = None  # of one object that is used again
     uncontended_p99_s: float | None = None
+    afresh_p50_s: float | None = None  # of an object that is made for each turn
+    afresh_p99_s: float | None = None
     handoff_p50_s: dict[int, float] = field(default_factory=dict)
     handoff_p99_s: dict[int, float] = field(default_factory=dict)
     contention: dict[str, Contention] = field(default_factory=dict)
@@ -159,6 +161,12 @@ def environment(folder: Path, load_before: tuple[float, float, float]) -> dict[s
     }
 
 
+def _middle_and_worst(values: list[float]) -> tuple[float, float]:
+    """The median and the 99th percentile."""
+    values.sort()
+    return values[len(values) // 2], values[len(values) * 99 // 100]
+
+
 def _file_system(folder: Path) -> str:
     best, kind = "", "unknown"
     for line in Path("/proc/self/mounts").read_text().splitlines():
@@ -191,16 +199,25 @@ class _Bench:
     def uncontended(self) -> None:
         self._progress("uncontended acquire and release")
         samples: dict[str, list[float]] = {}
+        afresh: dict[str, list[float]] = {}
         blocking = [one for one in self._here if one.open_async is None and one.node is None]
-        opened = {contestant.name: contestant.open(str(self._fresh() / "s.jsonl")) for contestant in blocking}
+        paths = {contestant.name: str(self._fresh() / "s.jsonl") for contestant in blocking}
+        opened = {contestant.name: contestant.open(paths[contestant.name]) for contestant in blocking}
         clock = time.perf_counter
         for _ in range(self._plan.rounds * 10):
-            for name, (acquire, release) in opened.items():
+            for contestant in blocking:
+                name, turn = contestant.name, contestant.afresh
+                acquire, release = opened[name]
                 for _ in range(self._plan.uncontended // 10):
                     start = clock()
                     acquire()
                     release()
                     samples.setdefault(name, []).append(clock() - start)
+                for _ in range(self._plan.uncontended // 10 if turn else 0):
+                    assert turn is not None
+                    start = clock()
+                    turn(paths[name])
+                    afresh.setdefault(name, []).append(clock() - start)
         for rival in self._here:
             if rival.node is not None:
                 self._progress(f"uncontended acquire and release: {rival.name}")
@@ -210,9 +227,11 @@ class _Bench:
                 except NODE_FAILURES as error:
                     self._failed(rival, "uncontended", error)
         for name, values in samples.items():
-            values.sort()
-            self._figures[name].uncontended_p50_s = values[len(values) // 2]
-            self._figures[name].uncontended_p99_s = values[len(values) * 99 // 100]
+            figures = self._figures[name]
+            figures.uncontended_p50_s, figures.uncontended_p99_s = _middle_and_worst(values)
+        for name, values in afresh.items():
+            figures = self._figures[name]
+            figures.afresh_p50_s, figures.afresh_p99_s = _middle_and_worst(values)
 
     def handoffs(self) -> None:
         for waiters in self._plan.waiters:

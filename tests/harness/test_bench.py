@@ -33,6 +33,7 @@ def test_an_interrupted_run_keeps_what_it_has(tmp_path, where):
     assert list(tmp_path.iterdir()) == []
     ours = stopped.figures[0]
     assert (ours.uncontended_p50_s is not None) == (where != "uncontended")
+    assert (ours.afresh_p50_s is not None) == (where != "uncontended")
     assert bool(ours.handoff_p50_s) == (where != "uncontended")
     assert ours.recovery_p50_s is None
     text = tables.markdown(stopped)
@@ -131,7 +132,17 @@ def result():
     fair = Contention(100.0, 1.0, 0.02, 0.01, 10, 10, 0, (0.01, 0.02))
     unfair = Contention(100.0, 0.5, 2.0, 0.01, 0, 20, 1, (0.001, 2.0))
     figures = [
-        Figures(name, kind, 6e-5 if name == "guarded" else 1.6e-5, 1e-4, {1: handoff_s}, {1: 1e-3}, {"2 x 0 ms": c})
+        Figures(
+            name,
+            kind,
+            6e-5 if name == "guarded" else 1.6e-5,
+            1e-4,
+            3e-5 if name == "guarded" else 2.5e-5,
+            2e-4,
+            {1: handoff_s},
+            {1: 1e-3},
+            {"2 x 0 ms": c},
+        )
         for name, kind, handoff_s, c in (
             ("guarded", "ours", 2e-4, fair),
             ("guarded-async", "ours", 3e-4, fair),
@@ -149,6 +160,8 @@ def test_table_says_what_was_missed_and_who_starves():
     assert all(len(line) <= 80 for line in lines if not line.startswith("|"))
     text = " ".join(line.strip() for line in lines)
     assert "MISSED uncontended p50 at most 1.3 x portalocker: 3.75 x" in text
+    assert "held   made afresh p50 at most 1.3 x portalocker made afresh: 1.20 x" in text
+    assert "| guarded | 30.0 / 200 | 60.0 / 100 |" in text
     assert "held   guarded hand-off to 1 at most 2 x bare flock: 2.0 x" in text
     assert "portalocker, 2 x 0 ms: 1 of 2 contenders get less than a quarter" in text
     assert "openclaw: the Node package is not installed" in text
