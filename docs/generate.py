@@ -22,6 +22,7 @@ from lockjaw import cli, process, pytest_plugin, scenarios, settings
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.cli import verbs
 from lockjaw.cli.kit import EXIT_MADE
+from lockjaw.errors import Fenced, LockLost, LockStateError, SessionLocked
 from lockjaw.fakes.gateway import script as gateway_script
 from lockjaw.fakes.gateway import scripts as gateway_scripts
 from lockjaw.fakes.links import toxics
@@ -33,8 +34,7 @@ from lockjaw.harness.incident import scenario, timing
 from lockjaw.harness.incident.schema import SCHEMA_FILE, comments, schema, structs_in
 from lockjaw.harness.judge.checkers import CHECKERS, law_of
 from lockjaw.history import OPERATIONS
-from lockjaw.locking import LOCK_ALGORITHMS
-from lockjaw.locking.algorithms import coarse, guarded
+from lockjaw.locking import LOCK_ALGORITHMS, FileLock, HeldLock, LockView, SessionLock, inspect_lock
 from lockjaw.locking.cleaning import EXIT_REFUSED
 from lockjaw.locking.states import TRANSITIONS, diagram
 from lockjaw.runner import agent
@@ -153,10 +153,6 @@ def kind(spec: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
         case "number":
             return f"number{limit}"
     return "anything"
-
-
-def first_line(module: Any) -> str:
-    return prose(module.__doc__).split("\n\n")[0]
 
 
 def structs(*classes: type[msgspec.Struct]) -> Iterator[str]:
@@ -407,13 +403,17 @@ def lock_algorithms() -> Iterator[str]:
     yield "`SessionLock(session_file, algorithm=NAME)`."
     rows = [
         (
-            code(name), f"{one.timeout_s:g} s", "yes" if one.can_reenter else "no",
-            code(one.watchdog) if one.watchdog else "no",
-            first_line(guarded if one.name == "guarded" else coarse),
+            code(name), one.about, f"{one.timeout_s:g} s", "process" if one.can_reenter else "object",
+            code(one.watchdog) if one.watchdog else "none",
         )
         for name, one in LOCK_ALGORITHMS.items()
     ]  # fmt: skip
-    yield table(("algorithm", "waits by default", "re-entrant", "watchdog", "what it is"), rows)
+    yield table(("algorithm", "whose it is, and what it does", "waits by default", "re-entrant per", "watchdog"), rows)
+    yield (
+        "Re-entrant only where `reentrant=True` asks for it. Watchdog: `thread` stops a holder whose hold limit is "
+        "over, in a thread of its own; `sweep` gives the lock away in the holder's event loop, every minute, and the "
+        "holder goes on. Arguments and units: [The lock in Python](lock-api.md)."
+    )
     yield "## Policies"
     yield "What gateway, client and fallback do under `--policy NAME`."
     rows = [
@@ -425,6 +425,94 @@ def lock_algorithms() -> Iterator[str]:
     ]  # fmt: skip
     header = ("policy", "as in", "lock", "lock wait", "lock error counts as model failure", "runs can be aborted")
     yield table(header, rows)
+
+
+def lock_api() -> Iterator[str]:
+    yield "# The lock in Python"
+    yield f"```python\n{LOCK_EXAMPLE}```"
+    yield (
+        "All durations are nominal seconds, which are ordinary seconds outside a harness run. A `SessionLock` is made "
+        "for each turn or used again, as you like: both cost about the same. A turn that may hold the lock for longer "
+        "than five minutes names its own `max_hold_s`, or its holder is stopped."
+    )
+    for cls in (SessionLock, HeldLock, FileLock):
+        yield f"## {cls.__name__}"
+        yield prose(cls.__doc__)
+        if cls is SessionLock:
+            yield f"### {cls.__name__}({_arguments(cls.__init__)})"
+            yield _parameters(cls.__init__, cls.__doc__)
+        if cls is FileLock:
+            continue
+        for name, member in vars(cls).items():
+            if name.startswith("_") or name in _WATCHDOGS_OWN:
+                continue
+            if isinstance(member, property):
+                yield f"### .{name}"
+                yield prose(member.fget.__doc__) or _section(cls.__doc__, "Attributes")[name]
+            elif callable(member):
+                function = inspect.unwrap(member)
+                yield f"### .{name}({_arguments(function)})"
+                yield prose(function.__doc__)
+                yield from _notes(function)
+        for name in _section(cls.__doc__, "Attributes"):
+            if name not in vars(cls) or not isinstance(vars(cls)[name], property):
+                yield f"### .{name}"
+                yield _section(cls.__doc__, "Attributes")[name]
+    yield "## Errors"
+    rows = [(code(cls.__name__), prose(cls.__doc__)) for cls in (SessionLocked, Fenced, LockLost, LockStateError)]
+    yield table(("error", "what it means"), rows)
+    yield "## inspect_lock(session_file)"
+    yield prose(inspect_lock.__doc__) + " It returns a `LockView`:"
+    yield table(("field", "what it says"), [(code(k), v) for k, v in _section(LockView.__doc__, "Args").items()])
+
+
+LOCK_EXAMPLE = """\
+from lockjaw.locking import SessionLock
+
+with SessionLock("sessions/main.jsonl", timeout=10.0) as held:
+    with held.section():
+        ...  # one append
+
+lock = SessionLock("sessions/main.jsonl", reentrant=True)
+with lock.acquire(timeout=1.0) as held, lock.acquire(blocking=False):
+    assert lock.is_locked
+"""
+_WATCHDOGS_OWN = {"belongs_to_parent", "release_at_exit", "stop_at_limit", "suspends", "suspend_async", "resume_async"}
+
+
+def _notes(function: Any) -> Iterator[str]:
+    if _section(function.__doc__, "Args"):
+        yield _parameters(function, function.__doc__)
+    raises = _section(function.__doc__, "Raises")
+    if raises:
+        yield table(("raises", "when"), [(code(name), text) for name, text in raises.items()])
+
+
+def _parameters(function: Any, docstring: str | None) -> str:
+    """Each argument with its default and its note; a blank note fails the build."""
+    notes, rows = _section(docstring, "Args"), []
+    for name, parameter in list(inspect.signature(function).parameters.items())[1:]:
+        required = parameter.default is inspect.Parameter.empty
+        shown = "required" if required else "this process" if name == "host" else code(repr(parameter.default))
+        rows.append((code(name), shown, notes[name]))
+    return table(("argument", "default", "meaning"), rows)
+
+
+def _section(docstring: str | None, title: str) -> dict[str, str]:
+    """The entries of one section of a docstring, such as its arguments: ``name, other: text``."""
+    _, _, rest = inspect.cleandoc(docstring or "").partition(f"\n{title}:\n")
+    entries: dict[str, str] = {}
+    names: list[str] = []
+    for line in rest.splitlines():
+        if line and not line.startswith(" "):
+            break
+        head = re.match(r"    (\w[\w, ]*): ?(.*)", line)
+        if head:
+            names = head[1].split(", ")
+            entries |= dict.fromkeys(names, head[2])
+        else:
+            entries |= {name: f"{entries[name]} {line.strip()}" for name in names}
+    return {name: text.replace("``", "`").strip() for name, text in entries.items()}
 
 
 def command_line() -> Iterator[str]:
@@ -542,6 +630,7 @@ PAGES: dict[str, Callable[[], Iterable[str]]] = {
     "history": history,
     "locks-and-policies": lock_algorithms,
     "lock-states": lock_states,
+    "lock-api": lock_api,
 }
 
 CATALOGUE = (FOLDER.parent.parent / "scenarios" / "README.md", lambda: catalogue.page(catalogued()))

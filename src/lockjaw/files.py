@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from typing import BinaryIO, Protocol
 
+from lockjaw.folders import make_private_folder
+
 Path = str | os.PathLike[str]
 
 
@@ -93,7 +95,7 @@ class LocalFiles:
         os.replace(source, target)
 
     def make_folder(self, path: Path) -> None:
-        os.makedirs(path, exist_ok=True)
+        make_private_folder(os.fspath(path))
 
     def flush_folder(self, path: Path) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

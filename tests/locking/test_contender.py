@@ -29,7 +29,7 @@ def test_contender_paused_while_it_takes_the_lock_is_waited_for(contender, clock
     contender.pause_at("LinkFile")
     contender.begin_acquire(session_file)
     os.waitid(os.P_PID, contender.pid, os.WSTOPPED | os.WNOWAIT)
-    with pytest.raises(SessionLocked, match="Somebody is taking the session this very moment"):
+    with pytest.raises(SessionLocked, match="Some process is taking the session this very moment"):
         SessionLock(session_file, timeout=0.1, clock=clock).acquire()
     contender.resume()
     assert contender.wait_acquired() == 1

@@ -39,6 +39,7 @@ def main() -> None:
     atexit.register(gc.freeze)  # the interpreter would look, several times, through all that it is about to drop
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     _open_standard_streams()
+    os.umask(os.umask(0o077) | 0o022)  # nothing that a command writes is for others to change
     watch_lifeline(os.environ)
     with _SigtermHandler() as sigterm:
         status = _status()

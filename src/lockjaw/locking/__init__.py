@@ -5,11 +5,12 @@ from lockjaw.locking.catalog import LOCK_ALGORITHMS
 from lockjaw.locking.held_lock import HeldLock
 from lockjaw.locking.inspection import LockView, inspect_lock
 from lockjaw.locking.process_holds import release_all_held, release_on_signals
-from lockjaw.locking.session_lock import SessionLock
+from lockjaw.locking.session_lock import FileLock, SessionLock
 
 __all__ = [
     "LOCK_ALGORITHMS",
     "Fenced",
+    "FileLock",
     "HeldLock",
     "LockLost",
     "LockStateError",

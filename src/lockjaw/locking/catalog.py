@@ -6,6 +6,7 @@ identity for each simulated process.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -67,7 +68,8 @@ class Grant(NamedTuple):
 
 
 class LockAlgorithm(Protocol):
-    """``timeout_s`` is what a caller gets who names none; ``reentrant``: may a process take it twice?
+    """``about``: whose it is and what it does, for people. ``timeout_s`` is what a caller gets who names none;
+    ``can_reenter``: may a process take it twice, through any object?
 
     ``give_up``: after an interruption between the grant and its holder; ``mine``: what that acquire or fence opened.
     ``abandon``: after an interruption in the middle of a release; only where locks have generations.
@@ -78,6 +80,8 @@ class LockAlgorithm(Protocol):
 
     @property
     def name(self) -> str: ...
+    @property
+    def about(self) -> str: ...
     @property
     def timeout_s(self) -> float: ...
     @property
@@ -125,6 +129,7 @@ class Coarse(_WithoutGenerations):
     """Upstream's locks."""
 
     rules: CoarseRules
+    about: str = "of OpenClaw"
 
     watchdog = "sweep"
     can_reenter = True
@@ -156,6 +161,10 @@ class ReleasedForPrompt(Coarse):
     """The coarse lock of 2026.5.17 and later."""
 
     rules: CoarseRules = released_for_prompt.RULES
+    about: str = (
+        "OpenClaw's from 2026.5.17 on, written anew: `coarse-60s`, given back while the model works; a fingerprint of "
+        "the transcript stands in for it."
+    )
 
     def suspend(self, calls: Calls, grant: Grant) -> Fingerprint:
         assert isinstance(grant.inner, CoarseGrant)
@@ -174,6 +183,10 @@ class Guarded:
     """Ours."""
 
     name: str = "guarded"
+    about: str = (
+        "Lockjaw's own: OpenClaw's lock file for everybody, a guard file with kernel locks for its own kind; a queue, "
+        "generations, fencing."
+    )
     timeout_s: float = guarded.TIMEOUT_S
 
     watchdog = "thread"
@@ -226,7 +239,9 @@ def _texts(
 ) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
     """What a lock file and a guard's record say of an owner around the instant of a grant. The same objects for the
     same owner: so a lock that is made afresh for each turn may use the generations that the one before it reserved."""
-    named = OwnerRecord(pid, None, starttime, round(max_hold_s * 1000), pid_namespace)
+    named = OwnerRecord(
+        pid, None, starttime, None if math.isinf(max_hold_s) else round(max_hold_s * 1000), pid_namespace
+    )
     return body_parts(named), signature(GuardRecord(pid, starttime, pid_namespace, owner=label(owner)))
 
 
@@ -235,6 +250,7 @@ class Plain(_WithoutGenerations):
     """What people write without a library: no owner."""
 
     name: str
+    about: str
     take: Callable[[Calls, str, float], Steps[PlainGrant]]
     timeout_s: float = plain.TIMEOUT_S
 
@@ -251,10 +267,19 @@ class Plain(_WithoutGenerations):
 
 _ALL: tuple[LockAlgorithm, ...] = (
     Guarded(),
-    Coarse(coarse.COARSE),
-    Coarse(coarse.COARSE_60S),
+    Coarse(coarse.COARSE, "OpenClaw's of 2026.4.8, written anew: a file made with O_EXCL, polled, removed when stale."),
+    Coarse(coarse.COARSE_60S, "OpenClaw's of 2026.5.7, written anew: the same, waits longer."),
     ReleasedForPrompt(),
-    Plain("soft", plain.acquire_soft),
-    Plain("flock", plain.acquire_flock),
+    Plain(
+        "soft",
+        "Nobody's: what a program without a lock library writes. A file made with O_EXCL, polled, that names no owner.",
+        plain.acquire_soft,
+    ),
+    Plain(
+        "flock",
+        "Nobody's: a kernel lock on a byte of `<session>.lock.flock`, polled. No other program sees it; to hold the "
+        "`flock` that a program of yours takes, see `lock_contender`.",
+        plain.acquire_flock,
+    ),
 )
 LOCK_ALGORITHMS: Mapping[str, LockAlgorithm] = {algorithm.name: algorithm for algorithm in _ALL}

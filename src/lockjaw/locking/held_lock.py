@@ -8,7 +8,7 @@ from _thread import RLock as _RLock
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, TypeVarTuple
+from typing import Any, NamedTuple, Protocol, TypeVar, TypeVarTuple
 
 from lockjaw.clock import Clock
 from lockjaw.errors import Fenced, LocalError, LockLost, LockStateError, SessionChanged
@@ -45,8 +45,16 @@ class Port(NamedTuple):
         return self.host.call(self.clock, function, *args)
 
 
+class Taker(Protocol):
+    """The lock object that gives back what it took."""
+
+    def release(self) -> None: ...
+    async def release_async(self) -> None: ...
+
+
 class HeldLock:
-    """A lock that is held. Made by SessionLock.
+    """A lock that is held. Made by SessionLock; as a context manager (``with lock.acquire() as held:``) it ends with
+    the block.
 
     Attributes:
         generation: rises with every grant of this session's lock; 0 for algorithms without generations.
@@ -63,15 +71,16 @@ class HeldLock:
         "_over",
         "_port",
         "_released",
+        "_taker",
         "due_real_s",
         "generation",
         "reclaimed",
     )
 
-    def __init__(self, port: Port, grant: Granted, me: ProcessIdentity) -> None:
+    def __init__(self, port: Port, grant: Granted, me: ProcessIdentity, taker: Taker) -> None:
         self.generation = grant.generation
         self.reclaimed = grant.reclaimed
-        self._port, self._me = port, me
+        self._port, self._me, self._taker = port, me, taker
         self._grant: Any = grant
         self._released = self._over = False
         self._depth = 0
@@ -95,6 +104,32 @@ class HeldLock:
     def belongs_to_parent(self) -> bool:
         """This process is a fork of the holder: it holds nothing."""
         return self._me is not self._port.host.identity()
+
+    @property
+    def is_over(self) -> bool:
+        """It was given back: by its holder, at its hold limit, or by a signal. (Whether it was fenced, a section
+        tells.)"""
+        return self._released
+
+    def release(self) -> None:
+        """Give the lock back, as ``SessionLock.release``."""
+        self._taker.release()
+
+    async def release_async(self) -> None:
+        """Give the lock back, as ``SessionLock.release_async``."""
+        await self._taker.release_async()
+
+    def __enter__(self) -> HeldLock:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._taker.release()
+
+    async def __aenter__(self) -> HeldLock:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._taker.release_async()
 
     # ------------------------------------------------------------------ appends
 

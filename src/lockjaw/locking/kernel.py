@@ -14,7 +14,8 @@ from typing import Literal
 
 from lockjaw.clock import Clock
 from lockjaw.errors import LockStateError
-from lockjaw.locking import bells, file_systems
+from lockjaw.folders import make_private_folder
+from lockjaw.locking import bells, file_systems, private
 from lockjaw.locking.identity import find_elsewhere, process_state
 from lockjaw.locking.operations import Contents, FileStatus, Handle, ProcessState, WaitForRelease, WaitForSection
 from lockjaw.locking.range_locks import COMING_AND_GOING, RangeLocks
@@ -27,7 +28,6 @@ if sys.platform == "win32":
 else:
     from lockjaw.locking.posix_locks import native_range_locks
 
-_FILE_MODE = 0o644  # OpenClaw's lock files are readable by all
 _READ_LIMIT_BYTES = 65_536
 _NO_FOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _GUARD = os.O_RDWR | os.O_CREAT | _NO_FOLLOW | getattr(os, "O_KEEP_NAME", 0)
@@ -131,7 +131,7 @@ class Kernel:
     # -------------------------------------------------------------------- files
 
     def make_directory(self, path: str) -> None:
-        os.makedirs(path, exist_ok=True)
+        make_private_folder(path)
 
     def create_exclusive(self, path: str) -> Handle:
         return self._open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
@@ -152,9 +152,12 @@ class Kernel:
     def _open_new_guard(self, path: str, body_path: str) -> Handle:
         handle = self._open(path, _GUARD)
         file_systems.refuse_odd(path, handle.number)
+        private.refuse_open_folder(path)
+        private.keep(path, handle.number)
         if body_path:
-            body = os.open(body_path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, _FILE_MODE)
+            body = os.open(body_path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, private.FILE_MODE)
             handle.body = Handle(body_path, body)
+            private.keep(body_path, body)
             status = os.fstat(body)
             handle.body.identity = status.st_dev, status.st_ino
         _resting.opened(handle)
@@ -162,7 +165,7 @@ class Kernel:
 
     def _open(self, path: str, flags: int) -> Handle:
         with COMING_AND_GOING:
-            handle = Handle(path, os.open(path, flags, _FILE_MODE))
+            handle = Handle(path, os.open(path, flags, private.FILE_MODE))
             self._opened.append(handle)
             _open_handles.add(handle)
         return handle

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from lockjaw.locking.guard_record import QUEUE, SECTION, TICKET_BASE
 from lockjaw.locking.operations import Handle
+from lockjaw.locking.private import FILE_MODE
 from lockjaw.locking.range_locks import COMING_AND_GOING, RangeLocks, refuse_unsupported, unsupported
 
 _SETLK = getattr(fcntl, "F_OFD_SETLK", 0)
@@ -153,7 +154,7 @@ class FlockFiles:
 
     @staticmethod
     def _open(path: str) -> int:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
 
     @staticmethod
     def _try(handle: Handle, descriptor: int, kind: int) -> bool:

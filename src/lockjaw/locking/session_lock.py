@@ -4,17 +4,22 @@
         with held.section():
             ...  # one append
 
-Blocking and asyncio callers share everything but the driver. Not re-entrant unless asked (and then only by
-upstream's algorithms): two SessionLock objects exclude each other even in one thread.
+Blocking and asyncio callers share everything but the driver. Not re-entrant unless asked: two SessionLock objects
+exclude each other even in one thread.
 """
 
 from __future__ import annotations
 
+import asyncio
+import math
 import os
+import threading
+from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 
 from lockjaw.clock import Clock, surrounding_clock
-from lockjaw.errors import LocalError
+from lockjaw.errors import LocalError, LockLost
 from lockjaw.history.recorder import Recorder
 from lockjaw.locking.catalog import LOCK_ALGORITHMS, Granted, Order
 from lockjaw.locking.held_lock import FAILURES, HeldLock, Port
@@ -27,6 +32,15 @@ from lockjaw.locking.operations import Handle
 _SECTION_WAIT_S = 2.0
 _SECTION_WAIT_FLOOR_REAL_S = 0.25
 _OVERTAKE_S = 0.25  # a waiter that does not come for a free lock is paused, or this machine is very busy
+
+
+def _whoever() -> object:
+    """The thread, and the task in it, that runs this."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    return threading.get_ident(), task
 
 
 def _seconds(what: str, value: object) -> float:
@@ -50,21 +64,23 @@ class SessionLock:
     """The write lock of one session. May be used again after a release, but not while it is held.
 
     Args:
-        session_file: the transcript; the lock lies beside it.
+        session_file: the transcript; the lock lies beside it. A symbolic link leads to the lock of its target.
         timeout: how long an acquire waits, in nominal seconds; None for the algorithm's own (guarded and
             coarse-60s 60, coarse 10). 0 tries once, ``math.inf`` waits for ever; coarse with 0 never tries.
         algorithm: a name of ``LOCK_ALGORITHMS``.
         clock: nominal time; the surrounding harness run's by default.
         recorder: hears ``lock``, ``lock.release``, ``lock.fence`` and ``lock.lost``.
         owner: a label for those records.
-        max_hold_s: nominal seconds. The lock file says so, and after that a watchdog stops the holder: ours gives the
-            lock back and refuses every later append; the coarse ones give it away while the holder goes on.
-        reentrant: this process may take the lock again while it holds it (coarse algorithms only; 2026.4.8
+        max_hold_s: nominal seconds; ``math.inf``: no limit. The lock file says so, and after that a watchdog stops the
+            holder: ours gives the lock back and refuses every later append; the coarse ones give it away while the
+            holder goes on.
+        reentrant: the thread (in asyncio the task) that holds this object's lock may acquire it again, and gives it
+            back with as many releases. With the coarse algorithms: this process may, through any object (2026.4.8
             always did).
         host: the process that takes the lock; this one.
 
     Raises:
-        LocalError: an unknown algorithm, a negative timeout, or re-entrancy asked of an algorithm without.
+        LocalError: an unknown algorithm, a name of no file, or what is no number of seconds.
     """
 
     def __init__(
@@ -83,8 +99,6 @@ class SessionLock:
         if algorithm not in LOCK_ALGORITHMS:
             raise LocalError(f"unknown lock algorithm {algorithm!r}; known: {', '.join(LOCK_ALGORITHMS)}")
         self._algorithm = LOCK_ALGORITHMS[algorithm]
-        if reentrant and not self._algorithm.can_reenter:
-            raise LocalError(f"the lock algorithm {algorithm!r} is not re-entrant")
         self._timeout_s = self._algorithm.timeout_s if timeout is None else _seconds("a lock timeout", timeout)
         _seconds("max_hold_s", max_hold_s)
         self._host, self._paths = host, host.paths(session_file)
@@ -93,21 +107,40 @@ class SessionLock:
         self._port = Port(self._algorithm, host, self._clock, self._report, self._paths, max_hold_s, owner)
         self._max_hold_s, self._reentrant, self._owner = max_hold_s, reentrant, owner
         self._held: list[HeldLock] = []
+        self._entered = 0  # how often more than once ...
+        self._taker: object = None  # ... and by whom
         self._order: Order | None = None
         self._limit_real_s = self._clock.real_s(max_hold_s)
         floor_s = _SECTION_WAIT_FLOOR_REAL_S / self._clock.real_s(1.0)
         self._section_wait_s, self._overtake_s = max(_SECTION_WAIT_S, floor_s), max(_OVERTAKE_S, floor_s)
 
-    def acquire(self) -> HeldLock:
-        """Wait for the lock and take it.
+    @property
+    def path(self) -> Path:
+        """The lock file, which others see while the lock is held."""
+        return Path(self._paths.lock)
+
+    @property
+    def is_locked(self) -> bool:
+        """This object holds the lock. (Who holds it otherwise: ``inspect_lock``.)"""
+        held = self._held[-1] if self._held else None
+        return held is not None and not held.belongs_to_parent and not held.is_over
+
+    def acquire(self, timeout: float | None = None, *, blocking: bool = True) -> HeldLock:
+        """Wait for the lock and take it. ``with lock.acquire(timeout=1.0) as held:`` gives it back.
+
+        Args:
+            timeout: nominal seconds to wait, this time; None: the object's own.
+            blocking: False: try once, as with a timeout of 0.
 
         Raises:
             SessionLocked: it was not free before the deadline. Never a model failure.
             LockStateError: what lies there cannot be waited for.
             OSError: the disk is full, the folder may not be written, ...
-            LocalError: this object holds it already.
+            LocalError: this object holds it already and is not re-entrant, or both a timeout and ``blocking=False``.
         """
-        attempt = self._begin()
+        if (again := self._again(timeout, blocking)) is not None:
+            return again
+        attempt = self._begin(timeout, blocking)
         try:
             return self._hold(
                 attempt, self._host.run(self._clock, self._algorithm.acquire, attempt.order, attempt.mine)
@@ -116,9 +149,11 @@ class SessionLock:
             self._give_up(attempt, error)
             raise
 
-    async def acquire_async(self) -> HeldLock:
+    async def acquire_async(self, timeout: float | None = None, *, blocking: bool = True) -> HeldLock:
         """As ``acquire``. Cancelling gives up the wait and leaves no trace."""
-        attempt = self._begin()
+        if (again := self._again(timeout, blocking)) is not None:
+            return again
+        attempt = self._begin(timeout, blocking)
         try:
             return self._hold(
                 attempt, await self._host.run_async(self._clock, self._algorithm.acquire, attempt.order, attempt.mine)
@@ -146,11 +181,12 @@ class SessionLock:
             raise
 
     def release(self) -> None:
-        """Give the lock back. No error if it is not held any more (fenced, lost, or released by a signal).
+        """Give the lock back; a re-entrant one with the last of its releases. No error if it is not held any more
+        (fenced, lost, or released by a signal).
 
         An interruption (Ctrl-C) passes on when nothing of the lock is left.
         """
-        if self._held:
+        if self._held and not self._is_entered_still():
             held = self._held[-1]
             try:
                 held._release()
@@ -162,7 +198,7 @@ class SessionLock:
 
     async def release_async(self) -> None:
         """As ``release``. A cancellation waits until the lock is given back."""
-        if self._held:
+        if self._held and not self._is_entered_still():
             held = self._held[-1]
             try:
                 await held._release_async()
@@ -194,10 +230,34 @@ class SessionLock:
     ) -> None:
         await self.release_async()
 
-    def _begin(self, *, fences: bool = False) -> _Attempt:
+    def _again(self, timeout: float | None, blocking: bool) -> HeldLock | None:
+        """What this object holds, entered once more by the thread (and task) that took it; None: it is to be taken."""
+        if timeout is not None:
+            _seconds("a lock timeout", timeout)
+            if not blocking:
+                raise LocalError(f"blocking=False waits for nothing, so it takes no timeout, got timeout={timeout!r}")
+        if not self._held or not self._reentrant or self._algorithm.can_reenter or self._taker != _whoever():
+            return None
+        held = self._held[-1]
+        if held.belongs_to_parent:
+            return None
+        if held.is_over:
+            raise LockLost(self._paths.session, held.generation, "it was released")
+        self._entered += 1
+        return held
+
+    def _is_entered_still(self) -> bool:
+        """One release of several, in an object that was acquired again."""
+        if self._entered and not self._held[-1].belongs_to_parent:
+            self._entered -= 1
+            return True
+        return False
+
+    def _begin(self, timeout: float | None = None, blocking: bool = True, *, fences: bool = False) -> _Attempt:
         if self._held and self._held[-1].belongs_to_parent:
             self._held.clear()
-        if self._held and not self._reentrant:
+            self._entered = 0
+        if self._held and not (self._reentrant and self._algorithm.can_reenter):
             raise LocalError(f"{self._paths.lock}: this SessionLock holds the lock already; use another object")
         me = self._host.identity()
         if self._order is None or self._order.process is not me:
@@ -212,21 +272,26 @@ class SessionLock:
                 self._owner,
                 self._overtake_s,
             )
+        order = self._order
+        if timeout is not None or not blocking:
+            order = replace(order, timeout_s=timeout or 0.0, prepared=None)
         if self._report.heard and not fences:
-            self._report.acquiring(self._timeout_s)
-        return _Attempt(self._order, len(self._held), fences)
+            self._report.acquiring(order.timeout_s)
+        return _Attempt(order, len(self._held), fences)
 
     def _hold(self, attempt: _Attempt, grant: Granted) -> HeldLock:
-        held = HeldLock(self._port, grant, attempt.order.process)
+        held = HeldLock(self._port, grant, attempt.order.process, self)
         holds = self._host.holds
         self._held.append(held)
         holds.add(held)
+        if self._reentrant:
+            self._taker = _whoever()
         if self._report.heard:
             if attempt.fences and grant.fenced:
                 self._report.fenced(grant)
             else:
                 self._report.acquired(grant)
-        if self._algorithm.watchdog == "thread":
+        if self._algorithm.watchdog == "thread" and self._limit_real_s < math.inf:
             holds.limit(held, self._limit_real_s)
         elif self._algorithm.watchdog == "sweep":
             holds.sweep(self._clock)
@@ -246,3 +311,11 @@ class SessionLock:
             self._report.not_fenced(error)
         else:
             self._report.refused(error)
+
+
+class FileLock(SessionLock):
+    """The same lock for any file: ``FileLock("state.json")`` keeps other writers from ``state.json``.
+
+    Its arguments are SessionLock's. Name the file that is written, not a lock file: ``state.json.lock`` and the guard
+    beside it are the lock's own. OpenClaw knows nothing of it unless the file is a transcript.
+    """

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from lockjaw.errors import LockStateError
 from lockjaw.locking import guard_record
-from lockjaw.locking.guard_record import OWNER_BASE, GuardState, UnreadableGuard
+from lockjaw.locking.guard_record import OWNER_BASE, GuardRecord, GuardState, UnreadableGuard
 from lockjaw.locking.identity import ProcessIdentity
 from lockjaw.locking.operations import Calls, Contents, FileStatus, Handle, WaitForRelease
 from lockjaw.locking.owner_record import NOBODY, Judgement, OwnerRecord, fingerprint, judge_owner, parse
@@ -81,7 +81,8 @@ class Busy:
         wait: what to wait for (its ``until`` is the caller's).
         guard: what the guard said.
         look_again_s: after which time the judgement may change by itself.
-        live: the generation of an owner of ours, or 0.
+        owned: the owner's byte is locked.
+        live: the generation that has it, as far as the guard tells; 0: none was granted yet.
         fenceable: that owner is ours and the lock file is its own.
         foreign: the lock file, where it is not our body file.
     """
@@ -91,6 +92,7 @@ class Busy:
     wait: WaitForRelease
     guard: GuardState
     look_again_s: float = math.inf
+    owned: bool = False
     live: int = 0
     fenceable: bool = False
     foreign: Contents | None = None
@@ -211,16 +213,8 @@ def _live_owner(
         f"Process {record.pid} is alive and has held the session for {_age(now_ms - since_ms)}{limit} as "
         f"generation {generation} (a Lockjaw lock). "
     )
+    advice += "Wait for its run, abort it, or take the session over."
     here = record.pid_namespace == request.process.pid_namespace
-    if has_file:
-        advice += "Wait for its run, abort it, or take the session over."
-    elif status is None:
-        advice = (
-            f"Somebody is taking the session this very moment, or the lock file of process {record.pid} (generation "
-            f"{generation}, a Lockjaw lock) was removed or replaced from outside: then stop that process."
-        )
-    else:
-        advice += f"Its lock file was removed or replaced from outside; stop process {record.pid}."
     return Busy(
         f"pid={record.pid}",
         advice,
@@ -234,10 +228,47 @@ def _live_owner(
             record.starttime if here else None,
         ),
         state,
+        owned=True,
         live=generation,
         fenceable=has_file,
         foreign=foreign if isinstance(foreign, Contents) else None,
     )
+
+
+def blame(calls: Calls, request: GuardedRequest, guard: Handle, busy: Busy) -> tuple[str, str]:
+    """Who stands in the way, and what a person can do about it.
+
+    A locked byte tells that some process holds it, and not which. The record names the last owner, and only while that
+    one lives and its lock file lies there does the advice speak of it: any other process may be innocent.
+    """
+    record = busy.guard.record
+    seen = record.pid > 0 and _may_live(calls, request, record)
+    if not busy.owned or (busy.fenceable and seen):
+        return busy.owner, busy.advice
+    if not seen:
+        last = f" (the last one that is recorded, process {record.pid}, has ended)" if record.pid else ""
+        who = f"A process that cannot be seen from here holds the lock{last}."
+    elif busy.wait.seen is None:
+        who = (
+            f"Some process is taking the session this very moment, or the lock file of generation {busy.live} was "
+            f"removed or replaced from outside; which process holds the lock cannot be seen."
+        )
+    else:
+        who = (
+            f"The lock file of generation {busy.live} was removed or replaced from outside; which process holds the "
+            "lock cannot be seen."
+        )
+    owner = busy.owner if seen else NOBODY.owner
+    return owner, f"{who} Try again later; `fuser {guard.path}` names the processes that have the lock open."
+
+
+def _may_live(calls: Calls, request: GuardedRequest, record: GuardRecord) -> bool:
+    """As far as this pid namespace can see."""
+    if record.pid_namespace != request.process.pid_namespace:
+        return True
+    state = calls.process_state(record.pid)
+    reused = None not in (record.starttime, state.starttime) and record.starttime != state.starttime
+    return state.exists and not state.zombie and not reused
 
 
 def _ownerless(path: str, contents: Contents, state: GuardState) -> Dead | Busy:

@@ -69,6 +69,7 @@ from lockjaw.locking.algorithms.findings import (
     Dead,
     Free,
     GuardedRequest,
+    blame,
     examine,
     read_state,
     understood,
@@ -576,26 +577,26 @@ class _Contender:
         """``busy`` None: the section could not be had."""
         calls, request, guard = self._calls, self._request, self._guard
         if busy is not None:
-            owner, advice = busy.owner, busy.advice
-            if busy.live and calls.locked_elsewhere(guard, SECTION):
-                advice += " Some process is inside the lock's section: if it is paused there, resume or stop it."
+            owner, said = blame(calls, request, guard, busy)
+            if busy.owned and calls.locked_elsewhere(guard, SECTION):
+                said += " Some process is inside the lock's section: if it is paused there, resume or stop it."
             if self._place is not None:
                 ahead = _count_ahead(calls, guard, self._place)
-                advice += f" We were number {ahead + 1} in the queue."
+                said += f" We were number {ahead + 1} in the queue."
         else:
             try:
                 state = read_state(calls, guard)
             except LockStateError:
                 state = GuardState()
-            pid = state.record.pid
-            owner = f"pid={pid}" if pid else "unknown"
-            advice = (
-                f"Some process is paused inside the lock's section; the last owner is pid {pid}, generation "
-                f"{state.generation}. Resume or stop it."
+            owner = "unknown"
+            said = (
+                "Some process keeps the lock's section locked, which takes an append milliseconds: it is paused there, "
+                f"and which one cannot be seen. `fuser {guard.path}` names the processes that have the lock open. The "
+                f"last generation is {state.generation}."
             )
         waited_s = calls.now() - self._start
         self._refusal = SessionLocked(
-            request.lock_path, owner, timeout_s=request.timeout_s, waited_s=waited_s, advice=advice
+            request.lock_path, owner, timeout_s=request.timeout_s, waited_s=waited_s, advice=said
         )
         return "refused"
 
@@ -667,8 +668,9 @@ def fence(calls: Calls, request: GuardedRequest, mine: list[Handle] | None = Non
                     raise LockStateError(request.lock_path, "no owner", _HELD_UP)
             elif finding.fenceable:
                 grant = _replace_live(calls, request, guard, finding)
-            elif not finding.live or finding.wait.seen is not None or looks >= _IN_TRANSIT_LOOKS:
-                raise LockStateError(request.lock_path, finding.owner, f"the lock cannot be fenced. {finding.advice}")
+            elif not finding.owned or finding.wait.seen is not None or looks >= _IN_TRANSIT_LOOKS:
+                owner, said = blame(calls, request, guard, finding)
+                raise LockStateError(request.lock_path, owner, f"the lock cannot be fenced. {said}")
             calls.unlock(guard, SECTION)
             if grant is not None:
                 # The first waiter watches the old owner.

@@ -1,0 +1,26 @@
+"""Folders that are made for this user alone."""
+
+from __future__ import annotations
+
+import os
+
+__all__ = ["make_private_folder"]
+
+_MODE = 0o700
+
+
+def make_private_folder(path: str) -> None:
+    """Make this folder and its parents, for this user alone whatever the umask is; no error if it is there."""
+    missing = []
+    while not os.path.isdir(path):
+        missing.append(path)
+        parent = os.path.dirname(path)
+        if parent == path:
+            break
+        path = parent
+    for folder in reversed(missing):
+        try:
+            os.mkdir(folder, _MODE)
+        except FileExistsError:
+            if not os.path.isdir(folder):
+                raise
