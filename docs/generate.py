@@ -467,15 +467,22 @@ def lock_api() -> Iterator[str]:
 
 
 LOCK_EXAMPLE = """\
+# test_the_lock.py
 from lockjaw.locking import SessionLock
 
-with SessionLock("sessions/main.jsonl", timeout=10.0) as held:
-    with held.section():
-        ...  # one append
 
-lock = SessionLock("sessions/main.jsonl", reentrant=True)
-with lock.acquire(timeout=1.0) as held, lock.acquire(blocking=False):
-    assert lock.is_locked
+def append(transcript, line):
+    with SessionLock(transcript, timeout=10.0) as held:
+        with held.section(), transcript.open("a") as file:
+            file.write(line)
+
+
+def test_the_lock(tmp_path):
+    append(tmp_path / "main.jsonl", "{}")
+    lock = SessionLock(tmp_path / "main.jsonl", reentrant=True)
+    with lock.acquire(timeout=1.0), lock.acquire(blocking=False):
+        assert lock.is_locked
+    assert not lock.is_locked
 """
 _WATCHDOGS_OWN = {"belongs_to_parent", "release_at_exit", "stop_at_limit", "suspends", "suspend_async", "resume_async"}
 

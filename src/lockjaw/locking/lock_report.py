@@ -81,7 +81,7 @@ class LockReport:
         )
 
     def _waited_s(self) -> float:
-        return round(self._clock.monotonic() - self._start, 6)
+        return round(self._clock.monotonic() - self._start, 6) if self.heard else 0.0
 
 
 #: For locks that nobody listens to.
