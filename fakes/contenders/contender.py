@@ -29,11 +29,14 @@ import psutil
 
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import Fenced, HarnessError, LocalError, LockjawError, SessionLocked
-from lockjaw.locking import HeldLock, LockStateError, SessionLock
+from lockjaw.locking import LOCK_ALGORITHMS, HeldLock, LockStateError, SessionLock
 from lockjaw.locking.host import THIS_HOST
 from lockjaw.locking.kernel import Kernel
 from lockjaw.locking.operations import Call, observe
 
+from .user_locks import USER_LOCKS, UserLock
+
+USER_TIMEOUT_S = 60.0  # nominal; how long it tries for a lock that has no patience of its own
 ANSWER_REAL_S = 30.0  # a process that says nothing for so long, beyond what an order may wait, is our failure
 _LOOK_REAL_S = 0.002
 _INIT = "--init"  # pid 1 of a namespace: the contender is its child, because pid 1 is immune to its own signals
@@ -80,7 +83,10 @@ class Contender:
         """Take the lock of a session; returns its generation (0 for algorithms without).
 
         Args:
+            session_file: the transcript; for a lock that a program of yours takes, the very file that it locks.
             timeout: nominal seconds that it may wait; None: the algorithm's own.
+            algorithm: a session lock (``guarded``, ``coarse``, ...), or what a program of yours takes: ``flock``,
+                ``posix-range``, ``o-excl``, ``filelock``, ``portalocker``.
         """
         self.begin_acquire(session_file, timeout=timeout, algorithm=algorithm)
         return self.wait_acquired()
@@ -285,6 +291,18 @@ class Contender:
         return answer
 
 
+def check_algorithm(name: str) -> str:
+    """Raises LocalError: no contender takes such a lock.
+
+    The session lock ``flock`` is no choice: it is a byte lock beside the file, for benchmarks, and excludes no program
+    of a user's. Here that name means the system call.
+    """
+    if name not in LOCK_ALGORITHMS and name not in USER_LOCKS:
+        known = ", ".join(dict.fromkeys((*LOCK_ALGORITHMS, *USER_LOCKS)))
+        raise LocalError(f"unknown lock algorithm {name!r}; known: {known}")
+    return name
+
+
 def lock_file_of(session_file: str | os.PathLike[str]) -> Path:
     """The lock file beside a session, as every one of the algorithms names it."""
     return Path(f"{os.path.realpath(os.fspath(session_file))}.lock")
@@ -392,8 +410,8 @@ class _Performer:
 
     def __init__(self) -> None:
         self._clock = ScaledClock.from_environment()
-        self._lock: SessionLock | None = None
-        self._held: HeldLock | None = None
+        self._lock: SessionLock | UserLock | None = None
+        self._held: HeldLock | UserLock | None = None
         self._file = Path()
         self._section = ExitStack()
 
@@ -404,10 +422,10 @@ class _Performer:
                     raise LocalError("it holds a lock already")
                 return self._acquire(order)
             case "append":
-                with self._holding().section(), self._file.open("a", encoding="utf-8") as file:
+                with self._holding_session().section(), self._file.open("a", encoding="utf-8") as file:
                     file.write(order["text"] + "\n")
             case "enter":
-                self._section.enter_context(self._holding().section())
+                self._section.enter_context(self._holding_session().section())
             case "leave":
                 self._section.close()
             case "release":
@@ -437,21 +455,33 @@ class _Performer:
 
     def _acquire(self, order: dict[str, Any]) -> dict[str, Any]:
         self._file = Path(order["file"])
-        lock = SessionLock(
-            self._file, timeout=order["timeout"], algorithm=order["algorithm"], clock=self._clock, owner=order["owner"]
-        )
+        algorithm, timeout = check_algorithm(order["algorithm"]), order["timeout"]
+        lock: SessionLock | UserLock
+        if algorithm in USER_LOCKS:
+            timeout_s = USER_TIMEOUT_S if timeout is None else timeout
+            lock = UserLock(order["file"], algorithm, timeout_s=timeout_s, clock=self._clock)
+        else:
+            lock = SessionLock(
+                self._file, timeout=timeout, algorithm=algorithm, clock=self._clock, owner=order["owner"]
+            )
         _say({"begun": True})
         self._held = lock.acquire()
         self._lock = lock
         return {"generation": self._held.generation}
 
-    def _holding(self) -> HeldLock:
+    def _holding(self) -> HeldLock | UserLock:
         if self._held is None:
             raise LocalError("it holds no lock")
         return self._held
 
+    def _holding_session(self) -> HeldLock:
+        held = self._holding()
+        if not isinstance(held, HeldLock):
+            raise LocalError("only a session lock has a section to append in; what it holds is a lock of a file")
+        return held
 
-_leaked: list[HeldLock] = []
+
+_leaked: list[HeldLock | UserLock] = []
 
 
 def _plan_fault(name: str, nth: int, number: int) -> None:

@@ -18,13 +18,13 @@ from typing import Any
 
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import HarnessError, LocalError, LockjawError, SessionLocked
-from lockjaw.locking import LOCK_ALGORITHMS
 from lockjaw.locking.identity import process_state
 from lockjaw.locking.operations import OPERATIONS
 from lockjaw.visible import tell
 
 from ..journal import Journal
-from .contender import Contender, lock_file_of, namespace_command, plant_lock
+from .contender import Contender, check_algorithm, lock_file_of, namespace_command, plant_lock
+from .user_locks import USER_LOCKS
 
 HELD = "held"  # a step beside the lock's own operations: the contender has just got the lock
 STEPS = (HELD, *sorted(set(OPERATIONS.values())))
@@ -75,8 +75,10 @@ class Plan:
     recycled: bool = False
 
     def __post_init__(self) -> None:
-        if self.algorithm not in LOCK_ALGORITHMS:
-            raise LocalError(f"unknown lock algorithm {self.algorithm!r}; known: {', '.join(LOCK_ALGORITHMS)}")
+        check_algorithm(self.algorithm)
+        moment = self.kill_at or self.pause_at
+        if self.algorithm in USER_LOCKS and moment is not None and moment.step != HELD:
+            raise LocalError(f"a {self.algorithm} lock has no steps to die or stand still at but `held`, got {moment}")
         if self.kill_at is not None and self.pause_at is not None:
             raise LocalError("a contender is killed or paused at a step, not both")
         if self.pause_s is not None and self.pause_at is None:

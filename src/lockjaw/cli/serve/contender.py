@@ -19,7 +19,13 @@ __all__ = ["contender"]
 def contender(
     session_file: Annotated[Path, typer.Argument(help="The session (a .jsonl file) whose lock they want.")],
     count: Annotated[int, typer.Option(min=1, max=256, help="How many processes at once.")] = 1,
-    algorithm: Annotated[str, typer.Option(help="Lock algorithm, as `lockjaw bench locks` names them.")] = "guarded",
+    algorithm: Annotated[
+        str,
+        typer.Option(
+            help="A session lock (guarded, coarse, ...), or what your program takes: flock, posix-range, "
+            "o-excl, filelock, portalocker."
+        ),
+    ] = "guarded",
     hold: Annotated[
         float | None, typer.Option(min=0, help="Seconds that each holds it. Not given: until the end.")
     ] = None,
