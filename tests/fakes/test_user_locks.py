@@ -141,9 +141,7 @@ def test_order_that_needs_a_section_is_refused(contender: Contender, tmp_path: P
 
 
 def test_plan_names_the_locks_and_the_one_step() -> None:
-    with pytest.raises(
-        LocalError, match=r"unknown lock algorithm 'hope'; known: guarded, .*flock, posix-range"
-    ):
+    with pytest.raises(LocalError, match=r"unknown lock algorithm 'hope'; known: guarded, .*flock, posix-range"):
         Plan(algorithm="hope")
     for kind in USER_LOCKS:
         assert Plan(algorithm=kind, kill_at=Moment("held")).algorithm == kind
