@@ -5,22 +5,24 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lockjaw.errors import LocalError
-from lockjaw.locking import SessionLock, SessionLocked, inspect_lock, paths
+from lockjaw.locking import SessionLock, SessionLocked, inspect_lock, paths, release_all_held
 from lockjaw.locking.paths import LockPaths
 
 
 @pytest.fixture
-def transcript(tmp_path: Path) -> Path:
+def transcript(tmp_path: Path) -> Iterator[Path]:
     file = tmp_path / "real" / "a.jsonl"
     file.parent.mkdir()
     file.touch()
-    return file
+    yield file
+    release_all_held()  # the planted hole's
 
 
 NAMES = ["a link", "a link of a link", "a link in another folder", "a linked folder", "a relative name", "a detour"]
