@@ -12,7 +12,7 @@ import re
 from .private import shown
 from .report import Candidate
 
-__all__ = ["candidates_of", "entry", "is_entry", "summary_open"]
+__all__ = ["TABLE_ROW", "candidates_of", "entry", "is_entry", "summary_open"]
 
 _MAX_CHAIN = 50  # models in one summary
 _SUMMARY = re.compile(r"All models failed ?\((\d{1,3})\)", re.IGNORECASE)
@@ -22,6 +22,11 @@ _MODEL = re.compile(r"(?P<model>[^\s|]{1,160}?):\s(?P<error>\S.*)$", re.DOTALL)
 #: What a list puts before its entry: a bullet, a number, a bar, in any combination.
 _MARKER = re.compile(r"(?:(?:[-*•+–▪‣·]|\(?\d{1,3}[.)])\s{1,4}(?:\[[ x]\]\s)?|\|\s{0,4}|>\s){1,3}")
 _ENTRY = re.compile(r"(?P<model>[*_`]{0,3}[\w.@+-]{1,80}(?:/[\w.:@+/-]{1,120})?[*_`]{0,3}): {0,2}[*_`]{0,3} ?\S")
+#: A row of a table, its first bar taken off as a frame: model, error, perhaps the reason.
+TABLE_ROW = re.compile(
+    r"\|?\s{0,4}(?P<model>[^|:\s]{1,120})\s{0,40}\|\s{0,4}(?P<error>[^|]{2,400}?)\s{0,40}\|"
+    r"(?:\s{0,4}\(?(?P<reason>[a-z_]{3,24}|-|)\)?\s{0,40}\|)?\s{0,4}$"
+)
 #: Two entries with nothing between them but a blank: a reason ends the one, a model begins the other.
 _NO_BAR = re.compile(
     r"(?<=\)) {1,2}(?=[\w.@+-]{1,60}/[\w.:@+/-]{1,100}: \S)|(?<=\)[.,;]) {1,2}(?=[\w.@+-]{1,60}/[\w.:@+/-]{1,100}: \S)"
@@ -41,6 +46,9 @@ def summary_open(text: str) -> bool:
 
 def is_entry(text: str) -> bool:
     """Is this line an entry of a list of models? ``- acme/one: session file locked ...``"""
+    row = TABLE_ROW.match(text)
+    if row is not None:
+        return "/" in row["model"]
     bare = _unmarked(text)
     found = _ENTRY.match(bare)
     if found is None or found["model"].strip("*_`").endswith("Error"):
@@ -50,7 +58,12 @@ def is_entry(text: str) -> bool:
 
 def entry(before: str, text: str) -> str:
     """What to add to an open summary for the next line of its list: the entry, with a bar where it needs one."""
-    bare = _unmarked(text)
+    row = TABLE_ROW.match(text)
+    if row is not None:
+        reason = f" ({row['reason']})" if row["reason"] and row["reason"] != "-" else ""
+        bare = f"{row['model'].strip('*_`')}: {row['error']}{reason}"
+    else:
+        bare = _unmarked(text)
     end = before.rstrip()
     summary = _SUMMARY.search(end, max(0, len(end) - 40))
     first = end.endswith(("|", ":")) or (summary is not None and not end[summary.end() :].strip(" :."))

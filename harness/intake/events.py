@@ -36,6 +36,11 @@ _STEP_KEYS = re.compile(
 _STEP_NAMES = {
     "fallbackStepFromFailureReason": "reason", "fallbackStepFromFailureDetail": "detail", "errorPreview": "detail",
 }  # fmt: skip
+_OTHERS_DATABASE = re.compile(
+    r"\b(?:my (?:own )?(?:app|project|script|program|bot's own)|prisma|django|rails|sqlalchemy|alembic|laravel|postgres|mysql|mongo|grafana"
+    r"|home ?assistant|jellyfin|plex|sonarr|radarr|nextcloud|firefox|chrome|anki|calibre|rpmdb|jupyter|mlflow|airflow)\b",
+    re.IGNORECASE,
+)
 _OF_ROW = ("own", "runtime", "means", "says")  # what a row knows of its message
 _WAIT = re.compile(r"timeout (\d{1,12}) ?ms", re.IGNORECASE)
 _PID_IN = re.compile(r"pid ?= ?(\d{1,10})", re.IGNORECASE)
@@ -155,6 +160,10 @@ def _data(row: Row, match: re.Match[str]) -> dict[str, str] | None:
             fields["duration"] = duration
     if row.kind == "file_system" and not _of_a_session(fields.get("path", "")):
         return None
+    if row.kind == "busy_database" and _OTHERS_DATABASE.search(
+        match.string, max(0, match.start() - 100), match.end() + 100
+    ):
+        fields["says"] = "another program's database"
     if row.kind == "doctor_lock" and not fields["path"].endswith(".lock"):
         return None
     return fields

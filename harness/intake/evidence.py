@@ -165,7 +165,7 @@ EVIDENCE: tuple[Evidence, ...] = (
     Evidence("K", 0.75, "the turn was started a second time while the first run went on", lambda f: f.of("banner_fresh")),
     Evidence("K", LIKELY, "the work was done twice around a fallback", lambda f: both(f.fallback(), f.of("says_twice"))),
     Evidence("K", LIKELY, "the work was done twice around a restart", lambda f: without(f.ours(both(f.of("says_restart_window", "resumed", "says_killed"), f.of("says_twice"))), f.any_lock())),
-    Evidence("K", 0.5, "the report says that the work was done twice", lambda f: without(f.ours(f.of("says_twice")), f.any_lock(), f.of("takeover", "revision_conflict", "starting_conflict"))),
+    Evidence("K", 0.5, "the report says that the work was done twice", lambda f: without(f.ours(both(f.of("says_twice"), f.of("says_run"))), f.any_lock(), f.of("takeover", "revision_conflict", "starting_conflict"))),
     # L
     Evidence("L", TYPICAL, "the gateway refused the client, and the fallback ran all the same", lambda f: both(f.of("banner_same", "banner_failed", "banner_fresh"), f.gateway_gone())),
     Evidence("L", LIKELY, "the fallback's answer hides that the gateway did not answer", lambda f: [] if f.failed_visibly() else f.of("banner_fresh")),

@@ -209,6 +209,10 @@ SAYINGS: tuple[Saying, ...] = (
         r"\bneustart\w{0,2}\b|\bneu gestartet\b|\bredémarr\w+|\breinici\w+|\briavvi\w+|перезапу\w+|перезагру\w+|рестарт\w*|重启|重啟|再起動|재시작|재기동",
     ),
     _saying(
+        "says_run",
+        r"\b(?:gateway|cron|runs?|turns?|retr(?:y|ies|ied)|time[ds]?[ -]?out|sub-?agents?|heartbeat)\b|passerelle|pasarela|шлюз|повтор|网关|重试|超时|定时|ゲートウェイ|再試行|タイムアウト|게이트웨이|시간 초과|Zeitüberschreitung",
+    ),
+    _saying(
         "says_fell_back",
         r"\bfall(?:s|ing|en)?[- ]?back\b[^\n.]{0,30}\b(?:to )?(?:the )?(?:embedded|local)\b|\bfell back\b[^\n.]{0,30}\b(?:embedded|local)\b|\bembedded (?:mode|fallback)\b|\b(?:runs?|ran|answers?) (?:it |the turn )?embedded\b",
         r"\b(?:eingebettet\w{0,2}|embedded)\b[^\n.]{0,40}\b(?:zurück|modus|lauf)|\bfällt\b[^\n.]{0,40}\b(?:embedded|eingebettet)|\b(?:mode|bascule\w?)\b[^\n.]{0,20}\b(?:embarqué|intégré|embedded)|\bmodo (?:embebido|incrustado|embutido|incorporado|embedded|integrado)|\bmodalità (?:incorporata|embedded|integrata)",

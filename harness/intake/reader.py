@@ -286,8 +286,12 @@ def _runtimes(incident: Incident) -> tuple[str, ...]:
 
 def _not_ours(incident: Incident) -> NotOurs | None:
     """What the text is about instead; None where it has errors of ours that no class explains."""
-    if any(event.error and not event.not_lock and event.kind != "denied" for event in incident.events):
+    models = [event for event in incident.events if event.kind == "summary" and not any(c.lock for c in incident.chain)]
+    if any(event.error and not event.not_lock and event not in models for event in incident.events):
         return None
+    if models:
+        lines = tuple(event.line for event in models[:8])
+        return NotOurs(kind="provider", why="models that failed, none of them on a lock", lines=lines)
     for event in incident.events:
         if event.kind in ("provider", "foreign_lock"):
             kind = "provider" if event.kind == "provider" else "other_program"
@@ -310,7 +314,7 @@ def _named(runtimes: list[tuple[int, str]], line: int) -> str:
 
 def _with_origin(event: Event, ours: bool, named: str) -> Event:
     """A busy database says nothing of who uses it: it counts only where the text speaks of OpenClaw or of a runtime."""
-    if event.kind == "busy_database" and (ours or named):
+    if event.kind == "busy_database" and (ours or named) and "says" not in event.data:
         told = {"ours": "yes"} if ours else {"runtime": named}
         return msgspec.structs.replace(event, data=event.data | told)
     if event.kind == "active_writer" and named == "codex" and not ours:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from .chains import entry, is_entry, summary_open
+from .chains import TABLE_ROW, entry, is_entry, summary_open
 from .lines import FENCE, Line, Record, cleaned, uncoloured
 from .needles import NEEDLES, squeezed
 from .passages import Passages
@@ -91,6 +91,8 @@ _LOCKED_OPEN = re.compile(
     r"(?:session file locked(?: ?\([^)]{0,60}\)?)?:?|pid=\d{1,10}|alive=(?:true|false)|ageMs=\d{1,12})$", re.IGNORECASE
 )
 _OPEN_END = re.compile(r"(?:[:|(=,/\\–—]|…|\b(?:for|session|timeout|error|locked|file|pid|after|was|prompt|lane))$")
+_HEAD = re.compile(r"(?:[^|:/]{1,30}\|){1,5}")
+_RULE = re.compile(r"[|:\- ]{3,200}")  # the line below a table's head
 _LEAD = re.compile(r"^(?:[\w-]{1,40}: (?=[|\w])|\[[\w/-]{1,40}\] )(?=\|?[^|]{0,200}[/|])")
 _JSON_START = re.compile(r"^\s{0,12}[{\[]")
 
@@ -102,6 +104,8 @@ def with_next_model(before: Record, record: Record) -> Record | None:
     a blank line between any two.
     """
     text = _LEAD.sub("", record.text, count=1)
+    if summary_open(before.text) and (_RULE.fullmatch(text) or _HEAD.fullmatch(text)):
+        return before  # the head of a table, or what a collector's prefix leaves of it
     if not summary_open(before.text) or not (text.startswith("|") or is_entry(text)):
         return None
     if len(before.text) + len(text) > MAX_RECORD_CHARS:
@@ -118,6 +122,8 @@ def _continues(before: str, text: str) -> bool:
         return False  # a JSON record of its own; a nested object of a printed one starts with the bare brace
     if _JSON_START.match(before) and not _closed(before):
         return True
+    if TABLE_ROW.match(stripped) is not None or _RULE.fullmatch(stripped):
+        return False
     tail = before[-100:].rstrip()
     if summary_open(before) and not _other_record(stripped):
         return True
