@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from .incident import Incident, owners_of
+from .incident import Incident
+from .owners import owners_of
 from .report import Event
 
 __all__ = ["Facts", "both", "is_lock", "without"]

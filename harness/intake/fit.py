@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..incident.scenario import Scenario
-from .compose import Composition, model_names, report_waits
+from .basis import Composition, model_names, report_waits
 from .report import LockSeen, Report
 from .similarity import Likeness
 

@@ -24,7 +24,7 @@ from ..incident.scenario import (
     read_builtin_text,
     scenario_from,
 )
-from .compose import Composition, Values, Variable, model_names, name_of, run_limit
+from .basis import Composition, Values, Variable, model_names, name_of, run_limit
 from .report import Report
 
 MOST = 4  # scenarios that are tried

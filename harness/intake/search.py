@@ -12,7 +12,8 @@ from lockjaw.seeds import Seeds
 from ..incident.scenario import Scenario
 from ..sim.engine import run_sim
 from ..sim.tape import RandomChoices
-from .compose import Composition, compose
+from .basis import Composition
+from .compose import compose
 from .fit import Fit, fit
 from .nearest import MOST, Near, near_compositions, nearest
 from .reader import read_report

@@ -16,7 +16,7 @@ from lockjaw.cli.progress import Progress, progress
 from lockjaw.cli.reproduced import STDIN, told
 from lockjaw.errors import HarnessError, UsageError
 from lockjaw.harness.intake import Report, read_report
-from lockjaw.harness.intake.compose import name_of
+from lockjaw.harness.intake.basis import name_of
 from lockjaw.harness.intake.search import Found, compared, search
 from lockjaw.harness.intake.source import CHUNK_BYTES
 from lockjaw.harness.kit.making import make_kit
