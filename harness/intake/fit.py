@@ -127,6 +127,6 @@ def _not_compared(report: Report) -> tuple[str, ...]:
         told.append("system")
     if report.sessions:
         told.append("session keys")
-    if any(event.kind.startswith("says_") for event in report.events):
+    if any(event.kind.startswith("says_") and event.kind != "says_run" for event in report.events):
         told.append("what the reporter says in prose")
     return tuple(told)
