@@ -50,6 +50,10 @@ ABOUT = {
     "locks clean": "Remove locks whose owners are proven dead.",
     "bench": "Measure session locks: ours, OpenClaw's and lock libraries.",
     "bench locks": "All of them side by side: speed, and who starves.",
+    "target": "Run incidents against other people's runtimes, or yours.",
+    "target list": "The runtimes that can be played by name.",
+    "target check": "What works for a runtime, and what cannot be seen of it.",
+    "target matrix": "Runtimes against scenarios, several runs a cell.",
     "openclaw": "Run incidents against the real OpenClaw, by version.",
     "openclaw install": "Install versions (600 MB and a minute each).",
     "openclaw demo": "The incident, with each of the two command lines.",
@@ -154,6 +158,18 @@ def function_of(verb: str) -> Function:
             from lockjaw.cli.openclaw import demo
 
             return demo.demo
+        case "target list":
+            from lockjaw.cli.target import listing as targets
+
+            return targets.list_targets
+        case "target check":
+            from lockjaw.cli.target import listing as targets
+
+            return targets.check
+        case "target matrix":
+            from lockjaw.cli.target import matrix as target_matrix
+
+            return target_matrix.matrix
         case "openclaw matrix":
             from lockjaw.cli.openclaw import matrix
 

@@ -1,0 +1,69 @@
+"""``lockjaw target matrix``: runtimes down, scenarios across, several runs a cell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lockjaw.cli.openclaw.campaigns import say, watched
+from lockjaw.cli.options import AllowNetwork, CacheFolder, JsonFlag, Out, print_json
+from lockjaw.cli.target.playing import asker
+from lockjaw.errors import HarnessError, UsageError
+from lockjaw.harness.incident.scenario import Scenario, builtin_names, load_scenario
+from lockjaw.harness.run import Progress
+from lockjaw.harness.targets.campaign import play_on
+from lockjaw.harness.targets.foreign import Foreign
+from lockjaw.harness.targets.registry import choose, opened
+from lockjaw.harness.targets.table import Cell, cell_of, markdown, ways
+from lockjaw.verdict import combine
+from lockjaw.visible import show_text
+
+__all__ = ["matrix"]
+
+
+def matrix(
+    targets: Annotated[list[str], typer.Argument(help="NAME@VERSION or files, one or several.")],
+    scenario: Annotated[str, typer.Option(help="Scenarios, separated by commas; empty: all that apply.")] = "",
+    repeat: Annotated[int, typer.Option(min=1, help="Runs of each cell.")] = 1,
+    yes: Annotated[bool, typer.Option("--yes", help="Install what is missing without asking.")] = False,
+    markdown_file: Annotated[Path | None, typer.Option("--markdown", help="Also write the table to this file.")] = None,
+    cache: CacheFolder = None,
+    allow_network: AllowNetwork = False,
+    out: Out = None,
+    as_json: JsonFlag = False,
+) -> int:
+    """Run scenarios against several runtimes or versions, each several times, and show what broke as a table.
+
+    Exit status: 0 HELD, 1 VIOLATED, 2 usage, 3 UNKNOWN, 4 the harness failed.
+    """
+    chosen = [choose(text) for text in targets]
+    wanted = [name.strip() for name in scenario.split(",") if name.strip()] or builtin_names()
+    scenarios = [one for one in map(load_scenario, wanted) if scenario or one.outside is not None]
+    cells: list[Cell] = []
+    with watched(as_json) as progress:
+        for choice in chosen:
+            with opened(choice, ask=asker(yes), say=say, cache=cache, allow_network=allow_network) as target:
+                for one in scenarios:
+                    say(f"{target.name}: {one.name}")
+                    cells.append(_cell(target, one, repeat, out, progress))
+                    say(f"  {cells[-1].said}")
+    if markdown_file is not None:
+        markdown_file.write_text(markdown(cells), encoding="utf-8")
+    if as_json:
+        print_json("target matrix", {"cells": [ways(cell) for cell in cells]})
+    else:
+        show_text("\n".join(f"{cell.target}  {cell.scenario}\n    {cell.said}" for cell in cells))
+    return combine(cell.verdict for cell in cells).exit_status
+
+
+def _cell(target: Foreign, scenario: Scenario, repeat: int, out: Path | None, progress: Progress) -> Cell:
+    runs = []
+    try:
+        for number in range(repeat):
+            runs.append(play_on(target, scenario, seed=1 + number, out=out, progress=progress))
+    except (UsageError, HarnessError) as error:
+        if not runs:
+            return Cell(target.name, scenario.name, error=str(error).splitlines()[0])
+    return cell_of(target.name, scenario.name, runs, scenario.checks)
