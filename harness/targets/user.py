@@ -31,7 +31,8 @@ from lockjaw.process import (
 
 __all__ = ["Attempt", "Plan", "User"]
 
-KILL_AFTER_REAL_S = 5.0  # from SIGTERM to SIGKILL: a wrapper does not wait for ever
+KILL_AFTER_REAL_S = 3.0  # from SIGTERM to SIGKILL: a wrapper does not wait for ever
+POLL_REAL_S = 0.02
 MOST_OUTPUT = 1 << 20  # bytes of an attempt's output that are read; a looping program prints without end
 LAST_LINES = 5
 
@@ -183,18 +184,25 @@ class User:
 
 
 async def _end_group(process: asyncio.subprocess.Process) -> None:
-    for number, limit_s in ((signal.SIGTERM, KILL_AFTER_REAL_S), (signal.SIGKILL, KILL_AFTER_REAL_S)):
+    """End what the program and its children have left running: ask first, then kill."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)
         except ProcessLookupError:
             break
-        try:
-            await asyncio.wait_for(process.wait(), limit_s)
-        except TimeoutError:
-            continue
-        if number == signal.SIGTERM and not _group_lives(process.pid):
+        if await _group_ends(process.pid):
             break
     await process.wait()
+
+
+async def _group_ends(group: int) -> bool:
+    """Whether the group is gone within the time that it has for that. A zombie whose parent has ended counts as there
+    until init collects it."""
+    for _ in range(round(KILL_AFTER_REAL_S / POLL_REAL_S)):
+        if not _group_lives(group):
+            return True
+        await asyncio.sleep(POLL_REAL_S)
+    return False
 
 
 def _group_lives(group: int) -> bool:
