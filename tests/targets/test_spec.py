@@ -112,3 +112,11 @@ def test_a_scenario_with_an_effect_needs_a_tool(tmp_path: Path) -> None:
     assert scenario.outside is not None
     with pytest.raises(UsageError, match="a target with a tool"):
         script_of(scenario.outside, load_target_spec(written(tmp_path, GOOD)), scenario, tmp_path)
+
+
+def test_the_file_on_the_how_to_page_is_right_and_under_sixty_lines(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "test-your-runtime.md").read_text()
+    text = page.partition("```toml\n")[2].partition("```")[0]
+    assert len(text.splitlines()) < 60
+    shown, built_in = load_target_spec(written(tmp_path, text)), choose("nanobot").spec
+    assert (shown.client, shown.gateway, shown.messages) == (built_in.client, built_in.gateway, built_in.messages)
