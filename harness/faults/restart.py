@@ -26,13 +26,16 @@ class Restart(Fault, frozen=True, kw_only=True, tag="restart"):
         return True
 
     def _again(self, world: World, process: Process) -> Waits:
-        from ..play.processes import bring_up, see_off  # a fault is data first: reading a scenario needs no world
+        # Here: a fault is data first, and reading a scenario needs no world.
+        from ..play.processes import bring_up, see_off
+        from ..play.world import Wait
 
         went = world.went(process)
         if process.alive:
             world.resume(process)
             world.stop(process)
             yield from see_off(world, process)
+        yield Wait(lambda: False, world.boots_s())
         successor = yield from bring_up(world, self.target)
         if went:
             world.go(successor)

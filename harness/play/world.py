@@ -126,6 +126,9 @@ class World(Protocol):
     def process(self, name: str) -> Process:
         """The newest process of an actor. Raises KeyError if it was never started."""
 
+    def boots_s(self) -> float:
+        """What a process needs before it is up again, where starting one takes no time by itself."""
+
     def ready(self, process: Any) -> bool:
         """It can be used. Raises HarnessError if it has ended instead."""
 

@@ -35,6 +35,7 @@ __all__ = ["SimLived", "SimWorld", "enclosed", "run_sim"]
 
 SETUP_S = 1.0
 NEMESIS_LATE_S = 0.025  # per step of the choice how late the nemesis comes
+BOOTS_S = (0.0, 1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0)  # 0.3 real seconds and more, at the usual time scales
 POLL_S = 0.5  # how often something that goes on beside the run is looked at
 #: Runs in which a process died in mid-work leave cycles that an ordinary collection is slow to find.
 COLLECT_EVERY = 50
@@ -268,6 +269,9 @@ class SimWorld:
 
     def process(self, name: str) -> Process:
         return self._processes[name]
+
+    def boots_s(self) -> float:
+        return BOOTS_S[self._sim.pick("a restart takes", len(BOOTS_S))]
 
     def ready(self, process: Process) -> bool:
         if not process.alive:

@@ -129,6 +129,7 @@ class Rig:
         self.logs: dict[str, list[str]] = {}
         self._starts: dict[str, int] = {}
         self.slots = [Slot() for _ in scenario.faults]
+        self._hosts: dict[Process, SimHost] = {}
 
     def process(self, name: str, role: str, *, namespace: int = 1, pid: int | None = None) -> Process:
         process = self.world.start(name, role, namespace=namespace, pid=pid)
@@ -143,7 +144,8 @@ class Rig:
         late = any(fault.needs_past and fault.target == process.name for fault in self.scenario.faults)
         disk = View(self.disk, process) if late else self.disk
         calls = SimCalls(process, disk, self.log(process.name))
-        return Machine(SimFiles(process, disk), SimHost(process, disk, self.waiters, calls))
+        host = self._hosts[process] = SimHost(process, disk, self.waiters, calls)
+        return Machine(SimFiles(process, disk), host)
 
     def ids(self, name: str) -> random.Random:
         """A stream for this start of an actor."""
@@ -255,8 +257,7 @@ class Rig:
                     code = task.result()
                 else:
                     self.world.complain(process, {"message": "a scripted actor failed", "exception": error})
-            if process.alive:
-                self.world.at(self.world.now + 0.5, self.world.kill, process, code)
+            self._wind_up(process, code, 0.5)
 
         return process, self._go(process, performer.run, ended)
 
@@ -277,8 +278,32 @@ class Rig:
     def _exit(self, process: Process, task: asyncio.Task[Any]) -> None:
         if not task.cancelled() and task.exception() is not None:
             self.world.complain(process, {"message": "the gateway ended", "exception": task.exception()})
-        if process.alive:
-            self.world.at(self.world.now + 0.5, self.world.kill, process, 0)
+        self._wind_up(process, 0, 0.5)
+
+    def _wind_up(self, process: Process, code: int, interpreter_s: float) -> None:
+        """What happens after the main task: what the process still has under way is cancelled and let finish, as
+        ``asyncio.run`` does; what it still holds is given back, as ``atexit`` does; then the interpreter ends."""
+        if not process.alive:
+            return
+
+        def end() -> None:
+            self.world.at(self.world.now + interpreter_s, self.world.kill, process, code)
+
+        left = [task for task in process.loop.tasks if not task.done()]
+        host = self._hosts.get(process)
+        if not left and not (host and host.holds.holding):
+            end()
+            return
+        for task in left:
+            task.cancel()
+
+        async def finish() -> None:
+            await asyncio.gather(*left, return_exceptions=True)
+            if host is not None:
+                host.holds.release_all()
+            end()
+
+        process.spawn(finish(), "the end")
 
     def _ended(self, process: Process, task: asyncio.Task[Any]) -> None:
         code = 143
@@ -289,6 +314,4 @@ class Rig:
             else:
                 code = 1
                 self.world.complain(process, {"message": "the client failed", "exception": error})
-        if process.alive:
-            # What an interpreter needs to end: 0.1 real seconds at the usual time scale.
-            self.world.at(self.world.now + 2.5, self.world.kill, process, code)
+        self._wind_up(process, code, 2.5)  # 0.1 real seconds at the usual time scale

@@ -13,6 +13,7 @@ from lockjaw.cli.progress import progress
 from lockjaw.errors import UsageError
 from lockjaw.harness.incident.scenario import Scenario, load_scenario
 from lockjaw.harness.run import DEFAULT_POLICY, ENGINES
+from lockjaw.harness.search.agreeing import agreements_of
 from lockjaw.harness.search.catalogue import Played, play_all, plays_of
 from lockjaw.scenarios import names
 from lockjaw.visible import columns, show
@@ -33,7 +34,9 @@ def catalogue(
 ) -> int:
     """Play the catalogue: each baseline must break the laws that its file names, takeover none.
 
-    Exit status: 0 all is as the files say, 1 something is not, 2 usage, 4 the harness failed.
+    What processes did is compared with the simulation: verdicts, the order of the lock's owners, what was recorded.
+
+    Exit status: 0 all is as the files say, 1 something is not, 2 usage, 4 the harness failed or the worlds disagree.
     """
     check_one_of("--engine", (*ENGINES, BOTH), engine)
     scenarios = [load_scenario(name) for name in scenario or names()]
@@ -51,17 +54,26 @@ def catalogue(
             shown.update(f"{ended}/{len(plays)} runs" if shown.live else "", ended, len(plays))
 
         found = play_all(plays, seed=seed, jobs=jobs, out=out, done=done)
+        agreements = agreements_of(found)
+    differing = [one for one in agreements if not one.agrees]
     wall_s = time.perf_counter() - began
     wrong = [played for played in found if not played.as_told]
     if as_json:
         runs = [played.document() for played in found]
-        print_json("catalogue", {"as_told": not wrong, "wall_s": round(wall_s, 1), "seed": seed, "runs": runs})
+        compared = [one.document() for one in agreements]
+        as_told = {"as_told": not wrong, "agree": not differing, "wall_s": round(wall_s, 1), "seed": seed}
+        print_json("catalogue", {**as_told, "runs": runs, "agreements": compared})
     else:
         show(*_table(scenarios, found))
         for played in wrong:
             show(f"X {played.complaint()}")
+        for one in differing:
+            show(f"X {one.sentence()}")
+        if agreements:
+            agreeing = len(agreements) - len(differing)
+            show(f"{agreeing} of {len(agreements)} runs of processes agree with the simulation")
         show(f"{len(found) - len(wrong)} of {len(found)} runs as told, in {wall_s:.0f} s (seed {seed})")
-    if any(played.run is None for played in found):
+    if differing or any(played.run is None for played in found):
         return EXIT_FAILED
     return EXIT_OTHERWISE if wrong else EXIT_AS_TOLD
 

@@ -72,6 +72,11 @@ class ProcessHolds:
             self._limits.discard(held)
         return True
 
+    @property
+    def holding(self) -> bool:
+        """Is there anything to give back?"""
+        return bool(self._held)
+
     def release_all(self) -> None:
         for held in list(self._held.values()):
             try:
