@@ -23,7 +23,7 @@ from ..run import judge
 from ..sim.engine import run_sim
 from ..sim.tape import EVERYDAY, POINT_BOUND, ROUGH, Choice, Choices, RandomChoices, Until, Value
 
-__all__ = ["agreement_of", "agreements_of"]
+__all__ = ["Steered", "agreement_of", "agreements_of"]
 from .catalogue import Played
 
 EVERYDAY_SEEDS, STEERED_SEEDS, ROUGH_SEEDS = 10, 10, 60
@@ -31,7 +31,7 @@ PATIENCE_S = 60.0  # how long an actor waits for another one's turn
 _BEGINS = ("CreateExclusive ", "OpenGuard ")  # how taking a lock begins
 
 
-class _Steered(RandomChoices):
+class Steered(RandomChoices):
     """Everyday choices, but for whose turn it is: an actor that is about to take a conversation's lock waits until
     those have had it who had it before, in the run that is to be met again."""
 
@@ -85,13 +85,13 @@ def _schedules(real: Run) -> Iterator[tuple[str, int, Choices]]:
     for n in range(real.seed, real.seed + EVERYDAY_SEEDS):
         yield f"seed {n}", n, RandomChoices(Seeds(n), EVERYDAY)
     for n in range(real.seed, real.seed + STEERED_SEEDS):
-        yield f"seed {n}, in the same order", n, _Steered(Seeds(n), owners)
+        yield f"seed {n}, in the same order", n, Steered(Seeds(n), owners)
     for n in range(real.seed, real.seed + ROUGH_SEEDS):
         yield f"seed {n}, rough", n, RandomChoices(Seeds(n), ROUGH)
 
 
 def _simulated(scenario: Scenario, policy: str, seed: int, choices: Choices) -> Tale:
-    observe = choices.observe if isinstance(choices, _Steered) else None
+    observe = choices.observe if isinstance(choices, Steered) else None
     lived = run_sim(scenario, policy=policy, seed=seed, choices=choices, progress=observe)
     return tale_of(
         judge(

@@ -15,7 +15,7 @@ from lockjaw.cli.catalogue import catalogue as catalogue_verb
 from lockjaw.cli.explore import explore_all
 from lockjaw.errors import HarnessError, UsageError
 from lockjaw.harness import load_scenario
-from lockjaw.harness.search import catalogue
+from lockjaw.harness.search import agreeing, catalogue
 from lockjaw.harness.search.catalogue import Play, play_all, plays_of
 from lockjaw.runner.policy import POLICY_FUNCTIONS, reuse_session
 from lockjaw.scenarios import names
@@ -106,6 +106,20 @@ def test_the_catalogue_as_json_is_one_document(tmp_path: Path, capsys: pytest.Ca
     document = json.loads(told.out)
     assert (status, told.err, document["as_told"], len(document["runs"])) == (0, "", True, 4)
     assert all(run["as_told"] for run in document["runs"])
+
+
+@pytest.mark.real
+def test_processes_that_do_what_no_simulated_run_does_are_a_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert catalogue_verb(["busy_database"], "both", out=tmp_path) == 0
+    assert "2 of 2 runs of processes agree with the simulation" in capsys.readouterr().out
+
+    monkeypatch.setattr(agreeing, "tale_of", lambda run: {"remains": [run.engine]})
+    assert catalogue_verb(["busy_database"], "both", out=tmp_path) == 4
+    out = capsys.readouterr().out
+    assert "X engines DISAGREE: remains, number 1: real real, sim sim (busy_database, takeover, seed 1)" in out
+    assert "0 of 2 runs of processes agree" in out
 
 
 def test_an_engine_that_cannot_play_what_is_named_is_refused() -> None:
