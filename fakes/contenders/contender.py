@@ -119,7 +119,7 @@ class Contender:
         self._answer(0.0)
 
     def enter_section(self) -> None:
-        """Stay inside the section, as an owner that is frozen in the middle of an append: it cannot be fenced."""
+        """Stay inside the section, as an owner that is frozen in its append: only a new guard overrules it."""
         self._order("enter")
 
     def leave_section(self) -> None:

@@ -189,6 +189,14 @@ class SimCalls:
             pass
         self._after(value, "Unlink", path)
 
+    def named(self, handle: Handle) -> bool:
+        return self.disk.file(handle.number).inode.links > 0
+
+    def replace(self, source: str, target: str) -> None:
+        value = self._point("Replace", target)
+        self.disk.replace(source, target)
+        self._after(value, "Replace", target)
+
     # ------------------------------------------------------------------ range locks and bells
 
     def lock(self, handle: Handle, offset: int) -> bool:

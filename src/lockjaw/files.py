@@ -51,6 +51,8 @@ class Files(Protocol):
     def process_id(self) -> int: ...
 
 
+#: Behind a session file's name: its owner was overruled inside its section, and the file is to be made anew.
+OVERRULED_SUFFIX = ".overruled"
 FILE_MODE = 0o600  # conversations are private; OpenClaw uses the same for sessions.json
 
 

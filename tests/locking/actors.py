@@ -40,7 +40,7 @@ def answer(**fields):
 
 
 def interpret():
-    lock = held = section = None
+    lock = held = section = check = None
     answer(ready=os.getpid())
     for line in sys.stdin:
         command = json.loads(line)
@@ -60,7 +60,10 @@ def interpret():
                     answer(ok=True)
                 case "enter":
                     section = held.section()
-                    section.__enter__()
+                    check = section.__enter__()
+                    answer(ok=True)
+                case "check":
+                    check()
                     answer(ok=True)
                 case "leave":
                     section.__exit__(None, None, None)
@@ -182,7 +185,8 @@ def killed(file, phase):
     """Kill a child at every operation of a phase; after each, the next acquire must succeed at once.
 
     Phases: ``acquire`` (lock free), ``reclaim`` (a dead owner of ours), ``takeover`` (a dead foreign owner),
-    ``fence`` (a live owner, this process, which then releases), ``release``. One answer a kill."""
+    ``fence`` (a live owner, this process, which then releases), ``overrule`` (the same, inside its section),
+    ``release``. One answer a kill."""
     folder = os.path.dirname(file)
     for step in range(1000):
         Path(file + ".lock").unlink(missing_ok=True)
@@ -191,15 +195,19 @@ def killed(file, phase):
             _die_holding(file)
         elif phase == "takeover":
             Path(file + ".lock").write_text(DEAD_FOREIGN)
-        elif phase == "fence":
+        elif phase in ("fence", "overrule"):
             owner = SessionLock(file, clock=CLOCK)
-            owner.acquire()
+            section = owner.acquire().section()
+            if phase == "overrule":
+                section.__enter__()
         generation = inspect_lock(file).generation
         pid = os.fork()
         if pid == 0:
             die(file, phase, step)
             os._exit(0)
         _, status = os.waitpid(pid, 0)
+        if phase == "overrule":
+            section.__exit__(None, None, None)
         if owner is not None:
             owner.release()
         before = time.monotonic()
@@ -224,8 +232,10 @@ def die(file, phase, step):
     if phase == "release":
         grant = THIS_HOST.run(CLOCK, algorithm.acquire, order_for(file))
         run_blocking(algorithm.release(kernel, grant), kernel)
-    elif phase == "fence":
-        run_blocking(algorithm.fence(kernel, order_for(file)), kernel)
+    elif phase in ("fence", "overrule"):
+        order = order_for(file)
+        order.section_wait_s = 0.02 if phase == "overrule" else order.section_wait_s
+        run_blocking(algorithm.fence(kernel, order), kernel)
     else:
         run_blocking(algorithm.acquire(kernel, order_for(file)), kernel)
 

@@ -55,6 +55,22 @@ def test_kill_at_any_operation_leaves_nothing_that_blocks_the_next_acquire(actor
     assert kills >= 6  # the phase has that many operations at least: the loop did test something
 
 
+def test_kill_at_any_operation_of_an_overruling_leaves_nothing_that_blocks_the_next_acquire(actor, session_file):
+    process = actor("killed", session_file, "overrule")
+    kills, marked = 0, 0
+    while "finished" not in (reply := process.reply()):
+        assert reply.get("error") is None
+        assert reply["took_s"] < AT_ONCE_S
+        left = {name for name in reply["after"] if "body" not in name} - {"s.jsonl.guard"}
+        assert left <= {"s.jsonl.guard.new", "s.jsonl.overruled"}, "what the next overruling, or writer, clears away"
+        marked += "s.jsonl.overruled" in left
+        assert reply["rose"]
+        kills += 1
+    assert reply["status"] == 0
+    assert kills >= 12
+    assert marked >= 5, "from the marker on, whoever writes next makes the transcript anew"
+
+
 def test_dead_holder_is_succeeded_at_once(actor, session_file):
     holder, waiter = actor(), actor()
     assert holder.do("acquire", file=str(session_file))["generation"] == 1

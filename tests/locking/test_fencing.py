@@ -56,20 +56,6 @@ async def test_paused_owner_that_was_fenced_can_neither_append_nor_remove(actor,
     assert not lock_file.exists()
 
 
-async def test_owner_paused_inside_its_append_cannot_be_fenced(actor, clock, session_file):
-    owner = actor()
-    owner.do("acquire", file=str(session_file))
-    owner.do("enter")
-    owner.pause()
-    with pytest.raises(LockStateError, match="frozen inside its append section"):
-        await SessionLock(session_file, clock=clock).fence_async()
-    with pytest.raises(SessionLocked, match=f"Process {owner.pid} is alive.*Some process is inside the lock's section"):
-        SessionLock(session_file, timeout=0.1, clock=clock).acquire()
-    owner.resume()
-    assert owner.do("leave")["ok"]
-    assert owner.do("append", to=str(session_file), text="x")["ok"]  # nobody had raised the generation
-
-
 def test_holder_that_cannot_get_the_section_neither_writes_nor_removes(session_file, lock_file):
     clock = ScaledClock.start(0.1)
     lock = SessionLock(session_file, clock=clock)

@@ -122,7 +122,7 @@ def test_the_document_has_path_state_and_what_was_seen(tmp_path: Path) -> None:
     assert document["created_at_ms"] == NOW_MS
     assert set(document) == {
         "path", "state", "why", "pid", "created_at_ms", "starttime", "alive", "dead_reason", "ours", "generation",
-        "owner", "age_s", "max_hold_s", "waiters", "pid_here",
+        "owner", "age_s", "max_hold_s", "waiters", "pid_here", "in_transit",
     }  # fmt: skip
     assert json.loads(json.dumps(document)) == document
 

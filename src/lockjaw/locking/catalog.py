@@ -96,6 +96,8 @@ class LockAlgorithm(Protocol):
     def release(self, calls: Calls, grant: Any) -> Steps[Released]: ...
     def abandon(self, calls: Calls, grant: Any) -> Steps[None]: ...
     def enter(self, calls: Calls, grant: Any) -> Steps[None]: ...
+    def check(self, calls: Calls, grant: Any) -> None: ...
+    def verify(self, calls: Calls, grant: Any) -> None: ...
     def leave(self, calls: Calls, grant: Any) -> None: ...
 
 
@@ -119,6 +121,12 @@ class _WithoutGenerations:
 
     def enter(self, calls: Calls, grant: Grant) -> Steps[None]:
         yield from ()
+
+    def check(self, calls: Calls, grant: Grant) -> None:
+        return None
+
+    def verify(self, calls: Calls, grant: Grant) -> None:
+        return None
 
     def leave(self, calls: Calls, grant: Grant) -> None:
         return None
@@ -210,6 +218,12 @@ class Guarded:
 
     def enter(self, calls: Calls, grant: GuardedGrant) -> Steps[None]:
         return guarded.enter(calls, grant)
+
+    def check(self, calls: Calls, grant: GuardedGrant) -> None:
+        guarded.check_named(calls, grant)
+
+    def verify(self, calls: Calls, grant: GuardedGrant) -> None:
+        guarded.verify(calls, grant)
 
     def leave(self, calls: Calls, grant: GuardedGrant) -> None:
         guarded.leave(calls, grant)

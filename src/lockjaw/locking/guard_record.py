@@ -6,6 +6,7 @@ bytes 1024 to 1087     the last ticket issued, twice
 bytes 2048 to 4095     a table of waiters: slot ``ticket % 128`` tells a waiter's pid
 range lock 0           the section
 range lock 1           the queue: held for as long as it takes to draw a ticket
+range lock 2           held by the process that makes a new guard (see ``overruling``)
 range lock 2^32 + e    the owner of epoch e
 range lock 2^62 + t    waiter with ticket t, later owner
 =====================  ==========================================================================
@@ -37,6 +38,7 @@ _WAITER_SLOTS, _WAITER_BYTES = 128, 16  # all within the file's first block: que
 
 SECTION = 0
 QUEUE = 1
+OVERRULE = 2
 OWNER_BASE = 1 << 32
 TICKET_BASE = 1 << 62
 

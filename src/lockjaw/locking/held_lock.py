@@ -134,8 +134,11 @@ class HeldLock:
     # ------------------------------------------------------------------ appends
 
     @contextmanager
-    def section(self) -> Iterator[None]:
-        """One append: nobody of ours can change the lock's owner until it ends.
+    def section(self) -> Iterator[Callable[[], None]]:
+        """One append: nobody of ours can change the lock's owner until it ends, unless this process stands still.
+
+        What it gives raises Fenced once this holder was overruled inside the section: ask it with the file open,
+        before the first byte, and again behind the last one, before anybody is told that something was written.
 
         Keep it short and do not await inside: fencing waits for it. Blocks the calling thread for at most
         2 nominal seconds (0.25 real ones at least), normally for microseconds. Threads that share this
@@ -155,21 +158,48 @@ class HeldLock:
                 self._enter()
             self._depth += 1
             try:
-                yield
+                yield self._check
             finally:
                 self._depth -= 1
                 if self._depth == 0 and not self._released:
                     self._port.call(self._port.algorithm.leave, self._grant)
 
+    def verify(self) -> None:
+        """Is this generation still the newest? Ask before anything is done that cannot be taken back.
+
+        What a process does right after the answer is not fenced; only an append is.
+
+        Raises:
+            Fenced: a newer generation was granted.
+            LockLost: the lock was released.
+        """
+        if self.generation:
+            self._refuse_if_released()
+            with self._superseded():
+                self._port.call(self._port.algorithm.verify, self._grant)
+
     def _enter(self) -> None:
+        self._refuse_if_released()
+        with self._superseded():
+            self._port.run(self._port.algorithm.enter, self._grant)
+
+    def _refuse_if_released(self) -> None:
         port = self._port
         if self._over:
             reason = f"its hold limit of {port.max_hold_s:g} s was over, so its holder was stopped"
             raise LockLost(port.paths.session, self.generation, reason)
         if self._released:
             raise LockLost(port.paths.session, self.generation, "it was released")
+
+    def _check(self) -> None:
+        with self._superseded():
+            self._port.call(self._port.algorithm.check, self._grant)
+
+    @contextmanager
+    def _superseded(self) -> Iterator[None]:
+        port = self._port
         try:
-            port.run(port.algorithm.enter, self._grant)
+            yield
         except Superseded as superseded:
             if superseded.current != self.generation:
                 raise Fenced(port.paths.session, self.generation, superseded.current) from None

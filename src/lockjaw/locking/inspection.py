@@ -40,6 +40,8 @@ class LockView:
         waiters: pids of who waits with a lock of ours, first come first; 0 for one that cannot be named.
         pid_here: the owner's process as this pid namespace counts, where ``pid`` counts in another one and the process
             can be seen from here.
+        in_transit: an owner of ours lives and has no lock file: it is about to make it, or has just removed it. Lasts
+            for microseconds, unless the owner stands still there; then it can be overruled.
     """
 
     exists: bool
@@ -55,6 +57,7 @@ class LockView:
     max_hold_s: float | None = None
     waiters: tuple[int, ...] = ()
     pid_here: int | None = None
+    in_transit: bool = False
 
 
 def inspect_lock(
@@ -67,7 +70,8 @@ def inspect_lock(
 
 def inspect(calls: Calls, paths: LockPaths, me: ProcessIdentity) -> LockView:
     """What ``inspect_lock`` does."""
-    guard, owner_lives, waiters = _guard(calls, paths.guard)
+    guard, taken, waiters = _guard(calls, paths.guard)
+    owner_lives = taken and guard.generation > 0
     status = calls.status(paths.lock)
     record, generation = guard.record, guard.generation
     if generation:
@@ -78,7 +82,7 @@ def inspect(calls: Calls, paths: LockPaths, me: ProcessIdentity) -> LockView:
         else:
             generation = last_generation(guard, parse(last.data))
     if status is None:
-        return LockView(False, generation=generation)
+        return LockView(False, generation=generation, in_transit=taken)
     if status.kind != "file":
         return LockView(True, dead_reason="not-a-file", generation=generation, age_s=status.age_s)
     try:
@@ -132,7 +136,7 @@ def _guard(calls: Calls, path: str) -> tuple[GuardState, bool, tuple[int, ...]]:
     except LockStateError:
         state, lives, waiters = GuardState(), False, []
     calls.close(guard)
-    return state, lives and state.generation > 0, tuple(waiters)
+    return state, lives, tuple(waiters)
 
 
 def _locked(calls: Calls, guard: Handle, offset: int, length: int = MAX_WAITING_TICKETS) -> Iterator[int]:

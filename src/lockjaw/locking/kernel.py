@@ -239,6 +239,12 @@ class Kernel:
         except FileNotFoundError:
             pass
 
+    def named(self, handle: Handle) -> bool:
+        return os.fstat(handle.number).st_nlink > 0
+
+    def replace(self, source: str, target: str) -> None:
+        os.replace(source, target)
+
     # -------------------------------------------------------------------- locks, bells, processes, time
 
     def unlock(self, handle: Handle, offset: int) -> None:

@@ -227,6 +227,9 @@ class Calls(Protocol):
 
     def identify(self, handle: Handle) -> FileStatus: ...
 
+    def named(self, handle: Handle) -> bool:
+        """Has an open file a name yet? Cheap: before and after each append."""
+
     def exists(self, path: str) -> bool:
         """Does the name lead to a file? A dangling symbolic link does not."""
 
@@ -237,6 +240,9 @@ class Calls(Protocol):
 
     def unlink(self, path: str) -> None:
         """Remove a name; no error if there is none."""
+
+    def replace(self, source: str, target: str) -> None:
+        """Give the file ``source`` the name ``target``, whatever had it. Atomic."""
 
     # range locks, which the kernel drops when the last descriptor closes, so also when the process is killed
 
@@ -297,7 +303,9 @@ OPERATIONS: Mapping[str, str] = {
     "identify": "Identify",
     "exists": "Exists",
     "link": "LinkFile",
+    "named": "IsNamed",
     "unlink": "Unlink",
+    "replace": "Replace",
     "lock": "RangeLock",
     "unlock": "RangeUnlock",
     "locked_elsewhere": "RangeTest",

@@ -35,6 +35,7 @@ class OwnerRecord(NamedTuple):
 
 
 NOBODY = OwnerRecord()
+BODY_BYTES = 256  # of the body, blanks behind the text: a shorter text never leaves the end of a longer one
 
 
 @dataclass(frozen=True)

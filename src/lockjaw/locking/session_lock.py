@@ -169,7 +169,7 @@ class SessionLock:
         interruption (Ctrl-C) leaves the lock to its owner or, if that is overruled already, free.
 
         Raises:
-            LockStateError: the owner is foreign, or paused inside an append: it cannot be fenced.
+            LockStateError: the owner is foreign, or another process stands still while it overrules.
         """
         attempt = self._begin(fences=True)
         try:

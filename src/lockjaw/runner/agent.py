@@ -86,6 +86,7 @@ from lockjaw.visible import show_text, tell, visible_json
 
 EXIT_ANSWERED, EXIT_FAILED, EXIT_USAGE, EXIT_DUPLICATE_POSSIBLE = 0, 1, 2, 5
 SIDE_CALL_FLOOR_REAL_S = 1.0
+LOCK_TRIES = 2  # more, for a lock that looks free each time when its wait is over
 ABORT_LIMIT_S = 2.0  # an interrupted command must end soon; 2026.7.1 gives its chat.abort the same
 
 
@@ -355,7 +356,7 @@ class TurnClient:
             recorder=self.recorder, owner=run_id, host=self.machine.locks,
         )  # fmt: skip
 
-    async def _take_lock(self, effect: TakeLock, session: Session, run_id: str) -> LockReply:
+    async def _take_lock(self, effect: TakeLock, session: Session, run_id: str, tries: int = LOCK_TRIES) -> LockReply:
         self._lock = self._session_lock(session, effect.bound_s, run_id)
         path = self._file(session)
         before = inspect_lock(path, clock=self.clock, host=self.machine.locks)
@@ -368,9 +369,12 @@ class TurnClient:
                 return await self._take_lock(effect, moved, run_id)
         except (SessionLocked, LockStateError):
             view = inspect_lock(path, clock=self.clock, host=self.machine.locks)
+            if tries and not view.in_transit and (not view.exists or view.alive is False):
+                # It was given back while we looked for who has it, or this process stood still meanwhile.
+                return await self._take_lock(effect, session, run_id, tries - 1)
             return LockReply(
                 False,
-                fenceable=view.ours and bool(view.alive),
+                fenceable=(view.ours and bool(view.alive)) or view.in_transit,
                 foreign_run=bool(view.owner) and view.owner != run_id,
                 owner=f"process {view.pid}" if view.pid else "an unknown process",
             )

@@ -134,6 +134,8 @@ class Play:
                 assert isinstance(effect, AppendMessage), effect  # only the last one is waited for
                 self._append(effect)
             last = effects[-1]
+            if not isinstance(last, Finish):
+                self.held.verify()  # whoever was overruled meanwhile asks no model and starts no tool
             match last:
                 case CallModel():
                     effects = await self._call_model(last)

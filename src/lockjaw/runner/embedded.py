@@ -460,7 +460,8 @@ class EmbeddedRunner:
 
     def _not_stored(self, plan: TurnPlan, error: Exception) -> None:
         """The turn's outcome is in the transcript; losing a status line must not turn it into a failure."""
-        self._log(f"[sessions] status of {plan.session_key} not stored: {error}")
+        why = f"sessions.json is busy ({error.owner})" if isinstance(error, SessionLocked) else error
+        self._log(f"[sessions] status of {plan.session_key} not stored: {why}")
 
     async def _finish_mark(self, plan: TurnPlan, status: str, started: float) -> None:
         runtime_ms = round((self.clock.monotonic() - started) * 1000)

@@ -21,6 +21,7 @@ from lockjaw.sessions.revision_store import RevisionStore
 __all__ = ["StoreLock", "session_store"]
 
 STORE_MAX_HOLD_S = 15.0
+LAST_TRY_S = 1.0
 
 
 class StoreLock:
@@ -49,25 +50,27 @@ class StoreLock:
 
     async def _acquired(self) -> HeldLock:
         bound_s = self._behaviour.store_bound_s
+        if bound_s is None:
+            self._lock = self._made(self._behaviour.store_wait_s)
+            return await self._lock.acquire_async()
         deadline = self._clock.monotonic() + self._behaviour.store_wait_s
         while True:
-            left_s = max(0.0, deadline - self._clock.monotonic())
-            before = None if bound_s is None else self._view()
-            self._lock = self._made(left_s if bound_s is None else min(left_s, bound_s))
+            before = self._view()
+            # The last try comes after the deadline: it may be this process that stood still.
+            last = self._clock.monotonic() >= deadline
+            self._lock = self._made(LAST_TRY_S if last else min(bound_s, deadline - self._clock.monotonic()))
             try:
                 return await self._lock.acquire_async()
             except SessionLocked:
+                now = self._view()
                 # Whoever has it by now may have it for the first time: only an owner that stood in the way for the
                 # whole of our wait is overruled.
-                now = self._view() if before is not None else None
-                if now is None or before is None:
-                    raise
-                if now.ours and now.alive and now.generation == before.generation:
+                if ((now.ours and now.alive) or now.in_transit) and now.generation == before.generation:
                     try:
                         return await self._lock.fence_async()
                     except LockStateError:
-                        pass  # it is frozen where no generation reaches it; it may wake
-                if self._clock.monotonic() >= deadline:
+                        pass  # another process is at it, or the lock file is a foreign one
+                if last:
                     raise
 
     async def __aexit__(

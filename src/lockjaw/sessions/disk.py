@@ -12,13 +12,17 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
+from typing import Any
 
 from lockjaw.errors import LocalError
 from lockjaw.files import Files
 
+TEMPORARY = ".tmp"  # behind the name of a file and a UUID
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -44,6 +48,16 @@ class Swept(LocalError):
     def __init__(self, path: Path) -> None:
         self.path = str(path)
         super().__init__(f"{path}: the temporary file was removed by a newer owner; nothing was written")
+
+
+def sweep(files: Files, path: Path) -> None:
+    """Remove the new versions of a file that earlier owners have left unfinished: whoever holds the lock calls it, so
+    they are dead or overruled. One that is overruled and still runs finds its file gone, and puts nothing over ours."""
+    for found in files.listing(path.parent, f"{path.name}.", TEMPORARY):
+        middle = Path(found).name.removeprefix(f"{path.name}.").removesuffix(TEMPORARY)
+        if _UUID.fullmatch(middle):
+            with suppress(FileNotFoundError):
+                files.remove(found)
 
 
 def append(files: Files, fd: int, data: bytes, *, path: Path, durable: bool) -> None:
@@ -121,7 +135,7 @@ def replace_file(
     chunks: Iterable[bytes],
     *,
     temporary: Path,
-    section: Callable[[], AbstractContextManager[None]] = nullcontext,
+    section: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> None:
     """Put these bytes where ``path`` is, atomically and durably, by way of ``temporary`` in the same folder.
 

@@ -16,7 +16,7 @@ A repair runs inside the session's write section (the caller provides it) and lo
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,13 +103,16 @@ def _damage(line: Line) -> str:
     return f"line {line.number}: {line.flaw}"
 
 
-def mend(files: Files, path: Path, header: bytes, *, now_ms: int, temporary: Path) -> Path | None:
+def mend(
+    files: Files, path: Path, header: bytes, *, now_ms: int, temporary: Path, check: Callable[[], None] = lambda: None
+) -> Path | None:
     """Cure every form of damage that a file has; call it inside the write section.
 
     Args:
         header: the line to put before entries that have none.
         now_ms: Unix milliseconds, for the copy's name.
         temporary: a fresh name in the same folder.
+        check: asked with the file open, right before it is changed; raises for whoever may not change it any more.
 
     Returns:
         Where the copy of the damaged file is, or None if none was needed.
@@ -124,6 +127,7 @@ def mend(files: Files, path: Path, header: bytes, *, now_ms: int, temporary: Pat
     if found.torn or not found.terminated:
         fd = files.open(path, os.O_WRONLY | os.O_APPEND)
         try:
+            check()
             if found.torn:
                 files.cut(fd, found.sound_end)
             if not found.terminated:

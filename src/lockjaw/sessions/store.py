@@ -9,26 +9,23 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from lockjaw.clock import Clock
 from lockjaw.errors import Fenced, LocalError, LockStateError, SessionLocked
-from lockjaw.files import LOCAL_FILES, Files
+from lockjaw.files import LOCAL_FILES, OVERRULED_SUFFIX, Files
 from lockjaw.seeds import uuid4
 from lockjaw.sessions import disk
 from lockjaw.sessions.entries import decode, encode_indented
 from lockjaw.sessions.paths import transcript_of_entry, transcript_path, validate_session_id
 
 LockFactory = Callable[[Path], AbstractAsyncContextManager[Any]]
-Section = Callable[[], AbstractContextManager[None]]
+Section = Callable[[], AbstractContextManager[Any]]
 
 OVERRULED_TRIES = 2  # an update that is overruled time and again is one of a machine that stands still
-TEMPORARY = ".tmp"
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class StoreMalformed(LocalError):
@@ -100,7 +97,7 @@ class SessionStore:
     async def _update(self, key: str, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         async with self._lock(self.path) as held:
             if getattr(held, "reclaimed", "") or getattr(held, "overruled", 0):
-                self._sweep()
+                self._clean_up()
             text = self._bytes()
             store = self._parse(text)
             stored = store.get(key)
@@ -177,18 +174,15 @@ class SessionStore:
     def _write(self, store: dict[str, Any], *, newline: bool, section: Section) -> None:
         text = encode_indented(store) + (b"\n" if newline else b"")
         path = self._real_path()
-        temporary = path.with_name(f"{path.name}.{uuid4(self._ids)}{TEMPORARY}")
+        temporary = path.with_name(f"{path.name}.{uuid4(self._ids)}{disk.TEMPORARY}")
         disk.replace_file(self._files, path, [text], temporary=temporary, section=section)
 
-    def _sweep(self) -> None:
-        """Remove the new versions that earlier owners have left unfinished: we hold the lock, so they are dead or
-        overruled. One that is overruled and still runs finds its file gone, and puts nothing over ours."""
+    def _clean_up(self) -> None:
         path = self._real_path()
-        for found in self._files.listing(path.parent, f"{path.name}.", TEMPORARY):
-            middle = Path(found).name.removeprefix(f"{path.name}.").removesuffix(TEMPORARY)
-            if _UUID.fullmatch(middle):
-                with suppress(FileNotFoundError):
-                    self._files.remove(found)
+        disk.sweep(self._files, path)
+        marker = path.with_name(path.name + OVERRULED_SUFFIX)
+        if self._files.exists(marker):
+            self._files.remove(marker)
 
     def _real_path(self) -> Path:
         return Path(self._files.real_path(self.path))  # a link stays a link

@@ -122,6 +122,8 @@ class Transcript:
             durable=durable,
         )
         transcript = cls(file, session_id, files, clock, ids, durable)
+        if not read_only:
+            file.sever()
         found = survey(files, path)
         transcript.problems += found.problems
         if read_only:

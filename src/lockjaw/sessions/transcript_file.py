@@ -9,6 +9,11 @@ Theory of operation
     append is made before the section ends; afterwards a newer generation could already have been granted, and
     the history would show an old owner writing.
 
+    *Overruled in the section.* A writer that stands still inside it can be overruled all the same
+    (``locking.algorithms.overruling``). So it looks again once the file is open and once its bytes are written: the
+    first look keeps it from writing into its successor's file, the second from telling that something was written
+    which the successor may not have (``severing``).
+
     *Others may write too.* The real program appends injected messages without taking the lock. ``news`` gives
     what came since our last look, so that ids stay unique and nobody's line is taken for ours; a line that
     they left unfinished is ended before ours begins. A file that is not ours any more (renamed away,
@@ -34,8 +39,10 @@ from lockjaw.seeds import uuid4
 from lockjaw.sessions import disk
 from lockjaw.sessions.entries import Entry, encode, entries_of, is_header, read_lines
 from lockjaw.sessions.repair import Survey, mend, put_aside, survey
+from lockjaw.sessions.severing import is_due, sever
 
-Section = Callable[[], AbstractContextManager[None]]
+#: What it gives, if anything, raises Fenced once this owner was overruled.
+Section = Callable[[], AbstractContextManager[Callable[[], None] | None]]
 
 
 class TranscriptReplaced(LocalError):
@@ -82,6 +89,7 @@ class TranscriptFile:
         self._files, self._clock, self._ids, self._recorder = files, clock, ids, recorder
         self._section: Section = section or nullcontext
         self._generation, self._run_id, self._durable = generation, run_id, durable
+        self._check: Callable[[], None] = _unchecked
         self._inode: int | None = None
         self._known_end = 0  # offset up to which the caller knows what the file holds
 
@@ -93,6 +101,12 @@ class TranscriptFile:
         self.begun = found.header is not None and found.size > 0
         self._inode, self._known_end = found.inode, found.size
 
+    def sever(self) -> None:
+        """If an owner was overruled in mid-append, make the file anew: its late bytes shall not land in ours."""
+        if is_due(self._files, self.path):
+            with self._guarded():
+                sever(self._files, self.path, temporary=self.temporary_of(self.path))
+
     def make_sound(self, found: Survey) -> tuple[Survey, Path | None]:
         """Mend the file if the survey says so; returns what is there then, and where the copy is (or None).
 
@@ -103,7 +117,9 @@ class TranscriptFile:
             return found, None
         with self._guarded():
             now_ms, temporary = self._clock.wall_ms(), self.temporary_of(self.path)
-            copy = mend(self._files, self.path, encode(self.header), now_ms=now_ms, temporary=temporary)
+            copy = mend(
+                self._files, self.path, encode(self.header), now_ms=now_ms, temporary=temporary, check=self._check
+            )  # fmt: skip
             found = survey(self._files, self.path)
             if self._durable or _has_assistant(found):
                 return found, copy
@@ -114,6 +130,7 @@ class TranscriptFile:
             if found.size:
                 fd = self._files.open(self.path, os.O_WRONLY)
                 try:
+                    self._check()
                     self._files.cut(fd, 0)
                 finally:
                     self._files.close(fd)
@@ -128,6 +145,7 @@ class TranscriptFile:
             self._files.make_folder(self.path.parent)
             fd = self._files.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
             try:
+                self._check()
                 yield fd
             finally:
                 self._files.close(fd)
@@ -155,6 +173,7 @@ class TranscriptFile:
 
         Raises:
             DiskFull, OSError: the file is as it was.
+            Fenced: we were overruled in the middle; the entries do not count, wherever the bytes are.
         """
         data = b"".join(encode(entry.raw) for entry in entries)
         if not self.begun:
@@ -165,6 +184,7 @@ class TranscriptFile:
         disk.append(self._files, fd, data, path=self.path, durable=self._durable)
         if self._durable and self._inode is None:
             self._files.flush_folder(self.path.parent)
+        self._check()
         status = self._files.info(fd)
         if size == self._known_end and status.st_size == size + len(data):
             self._known_end = status.st_size  # otherwise somebody came in between: the next look finds us both
@@ -187,13 +207,18 @@ class TranscriptFile:
     @contextmanager
     def _guarded(self) -> Iterator[None]:
         try:
-            with self._section():
+            with self._section() as check:
+                self._check = check or _unchecked
                 yield
         except Fenced as refused:
             self._recorder.record(
                 "append.refused", "fail", path=str(self.path), generation=self._generation, current=refused.current
             )
             raise
+
+
+def _unchecked() -> None:
+    """Where there is no lock, there is no overruling."""
 
 
 def _has_assistant(found: Survey) -> bool:

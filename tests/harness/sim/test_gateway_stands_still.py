@@ -7,6 +7,7 @@ from msgspec import structs
 
 from lockjaw.harness import Run, load_scenario, run_scenario
 from lockjaw.harness.faults import FAULTS, Fault
+from lockjaw.harness.faults.base import Point
 from lockjaw.harness.incident.links import Link
 from lockjaw.harness.incident.matching import Pattern
 from lockjaw.verdict import Verdict
@@ -31,3 +32,48 @@ def test_a_gateway_that_stands_still_while_the_client_connects_is_taken_over(act
     assert (failed.data["error"], failed.data["refused"]) == ("gateway closed (1008): connect failed", False)
     assert run.check("answered").verdict is Verdict.HELD, run.check("answered").finding
     assert run.check("executed_once").verdict is not Verdict.VIOLATED
+
+
+APPENDING = [("Append", "*.jsonl"), ("Flush", "*.jsonl"), ("RangeUnlock", "*.jsonl.guard"), ("ReadAt", "*.jsonl.guard")]
+RELEASING = [("Unlink", "*.jsonl.lock"), ("Close", "*.jsonl.guard")]
+
+
+@pytest.mark.parametrize("for_s", [20, 90, 600])
+@pytest.mark.parametrize("nth", [1, 4, 6, 8])
+@pytest.mark.parametrize(("operation", "path"), APPENDING)
+def test_a_gateway_that_stands_still_inside_its_append_is_taken_over_in_the_same_conversation(
+    operation: str, path: str, nth: int, for_s: float
+) -> None:
+    run = played("gateway_timeout", frozen_before(operation, path, nth, for_s))
+    held(run)
+
+
+@pytest.mark.parametrize("for_s", [20, 90, 600])
+@pytest.mark.parametrize(("operation", "path"), RELEASING)
+def test_a_gateway_that_stands_still_while_it_gives_the_lock_back_is_taken_over_in_the_same_conversation(
+    operation: str, path: str, for_s: float
+) -> None:
+    run = played("gateway_timeout", frozen_before(operation, path, 1, for_s))
+    assert [r for r in run.history if r.op == "nemesis"]
+    held(run)
+
+
+@pytest.mark.parametrize(("operation", "path"), APPENDING[:3])
+@pytest.mark.parametrize("nth", [2, 3, 4, 5, 6, 7, 8])
+def test_the_answer_that_the_frozen_owner_had_written_is_the_answer_and_is_paid_once(
+    operation: str, path: str, nth: int
+) -> None:
+    """A turn with a bill: whatever append the gateway is frozen in, the bill is paid once and the answer is one."""
+    run = played("store_owner_stands_still", frozen_before(operation, path, nth, 300), settle_s=240)
+    held(run)
+
+
+def frozen_before(operation: str, path: str, nth: int, for_s: float) -> Fault:
+    return FAULTS["pause"](target="gateway", before=Point(operation, path, nth), for_s=for_s)
+
+
+def held(run: Run) -> None:
+    verdicts = {check.name: check for check in run.checks if check.verdict is Verdict.VIOLATED}
+    assert not verdicts, {name: check.finding for name, check in verdicts.items()}
+    (result,) = [r for r in run.history if r.op == "client.result"]
+    assert not result.data["duplicate_possible"], "a fork, where the owner is of our own kind"

@@ -97,6 +97,11 @@ class Busy:
     fenceable: bool = False
     foreign: Contents | None = None
 
+    @property
+    def in_transit(self) -> bool:
+        """An owner of ours without a lock file: it is about to make it, or has just removed it."""
+        return self.owned and self.wait.seen is None
+
 
 Finding: TypeAlias = Free | Dead | Busy
 

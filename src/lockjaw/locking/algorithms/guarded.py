@@ -7,7 +7,7 @@ and vanishes by unlink: the *body* file ``<session>.jsonl.body.guard`` is writte
 name as its second one. The body itself stays; making and destroying a file for each grant would cost more than all
 the rest.
 
-The *guard* ``<session>.jsonl.guard`` is never removed, and carries four things:
+The *guard* ``<session>.jsonl.guard`` is never removed (one that is overruled is replaced), and carries four things:
 
 * byte ``OWNER_BASE + epoch``: locked by the owner for as long as it owns. The kernel drops it at the owner's death,
   however it dies: a free byte *is* the proof of death. No pid is looked up for our own kind, so neither pid reuse nor
@@ -41,7 +41,7 @@ paused) goes to the next after ``overtake_s``: order is a promise to the living 
 The *generation* is the fencing token. ``fence`` grants the next generation over a live owner, with the byte of the
 next epoch; what stops the old owner is that each of its appends runs inside ``enter`` ... ``leave``, which checks,
 under the section lock, that its generation still is the newest. An owner that is frozen inside its own append keeps
-the section locked, and cannot be fenced.
+the section locked; then the guard itself is replaced, see ``overruling``.
 
 Foreign owners (the lock file is neither the body nor what a take-over of ours wrote) are judged by the written rules
 of ``owner_record``: a live one is honoured for as long as it lives, death needs proof, a file that names no owner is
@@ -74,6 +74,7 @@ from lockjaw.locking.algorithms.findings import (
     read_state,
     understood,
 )
+from lockjaw.locking.algorithms.overruling import newest, overrule
 from lockjaw.locking.guard_record import OWNER_BASE, QUEUE, SECTION, STATE_LENGTH, TICKET_BASE, GuardState
 from lockjaw.locking.operations import (
     Calls,
@@ -85,16 +86,16 @@ from lockjaw.locking.operations import (
     WaitForRelease,
     WaitForSection,
 )
-from lockjaw.locking.owner_record import body_at, fingerprint
+from lockjaw.locking.owner_record import BODY_BYTES, body_at, fingerprint
 from lockjaw.locking.states import HOLDING, JUDGING, NEXT, OUTSIDE, TRYING, WAITING
 
 TIMEOUT_S = 60.0
 _PAD_LIMIT_BYTES = 4096
-_BODY_BYTES = 256  # of the body, blanks behind the text: a shorter text never leaves the end of a longer one
 _CLAIM_TRIES = 60  # some microseconds each, while the process that rang us finishes its release
 _HELD_UP = (
     "The session lies free; some process is in the middle of a look at it. If it is paused there, resume or stop it."
 )
+_OVERRULER_STUCK = "the lock cannot be fenced: another process is frozen while it overrules the owner"
 _HELD_UP_LOOKS = 100  # of a fence that finds the lock free each time
 _IN_TRANSIT_LOOKS = 4  # a fence that meets an owner without a lock file looks so often whether it gets one
 
@@ -201,7 +202,7 @@ def take(
                 guard.known = state = state.granted(slot, state.generation + block, state.epoch, issued)
                 guard.signed, guard.block, guard.spare = request.signature, block, block - 1
             generation = state.generation - guard.spare
-            calls.write(body, body_at(request.body, now_ms, generation).ljust(_BODY_BYTES), 0)
+            calls.write(body, body_at(request.body, now_ms, generation).ljust(BODY_BYTES), 0)
             try:
                 calls.link(body, request.lock_path)
             except FileExistsError:
@@ -209,7 +210,9 @@ def take(
             except FileNotFoundError:
                 guard.rests = False  # the folder is gone, and our files with it
             else:
-                return GuardedGrant(request, guard, None, body.identity, generation, state, place)
+                if again or calls.named(guard):
+                    return GuardedGrant(request, guard, None, body.identity, generation, state, place)
+                calls.unlink(request.lock_path)  # we stood still, and were overruled before we had anything
         calls.unlock(guard, OWNER_BASE + guard.epoch)
         guard.claim, guard.epoch = None, state.epoch
         return None
@@ -242,15 +245,39 @@ def begin_append(calls: Calls, grant: GuardedGrant) -> bool:
     if not calls.lock(guard, SECTION):
         return False
     try:
-        current = _state(calls, grant)
-        if not _same_grant(current, grant.state):
-            raise Superseded(current.generation)
-        if _identity(calls.look(grant.request.lock_path)) != grant.identity:
+        verify(calls, grant)
+        if not _is_ours(calls, grant):
             raise Superseded(grant.generation)  # what the guard says may be higher: it is what we reserved
     except BaseException:
         calls.unlock(guard, SECTION)
         raise
     return True
+
+
+def check_named(calls: Calls, grant: GuardedGrant) -> None:
+    """In mid-append, too: has another process put a new guard in the place of ours? Raises Superseded."""
+    if not calls.named(grant.guard):
+        raise Superseded(newest(calls, grant.request, grant.generation))
+
+
+def verify(calls: Calls, grant: GuardedGrant) -> None:
+    """Is this grant still the newest one? Raises Superseded."""
+    current = _state(calls, grant)
+    check_named(calls, grant)
+    if not _same_grant(current, grant.state):
+        raise Superseded(current.generation)
+
+
+def _is_ours(calls: Calls, grant: GuardedGrant) -> bool:
+    """Is the lock file ours? Where an owner was overruled, it may have removed it late, as its own."""
+    found = _identity(calls.look(grant.request.lock_path))
+    if found is None and grant.state.epoch and grant.apart is None and grant.guard.body is not None:
+        try:
+            calls.link(grant.guard.body, grant.request.lock_path)
+        except OSError:
+            return False
+        return True
+    return found == grant.identity
 
 
 def leave(calls: Calls, grant: GuardedGrant) -> None:
@@ -270,7 +297,7 @@ def give_back(calls: Calls, grant: GuardedGrant) -> Released | None:
     rung = False
     try:
         state = _state(calls, grant)
-        if state is not grant.state and not _same_grant(state, grant.state):
+        if not calls.named(guard) or (state is not grant.state and not _same_grant(state, grant.state)):
             return Released(removed=False)  # fenced: the lock file is a newer generation's, even in our old inode
         if state.issued > state.ticket:
             # A moment early: while the first waiter wakes up we do the rest, and it tries until we have.
@@ -280,7 +307,7 @@ def give_back(calls: Calls, grant: GuardedGrant) -> Released | None:
         if removed:
             calls.unlink(request.lock_path)
             guard.mine = grant.state
-            if found[2] == _BODY_BYTES:
+            if found[2] == BODY_BYTES:
                 return _REMOVED
         if grant.apart is None and guard.body is not None:
             # Another program may have written into the body; the next text shall be the whole of it.
@@ -460,6 +487,7 @@ class _Contender:
         while True:
             if self._busy is None:
                 if _is_deleted(calls, self._guard):
+                    self._ring_behind()
                     self._lose_place()
                     self._open_anew()
                     return "lose place"
@@ -490,6 +518,10 @@ class _Contender:
             return self._refuse(finding) if calls.now() >= self._deadline else "not now"
         self._grant = yield from _grant(calls, request, guard, finding, self._place)
         calls.unlock(guard, SECTION)
+        if self._grant is not None and not calls.named(guard):
+            # We stood still, and were overruled in mid-judgement.
+            self._grant = guard.claim = None
+            return "not now"
         if self._grant is not None:
             self._mine += [] if self._grant.apart is None else [self._grant.apart]
             return "inherit"
@@ -568,6 +600,12 @@ class _Contender:
             if place.bell is not None:
                 self._calls.close(place.bell)
 
+    def _ring_behind(self) -> None:
+        """The guard is another file by now, and this is the last that a waiter behind us may hear of the old one."""
+        if self._place is not None:
+            state = read_state(self._calls, self._guard)
+            ring_next(self._calls, self._request, self._guard, self._place.ticket, state.issued)
+
     def _open_anew(self) -> None:
         self._guard.rests = False
         self._calls.close(self._guard)
@@ -640,35 +678,47 @@ def fence(calls: Calls, request: GuardedRequest, mine: list[Handle] | None = Non
         mine: gets what was opened, for ``give_up``.
 
     Raises:
-        LockStateError: the owner is foreign, or frozen inside its append section: it cannot be fenced.
+        LockStateError: the lock file is a foreign program's, or another process is frozen while it overrules.
     """
     mine = [] if mine is None else mine
     mine[:] = [_open_guard(calls, request)]
     looks = 0
+    grant: GuardedGrant | None
     try:
         while True:
             guard = mine[0]
-            if not (yield from _lock(calls, guard, SECTION, calls.now() + request.section_wait_s)):
-                state = read_state(calls, guard)
-                raise LockStateError(
-                    request.lock_path,
-                    f"pid={state.record.pid} generation={state.generation}",
-                    "the lock cannot be fenced: its owner is frozen inside its append section",
-                )
+            in_section = yield from _lock(calls, guard, SECTION, calls.now() + request.section_wait_s)
+            if not in_section and not _is_deleted(calls, guard):
+                if (grant := _overruled(calls, request, mine)) is not None:
+                    return grant
+                looks += 1
+                if looks >= _IN_TRANSIT_LOOKS:
+                    state = read_state(calls, guard)
+                    raise LockStateError(
+                        request.lock_path, f"pid={state.record.pid} generation={state.generation}", _OVERRULER_STUCK
+                    )
+                continue
             if _is_deleted(calls, guard):
                 guard.rests = False
                 calls.close(guard)
                 mine[0] = _open_guard(calls, request)
                 continue
             finding = examine(calls, request, guard)
-            grant: GuardedGrant | None = None
+            grant = None
             if not isinstance(finding, Busy):
                 grant = yield from _grant(calls, request, guard, finding, None)
                 if grant is None and looks >= _HELD_UP_LOOKS:
                     raise LockStateError(request.lock_path, "no owner", _HELD_UP)
             elif finding.fenceable:
                 grant = _replace_live(calls, request, guard, finding)
-            elif not finding.owned or finding.wait.seen is not None or looks >= _IN_TRANSIT_LOOKS:
+            elif finding.in_transit and looks >= _IN_TRANSIT_LOOKS:
+                # It stands still between its byte and its lock file.
+                if (grant := _overruled(calls, request, mine, in_section=True)) is not None:
+                    return grant
+                if looks >= 2 * _IN_TRANSIT_LOOKS:
+                    owner, _ = blame(calls, request, guard, finding)
+                    raise LockStateError(request.lock_path, owner, _OVERRULER_STUCK)
+            elif not finding.in_transit:
                 owner, said = blame(calls, request, guard, finding)
                 raise LockStateError(request.lock_path, owner, f"the lock cannot be fenced. {said}")
             calls.unlock(guard, SECTION)
@@ -682,9 +732,32 @@ def fence(calls: Calls, request: GuardedRequest, mine: list[Handle] | None = Non
     except GeneratorExit:
         raise
     except BaseException:
-        undo(calls, request, mine[0])
-        calls.close(mine[0])  # frees the section and the owner's byte as well
+        for handle in mine:
+            undo(calls, request, handle)
+            calls.close(handle)  # frees the section and the owner's byte as well
         raise
+
+
+def _overruled(
+    calls: Calls, request: GuardedRequest, mine: list[Handle], in_section: bool = False
+) -> GuardedGrant | None:
+    """The grant of a new guard, over an owner that no generation reaches; see ``overruling``. ``mine``: the old guard.
+
+    Args:
+        in_section: we hold it; else it could not be had.
+    """
+    old = mine[0]
+    queue = read_state(calls, old)
+    done = overrule(calls, request, old, mine, in_section=in_section)
+    if done is None:
+        return None
+    ring_next(calls, request, old, queue.ticket, queue.issued)  # and that waiter the next: their queue is gone
+    old.rests = False
+    calls.close(old)
+    mine.remove(old)
+    guard, state, previous = done
+    assert guard.body is not None
+    return GuardedGrant(request, guard, None, guard.body.identity, state.generation, state, fenced=previous)
 
 
 def release(calls: Calls, grant: GuardedGrant) -> Steps[Released]:
@@ -835,7 +908,7 @@ def _inherit(
     assert own is not None
     state = _record(calls, request, guard, finding.guard, finding.guard.epoch, place)
     text = body_at(request.body, state.record.granted_ms, state.generation)
-    calls.write(own, text.ljust(_BODY_BYTES), truncate=True)
+    calls.write(own, text.ljust(BODY_BYTES), truncate=True)
     yield Settle()
     try:
         # A process that sees names late (delayed visibility) may have seen a lock file that its owner had removed. A
@@ -897,7 +970,7 @@ def _replace_live(calls: Calls, request: GuardedRequest, guard: Handle, finding:
         guard.claim = own.identity
         state = _record(calls, request, guard, old, epoch, None)
         text = body_at(request.body, state.record.granted_ms, state.generation)
-        calls.write(own, text.ljust(_BODY_BYTES), truncate=True)
+        calls.write(own, text.ljust(BODY_BYTES), truncate=True)
         return GuardedGrant(request, guard, None, own.identity, state.generation, state, fenced=finding.live)
     try:
         own = calls.open_existing(request.lock_path, writable=True)

@@ -1,0 +1,133 @@
+"""Overruling an owner that no generation reaches: one that is frozen inside the section.
+
+An owner that stands still in its own append, or while it gives the lock back, keeps the section locked; so does a
+contender that is frozen while it judges. The kernel takes no lock from a live process. But a lock guards only the file
+that it lies on: we make a new guard, in which we own the next generation, and rename it over the name of the old one.
+
+From that instant on, and it is one instant, the old guard guards nothing: every process of ours that has it open sees
+that it has no name any more (``Calls.named``), and begins anew with the new one. What the frozen process still does:
+
+* *an append*: it looks again before its write and after it, and learns that it was overruled. In between it may have
+  written to a file that it had open before: the new owner gives the transcript a new file (``sessions.severing``), so
+  such bytes land where no name leads. The *marker* says that this is still to be done, should the new owner die first.
+* *a release*: it may remove the lock file by name, which by then is ours. We have the owner's byte and make it anew.
+* *a take-over of a dead owner's lock*: it writes its record into the old guard, and finds its grant void.
+
+A foreign lock file is never touched: what is overruled is an owner that the guard itself names, or nobody.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from lockjaw.errors import LockStateError
+from lockjaw.files import OVERRULED_SUFFIX
+from lockjaw.locking import guard_record
+from lockjaw.locking.algorithms.findings import MOST_RESERVED, Busy, Dead, GuardedRequest, examine, read_state
+from lockjaw.locking.guard_record import OVERRULE, OWNER_BASE, SECTION, TICKETS_OFFSET, GuardState
+from lockjaw.locking.operations import Calls, Handle
+from lockjaw.locking.owner_record import BODY_BYTES, body_at
+
+_FRESH = ".new"  # of the guard's new file, until it has the guard's name
+
+
+class Overruled(NamedTuple):
+    """``guard``: the new one, with the owner's byte. ``previous``: the generation that was overruled."""
+
+    guard: Handle
+    state: GuardState
+    previous: int
+
+
+def overrule(
+    calls: Calls, request: GuardedRequest, old: Handle, mine: list[Handle], *, in_section: bool
+) -> Overruled | None:
+    """Own the next generation in a new guard.
+
+    Args:
+        old: the guard whose section is not to be had.
+        mine: gets the new one as soon as it is open, for ``give_up``.
+        in_section: the caller holds the section, and the owner stands still outside.
+
+    Returns:
+        None: the section is free again, or another process overrules or has done so. Look again.
+
+    Raises:
+        LockStateError: the lock file is a foreign one. OSError: the disk refuses; the old guard is as it was.
+    """
+    if not calls.lock(old, OVERRULE):
+        return None
+    try:
+        return _make_new(calls, request, old, mine, in_section)
+    finally:
+        calls.unlock(old, OVERRULE)
+
+
+def _make_new(
+    calls: Calls, request: GuardedRequest, old: Handle, mine: list[Handle], in_section: bool
+) -> Overruled | None:
+    if not calls.named(old):
+        return None
+    finding = examine(calls, request, old)
+    if _foreign(finding):
+        owner = finding.owner if isinstance(finding, Busy | Dead) else ""
+        raise LockStateError(
+            request.lock_path, owner, "the lock cannot be fenced: some process is frozen inside its section, and the "
+            "lock file is not the one of its owner",
+        )  # fmt: skip
+    state = finding.guard
+    fresh = request.guard_path + _FRESH
+    calls.unlink(fresh)  # of one that died here
+    guard = calls.open_guard(fresh, request.body_path)
+    mine.append(guard)
+    guard.rests = False  # until it has its name
+    body = guard.body
+    assert body is not None
+    # An owner that is frozen keeps all others out of the old guard. Where none is, grants may still be recorded there.
+    generation = state.generation + (1 if isinstance(finding, Busy) else 4 * MOST_RESERVED)
+    guard.epoch = state.epoch + 1
+    calls.lock(guard, OWNER_BASE + guard.epoch)
+    now_ms = calls.wall_ms()
+    calls.write(guard, guard_record.encode(request.signature, now_ms, generation, guard.epoch, state.issued), 0)
+    calls.write(guard, guard_record.encode_tickets(state.issued), TICKETS_OFFSET)
+    try:
+        calls.close(calls.create_exclusive(request.lock_path.removesuffix(".lock") + OVERRULED_SUFFIX))
+    except FileExistsError:
+        pass
+    if not in_section and calls.lock(old, SECTION):  # it has woken: no need
+        calls.unlock(old, SECTION)
+        calls.unlink(fresh)
+        calls.close(mine.pop())
+        return None
+    calls.replace(fresh, request.guard_path)
+    guard.path, guard.rests = request.guard_path, True
+    guard.claim = body.identity
+    calls.write(body, body_at(request.body, now_ms, generation).ljust(BODY_BYTES), truncate=True)
+    if calls.look(request.lock_path) is None:
+        try:
+            calls.link(body, request.lock_path)
+        except FileExistsError:
+            pass  # a foreign program was faster; the look tells
+    found = calls.look(request.lock_path)
+    if found is None or found[:2] != body.identity:
+        raise LockStateError(request.lock_path, "", "another program took the lock file in this very moment")
+    return Overruled(guard, read_state(calls, guard), state.generation)
+
+
+def newest(calls: Calls, request: GuardedRequest, generation: int) -> int:
+    """The newest generation, for a holder whose guard has no name any more; its own ``generation`` if none is newer."""
+    try:
+        guard = calls.open_existing(request.guard_path)
+        try:
+            return max(generation, read_state(calls, guard).generation)
+        finally:
+            calls.close(guard)
+    except OSError:
+        return generation
+
+
+def _foreign(finding: object) -> bool:
+    """Is there a lock file that is not of the owner whom the guard names?"""
+    if isinstance(finding, Dead | Busy) and finding.foreign is not None:
+        return True  # also one that an owner of ours has taken over in place: it stays the foreign file
+    return isinstance(finding, Busy) and not (finding.fenceable or finding.in_transit)

@@ -1,0 +1,197 @@
+"""An owner that stands still where no generation reaches it, and the new guard that is put in the place of the old."""
+
+import json
+
+import pytest
+
+from lockjaw.clock import ScaledClock
+from lockjaw.errors import LockStateError, SessionLocked
+from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, inspect_lock, release_all_held
+from lockjaw.locking.algorithms.coarse import Registry
+from lockjaw.locking.algorithms.guarded import Superseded
+from lockjaw.locking.catalog import Order
+from lockjaw.locking.drivers import run_blocking
+from lockjaw.locking.guard_record import OVERRULE, SECTION
+from lockjaw.locking.host import THIS_HOST
+from lockjaw.locking.identity import this_process
+from lockjaw.locking.kernel import Kernel
+from lockjaw.locking.operations import observe
+from lockjaw.locking.paths import LockPaths
+
+pytestmark = pytest.mark.real
+
+GUARDED = LOCK_ALGORITHMS["guarded"]
+CLOCK = ScaledClock.start()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_held():
+    yield
+    release_all_held()
+
+
+def order_for(file, section_wait_s=0.02):
+    return Order(LockPaths.of(file), this_process(), Registry(), 5.0, section_wait_s=section_wait_s)
+
+
+class Frozen(Kernel):
+    """Stands still before the n-th operation until ``meanwhile`` has happened."""
+
+    def __init__(self, at, meanwhile):
+        super().__init__(CLOCK)
+        self.left, self.meanwhile = at, meanwhile
+        observe(self, self.around)
+
+    def around(self, call):
+        if self.left == 0:
+            self.meanwhile()
+        self.left -= 1
+        return call.make()
+
+
+def taken_over(file):
+    """The grant of a process that waited in vain and overrules."""
+    kernel = Kernel(CLOCK)
+    return run_blocking(GUARDED.fence(kernel, order_for(file)), kernel)
+
+
+def owns(grant):
+    """May it append?"""
+    kernel = Kernel(CLOCK)
+    run_blocking(GUARDED.enter(kernel, grant), kernel)
+    GUARDED.check(kernel, grant)
+    GUARDED.leave(kernel, grant)
+
+
+def given_back(grant):
+    kernel = Kernel(CLOCK)
+    return run_blocking(GUARDED.release(kernel, grant), kernel)
+
+
+async def test_an_owner_paused_inside_its_append_is_overruled_and_learns_of_it(actor, clock, session_file, lock_file):
+    owner = actor()
+    owner.do("acquire", file=str(session_file))
+    owner.do("enter")
+    owner.pause()
+    lock = SessionLock(session_file, clock=clock)
+
+    held = await lock.fence_async()
+
+    assert (held.generation, held.overruled) == (2, 1)
+    with held.section() as check:
+        check()
+    owner.resume()
+    refused = owner.do("check")
+    assert (refused["ok"], refused["error"]) == (False, "Fenced")
+    assert "generation 1 was superseded by 2" in refused["text"]
+    assert owner.do("leave")["ok"]
+    assert owner.do("append", to=str(session_file), text="zombie")["error"] == "Fenced"
+    owner.do("release")
+    assert not session_file.exists()
+    assert json.loads(lock_file.read_text())["generation"] == 2, "the old owner's release has taken nothing from us"
+    await lock.release_async()
+    assert not lock_file.exists()
+    with SessionLock(session_file, timeout=0.0, clock=clock) as next_one:
+        assert (next_one.reclaimed, next_one.generation) == ("", 3)
+
+
+def acquires(frozen, file):
+    order = Order(LockPaths.of(file), this_process(), Registry(), 0.0, section_wait_s=0.02)
+    return run_blocking(GUARDED.acquire(frozen, order), frozen)
+
+
+def appends(frozen, file):
+    grant = THIS_HOST.run(CLOCK, GUARDED.acquire, order_for(file, section_wait_s=1.0))
+    try:
+        run_blocking(GUARDED.enter(frozen, grant), frozen)
+        GUARDED.check(frozen, grant)
+        GUARDED.leave(frozen, grant)
+    except Superseded:
+        pass  # and has nothing written, or writes where no name leads
+    return grant
+
+
+def releases(frozen, file):
+    grant = THIS_HOST.run(CLOCK, GUARDED.acquire, order_for(file, section_wait_s=1.0))
+    run_blocking(GUARDED.release(frozen, grant), frozen)
+
+
+@pytest.mark.parametrize("phase", [acquires, appends, releases])
+def test_an_owner_that_stands_still_at_any_operation_is_overruled_and_changes_nothing_when_it_wakes(
+    session_file, lock_file, phase
+):
+    session_file.write_text("so far\n")
+    for at in range(40):
+        taken = []
+        frozen = Frozen(at, lambda taken=taken: taken.append(taken_over(session_file)))
+        grant = None
+        try:
+            grant = phase(frozen, session_file)
+        except SessionLocked:
+            assert taken, "only a taker can be in the way"
+        if not taken:
+            if grant is not None:
+                given_back(grant)
+            break
+        (new,) = taken
+        assert new.generation > (grant.generation if grant else 0)
+        owns(new)
+        if grant is not None:
+            with pytest.raises(Superseded) as superseded:
+                owns(grant)
+            assert superseded.value.current == new.generation
+            given_back(grant)
+        owns(new)
+        given_back(new)
+        assert not lock_file.exists()
+        with SessionLock(session_file, timeout=0.0, clock=CLOCK) as free:
+            assert free.generation > new.generation
+    assert at >= 4
+
+
+def test_a_waiter_of_the_old_guard_goes_on_waiting_at_the_new_one(actor, clock, session_file):
+    owner, waiter = actor(), actor()
+    owner.do("acquire", file=str(session_file))
+    waiter.send("acquire", file=str(session_file), timeout=30.0)
+    while waiter.pid not in inspect_lock(session_file, clock=clock).waiters:
+        pass
+    owner.do("enter")
+    owner.pause()
+
+    new = taken_over(session_file)
+    while waiter.pid not in inspect_lock(session_file, clock=clock).waiters:
+        pass
+    assert waiter.silent_for(0.1)
+    given_back(new)
+
+    assert waiter.reply()["generation"] == 3
+    owner.resume()
+    assert waiter.do("append", to=str(session_file), text="mine")["ok"]
+    assert owner.do("leave")["ok"]
+    assert waiter.do("append", to=str(session_file), text="mine")["ok"]
+
+
+def test_what_a_foreign_program_holds_is_never_overruled(clock, session_file, lock_file):
+    old = Kernel(CLOCK)
+    guard = old.open_guard(f"{session_file}.guard", f"{session_file}.body.guard")
+    lock_file.write_text(json.dumps({"pid": 1, "createdAt": "2026-05-14T07:35:46.405Z"}))
+    assert old.lock(guard, SECTION)  # some contender of ours is frozen in its look
+
+    with pytest.raises(LockStateError, match="the lock file is not the one of its owner"):
+        taken_over(session_file)
+
+    assert json.loads(lock_file.read_text())["pid"] == 1
+    assert not session_file.with_name("s.jsonl.guard.new").exists()
+    old.close(guard)
+
+
+def test_an_overruler_that_stands_still_is_no_reason_to_wait_for_ever(clock, session_file):
+    SessionLock(session_file, clock=clock).acquire()
+    old = Kernel(CLOCK)
+    guard = old.open_guard(f"{session_file}.guard", f"{session_file}.body.guard")
+    assert old.lock(guard, SECTION)
+    assert old.lock(guard, OVERRULE)
+
+    with pytest.raises(LockStateError, match="frozen while it overrules"):
+        taken_over(session_file)
+    old.close(guard)
