@@ -131,6 +131,7 @@ class Schedules:
     times: Counter[str] = field(default_factory=Counter)  # schedule -> runs
     orderings: dict[Ordering, int] = field(default_factory=dict)  # -> the run that showed it first, from 1
     violated: Counter[Ordering] = field(default_factory=Counter)  # -> runs that broke a law and had it
+    healthy: set[Ordering] = field(default_factory=set)  # that a run had which broke none
     last_new_at: int = 0  # the last run with a new ordering
     last_new_schedule_at: int = 0
 
@@ -145,6 +146,13 @@ class Schedules:
                 self.orderings[ordering] = self.last_new_at = self.runs
             if violated:
                 self.violated[ordering] += 1
+            else:
+                self.healthy.add(ordering)
+
+    @property
+    def only_violated(self) -> dict[Ordering, int]:
+        """Orderings that were seen in runs that broke a law and in no other, with how many."""
+        return {ordering: runs for ordering, runs in self.violated.items() if ordering not in self.healthy}
 
     @property
     def different(self) -> int:

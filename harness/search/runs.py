@@ -21,7 +21,7 @@ from lockjaw.verdict import Verdict
 
 from ..incident.scenario import Scenario
 from ..run import judgement_of
-from ..sim.engine import run_sim
+from ..sim.engine import InVain, run_sim
 from ..sim.tape import EVERYDAY, Chances, Choice, Choices, Place, Until
 from .coverage import Ordering, races_of, schedule_of
 from .strategies import FUZZ, Job, choices_of, kind_of
@@ -29,13 +29,15 @@ from .strategies import FUZZ, Job, choices_of, kind_of
 __all__ = ["BATCH_S", "Batch", "Build", "OtherBuild", "Result", "Work", "this_build"]
 
 BATCH_S = 1.0  # real seconds that a worker works before it hands in what it has
+_UNFINISHED = "unfinished"  # the schedule of a run that did not come to its end
 _MOST_RACES = 200  # that a run names for the fuzzer
 
 
 class Result(msgspec.Struct, frozen=True):
     """What one run came to.
 
-    ``kind``: of the rota. ``schedule`` names it; ``orderings``: those that no earlier run of the batch had. ``tape``:
+    ``kind``: of the rota. ``schedule`` names it; ``orderings``: of a violated one all, else those that no earlier
+    run of the batch had that broke no law. ``tape``:
     only of a violated one. ``races``: only for the fuzzer; waits that would turn two of its steps round. ``same``: it
     repeated, if it was made twice.
     """
@@ -128,6 +130,15 @@ class Work:
         return choices_of(job, self.strategy, self.scenario, self.policy, self.chances)
 
     def run(self, job: Job) -> Result:
+        kind = kind_of(self.strategy, job.seed) if job.deviations is None else self.strategy
+        try:
+            return self._judged(job, kind)
+        except InVain as error:
+            if not error.of_cast:
+                raise
+            return Result(job, kind, "UNKNOWN", (), (f"never: {error.what}",), 0.0, 0, "", _UNFINISHED, ())
+
+    def _judged(self, job: Job, kind: str) -> Result:
         lived = run_sim(self.scenario, policy=self.policy, seed=job.seed, choices=self.choices(job))
         judged = judgement_of(self.scenario, lived.history, never_due=[str(fault) for fault in lived.never_due])
         hashed, same = event_hash(lived.history), True
@@ -141,10 +152,9 @@ class Work:
             unknown += tuple(f"never: {one.says}" for one in judged.reached if not one.met)
         schedule = schedule_of(lived.log)
         return Result(
-            job, kind_of(self.strategy, job.seed) if job.deviations is None else self.strategy, str(judged.verdict),
-            violated, unknown, lived.simulated_s, lived.steps, hashed, schedule.name, tuple(sorted(schedule.orderings)),
-            tuple(lived.tape) if violated else (), races_of(lived.log, _MOST_RACES) if self.strategy == FUZZ else (),
-            same,
+            job, kind, str(judged.verdict), violated, unknown, lived.simulated_s, lived.steps, hashed, schedule.name,
+            tuple(sorted(schedule.orderings)), tuple(lived.tape) if violated else (),
+            races_of(lived.log, _MOST_RACES) if self.strategy == FUZZ else (), same,
         )  # fmt: skip
 
 
@@ -173,6 +183,7 @@ def work_on(
         new = tuple(ordering for ordering in result.orderings if ordering not in known)
         if work.strategy != FUZZ and not result.violated:
             result = msgspec.structs.replace(result, orderings=new)
-        known.update(new)
+        if not result.violated:
+            known.update(new)
         results.append(result)
     return Batch(tuple(results), name or worker_name(), time.process_time() - cpu)

@@ -52,8 +52,8 @@ class SwarmChoices:
         if drawn.random() < 0.08:
             self._harm[drawn.randrange(length)] = CRASH_BEFORE + drawn.randrange(3)
         self._crossings: dict[Place, Until] = {}
-        if drawn.random() < 0.6:
-            for _ in range(drawn.choice((1, 1, 2, 3))):
+        if drawn.random() < 0.7:
+            for _ in range(drawn.choice((1, 2, 3, 4))):
                 found = crossing(drawn, base)
                 if found is not None:
                     self._crossings[found[0]] = found[1]

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 
 from ..incident.scenario import Scenario
-from ..sim.engine import SimLived, run_sim
+from ..sim.engine import run_sim
 from ..sim.log import Step
 from ..sim.tape import POINT_BOUND, Choice, Place, SparseChoices
 from .coverage import ALONE
@@ -53,7 +54,17 @@ _MOST_KEPT = 64
 _made: dict[tuple[bytes, str], Undisturbed] = {}
 
 
-def of_run(lived: SimLived) -> Undisturbed:
+class Logged(Protocol):
+    """A run that left a tape and a log."""
+
+    @property
+    def tape(self) -> list[Choice]: ...
+    @property
+    def log(self) -> tuple[Step, ...]: ...
+
+
+def of_run(lived: Logged) -> Undisturbed:
+    """What an undisturbed run says, whichever world it was made in."""
     steps = lived.log
     operations = frozenset(choice.label for choice in lived.tape if choice.bound == POINT_BOUND)
     place_of = {n: Place(label, nth) for n, (_, label, nth, _) in enumerate(steps) if label in operations}

@@ -51,6 +51,7 @@ class Contention:
 
     Args:
         stale: a dead process's lock file lies there at the beginning.
+        torn: a transcript whose last line is half written lies there at the beginning.
         taker_after_s: one more process fences the lock this long after it asked in vain; None: nobody does.
         robbed_at_s: the lock file is removed by hand then; None: never.
         turns: how often in a row each round takes the lock, with the same ``SessionLock``.
@@ -67,6 +68,7 @@ class Contention:
     think_s: float = 0.01
     timeout_s: float = 120.0
     stale: bool = False
+    torn: bool = False
     taker_after_s: float | None = None
     robbed_at_s: float | None = None
     turns: int = 1
@@ -155,6 +157,8 @@ class _Arena:
         harness = self.process(HARNESS, HARNESS)
         if setup.stale:
             self._leave_stale_lock()
+        if setup.torn:
+            self._leave_torn_transcript()
         names = [f"contender {n + 1}" for n in range(setup.contenders)]
         processes = [self._start(name, self._contend) for name in names]
         if setup.taker_after_s is not None:
@@ -249,6 +253,14 @@ class _Arena:
         record = OwnerRecord(pid=77, created_at_ms=EPOCH_MS - 60_000, starttime=5)
         file = self.disk.open(f"{PATH}.lock", os.O_WRONLY | os.O_CREAT, None)
         self.disk.write(file, body(record), 0)
+        self.disk.close(file.fd)
+
+    def _leave_torn_transcript(self) -> None:
+        header = (
+            f'{{"type":"session","version":3,"id":"{SESSION}","timestamp":"2026-01-01T00:00:00.000Z","cwd":"/sim"}}'
+        )
+        file = self.disk.open(PATH, os.O_WRONLY | os.O_CREAT, None)
+        self.disk.write(file, f'{header}\n{{"type":"custom","id":"0000'.encode(), 0)
         self.disk.close(file.fd)
 
     def _aftermath(self, harness: Process) -> None:

@@ -44,6 +44,23 @@ _killed_runs = [0]
 SLACK_S: dict[Slack, float] = {"": 0.0, "run": 0.0, "ready": 60.0, "stop": 50.0}
 
 
+class InVain(HarnessError):
+    """What a run waited for did not come. Fields: ``what`` did not, in which ``run``."""
+
+    def __init__(self, what: str, run: str) -> None:
+        self.what, self.run = what, run
+        super().__init__(f"{what}: {run}")
+
+    def __reduce__(self) -> tuple[type[InVain], tuple[str, str]]:
+        return type(self), (self.what, self.run)
+
+    @property
+    def of_cast(self) -> bool:
+        """It was to come from an actor that the scenario needs, and which a choice may have ended: the danger was not
+        reached. What the client itself owes its user is something else."""
+        return not self.what.startswith("the client")
+
+
 @dataclass(frozen=True)
 class SimLived:
     """What a simulated run hands back. ``nominal_s`` is the user's wait, ``simulated_s`` all of it."""
@@ -336,4 +353,4 @@ class SimWorld:
         return process.pid, process.starttime
 
     def failure(self, what: str) -> HarnessError:
-        return HarnessError(f"{what}: {self._scenario.name}, {self._policy}")
+        return InVain(what, f"{self._scenario.name}, {self._policy}")

@@ -75,8 +75,8 @@ class SimCalls:
         self.process, self.world, self.disk, self._say = process, process.world, disk, say
         self._resting = RestingGuards(self._close_for_good, self._is_named, lambda: self.world.now)
 
-    def _point(self, operation: str, path: str) -> int:
-        return self.world.point(self.process, operation, path)
+    def _point(self, operation: str, path: str, number: int | None = None, offset: int | None = None) -> int:
+        return self.world.point(self.process, operation, path, number, offset)
 
     def _after(self, value: int, operation: str, path: str) -> None:
         if value:
@@ -115,7 +115,7 @@ class SimCalls:
         if handle.number >= 0:
             path = handle.path
             try:
-                value = self._point("Close", path)
+                value = self._point("Close", path, handle.number)
             except OSError:
                 self._close_for_good(handle.again())  # as Linux: a close that fails has closed
                 raise
@@ -142,12 +142,12 @@ class SimCalls:
         return Contents(bytes(inode.data[:_READ_LIMIT_BYTES]), self.disk.status(inode))
 
     def read(self, handle: Handle, length: int, offset: int = 0) -> bytes:
-        self._point("ReadAt", handle.path)
+        self._point("ReadAt", handle.path, handle.number)
         return bytes(self.disk.file(handle.number).inode.data[offset : offset + length])
 
     def write(self, handle: Handle, data: bytes, offset: int = 0, truncate: bool = False) -> None:
         path = handle.path
-        value = self.world.point(self.process, "WriteInPlace", path, size_bytes=len(data))
+        value = self.world.point(self.process, "WriteInPlace", path, handle.number, size_bytes=len(data))
         file = self.disk.file(handle.number)
         if value == TEAR:
             self.world.tear(
@@ -200,22 +200,22 @@ class SimCalls:
     # ------------------------------------------------------------------ range locks and bells
 
     def lock(self, handle: Handle, offset: int) -> bool:
-        value = self._point("RangeLock", handle.path)
+        value = self._point("RangeLock", handle.path, handle.number, offset)
         got = self.disk.lock(self.disk.file(handle.number), offset, 1, True)
         self._after(value, "RangeLock", handle.path)
         return got
 
     def unlock(self, handle: Handle, offset: int) -> None:
-        value = self._point("RangeUnlock", handle.path)
+        value = self._point("RangeUnlock", handle.path, handle.number, offset)
         self.disk.unlock(self.disk.file(handle.number), offset, 1)
         self._after(value, "RangeUnlock", handle.path)
 
     def locked_elsewhere(self, handle: Handle, offset: int, length: int = 1) -> bool:
-        self._point("RangeTest", handle.path)
+        self._point("RangeTest", handle.path, handle.number, offset)
         return self.disk.locked_elsewhere(self.disk.file(handle.number), offset, length)
 
     def first_locked(self, handle: Handle, offset: int, length: int) -> int | None:
-        self._point("RangeFind", handle.path)
+        self._point("RangeFind", handle.path, handle.number, offset)
         return self.disk.first_locked(self.disk.file(handle.number), offset, length)
 
     def open_bell(self, path: str, ticket: int) -> Handle | None:

@@ -53,13 +53,13 @@ class WindowsCalls(SimCalls):
 
     def _lock_bytes(self, descriptor: int, offset: int, length: int, exclusive: bool) -> bool:
         file = self.disk.file(descriptor)
-        value = self._point("LockFileEx", file.path)
+        value = self._point("LockFileEx", file.path, descriptor, offset)
         got = self.disk.lock(file, offset, length, exclusive)
         self._after(value, "LockFileEx", file.path)
         return got
 
     def _unlock_bytes(self, descriptor: int, offset: int, length: int) -> None:
         file = self.disk.file(descriptor)
-        value = self._point("UnlockFileEx", file.path)
+        value = self._point("UnlockFileEx", file.path, descriptor, offset)
         self.disk.unlock(file, offset, length)
         self._after(value, "UnlockFileEx", file.path)

@@ -66,6 +66,9 @@ def explore(
     ] = None,
     twice: Annotated[bool, typer.Option("--twice", help="Run each seed twice and compare the event hashes.")] = False,
     out: Annotated[Path | None, typer.Option(help="Where runs that fail are kept (default: .lockjaw/runs).")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page: which steps were seen before and after which others.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> int:
     """Search many schedules of a scenario in virtual time; shrink what fails, and say how to replay it.
@@ -74,6 +77,8 @@ def explore(
     """
     if all_of_them == (scenario is not None):
         raise UsageError("explore", "", "a scenario, or --all", scenario)
+    if scenario is None and html is not None:
+        raise UsageError("--html", "", "one scenario, not --all", str(html))
     if scenario is None:
         if strategy != "random" or twice or not seeds:
             raise UsageError("explore --all", "", "strategy random, a number of seeds, and no --twice", strategy)
@@ -89,6 +94,13 @@ def explore(
             twice=twice, fail_fast=fail_fast, until_quiet=until_quiet, out=out,
             progress=None if as_json else _telling(shown),
         )  # fmt: skip
+    if html is not None:
+        from lockjaw.reports.coverage import coverage_view, render_coverage
+
+        title = f"{found.scenario}, {found.policy}, strategy {found.strategy}: {found.verdict}"
+        view = coverage_view(found.schedules.orderings, found.schedules.only_violated)
+        html.parent.mkdir(parents=True, exist_ok=True)
+        html.write_text(render_coverage(title, list(_seen(found)), view), encoding="utf-8")
     if as_json:
         print_json("explore", found.document())
     else:
@@ -125,13 +137,7 @@ def _explored(found: Exploration) -> Iterator[str]:
     )
     if found.verdicts:
         yield "  " + ", ".join(f"{verdict} {count}" for verdict, count in sorted(found.verdicts.items()))
-    if found.runs:
-        yield f"  {found.schedules.sentence()}"
-    if found.unseen is not None:
-        yield (
-            f"  unseen: the next run of strategy {found.strategy} brings another schedule with a chance of "
-            f"{found.unseen['chance']:.0%} (Good-Turing)"
-        )
+    yield from (f"  {sentence}" for sentence in _seen(found))
     if len(found.by_worker) > 1:
         yield "  runs by worker: " + ", ".join(f"{name} {runs}" for name, runs in sorted(found.by_worker.items()))
     if found.broken:
@@ -146,6 +152,17 @@ def _explored(found: Exploration) -> Iterator[str]:
         yield from (f"    {step}" for step in finding.steps or ("none: the undisturbed run breaks it",))
         if finding.run_dir is not None:
             yield f"  {finding.document()['replay']}"
+
+
+def _seen(found: Exploration) -> Iterator[str]:
+    """What the runs have shown, for terminal and page."""
+    if found.runs:
+        yield found.schedules.sentence()
+    if found.unseen is not None:
+        yield (
+            f"unseen: the next run of strategy {found.strategy} brings another schedule with a chance of "
+            f"{found.unseen['chance']:.0%} (Good-Turing)"
+        )
 
 
 # --------------------------------------------------------------------------- --all

@@ -71,10 +71,19 @@ def test_a_freeze_of_ten_minutes_is_no_failure_of_the_harness() -> None:
 def test_fuzz_learns_and_finds_more_orderings_than_it_began_with() -> None:
     found = explore(load_scenario("metadata_drift"), strategy="fuzz", seeds=60, save=False, most_findings=0)
     assert found.runs == 60
-    assert found.schedules.different > 20  # the undisturbed run alone shows one
+    assert found.schedules.different > 12  # without learning, from one seed, it would be one
     assert found.unseen is None  # it learns: no estimate
 
 
 def test_jobs_travel_to_workers() -> None:
     job = Job(3, ((Place("a: B", 2), 5), (Place("a: C", 0), Until("b: D", 1, 60.0))))
     assert pickle.loads(pickle.dumps(job)) == job
+
+
+def test_a_run_whose_cast_was_ended_by_a_choice_is_unknown_and_ends_no_search() -> None:
+    """The client waits for what another actor does, and that one is killed before it: the danger was not reached."""
+    scenario = load_scenario("busy_database")
+    first = next(place for place in operations(scenario, "takeover") if place.label.startswith(tuple(scenario.cast)))
+    result = Work(scenario, "takeover", "crash").run(Job(1, ((first, CRASH_BEFORE),)))
+    assert result.verdict == "UNKNOWN"
+    assert any("did not" in why for why in result.unknown)

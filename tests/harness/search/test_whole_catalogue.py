@@ -1,0 +1,42 @@
+"""A bounded, fixed selection of the search, over every scenario under takeover, on each change.
+
+Some seeds of the rota, and some places of the sweeps of delays and crashes. ``lockjaw explore --all --seeds 1000`` is
+the whole of it, for a night (docs/how-to/search-on-many-machines.md).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from lockjaw.harness import load_scenario
+from lockjaw.harness.search.runs import Work
+from lockjaw.harness.search.strategies import Job, plan
+from lockjaw.scenarios import names
+
+SEEDS, SWEPT = 6, 5
+#: What a frozen or waiting owner may break, of those laws that docs/concepts/limits.md speaks of. No other one.
+OF_LIMITS = {"same_conversation", "executed_once", "answered", "never_session_locked", "recovered_within"}
+
+
+@pytest.mark.parametrize("name", names())
+def test_takeover_keeps_its_laws_on_a_selection_of_schedules(name: str) -> None:
+    scenario = load_scenario(name)
+    broken: Counter[str] = Counter()
+    different: set[str] = set()
+    for strategy in ("random", "delays", "crash"):
+        jobs = list(plan(scenario, "takeover", strategy, SEEDS if strategy == "random" else 0, 1).jobs)
+        work = Work(scenario, "takeover", strategy)
+        for job in jobs[:: max(1, len(jobs) // (SEEDS if strategy == "random" else SWEPT))]:
+            result = work.run(job)
+            different.add(result.schedule)
+            broken.update(result.violated)
+            if result.kind == "everyday":
+                assert result.verdict == "HELD", job
+    assert set(broken) <= OF_LIMITS, broken
+    assert len(different) > 1
+
+
+def test_an_everyday_run_of_seed_one_is_part_of_it() -> None:
+    assert list(plan(load_scenario(names()[0]), "takeover", "random", 3, 1).jobs) == [Job(1), Job(2), Job(3)]
