@@ -1,20 +1,18 @@
 """Stand-ins for what is private: equal things get equal ones within a kit, and others in the next kit.
 
-Faker draws them; its seed is a keyed hash of the kit's salt and the original, and the salt is thrown away with the
-process. So nobody can check a guess ("is this my number?") against a kit. Addresses, numbers and names come from
+Each is drawn from a stream whose seed is a keyed hash of the kit's salt and the original, and the salt is thrown away
+with the process. So nobody can check a guess ("is this my number?") against a kit. Addresses, numbers and names come from
 ranges that are reserved for documentation or assigned to nobody: a pseudonym never reaches a person or a machine.
 """
 
 from __future__ import annotations
 
 import hmac
+import random
 import re
+import string
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from faker import Faker
 
 #: A pseudonym must not be one of the originals, nor another's. Only tiny ranges ever come near this many draws.
 _TRIES = 200
@@ -25,11 +23,9 @@ class Pseudonyms:
     """One kit's. ``salt``: at least 16 bytes that nobody keeps."""
 
     def __init__(self, salt: bytes) -> None:
-        from faker import Faker  # here: it costs a tenth of a second, and only who makes a kit needs it
-
         assert len(salt) >= 16, "a salt that can be guessed protects nothing"
         self._salt = salt
-        self._fake = Faker("en_US")
+        self._stream = random.Random()  # seeded for each draw
         self._known: dict[tuple[str, str], str] = {}
         self.issued: set[str] = set()
         self.originals: dict[str, str] = {}  # original -> kind, for the search for leaks
@@ -72,8 +68,7 @@ class Pseudonyms:
 
     def _letters(self, count: int) -> Iterator[str]:
         """Syllables: what looks drawn would be taken for a key where a part of the text is said again."""
-        heads = self._fake.lexify("?" * count, letters="lmnrst")
-        tails = self._fake.lexify("?" * count, letters="aeio")
+        heads, tails = self._stream.choices("lmnrst", k=count), self._stream.choices("aeio", k=count)
         return chain.from_iterable(zip(heads, tails, strict=True))
 
     def distinct(self) -> dict[str, int]:
@@ -87,14 +82,14 @@ class Pseudonyms:
         draw = _DRAWS[kind]
         for attempt in range(_TRIES):
             self._seed(kind, normal, attempt)
-            drawn = draw(self._fake, original)
+            drawn = draw(self._stream, original)
             if drawn not in self.issued and drawn != original:
                 return drawn
         return f"{drawn}-{len(self.issued)}"
 
     def _seed(self, kind: str, normal: str, attempt: int) -> None:
         digest = hmac.digest(self._salt, f"{kind}\0{attempt}\0{normal}".encode("utf-8", "surrogatepass"), "sha256")
-        self._fake.seed_instance(int.from_bytes(digest[:8], "big"))
+        self._stream.seed(int.from_bytes(digest[:8], "big"))
 
 
 def _normal(kind: str, original: str) -> str:
@@ -103,37 +98,69 @@ def _normal(kind: str, original: str) -> str:
     return original.casefold() if kind in ("email", "host", "user", "id", "ip", "mac") else original
 
 
-def _same_digits(fake: Faker, original: str) -> str:
-    return re.sub(r"\d", lambda _: str(fake.random_digit_not_null()), original)
+# --------------------------------------------------------------------------- what is drawn
+
+Stream = random.Random
+
+#: Words that are nobody's name in particular. Short lists: a kit has a handful of people and machines.
+_PEOPLE = (
+    "alba", "amos", "anya", "arlo", "bela", "bram", "cleo", "cora", "dara", "dirk", "edda", "eino", "elin", "emre",
+    "fenn", "finn", "gida", "hale", "hugo", "ines", "ivar", "jana", "juno", "kian", "kira", "lars", "lena", "lior",
+    "mads", "mika", "nilo", "noor", "odin", "olga", "pavo", "rafa", "rhea", "saul", "suri", "tove", "ugo", "vera",
+    "wim", "yara", "zeno",
+)  # fmt: skip
+_THINGS = (
+    "acorn", "amber", "anvil", "basil", "birch", "brook", "cedar", "cliff", "clover", "comet", "coral", "crane", "delta",
+    "ember", "fern", "fjord", "flint", "gable", "grove", "harbor", "hazel", "heron", "iris", "ivory", "lark", "linden",
+    "maple", "meadow", "north", "olive", "onyx", "opal", "orchid", "pebble", "pine", "quartz", "raven", "reed", "river",
+    "sable", "slate", "sparrow", "thistle", "tulip", "willow",
+)  # fmt: skip
 
 
-def _id(fake: Faker, original: str) -> str:
+def _person(stream: Stream) -> str:
+    return f"{stream.choice(_PEOPLE)}{stream.choice(_PEOPLE)}{stream.randint(10, 99)}"
+
+
+def _hex(stream: Stream, count: int) -> str:
+    return "".join(stream.choices("0123456789abcdef", k=count))
+
+
+def _digits(stream: Stream, count: int) -> str:
+    """The first one is not 0."""
+    return str(stream.randint(1, 9)) + "".join(stream.choices(string.digits, k=count - 1))
+
+
+def _same_digits(stream: Stream, original: str) -> str:
+    return re.sub(r"\d", lambda _: str(stream.randint(1, 9)), original)
+
+
+def _id(stream: Stream, original: str) -> str:
     if re.fullmatch(r"[0-9A-Fa-f-]+", original):
-        return re.sub(r"[0-9A-Fa-f]", lambda _: fake.random_element("0123456789abcdef"), original)
-    return "id-" + fake.hexify("^" * 8)
+        return re.sub(r"[0-9A-Fa-f]", lambda _: _hex(stream, 1), original)
+    return "id-" + _hex(stream, 8)
 
 
-def _host(fake: Faker, original: str) -> str:
-    name = f"{fake.domain_word()}-{fake.random_int(10, 99)}"
+def _host(stream: Stream, original: str) -> str:
+    name = f"{stream.choice(_THINGS)}-{stream.randint(10, 99)}"
     return f"{name}.example" if "." in original else name
 
 
-def _ip(fake: Faker, original: str) -> str:
+def _ip(stream: Stream, original: str) -> str:
     if ":" in original:
-        return "2001:db8::" + ":".join(fake.hexify("^^^^") for _ in range(2))  # RFC 3849
-    return f"198.{18 + fake.random_int(0, 1)}.{fake.random_int(0, 255)}.{fake.random_int(1, 254)}"  # RFC 2544
+        return f"2001:db8::{_hex(stream, 4)}:{_hex(stream, 4)}"  # RFC 3849
+    return f"198.{18 + stream.randint(0, 1)}.{stream.randint(0, 255)}.{stream.randint(1, 254)}"  # RFC 2544
 
 
-_DRAWS: dict[str, Callable[[Faker, str], str]] = {
-    "secret": lambda fake, _: "REDACTED-" + fake.hexify("^" * 12),
-    "email": lambda fake, _: f"{fake.user_name()}@{fake.domain_word()}.example",  # RFC 2606
-    "user": lambda fake, _: fake.user_name(),
+_DRAWS: dict[str, Callable[[Stream, str], str]] = {
+    "secret": lambda stream, _: "REDACTED-" + _hex(stream, 12),
+    "email": lambda stream, _: f"{_person(stream)}@{stream.choice(_THINGS)}.example",  # RFC 2606
+    "user": lambda stream, _: _person(stream),
     "host": _host,
     "ip": _ip,
-    "mac": lambda fake, _: "02:00:" + ":".join(fake.hexify("^^") for _ in range(4)),  # locally administered
-    "phone": lambda fake, _: "+999" + fake.numerify("%########"),  # a country code that no country has
+    "mac": lambda stream, _: "02:00:" + ":".join(_hex(stream, 2) for _ in range(4)),  # locally administered
+    "phone": lambda stream, _: "+999" + _digits(stream, 9),  # a country code that no country has
     "number": _same_digits,
-    "iban": lambda fake, _: "XX00" + fake.numerify("%" + "#" * 15),
+    "iban": lambda stream, _: "XX00" + _digits(stream, 16),
     "id": _id,
-    "name": lambda fake, _: f"{fake.word()}-{fake.random_int(10, 99)}",
+    "name": lambda stream, _: f"{stream.choice(_THINGS)}-{stream.randint(10, 99)}",
 }
