@@ -25,6 +25,7 @@ VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 OLDEST = (3, 11)
+USUAL_MINUTES = "10 to 20 minutes"
 EXTRAS = {"run": "", "test": "[test,lint,typing,layers]"}
 
 
@@ -90,8 +91,10 @@ def make_venv() -> list[str]:
 
 
 def lockjaw(arguments: list[str]) -> int:
+    # The lines that Lockjaw prints for copying name the command that works here.
+    environment = {"LOCKJAW_COMMAND": f"python3 {os.path.relpath(__file__)}"} | os.environ
     try:
-        return subprocess.run([str(PYTHON), "-m", "lockjaw", *arguments], check=False).returncode
+        return subprocess.run([str(PYTHON), "-m", "lockjaw", *arguments], env=environment, check=False).returncode
     except KeyboardInterrupt:
         return 130  # lockjaw got the same Ctrl-C and has cleaned up
 
@@ -115,11 +118,15 @@ def run_checks(rest: list[str]) -> int:
     ]
     if rest:
         steps = steps[:1]  # arguments select tests
+    began = time.monotonic()
+    if not rest:
+        print(f"== the whole gate: {USUAL_MINUTES} on an idle machine with 4 cores", flush=True)
     for name, command in steps:
         print(f"== {name}: {' '.join(Path(c).name if i == 0 else c for i, c in enumerate(command))}", flush=True)
         if subprocess.run(command, cwd=ROOT, check=False).returncode:
             failed.append(name)
-    print(f"== {'FAILED: ' + ', '.join(failed) if failed else 'all checks passed'}")
+    minutes, seconds = divmod(round(time.monotonic() - began), 60)
+    print(f"== {'FAILED: ' + ', '.join(failed) if failed else 'all checks passed'} ({minutes} min {seconds} s)")
     return 1 if failed else 0
 
 

@@ -18,7 +18,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from lockjaw import cli, process, pytest_plugin, scenarios, settings
+from lockjaw import cli, process, pytest_plugin, scenarios, settings, visible
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.cli import verbs
 from lockjaw.cli.kit import EXIT_MADE
@@ -285,6 +285,7 @@ VARIABLES = {
     "LOCKJAW_CLOCK": "origin and scale of the clock; set by the harness",
     "LOCKJAW_EVENTS": "file for history records; set by the harness",
     "LOCKJAW_ACTOR": "name in those records; set by the harness",
+    "LOCKJAW_COMMAND": "what `lockjaw` is called in lines to copy; set by `dev.py`",
     "LOCKJAW_SEED": "root of the ids of a harness run; set by the harness",
     "LOCKJAW_LIFELINE_FD": "the parent's end of a pipe; set by the harness",
 }
@@ -298,7 +299,9 @@ def settings_keys() -> Iterator[str]:
     )
     yield "## Keys of openclaw.json"
     yield table(("key", "value", "meaning"), sorted(_config_keys(settings.Config)))
-    source = inspect.getsource(settings) + inspect.getsource(process) + inspect.getsource(agent)
+    source = (
+        inspect.getsource(visible) + inspect.getsource(settings) + inspect.getsource(process) + inspect.getsource(agent)
+    )
     named = set(re.findall(r'"((?:OPENCLAW|LOCKJAW)_[A-Z_]+|HOME)"', source)) | {"LOCKJAW_CLOCK"}
     missing = named ^ VARIABLES.keys()
     assert not missing, f"docs/generate.py: VARIABLES is not current: {sorted(missing)}"

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from lockjaw.history.run import Run
 from lockjaw.verdict import Verdict
-from lockjaw.visible import columns, visible_lines
+from lockjaw.visible import as_typed, columns, visible_lines
 
 from .sentences import Tone, condensed
 from .view import MARKS, RunView, ScenarioView, important, mark, view
@@ -49,7 +49,7 @@ def print_report(
     out = sys.stdout if file is None else file
     env = os.environ if env is None else env
     colour = out.isatty() and not env.get("NO_COLOR") and env.get("TERM") != "dumb"
-    out.write(render(runs, colour=colour, width=columns(out), notes=notes))
+    out.write(as_typed(render(runs, colour=colour, width=columns(out), notes=notes)))
     out.flush()
 
 

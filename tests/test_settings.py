@@ -100,6 +100,7 @@ def test_the_state_folder_comes_from_flag_environment_or_home(tmp_path: Path) ->
     assert load({"HOME": "/h", "OPENCLAW_STATE_DIR": "/s"}).state_dir == Path("/s")
     assert load({"HOME": "/h", "OPENCLAW_STATE_DIR": "/s"}, state_dir=Path("/f")).state_dir == Path("/f")
     assert load({"HOME": "/h", "OPENCLAW_CONFIG_PATH": "/c.json"}).config_path == Path("/c.json")
+    (tmp_path / "d").write_text("{}")
     assert load({"OPENCLAW_CONFIG_PATH": "/c.json"}, config_path=tmp_path / "d").config_path == tmp_path / "d"
 
 

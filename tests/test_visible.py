@@ -70,6 +70,7 @@ PRINTERS = {
     "src/lockjaw/cli/report.py": "document.to_json, which makes it visible",
     "src/lockjaw/cli/run.py": "document.to_json",
     "src/lockjaw/cli/replay.py": "document.to_json",
+    "src/lockjaw/cli/target/playing.py": "document.to_json, and a question on one line that visible has made",
     "src/lockjaw/cli/openclaw/campaigns.py": "document.to_json",
     "src/lockjaw/cli/openclaw/demo.py": "document.to_json",
     "src/lockjaw/runner/agent.py": "a JSON document that visible_json has made",

@@ -1,8 +1,8 @@
 """Stand-ins for what is private: equal things get equal ones within a kit, and others in the next kit.
 
 Each is drawn from a stream whose seed is a keyed hash of the kit's salt and the original, and the salt is thrown away
-with the process. So nobody can check a guess ("is this my number?") against a kit. Addresses, numbers and names come from
-ranges that are reserved for documentation or assigned to nobody: a pseudonym never reaches a person or a machine.
+with the process. So nobody can check a guess ("is this my number?") against a kit. Addresses, numbers and names come
+from ranges that are reserved for documentation or assigned to nobody: a pseudonym never reaches a person or a machine.
 """
 
 from __future__ import annotations
@@ -110,10 +110,10 @@ _PEOPLE = (
     "wim", "yara", "zeno",
 )  # fmt: skip
 _THINGS = (
-    "acorn", "amber", "anvil", "basil", "birch", "brook", "cedar", "cliff", "clover", "comet", "coral", "crane", "delta",
-    "ember", "fern", "fjord", "flint", "gable", "grove", "harbor", "hazel", "heron", "iris", "ivory", "lark", "linden",
-    "maple", "meadow", "north", "olive", "onyx", "opal", "orchid", "pebble", "pine", "quartz", "raven", "reed", "river",
-    "sable", "slate", "sparrow", "thistle", "tulip", "willow",
+    "acorn", "amber", "anvil", "basil", "birch", "brook", "cedar", "cliff", "clover", "comet", "coral", "crane",
+    "delta", "ember", "fern", "fjord", "flint", "gable", "grove", "harbor", "hazel", "heron", "iris", "ivory",
+    "lark", "linden", "maple", "meadow", "north", "olive", "onyx", "opal", "orchid", "pebble", "pine", "quartz",
+    "raven", "reed", "river", "sable", "slate", "sparrow", "thistle", "tulip", "willow",
 )  # fmt: skip
 
 

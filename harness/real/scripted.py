@@ -23,6 +23,7 @@ from lockjaw.process import (
     watch_lifeline,
 )
 from lockjaw.runner.machine import THIS_MACHINE
+from lockjaw.visible import tell
 
 from ..incident.actors import Scripted
 from ..play.performer import Performer
@@ -49,7 +50,7 @@ def main() -> int:
         plan.name, plan.actor, state_dir=Path(plan.state_dir), behaviour=BEHAVIOURS[plan.policy], clock=clock,
         recorder=recorder_from_environment(os.environ, clock), machine=THIS_MACHINE,
         ids=ids_from_environment(os.environ, plan.name), touch=os.utime,
-        say=lambda line: print(line, file=sys.stderr, flush=True),
+        say=tell,
     )  # fmt: skip
 
     async def perform() -> int:

@@ -30,8 +30,8 @@ def read_json5(path: Path) -> Document:
     """``load_json5`` of a UTF-8 file. Raises FileNotFoundError; DocumentError if it is there and cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(str(path)) from error
     except (OSError, UnicodeDecodeError) as error:
         raise DocumentError(str(path), 0, "", "a readable JSON5 file", str(error)) from error
     return load_json5(text, str(path))

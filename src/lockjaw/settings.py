@@ -231,18 +231,20 @@ def load(
 ) -> Settings:
     """Read the settings. Flags (the keyword arguments) beat the environment, which beats the file.
 
-    A missing configuration file is no error (defaults hold); a malformed one is.
+    Without a configuration file the defaults hold; one that a flag names must be there, and none may be malformed.
 
     Raises:
         UsageError: names the file (with line and column) or the variable, the key, and what was expected.
     """
     env = os.environ if env is None else env
-    home = Path(env.get("OPENCLAW_HOME") or env.get("HOME") or "~").expanduser()
-    state = state_dir or _path(env.get("OPENCLAW_STATE_DIR")) or home / ".openclaw"
+    home = _home(env)
+    state = state_dir or state_folder(env)
     path = config_path or _path(env.get("OPENCLAW_CONFIG_PATH")) or state / "openclaw.json"
     try:
         document = read_json5(path)
     except FileNotFoundError:
+        if config_path is not None:
+            raise UsageError("--config", "", "a file that there is", str(config_path)) from None
         document = Document.of({}, str(path))
     config = convert(document, Config)
     settings = Settings(
@@ -258,6 +260,15 @@ def load(
             known = ", ".join(sorted(settings.providers))
             raise document.error(("agents", "defaults", "model"), f"a provider among: {known}", str(ref))
     return settings
+
+
+def _home(env: Mapping[str, str]) -> Path:
+    return Path(env.get("OPENCLAW_HOME") or env.get("HOME") or "~").expanduser()
+
+
+def state_folder(env: Mapping[str, str]) -> Path:
+    """Where OpenClaw keeps its state: ``OPENCLAW_STATE_DIR``, else ``.openclaw`` in the home folder."""
+    return _path(env.get("OPENCLAW_STATE_DIR")) or _home(env) / ".openclaw"
 
 
 def with_agent(settings: Settings, **changes: Any) -> Settings:

@@ -7,13 +7,25 @@ controls that turn the reading direction. Here each of them becomes an escape th
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
 import textwrap
 from typing import TextIO
 
-__all__ = ["columns", "show", "show_text", "show_wrapped", "tell", "visible", "visible_json", "visible_lines"]
+__all__ = [
+    "COMMAND_KEY",
+    "as_typed",
+    "columns",
+    "show",
+    "show_text",
+    "show_wrapped",
+    "tell",
+    "visible",
+    "visible_json",
+    "visible_lines",
+]
 
 COLUMNS = (40, 80)  # narrowest and widest lines
 
@@ -25,6 +37,11 @@ _UNSEEN = (
 )
 _RISKY = re.compile(f"[{_UNSEEN}]")
 _RISKY_IN_LINES = re.compile(f"(?![\n\t])[{_UNSEEN}]")
+#: What ``lockjaw`` is called where it is not on the path; ``dev.py`` sets it.
+COMMAND_KEY = "LOCKJAW_COMMAND"
+_COMMAND = re.compile(
+    r"(?<![\w./-])lockjaw (?=(?:replay|run|scenario|list|explore|catalogue|reproduce|report|kit|serve)\b)"
+)
 _NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
@@ -45,7 +62,7 @@ def visible_json(text: str) -> str:
 
 def show(*lines: str) -> None:
     """Print lines on stdout, each made visible: none of them becomes two."""
-    sys.stdout.write("".join(f"{visible(line)}\n" for line in lines))
+    sys.stdout.write("".join(f"{as_typed(visible(line))}\n" for line in lines))
 
 
 def columns(out: TextIO | None = None) -> int:
@@ -72,13 +89,19 @@ def show_wrapped(*lines: str) -> None:
 
 def show_text(text: str) -> None:
     """Print a text of several lines on stdout; a final newline is added where there is none."""
-    sys.stdout.write(visible_lines(text if text.endswith("\n") else f"{text}\n"))
+    sys.stdout.write(as_typed(visible_lines(text if text.endswith("\n") else f"{text}\n")))
 
 
 def tell(*lines: str) -> None:
     """Print lines on stderr, each made visible, at once."""
-    sys.stderr.write("".join(f"{visible(line)}\n" for line in lines))
+    sys.stderr.write("".join(f"{as_typed(visible(line))}\n" for line in lines))
     sys.stderr.flush()
+
+
+def as_typed(text: str) -> str:
+    """The text with the commands in it as they work where it is printed: ``python3 dev.py replay ...`` from a clone."""
+    command = os.environ.get(COMMAND_KEY)
+    return text if command is None else _COMMAND.sub(lambda _: f"{command} ", text)
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from lockjaw.cli.openclaw import demo as verb
+from lockjaw.errors import UsageError
 from lockjaw.harness.incident.scenario import load_scenario
 from lockjaw.harness.judge.outcome import Outcome
 from lockjaw.harness.run import Run
@@ -45,7 +46,7 @@ def outcomes(monkeypatch: pytest.MonkeyPatch) -> dict[str | None, Outcome]:
 def test_both_command_lines_are_shown_with_what_became_of_them(
     outcomes: dict[str | None, Outcome], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert verb.demo("2026.4.8") == 0
+    assert verb.demo("2026.4.8", yes=True) == 0
     shown = capsys.readouterr().out
     theirs, ours = shown.split("$ lockjaw agent")
     assert '$ openclaw agent --agent main --message "long task"\n  90.0 s [diagnostic]' in theirs
@@ -64,7 +65,7 @@ def test_demonstration_that_comes_out_otherwise_says_so_in_its_status(
     outcomes: dict[str | None, Outcome], who: str | None, outcome: Outcome
 ) -> None:
     outcomes[who] = outcome
-    assert verb.demo("2026.4.8") == 1
+    assert verb.demo("2026.4.8", yes=True) == 1
 
 
 def test_version_must_be_one(outcomes: dict[str | None, Outcome]) -> None:
@@ -73,8 +74,27 @@ def test_version_must_be_one(outcomes: dict[str | None, Outcome]) -> None:
 
 
 def test_json_is_only_json(outcomes: dict[str | None, Outcome], capsys: pytest.CaptureFixture[str]) -> None:
-    verb.demo("2026.4.8", as_json=True)
+    verb.demo("2026.4.8", yes=True, as_json=True)
     out, err = capsys.readouterr()
     assert out.startswith("{\n")
     assert out.count('"policy"') == 2
     assert "$ openclaw agent" in err
+
+
+def test_nothing_is_installed_without_a_yes(
+    outcomes: dict[str | None, Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(UsageError, match=r"--yes, because openclaw@2026\.4\.8 and its Node take about 800 MB"):
+        verb.demo("2026.4.8", cache=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_with_fewer_lock_errors_than_the_report_says_so(
+    outcomes: dict[str | None, Outcome], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert verb.demo("2026.4.8", yes=True) == 0
+    assert "too busy" not in capsys.readouterr().out
+    outcomes[None] = msgspec.structs.replace(THEIRS, session_locked_errors=2)
+    verb.demo("2026.4.8", yes=True)
+    assert "This run shows 2 of the 3 session-locked errors" in capsys.readouterr().out

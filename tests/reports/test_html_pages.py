@@ -127,7 +127,7 @@ def test_the_commands_write_pages_traces_and_differences(tmp_path: Path) -> None
     assert "failed to get the session lock 3 times" in (reuse / "report.html").read_text()
 
     wrote = lockjaw(tmp_path, "report", str(takeover), "--html", "a.html", "--trace", "a.json", "--compare", str(reuse))
-    assert wrote.returncode == 1, "the second run is VIOLATED"
+    assert wrote.returncode == 0, wrote.stderr
     assert [line.partition(":")[0] for line in wrote.stdout.splitlines()] == ["Page", "Trace"]
     assert (tmp_path / "a.html").read_text().count('class="chart"') == 2
     assert json.loads((tmp_path / "a.json").read_text())["otherData"]["policy"] == "takeover"

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from lockjaw.documents import Document, mistakes
 from lockjaw.errors import LocalError
 
 from .bandwidth import Bandwidth
@@ -82,7 +83,17 @@ def toxic_of(data: Mapping[str, Any], *, strict: bool = True) -> Toxic:
     try:
         return msgspec.convert(dict(data), cls, strict=strict)
     except msgspec.ValidationError as error:
-        raise LocalError(f"toxic {kind}: {error}") from error
+        plain = data if strict else {key: _number(value) for key, value in data.items()}
+        found = mistakes(Document.of(plain, f"toxic {kind}"), cls)
+        raise LocalError(str(found[0] if found else f"toxic {kind}: {error}")) from error
+
+
+def _number(text: Any) -> Any:
+    """What a text of the command line stands for, if it is a number."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def parse_toxic(text: str) -> Toxic:

@@ -57,6 +57,10 @@ class Cache:
         self._store = Store(root, say)
         self.root, self._say = self._store.root, self._store.say
 
+    def has(self, version: Version) -> bool:
+        """Is it installed already, so that ``get`` needs no network?"""
+        return self._store.manifest(self.root / PACKAGE / str(version)) is not None
+
     def get(self, version: Version) -> Installed:
         """The version, installed now if need be.
 

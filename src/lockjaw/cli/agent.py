@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
 
-from lockjaw import settings
-from lockjaw.cli.options import ConfigFile, JsonFlag, Password, ReadyFd, StateDir, Token, check_policy
+from lockjaw.cli.options import ConfigFile, JsonFlag, Password, ReadyFd, StateDir, Token, check_policy, runtime_settings
 from lockjaw.errors import UsageError
 from lockjaw.process import appear_as_openclaw
 from lockjaw.runner.agent import AgentRequest, agent_main
@@ -47,8 +45,9 @@ def agent(
     Exit status: 0 answered, 1 no answer, 2 usage, 5 answered but the turn may run twice, 130/143 interrupted.
     """
     appear_as_openclaw("agent")
-    known = settings.load(
-        os.environ, state_dir=state_dir, config_path=config, url=url, token=token, password=password
+    known = runtime_settings(
+        needs_models=local and not as_json, state_dir=state_dir, config_path=config, url=url, token=token,
+        password=password,
     )  # fmt: skip
     request = AgentRequest(
         message=message, agent_id=agent_id, to=to, session_id=session_id, timeout_s=_timeout(timeout),

@@ -18,6 +18,7 @@ from lockjaw.harness.incident.scenario import Scenario, load_scenario
 from lockjaw.harness.run import DEFAULT_POLICY
 from lockjaw.harness.search import explore as searching
 from lockjaw.harness.search.explore import Exploration
+from lockjaw.harness.search.strategies import FUZZ, SWEEPS
 from lockjaw.harness.search.workers import Workers, started
 from lockjaw.scenarios import names
 from lockjaw.verdict import Verdict
@@ -26,6 +27,7 @@ from lockjaw.visible import show, show_wrapped
 __all__ = ["explore", "explore_all"]
 
 EXIT_INTERRUPTED = 130
+DEFAULT_SEEDS = 1000
 
 
 def explore(
@@ -37,8 +39,12 @@ def explore(
         typer.Option("--all", help="Every scenario: its baseline must break its laws in each seed, takeover none."),
     ] = False,
     seeds: Annotated[
-        int, typer.Option(min=0, help="Runs at most; 0: one for each place of delays, crash or fault.")
-    ] = 1000,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Runs at most (default: 1000; delays, crash and fault: one for each place; fuzz: no end).",
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that search at the same time.")] = 1,
     cluster: Annotated[
         str | None,
@@ -80,18 +86,24 @@ def explore(
     if scenario is None and html is not None:
         raise UsageError("--html", "", "one scenario, not --all", str(html))
     if scenario is None:
-        if strategy != "random" or twice or not seeds:
-            raise UsageError("explore --all", "", "strategy random, a number of seeds, and no --twice", strategy)
+        if strategy != "random" or twice:
+            raise UsageError("explore --all", "", "strategy random, and no --twice", strategy)
         with started(cluster or workers) as crew:
             return explore_all(
-                policy, seeds=seeds, seed=seed, workers=crew, until_quiet=until_quiet, out=out, as_json=as_json
+                policy,
+                seeds=seeds or DEFAULT_SEEDS,
+                seed=seed,
+                workers=crew,
+                until_quiet=until_quiet,
+                out=out,
+                as_json=as_json,
             )
     loaded = load_scenario(scenario)
     chosen = loaded.baseline if policy == "baseline" else policy or DEFAULT_POLICY
     with progress(quiet=as_json) as shown:
         found = searching.explore(
-            loaded, policy=chosen, strategy=strategy, seeds=seeds, first_seed=seed, workers=cluster or workers,
-            twice=twice, fail_fast=fail_fast, until_quiet=until_quiet, out=out,
+            loaded, policy=chosen, strategy=strategy, seeds=seeds or _all_of(strategy), first_seed=seed,
+            workers=cluster or workers, twice=twice, fail_fast=fail_fast, until_quiet=until_quiet, out=out,
             progress=None if as_json else _telling(shown),
         )  # fmt: skip
     if html is not None:
@@ -106,6 +118,11 @@ def explore(
     else:
         show_wrapped(*_explored(found))
     return EXIT_INTERRUPTED if found.interrupted and not found.violations else found.verdict.exit_status
+
+
+def _all_of(strategy: str) -> int:
+    """How many runs where no number is given. 0: a sweep visits every place once, and ``fuzz`` has no end."""
+    return 0 if strategy in (*SWEEPS, FUZZ) else DEFAULT_SEEDS
 
 
 def _telling(shown: Progress) -> Callable[[Exploration], None]:

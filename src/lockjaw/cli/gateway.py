@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
 
-from lockjaw import settings
-from lockjaw.cli.options import ConfigFile, Password, ReadyFd, StateDir, Token, check_policy
+from lockjaw.cli.options import ConfigFile, Password, ReadyFd, StateDir, Token, check_policy, runtime_settings
 from lockjaw.process import appear_as_openclaw
 from lockjaw.runner.service import gateway_main
+from lockjaw.visible import tell
 
 __all__ = ["run"]
 
@@ -32,7 +31,9 @@ def run(
 ) -> int:
     """Run a gateway on loopback until SIGTERM or Ctrl-C."""
     appear_as_openclaw("gateway")
-    known = settings.load(
-        os.environ, state_dir=state_dir, config_path=config, port=port, token=token, password=password
+    known = runtime_settings(
+        needs_models=False, state_dir=state_dir, config_path=config, port=port, token=token, password=password
     )  # fmt: skip
+    if not known.candidates:
+        tell(f"lockjaw: {known.config_path} names no model (agents.defaults.model): every turn will fail")
     return gateway_main(known, policy=check_policy(policy), drain_s=drain, ready_fd=ready_fd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -10,15 +11,20 @@ import typer
 from lockjaw.cli.options import JsonFlag, print_json
 from lockjaw.locking import cleaning, listing
 from lockjaw.process import appear_as_openclaw
+from lockjaw.settings import state_folder
 from lockjaw.visible import show_text
 
 __all__ = ["clean_locks", "list_locks"]
 
-Directory = Annotated[Path, typer.Argument(help="A state folder or a sessions folder.")]
+Directory = Annotated[
+    Path | None,
+    typer.Argument(help="A state folder or a sessions folder (default: OPENCLAW_STATE_DIR or ~/.openclaw)."),
+]
 
 
-def list_locks(directory: Directory, as_json: JsonFlag = False) -> None:
+def list_locks(directory: Directory = None, as_json: JsonFlag = False) -> None:
     """List session locks: owner, alive or not and why, age, hold limit, who waits. Changes nothing."""
+    directory = directory or state_folder(os.environ)
     rows = listing.list_locks(directory)
     if as_json:
         print_json("locks list", {"locks": [row.document() for row in rows]})
@@ -27,7 +33,7 @@ def list_locks(directory: Directory, as_json: JsonFlag = False) -> None:
 
 
 def clean_locks(
-    directory: Directory,
+    directory: Directory = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
     as_json: JsonFlag = False,
 ) -> int:
@@ -38,6 +44,7 @@ def clean_locks(
 
     Exit status: 0 what is left has a live owner, 1 something was refused, 2 usage.
     """
+    directory = directory or state_folder(os.environ)
     appear_as_openclaw("locks")  # it holds each lock for a moment
     cleaned = cleaning.clean_locks(directory, dry_run=dry_run)
     if as_json:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from lockjaw import __version__
+from lockjaw import __version__, settings
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.errors import UsageError
+from lockjaw.settings import Settings
 from lockjaw.visible import visible_json
 
 __all__ = [
     "AllowNetwork", "AllowRemote", "CacheFolder", "ConfigFile", "Host", "JournalFile", "JsonFlag", "Out", "Password",
     "Port", "ReadyFd", "RunDir", "Seed", "StateDir", "TimeoutS", "Token", "check_file_to_write", "check_one_of",
-    "check_policy", "print_json",
+    "check_policy", "print_json", "runtime_settings",
 ]  # fmt: skip
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
@@ -62,6 +64,37 @@ def check_policy(name: str, *further: str) -> str:
     """The policy, if it is one (or one of the ``further`` names)."""
     check_one_of("--policy", (*further, *BEHAVIOURS), name)
     return name
+
+
+EXAMPLE = """\
+{
+  models: { providers: {
+    mine: { baseUrl: "http://127.0.0.1:8000/v1", apiKey: "${MY_KEY}" },
+  } },
+  agents: { defaults: {
+    model: { primary: "mine/model-name", fallbacks: [] },
+  } },
+}"""
+
+
+def runtime_settings(*, needs_models: bool, state_dir: Path | None, **flags: Any) -> Settings:
+    """The settings of a verb of the runtime, with what is missing named before anything is written.
+
+    Raises:
+        UsageError: ``--state-dir`` or ``--config`` names what is not there, the state folder cannot be written, or no
+            model is configured and the verb needs one.
+    """
+    if state_dir is not None and not state_dir.is_dir():
+        raise UsageError("--state-dir", "", "a folder that there is (mkdir makes one)", str(state_dir))
+    known = settings.load(os.environ, state_dir=state_dir, **flags)
+    there = next((path for path in (known.state_dir, *known.state_dir.parents) if path.exists()), known.state_dir)
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise UsageError(str(known.state_dir), "", f"a state folder that can be written ({there} cannot)")
+    if needs_models and not known.candidates:
+        raise UsageError(
+            str(known.config_path), "agents.defaults.model", f"at least one PROVIDER/MODEL, as in this file:\n{EXAMPLE}"
+        )
+    return known
 
 
 def check_file_to_write(*files: Path | None) -> None:

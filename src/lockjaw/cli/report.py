@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -32,13 +33,21 @@ def report(
             help="Say where that run parts from this one; with --html draw both. May be given 4 times.",
         ),
     ] = None,
+    open_page: Annotated[
+        bool, typer.Option("--open", help="Open the page in the browser (without --html: the run's own).")
+    ] = False,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="End with the status of the verdict (with --compare: of all runs).")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> int:
     """Show a kept run again: as text, Markdown, a page with a picture, or a trace.
 
-    Exit status: that of the verdict (with --compare: of all the runs).
+    Exit status: 0 shown or written, 2 usage; with --exit-code that of the verdict.
     """
     check_file_to_write(html, trace)
+    if open_page:
+        html = html or run_dir / pages.REPORT
     compare = compare or []
     if len(compare) >= pages.MAX_COMPARED:
         most = f"at most {pages.MAX_COMPARED - 1} runs beside the first"
@@ -57,4 +66,6 @@ def report(
         show(*pages.differences(runs))
     else:
         text.print_report(runs)
-    return document.exit_status(runs)
+    if open_page and html is not None:
+        webbrowser.open(html.absolute().as_uri())
+    return document.exit_status(runs) if exit_code else 0

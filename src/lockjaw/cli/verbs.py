@@ -186,7 +186,7 @@ def function_of(verb: str) -> Function:
 
 
 def _version(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[bool, typer.Option("--version", "-V", help="Print the version.")] = False,
 ) -> None:
     if version:
         show(f"lockjaw {__version__}")
@@ -248,7 +248,8 @@ class _Group(TyperGroup):
 def _typer(prefix: str, **settings: Any) -> typer.Typer:
     group: Any = type("_Group", (_Group,), {"prefix": prefix})
     return typer.Typer(
-        cls=group, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+        cls=group, no_args_is_help=True, add_completion=not prefix, pretty_exceptions_enable=False,
+        rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80}, **settings,
     )  # fmt: skip
 

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from lockjaw.clock import Clock
 from lockjaw.errors import LocalError
 from lockjaw.locking.inspection import LockView, inspect_lock
@@ -69,13 +71,14 @@ def render_locks(rows: Sequence[LockRow], directory: Path) -> str:
     for row in rows:
         view = row.view
         owner = "unknown" if view.pid is None else f"pid {view.pid}"
+        program = program_of(view) if view.alive else ""
         head = f"{row.state:<8} {owner:<12} {_age(view.age_s):>8} {view.generation or '-':>5}  "
         name = visible(os.path.relpath(row.path, directory))
         if len(head) + len(name) <= WIDTH:
             lines.append(head + name)
         else:
             lines += [head.rstrip(), *(f"    {part}" for part in _folded(name, WIDTH - 4))]
-        lines += indented(visible(why(view)))
+        lines += indented(visible(why(view) + (f"; it is {program}" if program else "")))
         if view.max_hold_s is not None:
             over = ": longer than that already" if view.age_s > view.max_hold_s else ""
             lines.append(f"    its owner means to hold it for {_age(view.max_hold_s)} at most{over}")
@@ -86,6 +89,24 @@ def render_locks(rows: Sequence[LockRow], directory: Path) -> str:
         if view.owner:
             lines += [f"    run {part}" for part in _folded(visible(view.owner), WIDTH - 8)]
     return "\n".join(lines)
+
+
+def program_of(view: LockView) -> str:
+    """The program of a living owner, as far as this machine shows it: its name and what it was started as."""
+    pid = view.pid_here or view.pid
+    try:
+        process = psutil.Process(pid) if pid else None
+        return "" if process is None else _started_as(process.name(), process.cmdline())
+    except (psutil.Error, OSError, ValueError):
+        return ""
+
+
+def _started_as(name: str, command: Sequence[str]) -> str:
+    """``node (openclaw.mjs)``, ``python3 (lockjaw)``: no other part of a command line, which may hold a message."""
+    script = next((word for word in command[1:3] if word.endswith((".py", ".js", ".mjs", ".cjs"))), "")
+    if command[1:2] == ["-m"]:
+        script = command[2]
+    return f"{name} ({os.path.basename(script)})" if script else name
 
 
 def why(view: LockView) -> str:

@@ -48,7 +48,21 @@ class Order:
             raise LocalError(
                 f"@pytest.mark.lockjaw({said}): expected one scenario, then any of {', '.join(allowed)} by name"
             )
-        return cls(*args, **kwargs)
+        order = cls(*args, **kwargs)
+        for name, kinds, expected in _KINDS:
+            value = getattr(order, name)
+            if not isinstance(value, kinds) or isinstance(value, bool):
+                raise LocalError(f"@pytest.mark.lockjaw({name}={value!r}): expected {expected}")
+        return order
+
+
+_KINDS: tuple[tuple[str, Any, str], ...] = (
+    ("scenario", (str, Path, Scenario), "a name, the path of a file, or a Scenario"),
+    ("policy", str, "the name of a policy, such as 'takeover'"),
+    ("engine", (str, type(None)), "'sim' or 'real'"),
+    ("seed", int, "a whole number"),
+    ("time_scale", (int, float, type(None)), "a number above 0 and at most 1"),
+)
 
 
 def choose_engine(asked: str | None, option: str | None) -> str:

@@ -249,7 +249,7 @@ def test_systematic_strategies_vary_every_operation(strategy: str) -> None:
 
 
 def test_a_crash_of_the_taker_at_a_sample_of_its_operations_leaves_nothing_in_the_way() -> None:
-    """The whole sweep is ``lockjaw explore gateway_timeout --strategy crash --seeds 0``."""
+    """The whole sweep is ``lockjaw explore gateway_timeout --strategy crash``."""
     scenario = load_scenario("gateway_killed_mid_turn")
     places = operations(scenario, "takeover")
     tried = 0

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lockjaw.cli.options import check_file_to_write
 from lockjaw.clock import ScaledClock
 from lockjaw.process import announce_ready, recorder_from_environment
 from lockjaw.visible import tell
@@ -41,6 +42,7 @@ class Start:
 
         ``records``: it takes a recorder, and writes what it does into the history of a surrounding harness run.
         """
+        check_file_to_write(self.journal)
         clock = ScaledClock.from_environment()
         if records:
             options["recorder"] = recorder_from_environment(os.environ, clock)
