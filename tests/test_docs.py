@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -248,3 +250,54 @@ def test_no_command_is_listed_with_half_a_sentence(group: str) -> None:
     assert listed
     assert [line for line in listed if line.endswith("...")] == []
     assert [line for line in told.splitlines() if len(line) > 80] == []
+
+
+# --------------------------------------------------------------------------- pages for contributors
+
+
+@pytest.mark.parametrize("world", ["sim", pytest.param("real", marks=pytest.mark.real)])
+def test_the_fault_on_the_page_is_found_played_and_told(
+    world: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a copy of the harness, as somebody who follows the page has it."""
+    page = DOCS / "how-to" / "add-a-fault.md"
+    (code,), (scenario,) = blocks(page, "python"), blocks(page, "yaml")
+    copy = tmp_path / "harness"
+    shutil.copytree(ROOT / "harness", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "faults" / "read_only.py").write_text(code)
+    (tmp_path / "that.yaml").write_text(scenario)
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.machinery, importlib.util, pathlib, sys\n"
+        f"ROOT = pathlib.Path({str(copy)!r})\n"
+        "class Copy:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        parts = name.split('.')\n"
+        "        if parts[:2] != ['lockjaw', 'harness']:\n"
+        "            return None\n"
+        "        place = ROOT.joinpath(*parts[2:])\n"
+        "        if place.is_dir():\n"
+        "            init, inside = place / '__init__.py', [str(place)]\n"
+        "            return importlib.util.spec_from_file_location(name, init, submodule_search_locations=inside)\n"
+        "        file = place.with_suffix('.py')\n"
+        "        return importlib.util.spec_from_file_location(name, file) if file.is_file() else None\n"
+        "sys.meta_path.insert(0, Copy())\n"
+    )
+    env = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "lockjaw", "run", "that.yaml", "--policy", "takeover", "--engine", world, "--json"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    (run,) = json.loads(done.stdout)["runs"]
+    assert run["sometimes"][0]["met"] is True
+    records = [json.loads(line) for line in (tmp_path / run["run_dir"] / "history.jsonl").read_text().splitlines()]
+    assert "makes the disk of the cron read-only" in [r["data"].get("says") for r in records]
+    ended = [r["data"]["code"] for r in records if r["op"] == "actor.exit" and r["data"]["actor"] == "cron"]
+    assert ended == [1]
+
+
+@pytest.mark.real
+def test_the_world_on_the_page_plays_a_scenario(tmp_path: Path) -> None:
+    code = "\n".join(blocks(DOCS / "how-to" / "add-a-world.md", "python"))
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.split() == ["HELD"], done.stderr
