@@ -17,11 +17,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
+import re2
 from msgspec import Meta
 
 from lockjaw.documents import Document, FieldError, convert
@@ -39,6 +40,7 @@ HowMalformed = Literal["truncated", "broken_event", "missing_done", "duplicate_d
 
 FOREVER = "forever"
 ANY_MODEL = "*"
+MAX_PATTERN_CHARS = 1_000
 _TOKEN = re.compile(r"\s*(?:\w+|[^\w\s])|\s+")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _FRAMING_HEADERS = {"content-length", "transfer-encoding", "connection", "content-type"}
@@ -56,10 +58,30 @@ def _check_headers(headers: Mapping[str, str], *, framing: bool = False) -> None
 
 
 def _check_pattern(key: str | tuple[str, ...], pattern: str) -> None:
+    if len(pattern) > MAX_PATTERN_CHARS:
+        raise FieldError(key, f"a regular expression of at most {MAX_PATTERN_CHARS} characters", pattern[:80])
     try:
-        re.compile(pattern)
-    except re.error as error:
-        raise FieldError(key, f"a regular expression ({error})", pattern) from None
+        _compiled(pattern)
+    except re2.error as error:
+        raise FieldError(key, f"a regular expression as RE2 reads it ({_told(error)})", pattern) from None
+
+
+@lru_cache(maxsize=256)
+def _compiled(pattern: str) -> Any:
+    """RE2 and not ``re``: a script may come from a stranger, and ``(a+)+$`` would stop the process for good. RE2 takes
+    time in proportion to the text, whatever the pattern; look-around and back references it does not have."""
+    options = re2.Options()
+    options.log_errors = False
+    return re2.compile(pattern, options)
+
+
+def _told(error: Exception) -> str:
+    told = error.args[0] if error.args else error
+    return told.decode("utf-8", "replace") if isinstance(told, bytes) else str(told)
+
+
+def _found(pattern: str, text: str) -> bool:
+    return _compiled(pattern).search(text.encode("utf-8", "replace").decode()) is not None
 
 
 class ToolCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -127,7 +149,10 @@ class Malformed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The requests that a step is for; all keys that are given must fit. Patterns are searched, not matched whole."""
+    """The requests that a step is for; all keys that are given must fit. Patterns are searched, not matched whole.
+
+    They are regular expressions as RE2 reads them (https://github.com/google/re2/wiki/Syntax): no look-around.
+    """
 
     nth: Positive | None = None  # the n-th request for this model
     model: str | None = None  # regular expression; of use under "*"
@@ -150,11 +175,11 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             return False
         if self.after_tool is not None and self.after_tool != request.after_tool:
             return False
-        if self.model is not None and not re.search(self.model, request.model):
+        if self.model is not None and not _found(self.model, request.model):
             return False
-        if self.text is not None and not re.search(self.text, request.text):
+        if self.text is not None and not _found(self.text, request.text):
             return False
-        return all(re.search(pattern, header(name.lower())) for name, pattern in self.headers.items())
+        return all(_found(pattern, header(name.lower())) for name, pattern in self.headers.items())
 
 
 class Piece(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, array_like=True):

@@ -23,7 +23,7 @@ NAMES = ("user", "host", "name", "id")
 REGIONS = ("US", "GB", "DE", "FR", "IT", "ES", "BR", "JP", "CN", "IN", "AU", "KR", "MX", "NL", "CH", "PL")
 _NO_SECRET = re.compile(
     r"(?i)null|none|true|false|undefined|\*+|x{3,}|\.{2,}|<[^>]*>?|\$\{?\w+\}?|\{\{?[\w .]*\}?\}?|%\(?\w+\)?s?"
-    r"|\[?redacted\]?|[\d.,:]{1,7}(?:ms|s|k|kb|mb)?|bearer|basic|digest|token|password|secret|string|required|missing|invalid|expired|empty"
+    r"|/[\w.-]+/[\w./-]*|\[?redacted\]?|[\d.,:]{1,7}(?:ms|s|k|kb|mb)?|bearer|basic|digest|token|password|secret|string|required|missing|invalid|expired|empty"
 )
 _DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}")
 

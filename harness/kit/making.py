@@ -77,7 +77,7 @@ def make_kit(
     if out.exists() and not force:
         raise UsageError(str(out), "", "a new file (--force replaces an old one)")
     source = _Source.read(run_dir)
-    redactor = Redactor(salt or secrets.token_bytes(32), keep_text=keep_text, public=_vocabulary())
+    redactor = Redactor(salt or secrets.token_bytes(32), keep_text=keep_text, public=public_words())
     for kind, word in _this_machine():
         redactor.learn_word(kind, word)
     scenario = _redacted_scenario(source, redactor)
@@ -179,7 +179,7 @@ def _replaced(value: Any, folders: dict[str, str]) -> Any:
     return value
 
 
-def _vocabulary() -> Iterable[str]:
+def public_words() -> Iterable[str]:
     """Words that a scenario or a history is made of: a user of that name is replaced in paths only."""
     for op in OPERATIONS:
         yield from re.split(r"[._]", op)

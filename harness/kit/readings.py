@@ -23,7 +23,7 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "'": "'", "/": "/", "\\":
 #: One layer. A backslash before anything else is left alone: Windows writes its paths with it.
 _UNIT = re.compile(
     r"""\\(?:u\{(?P<brace>[0-9A-Fa-f]{1,6})\}|u(?P<u>[0-9A-Fa-f]{4})|U(?P<wide>[0-9A-Fa-f]{8})|x(?P<x>[0-9A-Fa-f]{2})"""
-    r"""|(?P<octal>[0-3][0-7]{2})|(?P<letter>[ntre"'`/\\]))"""
+    r"""|(?P<octal>[0-3][0-7]{2})|(?P<fold>\r?\n)|(?P<letter>[ntre"'`/\\]))"""
     r"""|(?P<percent>(?:%[0-9A-Fa-f]{2})+)"""
     r"""|(?P<entity>&(?:\#\d{1,7}|\#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});)"""
     r"""|(?P<ansi>\x1b(?:\[[0-?]{0,40}[ -/]{0,4}[@-~]|\][^\x07\x1b]{0,400}(?:\x07|\x1b\\)|[@-Z\\^_()][0-9A-B]?))"""
@@ -139,7 +139,7 @@ def _decoded(unit: re.Match[str]) -> str:
         return _from_percent(whole)
     if kind == "entity":
         return html.unescape(whole)
-    if kind == "ansi":
+    if kind in ("ansi", "fold"):
         return ""
     digits = unit[kind or 0]
     number = int(digits, 8 if kind == "octal" else 16)

