@@ -3,6 +3,7 @@
 
     python3 dev.py demo        set up, then replay the field report under all four policies
     python3 dev.py test        set up, then run the test suite, the linters and the type checker
+    python3 dev.py constraints write constraints.txt anew, from the newest versions
     python3 dev.py run ...     set up, then `lockjaw run ...` (any other lockjaw command works too)
 
 Needs Python 3.11 or newer and pip, nothing else: no tools installed system-wide, no writable home. Standard
@@ -24,6 +25,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
+CONSTRAINTS = ROOT / "constraints.txt"
 OLDEST = (3, 11)
 USUAL_MINUTES = "10 to 20 minutes"
 EXTRAS = {"run": "", "test": "[test,lint,typing,layers]"}
@@ -39,6 +41,8 @@ def main(arguments: list[str]) -> int:
     if command == "test":
         set_up("test")
         return run_checks(rest)
+    if command == "constraints":
+        return write_constraints()
     set_up("run")
     if command == "demo":
         return demo(rest)
@@ -56,8 +60,13 @@ def rerun_with_newer_python(arguments: list[str]) -> int:
 
 
 def set_up(kind: str) -> None:
-    """Create .venv and install into it, unless that was done for this very pyproject.toml."""
-    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + sys.version.encode()).hexdigest()
+    """Create .venv and install into it, unless that was done for this very pyproject.toml and constraints.txt.
+
+    The gate gets the versions of constraints.txt (``LOCKJAW_NEWEST=1``: the newest ones), everything else the newest.
+    """
+    newest = bool(os.environ.get("LOCKJAW_NEWEST")) or kind == "run"
+    known = (ROOT / "pyproject.toml").read_bytes() + (b"newest" if newest else CONSTRAINTS.read_bytes())
+    wanted = hashlib.sha256(known + sys.version.encode()).hexdigest()
     done = VENV / f"installed-{kind}"
     if PYTHON.exists() and done.exists() and done.read_text() == wanted:
         return
@@ -68,12 +77,28 @@ def set_up(kind: str) -> None:
     # A user's pip settings such as PIP_USER=1 would install outside .venv.
     elsewhere = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PYTHONHOME")
     environment = {key: value for key, value in os.environ.items() if key not in elsewhere}
-    result = subprocess.run(command, cwd=ROOT, env=environment, check=False)
+    pinned = [] if newest else ["--constraint", str(CONSTRAINTS)]
+    result = subprocess.run([*command, *pinned], cwd=ROOT, env=environment, check=False)
+    if result.returncode and pinned:
+        print("The versions of constraints.txt cannot be had here; installing the newest.", file=sys.stderr, flush=True)
+        result = subprocess.run(command, cwd=ROOT, env=environment, check=False)
     if result.returncode:
         print("Installing failed; pip's own words are above. Is a package index reachable?", file=sys.stderr)
         raise SystemExit(4)
     done.write_text(wanted)
     print(f"Set up in {time.monotonic() - started:.0f} s.", file=sys.stderr, flush=True)
+
+
+def write_constraints() -> int:
+    """Install the newest versions into .venv and write them down."""
+    os.environ["LOCKJAW_NEWEST"] = "1"
+    set_up("test")
+    head = [line for line in CONSTRAINTS.read_text().splitlines() if line.startswith("#")]
+    listed = [*make_venv(), "list", "--format=freeze", "--exclude-editable", "--disable-pip-version-check"]
+    done = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True)
+    names = [line for line in done.stdout.splitlines() if line.partition("==")[0] not in ("pip", "setuptools", "wheel")]
+    CONSTRAINTS.write_text("\n".join([*head, *sorted(names, key=str.lower)]) + "\n")
+    return 0
 
 
 def make_venv() -> list[str]:
