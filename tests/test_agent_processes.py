@@ -4,7 +4,9 @@ moment, the next turn works and nothing is left behind."""
 from __future__ import annotations
 
 import json
+import resource
 import signal
+import socket
 from pathlib import Path
 
 import psutil
@@ -264,3 +266,32 @@ async def test_openclaw_takes_the_processes_that_hold_locks_for_its_own(tmp_path
             environment = seen.environ()
             assert environment["LOCKJAW_ACTOR"] == process.name  # the title has not taken its room
             assert "SPT_NOENV" not in environment
+
+
+@pytest.mark.parametrize("upgraded", [False, True], ids=["plain sockets", "silent WebSockets"])
+async def test_a_gateway_without_descriptors_says_so_once_and_goes_on_serving(tmp_path: Path, upgraded: bool) -> None:
+    async with live(tmp_path) as one:
+        await one.models({"m": [{"text": "still here"}] * 2})
+        gateway = await one.gateway()
+        _, most = resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, (72, most))
+        strangers = [socket.create_connection(("127.0.0.1", gateway.port)) for _ in range(120)]
+        try:
+            if upgraded:
+                for stranger in strangers:
+                    stranger.sendall(UPGRADE)
+
+            assert await one.ask(gateway=gateway) == "still here\n"
+        finally:
+            for stranger in strangers:
+                stranger.close()
+        assert await one.ask(gateway=gateway) == "still here\n"
+        assert len(gateway.stderr().splitlines()) < 30
+        assert gateway.stderr().count("no more connections for now") <= 2
+        assert "Traceback" not in gateway.stderr()
+
+
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)

@@ -6,7 +6,7 @@ So a simulation can put memory in the place of sockets (``listener.py``). Nothin
 from __future__ import annotations
 
 import ipaddress
-from collections import Counter
+from collections.abc import Callable
 from typing import Protocol
 
 from lockjaw.gateway.auth import Peer
@@ -27,23 +27,48 @@ class Link(Protocol):
         """The peer said hello: it does not count as an unauthenticated socket any more."""
 
 
+class Place:
+    """A socket that has not said hello yet.
+
+    Args:
+        drop: cuts it.
+    """
+
+    def __init__(self, budget: PreauthBudget, address: str, drop: Callable[[], None]) -> None:
+        self._budget, self.address, self.drop = budget, address, drop
+        self.spoken = False
+
+    def release(self) -> None:
+        """It said hello, or is gone. Twice is no error."""
+        self._budget.forget(self)
+
+
 class PreauthBudget:
-    """How many sockets of one address have not said hello yet."""
+    """How many sockets of one address may be without a hello.
+
+    One more is let in, and the oldest that has said nothing is cut for it (else the oldest of all): all users of this
+    machine come from one address, and one of them that opens sockets and stays silent must not shut out the others.
+    """
 
     def __init__(self, limit: int = MAX_PREAUTH_SOCKETS) -> None:
         self._limit = limit
-        self._open: Counter[str] = Counter()
+        self._places: dict[str, dict[Place, None]] = {}  # in the order of their coming
 
-    def acquire(self, address: str) -> bool:
-        if self._open[address] >= self._limit:
-            return False
-        self._open[address] += 1
-        return True
+    def admit(self, address: str, drop: Callable[[], None]) -> Place:
+        places = self._places.setdefault(address, {})
+        if len(places) >= self._limit:
+            oldest = next((place for place in places if not place.spoken), next(iter(places)))
+            self.forget(oldest)
+            oldest.drop()
+        place = Place(self, address, drop)
+        self._places.setdefault(address, {})[place] = None
+        return place
 
-    def release(self, address: str) -> None:
-        self._open[address] -= 1
-        if self._open[address] <= 0:
-            del self._open[address]
+    def forget(self, place: Place) -> None:
+        places = self._places.get(place.address, {})
+        places.pop(place, None)
+        if not places:
+            self._places.pop(place.address, None)
 
 
 def is_loopback(host: str) -> bool:

@@ -19,9 +19,10 @@ from websockets.http11 import Request, Response
 
 from lockjaw.clock import Clock
 from lockjaw.errors import ConnectionLost
+from lockjaw.gateway.accepting import AcceptGate
 from lockjaw.gateway.auth import Peer
 from lockjaw.gateway.frames import MAX_FRAME_BYTES, MAX_PREAUTH_BYTES
-from lockjaw.gateway.links import Link, PreauthBudget, is_loopback
+from lockjaw.gateway.links import Link, Place, PreauthBudget, is_loopback
 
 UPGRADE_S = 10.0  # nominal; for the HTTP upgrade alone
 CLOSE_S = 10.0  # nominal; for the peer's answer to a close frame, then the TCP connection is cut
@@ -34,20 +35,24 @@ class _Socket(ServerConnection):
     ``opening`` holds the sockets of one listener that have not been upgraded yet.
     """
 
-    opening: ClassVar[set[_Socket]]
-    release: Callable[[], None] | None = None
+    opening: ClassVar[dict[_Socket, None]]
+    gate: ClassVar[AcceptGate]
+    place: Place | None = None
 
     def give_back(self) -> None:
-        release, self.release = self.release, None
-        if release is not None:
-            release()
+        if self.place is not None:
+            self.place.release()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.opening.add(self)
+        self.gate.accepted()
+        self.opening[self] = None
+        if len(self.opening) > self.gate.most_opening:
+            next(iter(self.opening)).transport.abort()  # the oldest: it has had its time to say something
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.opening.discard(self)
+        self.opening.pop(self, None)
+        self.gate.closed()
         self.give_back()
         super().connection_lost(exc)
 
@@ -58,13 +63,15 @@ class Listener:
 
     port: int
     _server: Server
-    _opening: set[_Socket]
+    _opening: dict[_Socket, None]
+    _gate: AcceptGate
 
     def close(self) -> None:
         """Accept nothing more; cut what is not upgraded yet. Open links stay open."""
         self._server.close(close_connections=False)
         for socket in tuple(self._opening):
             socket.transport.abort()
+        self._gate.uninstall()
 
     async def wait_closed(self) -> None:
         """Until every link's handler has returned."""
@@ -83,9 +90,12 @@ class WebSocketLink:
 
     async def receive(self) -> str | bytes:
         try:
-            return await self._socket.recv()
+            text = await self._socket.recv()
         except ConnectionClosed as error:
             raise _lost(error) from None
+        if isinstance(self._socket, _Socket) and self._socket.place is not None:
+            self._socket.place.spoken = True
+        return text
 
     async def send(self, text: str) -> None:
         try:
@@ -137,28 +147,35 @@ async def listen(
     *,
     clock: Clock,
     budget: PreauthBudget,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Listener:
     """Accept WebSockets and hand each to ``handle`` until the server is closed.
+
+    Args:
+        log: told once when no more connections can be accepted.
 
     Raises:
         OSError: the address cannot be listened on.
     """
 
+    accept_gate = AcceptGate(log)
+
     class Socket(_Socket):
-        opening: ClassVar[set[_Socket]] = set()  # one set per listener
+        opening: ClassVar[dict[_Socket, None]] = {}  # one per listener, in the order of their coming
+        gate: ClassVar[AcceptGate] = accept_gate
 
     async def connected(socket: ServerConnection) -> None:
         assert isinstance(socket, Socket)
-        socket.opening.discard(socket)
+        socket.opening.pop(socket, None)
         assert socket.request is not None
         await handle(WebSocketLink(socket, peer_of(socket.remote_address, socket.request.headers)))
 
     def upgrade(socket: ServerConnection, request: Request) -> Response | None:
         address = peer_of(socket.remote_address, request.headers).address
-        if not budget.acquire(address):
-            return socket.respond(HTTPStatus.SERVICE_UNAVAILABLE, "Too many unauthenticated sockets\n")
         assert isinstance(socket, Socket)
-        socket.release = lambda: budget.release(address)
+        if accept_gate.full:
+            return socket.respond(HTTPStatus.SERVICE_UNAVAILABLE, "Too many sockets\n")
+        socket.place = budget.admit(address, socket.transport.abort)
         return None
 
     server = await serve(
@@ -167,6 +184,7 @@ async def listen(
         port,
         process_request=upgrade,
         create_connection=Socket,
+        backlog=1,  # how many asyncio accepts, or fails to accept, at a time; see AcceptGate
         compression=None,
         max_size=2 * MAX_PREAUTH_BYTES,  # until hello: the library must not keep what the protocol will refuse
         ping_interval=None,  # ticks are the keep-alive of this protocol
@@ -175,4 +193,5 @@ async def listen(
         server_header=None,
         logger=logging.Logger("lockjaw.gateway", logging.CRITICAL + 1),  # strangers' garbage is not our news
     )
-    return Listener(next(iter(server.sockets)).getsockname()[1], server, Socket.opening)
+    accept_gate.install(asyncio.get_running_loop(), list(server.sockets))
+    return Listener(next(iter(server.sockets)).getsockname()[1], server, Socket.opening, accept_gate)

@@ -168,7 +168,9 @@ class GatewayServer:
         if host == "localhost":
             host = "127.0.0.1"  # with both families, port 0 would give two ports
         try:
-            self._listener = await listen(self.serve_link, host, port, clock=self._clock, budget=PreauthBudget())
+            self._listener = await listen(
+                self.serve_link, host, port, clock=self._clock, budget=PreauthBudget(), log=self._log
+            )
         except (OSError, OverflowError) as error:
             taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
             advice = "stop the other gateway, or choose another port" if taken else "choose another host or port"

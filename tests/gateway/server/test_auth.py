@@ -91,16 +91,25 @@ def test_loopback_addresses_are_told_without_a_name_server(host, own):
     assert is_loopback(host) is own
 
 
-def test_budget_counts_each_address_for_itself():
-    budget = PreauthBudget(2)
-    assert [budget.acquire("a"), budget.acquire("a"), budget.acquire("a"), budget.acquire("b")] == [
-        True,
-        True,
-        False,
-        True,
-    ]
-    budget.release("a")
-    assert budget.acquire("a")
+def test_one_socket_too_many_costs_the_oldest_silent_one_of_its_address_the_place():
+    budget, cut = PreauthBudget(2), []
+    spoke = budget.admit("a", lambda: cut.append("spoke"))
+    spoke.spoken = True
+    silent = budget.admit("a", lambda: cut.append("silent"))
+    budget.admit("b", lambda: cut.append("b"))
+    assert cut == []
+
+    third = budget.admit("a", lambda: cut.append("third"))
+    assert cut == ["silent"]
+    third.spoken = True
+    budget.admit("a", lambda: cut.append("fourth"))
+    assert cut == ["silent", "spoke"], "all have spoken, so the oldest"
+
+    silent.release()  # it is gone, and takes nobody's place with it
+    third.release()
+    third.release()
+    budget.admit("a", lambda: cut.append("fifth"))
+    assert cut == ["silent", "spoke"]
 
 
 def test_failures_of_this_machine_do_not_lock_out_who_comes_through_its_proxy():
