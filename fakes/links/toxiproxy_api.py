@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import h11
 import msgspec
 
 from lockjaw import __version__
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import LocalError
 
+from ..http_connection import Budget, Headers, HttpConnection, HttpRequest, Limits, Outbox, Refused, head
 from ..journal import Listener
 from ..serving import bind, require_loopback
 from .link import Link, address_of
@@ -37,9 +37,9 @@ from .toxiproxy_shapes import BadToxic, shape_of, toxic_from
 
 API_VERSION = "2.12.0"  # the Toxiproxy whose API this is
 
-_HEAD_BYTES, _BODY_BYTES = 16_384, 1_048_576
+_LIMITS = Limits(header_bytes=16_384, body_bytes=1_048_576, header_real_s=15.0, request_real_s=15.0)
 _CONNECTIONS = 64
-_REQUEST_REAL_S, _IDLE_REAL_S = 15.0, 60.0
+_JSON: Headers = (("content-type", "application/json"),)
 
 
 class ApiError(Exception):
@@ -119,19 +119,28 @@ def _listen_at(listen: str) -> tuple[str, int]:
 
 
 class ControlServer:
-    """The HTTP side of ``Links``."""
+    """The HTTP side of ``Links``: a handler of ``HttpConnection``."""
 
     def __init__(self, links: Links) -> None:
         self._links = links
         self._one_at_a_time = asyncio.Lock()  # a change of a link takes several steps
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: set[HttpConnection] = set()
+        self._answers: set[asyncio.Task[None]] = set()
+        self._budget = Budget(_LIMITS.buffered_bytes)
+        self._outbox = Outbox(lambda: None)
         self._server: asyncio.Server | None = None
         self.host, self.port = "", 0
 
     async def start(self, host: str = "127.0.0.1", port: int = 0, *, allow_remote: bool = False) -> int:
         """Listen; returns the bound port. Raises LocalError as every server of the fakes."""
         require_loopback(host, allow_remote=allow_remote)
-        self._server = await bind(lambda: asyncio.start_server(self._serve, host, port, limit=_HEAD_BYTES), host, port)
+        loop = asyncio.get_running_loop()
+        self._server = await bind(
+            lambda: loop.create_server(
+                lambda: HttpConnection(self, _LIMITS, self._budget, self._outbox), host, port
+            ),
+            host, port,
+        )  # fmt: skip
         self.host, self.port = host, self._server.sockets[0].getsockname()[1]
         return self.port
 
@@ -141,65 +150,52 @@ class ControlServer:
         if server is None:
             return
         server.close()
-        for task in list(self._connections):
+        for task in list(self._answers):
             task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await asyncio.gather(*self._answers, return_exceptions=True)
+        for connection in list(self._connections):
+            connection.abort()
         await server.wait_closed()
 
-    # ------------------------------------------------------------------ HTTP
+    # ------------------------------------------------------------------ the handler of the connections
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        try:
-            if len(self._connections) < _CONNECTIONS:
-                self._connections.add(task)
-                await self._converse(reader, writer)
-        except (ConnectionError, TimeoutError, asyncio.CancelledError):
-            pass  # gone, too slow, or we stop: nothing is half done, requests are answered in one piece
-        finally:
-            self._connections.discard(task)
-            writer.transport.abort() if self._server is None else writer.close()
+    def opened(self, connection: HttpConnection) -> bool:
+        if self._server is None or len(self._connections) >= _CONNECTIONS:
+            return False
+        self._connections.add(connection)
+        return True
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        http = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEAD_BYTES)
-        limit_s = _REQUEST_REAL_S
-        while True:
-            try:
-                async with asyncio.timeout(limit_s):
-                    request, body = await _read_request(http, reader)
-            except h11.RemoteProtocolError as error:
-                answer = _Answer(error.error_status_hint, _error(error.error_status_hint, f"bad request: {error}"))
-            except ApiError as error:
-                answer = _Answer(error.status, _error(error.status, error.message))
-            else:
-                if request is None:
-                    return
-                answer = await self._answer(request, body)
-            closing = http.their_state is not h11.DONE
-            headers = []
-            if answer.status != HTTPStatus.NO_CONTENT:
-                headers = [("content-type", "application/json"), ("content-length", str(len(answer.body)))]
-            if closing:
-                headers.append(("connection", "close"))
-            reason = HTTPStatus(answer.status).phrase.encode()
-            head = http.send(h11.Response(status_code=answer.status, headers=headers, reason=reason)) or b""
-            writer.write(head + (http.send(h11.Data(data=answer.body)) or b"") + (http.send(h11.EndOfMessage()) or b""))
-            await writer.drain()
-            if closing or http.our_state is not h11.DONE:
-                return
-            http.start_next_cycle()
-            limit_s = _IDLE_REAL_S
+    def serve(self, connection: HttpConnection, request: HttpRequest) -> None:
+        task = asyncio.ensure_future(self._answer_to(connection, request))
+        self._answers.add(task)
+        task.add_done_callback(self._answers.discard)
 
-    async def _answer(self, request: h11.Request, body: bytes) -> _Answer:
-        headers = dict(request.headers)
-        if headers.get(b"user-agent", b"").startswith(b"Mozilla/"):
+    def refuse(self, connection: HttpConnection, refused: Refused) -> tuple[int, Headers, bytes]:
+        return refused.status, _JSON, _error(refused.status, f"bad request: {refused.message}")
+
+    def gone(self, connection: HttpConnection) -> None:
+        """An answer under way is finished: a change of a link is made whole or not at all."""
+
+    def writable(self, connection: HttpConnection) -> None: ...
+
+    def closed(self, connection: HttpConnection) -> None:
+        self._connections.discard(connection)
+
+    async def _answer_to(self, connection: HttpConnection, request: HttpRequest) -> None:
+        answer = await self._answer(request)
+        if answer.status == HTTPStatus.NO_CONTENT:
+            connection.put(head(answer.status, (), "" if request.keep_alive else "connection: close\r\n"))
+        else:
+            connection.put(head(answer.status, _JSON, connection.framing(len(answer.body))) + answer.body)
+        connection.finished(keep=True)
+
+    async def _answer(self, request: HttpRequest) -> _Answer:
+        if request.header("user-agent").startswith("Mozilla/"):
             return _Answer(403, _error(403, "User agent not allowed"))
-        path = urlsplit(request.target.decode("ascii", "replace")).path
-        method = request.method.decode("ascii", "replace")
+        path = urlsplit(request.target).path
         try:
             async with self._one_at_a_time:
-                return await self._route(method, path, body)
+                return await self._route(request.method, path, request.body)
         except ApiError as error:
             return _Answer(error.status, _error(error.status, error.message))
         except LocalError as error:
@@ -332,26 +328,6 @@ class _Answer:
 
 
 _Route = tuple[re.Pattern[str], tuple[str, ...], Callable[..., Awaitable[_Answer]]]
-
-
-async def _read_request(http: h11.Connection, reader: asyncio.StreamReader) -> tuple[h11.Request | None, bytes]:
-    """The next request and its body; None: the client has left."""
-    request: h11.Request | None = None
-    body = bytearray()
-    while True:
-        match http.next_event():
-            case h11.NEED_DATA:
-                http.receive_data(await reader.read(65_536))
-            case h11.Request() as request:
-                pass
-            case h11.Data(data=data):
-                body += data
-                if len(body) > _BODY_BYTES:
-                    raise ApiError(413, f"bad request body: more than {_BODY_BYTES} bytes")
-            case h11.EndOfMessage():
-                return request, bytes(body)
-            case _:
-                return None, b""
 
 
 def _error(status: int, message: str) -> bytes:

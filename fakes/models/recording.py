@@ -22,9 +22,7 @@ from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import LocalError
 from lockjaw.visible import tell
 
-from ..journal import REDACTED, Journal
-from ..serving import Acceptor, Ready, bind, require_loopback, serve_until_signal
-from .http_connection import (
+from ..http_connection import (
     LAST_CHUNK,
     Budget,
     HttpConnection,
@@ -35,6 +33,8 @@ from .http_connection import (
     chunk,
     head,
 )
+from ..journal import REDACTED, Journal
+from ..serving import Acceptor, Ready, bind, require_loopback, serve_until_signal
 from .reply_plan import error_reply
 from .wires import OPENAI_CHAT, Route, route
 from .wires.surface import ApiError, Headers, RequestRefused

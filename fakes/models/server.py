@@ -23,9 +23,7 @@ from lockjaw.clock import Clock, ScaledClock
 from lockjaw.history import NullRecorder, Recorder
 from lockjaw.visible import tell
 
-from ..journal import Journal, Listener
-from ..serving import Acceptor, Ready, bind, require_loopback, serve_until_signal
-from .http_connection import (
+from ..http_connection import (
     LAST_CHUNK,
     Budget,
     HttpConnection,
@@ -36,6 +34,8 @@ from .http_connection import (
     chunk,
     head,
 )
+from ..journal import Journal, Listener
+from ..serving import Acceptor, Ready, bind, require_loopback, serve_until_signal
 from .reply_plan import Action, Break, Chunk, Open, Silence, Whole, cut_body, error_reply
 from .script import ModelScript, ScriptProgress, load_model_script
 from .service import ModelService, Order, marked

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lockjaw.fakes.models.http_connection import Limits
+from lockjaw.fakes.http_connection import Limits
 from tests.live import Process, live
 
 PATIENCE_S = 20.0

@@ -32,8 +32,7 @@ from typing import Protocol, cast
 
 import httptools
 
-from .wires.surface import Headers
-
+Headers = tuple[tuple[str, str], ...]
 _REASONS = {status.value: status.phrase for status in HTTPStatus} | {529: "Overloaded"}
 LAST_CHUNK = b"0\r\n\r\n"
 
