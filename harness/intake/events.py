@@ -160,6 +160,8 @@ def _data(row: Row, match: re.Match[str]) -> dict[str, str] | None:
             fields["duration"] = duration
     if row.kind == "file_system" and not _of_a_session(fields.get("path", "")):
         return None
+    if row.own and "alive" in fields:
+        fields["alive"] = "true"  # the message calls it running, live or active
     if row.kind == "busy_database" and _OTHERS_DATABASE.search(
         match.string, max(0, match.start() - 100), match.end() + 100
     ):

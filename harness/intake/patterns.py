@@ -254,11 +254,11 @@ ROWS: tuple[Row, ...] = (
     _row(
         "state_dir", "4", "state dir",
         r"state[ -]dir(?:ectory)?\b[^\n]{0,200}?\b(?:in use|owned|held|locked|already used|claimed) by (?:a |an |another |the )?"
-        r"(?:running |live |active )?(?:gateway|openclaw)\b(?:[^\n]{0,60}?\(?pid[ =:](?P<pid>\d{1,10}))?",
+        r"(?P<alive>running |live |active )?(?:gateway|openclaw)\b(?:[^\n]{0,60}?\(?pid[ =:](?P<pid>\d{1,10}))?",
         "#156170; PR #120896", canonical="the state directory is in use by a live gateway", own="state-directory",
     ),
     _row(
-        "state_dir", "4", "gateway owns", r"live gateway owns (?:the|this|that) state dir(?:ectory)?", "PR #120896",
+        "state_dir", "4", "gateway owns", r"(?P<alive>live) gateway owns (?:the|this|that) state dir(?:ectory)?(?:[^\n]{0,40}?\(?pid[ =:](?P<pid>\d{1,10}))?", "PR #120896",
         canonical="the state directory is in use by a live gateway", own="state-directory",
     ),
     _row(

@@ -60,6 +60,7 @@ def interesting(block: list[Line]) -> bool:
 
 def records(block: list[Line]) -> Iterator[Record]:
     """The records of one block."""
+    block_text = {line.number: line.text for line in block}
     bare = [(line.number, *cleaned(line.text), line.place) for line in block]
     margin = min((len(text) - len(text.lstrip(" \t")) for _, text, *_ in bare), default=0)
     width = _wrap_width([length for *_, length, _ in bare])
@@ -80,7 +81,8 @@ def records(block: list[Line]) -> Iterator[Record]:
                 full = length
                 continue
         parts, full = 1, length
-        joined.append(Record(number, text, at, number, place, prefixed))
+        logged = prefixed and (at is not None or _LISTED.match(block_text[number]) is None)
+        joined.append(Record(number, text, at, number, place, logged))
     for record in joined:
         yield from unpacked(record)
 
@@ -91,6 +93,9 @@ _LOCKED_OPEN = re.compile(
     r"(?:session file locked(?: ?\([^)]{0,60}\)?)?:?|pid=\d{1,10}|alive=(?:true|false)|ageMs=\d{1,12})$", re.IGNORECASE
 )
 _OPEN_END = re.compile(r"(?:[:|(=,/\\–—]|…|\b(?:for|session|timeout|error|locked|file|pid|after|was|prompt|lane))$")
+_LISTED = re.compile(
+    r"[\s>]{0,8}(?:\d{1,3}[.)]|[-*+•]) "
+)  # a list puts such a thing before its item, no collector does
 _HEAD = re.compile(r"(?:[^|:/]{1,30}\|){1,5}")
 _RULE = re.compile(r"[|:\- ]{3,200}")  # the line below a table's head
 _LEAD = re.compile(r"^(?:[\w-]{1,40}: (?=[|\w])|\[[\w/-]{1,40}\] )(?=\|?[^|]{0,200}[/|])")

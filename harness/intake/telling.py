@@ -43,7 +43,8 @@ def other_locks(incident: Incident) -> tuple[OtherLock, ...]:
             continue
         old = found.get(whose, OtherLock(whose=whose))
         wait_ms, pid = event.number("ms"), event.number("pid") or old.pid
-        state, why, _ = owners.get(pid) or owners.get(None) or ("", "", 0)
+        said = ("alive", "the message says so", 0) if event.data.get("alive") == "true" else ("", "", 0)
+        state, why, _ = owners.get(pid) or owners.get(None) or said
         found[whose] = OtherLock(
             whose=whose, pid=pid, alive=None if not state else state == "alive",
             owner=state if state == "other" else "",
