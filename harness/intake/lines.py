@@ -7,6 +7,7 @@ import re
 from typing import NamedTuple
 
 from .passages import Place
+from .private import mended
 from .timestamps import Instant, at_head, read
 
 __all__ = ["ANSI", "FENCE", "Line", "Record", "cleaned", "spaced", "uncoloured"]
@@ -134,11 +135,6 @@ _MARKED = re.compile(
     r"(?<![\d.,])\d{1,3}(?:[,'’_ \u202f]\d{3}){1,3}(?= ?(?:ms|milliseconds)\b)|(?<=Ms[=:])\d{1,3}(?:[,'’_]\d{3}){1,3}\b"
     r"|(?<=Ms\": )\d{1,3}(?:[,_]\d{3}){1,3}\b|(?<=timeout )\d{1,3}\.\d{3}(?= ?ms\b)"
 )
-#: A home folder that optical recognition, a translator or a chat tore off what follows it.
-_TORN = re.compile(
-    r"(?P<root>(?:/home/|/Users/|(?:[A-Za-z]:)?[\\/]{1,2}Users[\\/]{1,2}))[ ]?(?P<name>[^\s/\\|\"'`:;,()]{1,40})[ ]?"
-    r"(?P<slash>[\\/]{1,2}|(?<= )/)[ ]?(?=\.(?:openclaw|clawdbot|moltbot|codex|claude|copilot|hermes)\b)"
-)
 
 
 def spaced(text: str) -> str:
@@ -146,6 +142,4 @@ def spaced(text: str) -> str:
     text = _SPACES.sub(" ", text).strip()
     if "ms" in text or "Ms" in text:
         text = _MARKED.sub(lambda found: re.sub(r"\D", "", found[0]), text)
-    if "/home/" in text or "Users" in text:
-        text = _TORN.sub(lambda found: f"{found['root']}{found['name']}{found['slash']}", text)
-    return text
+    return mended(text)

@@ -18,13 +18,27 @@ _SHARE = re.compile(r"(?<![\w\\:.~>])\\[\w.-]{2,80}\\[\w.-]{2,80}(?=\\\w|\b)")
 _STATE = re.compile(r"[^\s\"'|(),;]{0,400}?[\\/](?=\.(?:openclaw|clawdbot|moltbot)\b)")
 
 
+#: A home folder that optical recognition, a translator or a chat tore apart: "/home/ jane/ .openclaw".
+_TORN = re.compile(
+    r"(?P<root>/ ?home|[\\/] ?Users) ?(?P<one>[\\/]{1,2}) ?"
+    r"(?P<name>[^\s/\\|\"'`:;,()<>]{1,40}) ?(?P<two>[\\/]{1,2}) ?(?=\S)"
+)
+
+
+def mended(text: str) -> str:
+    """Home folders in one piece again, so that the name in them is known for one."""
+    if "home" not in text and "Users" not in text:
+        return text
+    return _TORN.sub(lambda found: f"{found['root'].replace(' ', '')}{found['one']}{found['name']}{found['two']}", text)
+
+
 @lru_cache(maxsize=4_096)
 def shown(text: str, limit: int = SHOWN_CHARS) -> str:
     """A piece of the text as it may be shown: one line, no secret, no home folder, no id."""
     text = text[: 3 * limit]
     if not text.isprintable():
         text = "".join(letter if letter.isprintable() else " " for letter in text)
-    text = _STATE.sub("~/", text)
+    text = _STATE.sub("~/", mended(text.replace("\u00a0", " ")))
     text = _SHARE.sub(r"\\<host>\\<name>", hidden(text))
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 

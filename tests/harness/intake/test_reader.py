@@ -160,6 +160,21 @@ def test_home_folders_are_not_shown(path: str) -> None:
     assert "jane" not in shown(f"error in {path}")
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/home/jane/ .openclaw/x", "/home/ jane/ .openclaw/x", "/home / jane / .openclaw / x",
+        "/home/jane /.openclaw/x",
+        "C:\\Users\\ jane \\.openclaw\\x", "/Users/ jane /.openclaw/x", "/home/jane/\u00a0.openclaw/x",
+    ],
+)  # fmt: skip
+def test_home_folder_that_was_torn_apart_is_not_shown(path: str) -> None:
+    assert "jane" not in shown(f"lock error in {path}")
+    locked = f"session file locked (timeout 10000ms): pid=3 {path}.lock (timeout)"
+    text = f"session lock error: {path}\n\nAll models failed (2): a/b: boom in {path} (auth) | c/d: {locked}"
+    assert "jane" not in json.dumps(read_report(text).document(), ensure_ascii=False)
+
+
 @pytest.mark.parametrize("plant", plants(), ids=lambda plant: plant.name)
 def test_no_planted_secret_is_told(plant: Plant) -> None:
     """Neither as a line that is not understood, nor as a model's error, nor in the scenario that is made of it."""

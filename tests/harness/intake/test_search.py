@@ -116,3 +116,18 @@ def test_similarity_counts_the_report_lines_that_the_replay_has_in_order() -> No
     missed = likeness(["a b", "c d"], ["a b"])
     assert missed.mismatch is not None
     assert (missed.mismatch.line, missed.mismatch.replay) == (2, None)
+
+
+@pytest.mark.parametrize(
+    ("line", "scenario_class"),
+    [
+        ("Error: timeout acquiring session store lock: ~/s/sessions.json.lock; four write at the same time", "F"),
+        ("OpenClaw 2026.9.4: SqliteError: database is locked", "N"),
+        ('Error: Session "agent:main:main" changed while starting work. Retry.', "N"),
+    ],
+)
+def test_busy_store_is_replayed_in_the_words_of_its_version(line: str, scenario_class: str) -> None:
+    report = read_report(f"# {line}\n\n2026-09-01 10:00:00 {line}\n\n2026-09-01 10:05:00 {line}")
+    found = search(report, seeds=20)
+    assert report.classes[0] == scenario_class
+    assert (found.outcome, len(report.errors)) == ("reproduced", 2)
