@@ -227,17 +227,36 @@ def checks() -> Iterator[str]:
 
 def exit_codes() -> Iterator[str]:
     yield "# Exit status"
-    yield "## lockjaw run, replay, report, explore"
+    yield "## lockjaw run, replay, explore"
     rows = [(verdict.exit_status, f"the verdict is {verdict}") for verdict in Verdict]
     rows += [
         (cli.EXIT_USAGE, "the command line, a scenario or a setting is wrong; nothing was run"),
         (cli.EXIT_HARNESS_FAILED, "the harness failed, a replay diverged, or the engines disagree"),
+        (130, "interrupted (Ctrl-C); finished runs keep their folders"),
+        (143, "ended by SIGTERM; the same"),
     ]
     yield table(("status", "meaning"), sorted(rows))
     yield (
         "Of several runs the worst decides: VIOLATED if one is, else UNKNOWN if one is, else HELD. With `--baseline` "
         "only verdicts that are worse than the baseline's, or new, are counted; a violation that the baseline knows "
         "leaves the status at 0."
+    )
+    yield (
+        "Of every command: an exception that nobody expected is 4, with one line and a traceback in a file that the "
+        "line names; 141 means that the reader of stdout (`head`, say) went away."
+    )
+    yield "## lockjaw report"
+    yield table(
+        ("status", "meaning"),
+        [
+            (0, "the run was shown, or the file was written, whatever the verdict is"),
+            (cli.EXIT_USAGE, "no finished run there, or the file cannot be written"),
+            ("1, 3", "with `--exit-code`: the verdict of the run (of all runs with `--compare`)"),
+        ],
+    )
+    yield "## lockjaw scenario check"
+    yield table(
+        ("status", "meaning"), [(0, "nothing is wrong"), (cli.EXIT_USAGE, "something is: each mistake is a line")]
     )
     yield "## lockjaw kit"
     yield table(

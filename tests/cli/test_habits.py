@@ -166,6 +166,7 @@ def test_no_configuration_at_all_is_answered_with_an_example_that_is_one(tmp_pat
     head, _, example = ended.stderr.partition("as in this file:\n")
     assert head.endswith("agents.defaults.model: expected at least one PROVIDER/MODEL, ")
     assert len(example.splitlines()) == 8
+    assert f"```json5\n{example}```" in (ROOT / "docs/how-to/use-takeover.md").read_text(), "the same in the how-to"
     (tmp_path / "openclaw.json").write_text(example)
     answered = ask("--local", "--config", "openclaw.json", "--timeout", "1")
     assert "PROVIDER/MODEL" not in answered.stderr

@@ -53,7 +53,7 @@ def kit(
     if not made.redactions["replaced"]:
         show("  nothing")
     show(f"Message texts: {made.redactions['message_texts']}. Left out: logs, state, home.")
-    show("Look through it once yourself before you attach it. Whoever has it types:")
+    show("Look through it once before you attach it. To replay it, on any machine:")
     show(f"lockjaw replay {_typed(made.path)}")
     return EXIT_MADE
 

@@ -39,10 +39,10 @@ def clean_locks(
 ) -> int:
     """Remove the locks whose owners are proven dead, and say why each other one stays.
 
-    Never a live owner's, however old; never on age alone; never across a pid namespace; never a file that cannot be
-    read or names nobody. Safe while gateways and clients are at work.
+    It never removes the lock of a live owner, however old; nor a lock for its age alone, one from another pid
+    namespace, or a file that cannot be read or names no owner. Safe while gateways and clients are running.
 
-    Exit status: 0 what is left has a live owner, 1 something was refused, 2 usage.
+    Exit status: 0 every lock that is left has a live owner, 1 a lock was refused, 2 usage.
     """
     directory = directory or state_folder(os.environ)
     appear_as_openclaw("locks")  # it holds each lock for a moment

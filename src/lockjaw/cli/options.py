@@ -24,7 +24,7 @@ __all__ = [
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 Out = Annotated[Path | None, typer.Option(help="Where run folders go (default: .lockjaw/runs).")]
-Seed = Annotated[int, typer.Option(min=0, help="Root of all randomness of each run.")]
+Seed = Annotated[int, typer.Option(min=0, help="Root of all randomness.")]
 RunDir = Annotated[Path, typer.Argument(help="A run folder, such as .lockjaw/runs/latest.")]
 
 # the runtime
@@ -37,8 +37,8 @@ ReadyFd = Annotated[int | None, typer.Option(hidden=True, help="Inherited descri
 # fakes
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to bind; 0 picks one.")]
 Host = Annotated[str, typer.Option(help="Address to bind.")]
-JournalFile = Annotated[Path | None, typer.Option("--journal", help="Append what was seen to this JSONL file.")]
-AllowRemote = Annotated[bool, typer.Option(help="Allow an address that is not loopback: no fake asks who calls.")]
+JournalFile = Annotated[Path | None, typer.Option("--journal", help="Append requests and events to this JSONL file.")]
+AllowRemote = Annotated[bool, typer.Option(help="Allow an address that is not loopback (no fake checks who calls).")]
 
 # the real program
 CacheFolder = Annotated[Path | None, typer.Option(help="Where versions are installed (default: the user's cache).")]

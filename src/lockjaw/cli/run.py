@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 
 from lockjaw.cli import pages
-from lockjaw.cli.consent import refuse_sent
 from lockjaw.cli.options import (
     AllowNetwork,
     CacheFolder,
@@ -84,6 +83,8 @@ def run(
     With --baseline only what is worse than it, or new, counts.
     """
     if target != "builtin" or engine != "sim":
+        from lockjaw.cli.consent import refuse_sent
+
         refuse_sent(scenario)
     if target != "builtin" and not target.startswith("openclaw"):
         from lockjaw.cli.target.playing import Playing, run_against_described

@@ -25,7 +25,7 @@ Function = Callable[..., int | None]
 #: Verb -> what ``--help`` says of it where it lists them. A name of two words is in the group of the first.
 ABOUT = {
     "list": "List the scenarios that come with Lockjaw.",
-    "catalogue": "Play every scenario: is its file true?",
+    "catalogue": "Play every scenario and check what its file says.",
     "run": "Run scenarios; the verdict is HELD, VIOLATED or UNKNOWN.",
     "replay": "Repeat a kept run or a KIT.zip exactly.",
     "kit": "Pack a run into a zip to share.",
@@ -49,7 +49,7 @@ ABOUT = {
     "locks list": "Owner, alive or not and why, age, who waits.",
     "locks clean": "Remove locks whose owners are proven dead.",
     "bench": "Measure session locks: ours, OpenClaw's and lock libraries.",
-    "bench locks": "All of them side by side: speed, and who starves.",
+    "bench locks": "All of them side by side: speed and fairness.",
     "target": "Run incidents against other people's runtimes, or yours.",
     "target list": "The runtimes that can be played by name.",
     "target check": "What works for a runtime, and what cannot be seen of it.",

@@ -17,7 +17,7 @@ __all__ = ["contender"]
 
 
 def contender(
-    session_file: Annotated[Path, typer.Argument(help="The session (a .jsonl file) whose lock they want.")],
+    session_file: Annotated[Path, typer.Argument(help="The session (a .jsonl file) whose lock is wanted.")],
     count: Annotated[int, typer.Option(min=1, max=256, help="How many processes at once.")] = 1,
     algorithm: Annotated[
         str,
@@ -27,43 +27,44 @@ def contender(
         ),
     ] = "guarded",
     hold: Annotated[
-        float | None, typer.Option(min=0, help="Seconds that each holds it. Not given: until the end.")
+        float | None, typer.Option(min=0, help="Seconds that each process holds it (default: until the end).")
     ] = None,
     think: Annotated[float, typer.Option(min=0, help="Seconds between a release and the next try.")] = 0.0,
-    rounds: Annotated[int, typer.Option(min=0, help="How often each takes it; 0: again and again.")] = 1,
+    rounds: Annotated[int, typer.Option(min=0, help="How often each process takes it; 0: without end.")] = 1,
     timeout: Annotated[
-        float | None, typer.Option(min=0, help="Seconds that each waits for it. Not given: the algorithm's own.")
+        float | None, typer.Option(min=0, help="Seconds that each process waits (default: the algorithm's own).")
     ] = None,
-    leak: Annotated[bool, typer.Option("--leak", help="Take it, forget it, live on.")] = False,
+    leak: Annotated[bool, typer.Option("--leak", help="Take the lock and never release it.")] = False,
     kill_at: Annotated[
         str | None, typer.Option(metavar="STEP[:N]", help="kill -9 right before the Nth time of this step.")
     ] = None,
     pause_at: Annotated[
-        str | None, typer.Option(metavar="STEP[:N]", help="Stand still (SIGSTOP) right before that step.")
+        str | None, typer.Option(metavar="STEP[:N]", help="Stop the process (SIGSTOP) right before that step.")
     ] = None,
     pause_for: Annotated[
-        float | None, typer.Option(min=0, help="Seconds of that pause. Not given: until the end.")
+        float | None, typer.Option(min=0, help="Seconds of that pause (default: until the end).")
     ] = None,
     garbage: Annotated[str | None, typer.Option(metavar="TEXT", help="Plant a lock file that holds this.")] = None,
     pid: Annotated[int | None, typer.Option(min=1, help="Plant a lock file that names this process.")] = None,
     recycled: Annotated[
-        bool, typer.Option("--recycled", help="Plant one whose owner is gone and whose pid somebody else has.")
+        bool, typer.Option("--recycled", help="Plant one whose owner has ended and whose pid another process has.")
     ] = False,
     namespace: Annotated[
-        bool, typer.Option("--namespace", help="Run them in a pid namespace of their own, as another container.")
+        bool,
+        typer.Option("--namespace", help="Run them in a pid namespace of their own, like another container."),
     ] = False,
     journal: JournalFile = None,
     ready_fd: ReadyFd = None,
 ) -> int:
     """Hold, leak or die with a session's lock.
 
-    Real processes contend for it until they are done, SIGTERM or Ctrl-C. Ready means: one of them has the lock (or
-    has died or stopped where it was told to), the others want it. Each thing that happens is one line on stderr. The
-    exit status is 1 if one of them did not get the lock.
+    Real processes contend for the lock until they are done, or until SIGTERM or Ctrl-C. The command is ready when one
+    process has the lock (or has died or stopped where you said) and the others wait for it. Each event is one line on
+    stderr. The exit status is 1 if a process did not get the lock.
 
-    STEP is `held` (it has just got the lock) or an operation of the lock's algorithm, such as CreateExclusive,
-    LinkFile, WriteInPlace or Unlink; a wrong name lists all. What a killed one leaves behind stays; a planted lock
-    file is removed in the end.
+    STEP is `held` (the process has just got the lock) or an operation of the lock's algorithm, such as
+    CreateExclusive, LinkFile, WriteInPlace or Unlink; a wrong name lists all. Lock files of killed processes stay;
+    planted ones are removed at the end.
     """
     plan = Plan(
         count=count, algorithm=algorithm, timeout_s=timeout, hold_s=hold, think_s=think, rounds=rounds, leak=leak,

@@ -36,11 +36,11 @@ def gateway(
 ) -> int:
     """Play a gateway that fails in a known way.
 
-    It plays one script: NAME, such as `never_final`, or your own with --script, until SIGTERM or Ctrl-C. A client
-    finds it with OPENCLAW_GATEWAY_URL=ws://127.0.0.1:PORT (and any OPENCLAW_GATEWAY_TOKEN).
+    It plays one script until SIGTERM or Ctrl-C: NAME, such as `never_final`, or your own with --script. Point a client
+    at it with OPENCLAW_GATEWAY_URL=ws://127.0.0.1:PORT (and any OPENCLAW_GATEWAY_TOKEN).
 
-    Unexpected requests are told at once. The exit status is 1 if there were any, or if what the script expects of
-    its clients did not come true.
+    It prints each request that the script does not expect, at once. The exit status is 1 if there was one, or if the
+    clients did not do what the script expects of them.
     """
     if list_scripts:
         _print_scripts()

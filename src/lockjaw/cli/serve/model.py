@@ -16,7 +16,7 @@ __all__ = ["model"]
 
 
 def model(
-    script: Annotated[Path, typer.Option(help="YAML script: what it does. With --record: the file to write.")],
+    script: Annotated[Path, typer.Option(help="YAML script of what the models do. With --record: the file to write.")],
     record: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Pass requests on to this service, and record a script that replays it."),
@@ -30,14 +30,15 @@ def model(
 ) -> int:
     """Serve slow and faulty models until SIGTERM or Ctrl-C.
 
-    Clients of OpenAI (chat completions and Responses: base address .../v1), Anthropic, Gemini and Ollama (base address
-    without a path) find what they look for.
+    It speaks the APIs of OpenAI (chat completions and Responses; base address .../v1), Anthropic, Gemini and Ollama
+    (base address without a path).
 
-    Requests that the script does not expect are told at once. The exit status is 1 if there were any, or if what the
-    script expects of its clients did not come true.
+    It prints each request that the script does not expect, at once. The exit status is 1 if there was one, or if the
+    clients did not do what the script expects of them.
 
-    With --record https://api.example.com it answers with what that service answers, and writes the replies and
-    their instants to --script, without keys and without what was asked. Served without --record, they come again.
+    With --record https://api.example.com it passes requests on to that service, answers with its replies, and writes
+    them with their times to --script, without keys and without the questions. Served without --record, the script
+    gives the same replies again.
     """
     start = Start("model server", host, port, journal, seed, allow_remote, ready_fd)
     if record is not None:
