@@ -188,6 +188,27 @@ def a_failed_model_is_asked_again_and_again(plant: Plant) -> None:
 
 
 @bug
+def an_owner_that_is_frozen_in_its_section_cannot_be_overruled(plant: Plant) -> None:
+    from lockjaw.errors import LockStateError
+    from lockjaw.locking.algorithms import guarded
+
+    def helpless(calls: Any, request: Any, *how: Any, **more: Any) -> None:
+        raise LockStateError(request.lock_path, "", "the lock cannot be fenced")
+
+    plant(guarded, "overrule", helpless)
+
+
+@bug
+def an_overruled_owner_does_not_look_again(plant: Plant) -> None:
+    """It passed its check, so it writes, whatever has become of its guard; and the file is the one that it has open."""
+    from lockjaw.locking.held_lock import HeldLock
+    from lockjaw.sessions import transcript_file
+
+    plant(HeldLock, "_check", lambda self: None)
+    plant(transcript_file, "is_due", lambda files, path: False)
+
+
+@bug
 def an_append_does_not_check_the_generation(plant: Plant) -> None:
     from lockjaw.locking.held_lock import HeldLock
 

@@ -47,6 +47,7 @@ SLOW, KILLED, BUSY, FROZEN = Setting("slow"), Setting("killed"), Setting("busy")
 NO_FALLBACK = Setting("slow", "no-fallback")
 FOREIGN = Setting("frozen", gateway="fresh-session")  # upstream's lock cannot be fenced: the client forks
 SUBAGENTS, NIGHTLY = Setting("subagents_announce", engine="sim"), Setting("reader_sees_nothing", engine="sim")
+IN_APPEND = Setting("frozen_inside_append", engine="sim")
 STORE = Setting("store_owner_stands_still", engine="sim")
 STALLED = Setting("gateway_stalls_at_connect", engine="sim")
 
@@ -75,6 +76,8 @@ PLANTED = [
     Planted("same_conversation", "the_answer_goes_into_a_fresh_session", SLOW),
     Planted("same_conversation", "the_answer_is_not_kept", SLOW),
     Planted("one_writer", "an_append_does_not_check_the_generation", FROZEN),
+    Planted("same_conversation", "an_owner_that_is_frozen_in_its_section_cannot_be_overruled", IN_APPEND),
+    Planted("one_writer", "an_overruled_owner_does_not_look_again", IN_APPEND),
     Planted("no_lock_left", "a_dead_owner_counts_as_alive", KILLED, in_recovery=True),
     Planted("recovered_within", "a_dead_owner_counts_as_alive", KILLED),
     Planted("recovered_within", "a_waiter_oversleeps", BUSY),
