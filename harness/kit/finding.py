@@ -57,14 +57,16 @@ class Cover:
         """Nothing here is private, whatever it looks like."""
         self._taken[start:end] = b"\1" * (end - start)
 
-    def add(self, reading: Reading, layer: int, start: int, end: int, kind: str) -> None:
+    def add(self, reading: Reading, start: int, end: int, kind: str) -> None:
         """``reading.text[start:end]`` is private, as far as nothing else stands there already."""
         low, high = reading.source(start, end)
         original = reading.text[start:end]
-        for above in range(layer + 1, len(self._layers)):
-            if above not in self._units:
-                self._units[above] = self._layers[above].cuts()
-            low, high, cut = _whole_units(*self._units[above], low, high)
+        for other, units_of in enumerate(self._layers):
+            if other == 0 or units_of in reading.below:
+                continue  # what this reading has undone already
+            if other not in self._units:
+                self._units[other] = units_of.cuts()
+            low, high, cut = _whole_units(*self._units[other], low, high)
             if cut:
                 original = self._text[low:high]
         self.take(Found(low, high, kind, original))
@@ -117,27 +119,27 @@ class Finder:
 
     def cover(self, cover: Cover, layers: Sequence[Reading], depth: int = _DEPTH) -> None:
         """Add to a cover what the rules find in these readings of its text."""
-        for layer, reading in reversed(list(enumerate(layers))):
+        for reading in reversed(layers):
             hinted = _Hints(reading.text)
             for rule in self._rules:
                 if all(any(map(hinted, group)) for group in rule.hints):
-                    self._apply(rule, reading, layer, cover)
+                    self._apply(rule, reading, cover)
             for start, end, kind in (*_phones(reading.text), *_random(reading.text)):
-                cover.add(reading, layer, start, end, kind)
+                cover.add(reading, start, end, kind)
             if depth:
                 for token in BASE64.finditer(reading.text):
                     inside = decoded_base64(token[0])
                     if inside is not None and self.find(inside, depth - 1):
-                        cover.add(reading, layer, *token.span(), "secret")
+                        cover.add(reading, *token.span(), "secret")
 
-    def _apply(self, rule: Rule, reading: Reading, layer: int, cover: Cover) -> None:
+    def _apply(self, rule: Rule, reading: Reading, cover: Cover) -> None:
         accepts, text = _ACCEPTS.get(rule.name), reading.text
         groups = [(number, name.rstrip("0123456789")) for name, number in rule.pattern.groupindex.items()]
         for found in rule.pattern.finditer(text):
             for number, kind in groups:
                 start, end = found.span(number)
                 if start < end and not harmless(kind, part := text[start:end]) and (accepts is None or accepts(part)):
-                    cover.add(reading, layer, start, end, kind)
+                    cover.add(reading, start, end, kind)
 
 
 class _Hints:

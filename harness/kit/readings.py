@@ -41,11 +41,13 @@ class Reading:
     ``text`` is what to look at; ``source(start, end)`` gives the span of the original that those characters came from.
     """
 
-    __slots__ = ("_decoded", "_ends", "_starts", "_under", "text")
+    __slots__ = ("_decoded", "_ends", "_starts", "_under", "below", "text")
 
     def __init__(self, text: str, under: Reading | None = None) -> None:
         self.text = text
         self._under = under
+        #: This reading and those that it was made from.
+        self.below: tuple[Reading, ...] = (self,) if under is None else (*under.below, self)
         #: Of each unit or untouched run, in order: where it begins here, where in the layer below, where it ends there
         #: (-1: an untouched run, whose characters stand one to one).
         self._decoded: list[int] = []

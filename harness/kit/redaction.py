@@ -150,16 +150,16 @@ class Redactor:
         for found in cover.found:
             self._learned(found.kind, found.original)
         self._cover_known(cover, layers, self._known)
-        for number, layer in enumerate(layers):
+        for layer in layers:
             for token in BASE64.finditer(layer.text):
                 if self._hides(token[0], _DEPTH):
-                    cover.add(layer, number, *token.span(), "secret")
+                    cover.add(layer, *token.span(), "secret")
         return [found for found in cover.found if not self._harmless(found.kind, found.original)]
 
     def _cover_known(self, cover: Cover, layers: Sequence[Reading], known: Lexicon[str]) -> None:
-        for number, layer in reversed(list(enumerate(layers))):
+        for layer in reversed(layers):
             for hit in known.find(layer.text):
-                cover.add(layer, number, *hit)
+                cover.add(layer, *hit)
 
     def _hides(self, token: str, depth: int) -> bool:
         """Is it the base64 of a text in which something known stands?"""
