@@ -33,6 +33,7 @@ pytestmark = pytest.mark.real
 ELSEWHERE = {
     "tutorial/reproduce.md": "tests/test_docs.py compares its output",
     "how-to/write-a-scenario.md": "tests/test_docs.py follows it from top to bottom",
+    "how-to/add-a-fault.md": "tests/test_docs.py adds the fault of the page",
     "how-to/reproduce-a-report.md": "tests/harness/intake/test_page.py",
     "how-to/test-your-runtime.md": "tests/test_docs.py: its Python examples and its scenario",
     "against-openclaw.md": "needs the real OpenClaw: tox -e openclaw",
