@@ -1,7 +1,9 @@
-"""How well intake reads texts that a maintainer has read: ``python -m tests.harness.intake.score [--held|--all]``.
+"""How well intake reads texts that a maintainer has read: ``python -m tests.harness.intake.score``.
 
-``own/NN.txt`` are reports as people write them, ``own/NN.json`` what a maintainer reads in them. Texts with an even
-number are held out: nobody tunes the reader by them, so their figure is the honest one. Only the reading is scored
+``own/NN.txt`` are reports as people write them, ``own/NN.json`` what a maintainer reads in them. They were written before
+the reader was changed for them, 01 to 20 before it had been read. Texts with an even number were held out until the end:
+of those the reader then had 18 right and 2 partly (before: 3 right, 3 partly, 7 wrong, 5 missed, 2 invented). Since
+then they have been seen, and both halves are tests; an honest new figure needs new texts. Only the reading is scored
 here; the replays have tests of their own.
 
     right     the class, or the open question, and every other thing the reading names
@@ -14,7 +16,6 @@ here; the replays have tests of their own.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -144,14 +145,10 @@ def table(scored: list[Scored]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: list[str]) -> None:
-    for name, held in (("tuned", False), ("held out", True)):
-        if held and not {"--held", "--all"} & set(arguments):
-            continue
-        if not held and "--held" in arguments:
-            continue
+def main() -> None:
+    for name, held in (("tuned", False), ("held out until the end", True)):
         print(f"{name}\n{table([score(*text) for text in texts(held=held)])}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
