@@ -1,10 +1,10 @@
 """How well intake reads texts that a maintainer has read: ``python -m tests.harness.intake.score``.
 
-``own/NN.txt`` are reports as people write them, ``own/NN.json`` what a maintainer reads in them. They were written before
-the reader was changed for them, 01 to 20 before it had been read. Texts with an even number were held out until the end:
-of those the reader then had 18 right and 2 partly (before: 3 right, 3 partly, 7 wrong, 5 missed, 2 invented). Since
-then they have been seen, and both halves are tests; an honest new figure needs new texts. Only the reading is scored
-here; the replays have tests of their own.
+``own/NN.txt`` are reports as people write them, ``own/NN.json`` what a maintainer reads in them. They were written
+before the reader was changed for them, 01 to 20 before it had been read. Texts with an even number were held out until
+the end: of those the reader then had 18 right and 2 partly (before: 3 right, 3 partly, 7 wrong, 5 missed, 2 invented).
+Since then they have been seen, and both halves are tests; an honest new figure needs new texts. Only the reading is
+scored here; the replays have tests of their own.
 
     right     the class, or the open question, and every other thing the reading names
     partly    the class, but something else is missing
