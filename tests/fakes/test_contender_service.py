@@ -271,7 +271,7 @@ def test_plans_that_make_no_sense_are_refused(plan: dict[str, Any], text: str) -
         Plan(**plan)
 
 
-@pytest.mark.parametrize("step", ["Close:0", "Sleep", "WaitForRelease", "Replace", "Link", "Straight"])
+@pytest.mark.parametrize("step", ["Close:0", "Sleep", "WaitForRelease", "Rename", "Link", "Straight"])
 def test_steps_that_no_lock_comes_to_are_refused(step: str) -> None:
     """An algorithm's waits are no operations, and an operation that none of them uses would never be met."""
     with pytest.raises(LocalError, match=rf"expected STEP or STEP:N, got '{step}'; the steps: held, Close"):

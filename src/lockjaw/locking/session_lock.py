@@ -15,6 +15,7 @@ import math
 import os
 import threading
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 
@@ -34,6 +35,13 @@ _SECTION_WAIT_FLOOR_REAL_S = 0.25
 _OVERTAKE_S = 0.25  # a waiter that does not come for a free lock is paused, or this machine is very busy
 
 
+@lru_cache(maxsize=8)
+def _patience(scale: float) -> tuple[float, float]:
+    """How long for the section, and for the first waiter; nominal seconds, under a clock's scale."""
+    floor_s = _SECTION_WAIT_FLOOR_REAL_S / scale
+    return max(_SECTION_WAIT_S, floor_s), max(_OVERTAKE_S, floor_s)
+
+
 def _whoever() -> object:
     """The thread, and the task in it, that runs this."""
     try:
@@ -45,7 +53,8 @@ def _whoever() -> object:
 
 def _seconds(what: str, value: object) -> float:
     """Raises LocalError: that is no duration."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+    # A tuple: the union of two types is made anew with each call.
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
         raise LocalError(f"{what} must be a number of nominal seconds, 0 or more, got {value!r:.80}")
     return value
 
@@ -111,8 +120,7 @@ class SessionLock:
         self._taker: object = None  # ... and by whom
         self._order: Order | None = None
         self._limit_real_s = self._clock.real_s(max_hold_s)
-        floor_s = _SECTION_WAIT_FLOOR_REAL_S / self._clock.real_s(1.0)
-        self._section_wait_s, self._overtake_s = max(_SECTION_WAIT_S, floor_s), max(_OVERTAKE_S, floor_s)
+        self._section_wait_s, self._overtake_s = _patience(self._clock.real_s(1.0))
 
     @property
     def path(self) -> Path:
@@ -138,7 +146,7 @@ class SessionLock:
             OSError: the disk is full, the folder may not be written, ...
             LocalError: this object holds it already and is not re-entrant, or both a timeout and ``blocking=False``.
         """
-        if (again := self._again(timeout, blocking)) is not None:
+        if (self._held or timeout is not None) and (again := self._again(timeout, blocking)) is not None:
             return again
         attempt = self._begin(timeout, blocking)
         try:
@@ -151,7 +159,7 @@ class SessionLock:
 
     async def acquire_async(self, timeout: float | None = None, *, blocking: bool = True) -> HeldLock:
         """As ``acquire``. Cancelling gives up the wait and leaves no trace."""
-        if (again := self._again(timeout, blocking)) is not None:
+        if (self._held or timeout is not None) and (again := self._again(timeout, blocking)) is not None:
             return again
         attempt = self._begin(timeout, blocking)
         try:
@@ -186,7 +194,7 @@ class SessionLock:
 
         An interruption (Ctrl-C) passes on when nothing of the lock is left.
         """
-        if self._held and not self._is_entered_still():
+        if self._held and not (self._entered and self._is_entered_still()):
             held = self._held[-1]
             try:
                 held._release()
@@ -198,7 +206,7 @@ class SessionLock:
 
     async def release_async(self) -> None:
         """As ``release``. A cancellation waits until the lock is given back."""
-        if self._held and not self._is_entered_still():
+        if self._held and not (self._entered and self._is_entered_still()):
             held = self._held[-1]
             try:
                 await held._release_async()
@@ -248,7 +256,7 @@ class SessionLock:
 
     def _is_entered_still(self) -> bool:
         """One release of several, in an object that was acquired again."""
-        if self._entered and not self._held[-1].belongs_to_parent:
+        if not self._held[-1].belongs_to_parent:
             self._entered -= 1
             return True
         return False
