@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -295,7 +296,7 @@ async def test_command_sees_no_token_and_no_descriptor_of_ours(root: Path, monke
     monkeypatch.setenv("LANG", "de_DE.UTF-8")
     outcome = await use(root, "exec", command="env -u PWD -u OLDPWD -u SHLVL -u _; ls /proc/self/fd | wc -l; cat")
     lines = outcome.text.splitlines()
-    assert sorted(line.partition("=")[0] for line in lines[:-1]) == ["HOME", "LANG", "PATH"]
+    assert sorted(line.partition("=")[0] for line in lines[:-1]) == ["HOME", "LANG", "LOCKJAW_COMMAND", "PATH"]
     assert f"HOME={root}" in lines
     assert int(lines[-1]) <= 5  # 0, 1, 2, the listed folder, and the pipe of wc's own shell at most
     assert not outcome.is_error
@@ -323,7 +324,7 @@ async def test_time_limit_stops_the_whole_group(root: Path, tripwire: tuple[str,
     outcome = await use(root, "exec", command=script, timeout_s=1)
     assert outcome.is_error
     assert outcome.details == {"exitCode": 143, "timedOut": True}
-    assert "[stopped after 1s, with everything it had started]" in outcome.text
+    assert "[stopped after 1s, with everything it had started that could be found]" in outcome.text
     assert await released(fd) == b"up\n"
 
 
@@ -432,6 +433,25 @@ async def test_process_that_escaped_does_not_hold_the_answer_back(root: Path, mo
     outcome = await asyncio.wait_for(use(root, "exec", command=script), 20)
     os.kill(int((root / "pid").read_text()), signal.SIGKILL)  # promised nowhere: that is what the docstring says
     assert outcome.text == "done\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows the environment of other processes")
+@pytest.mark.parametrize("escape", ["setsid sh", "setsid setsid sh", "nohup setsid sh"])
+async def test_a_stopped_command_leaves_no_process_that_made_itself_a_new_session(root: Path, escape: str) -> None:
+    script = f"mkfifo f; {escape} -c 'echo $$ > pid; echo up > f; exec sleep 1000' & read -r up < f; sleep 1000"
+    outcome = await asyncio.wait_for(use(root, "exec", command=script, timeout_s=3), 30)
+
+    pid = int((root / "pid").read_text())
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    assert "with everything it had started that could be found]" in outcome.text
+
+
+async def test_where_escaped_processes_cannot_be_found_the_model_is_told_so(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "end_escaped", lambda mark: False)
+    outcome = await use(root, "exec", command="sleep 1000", timeout_s=1)
+    assert "a process that made itself a new session may still run]" in outcome.text
 
 
 async def test_command_with_a_nul_and_a_missing_shell_are_results(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

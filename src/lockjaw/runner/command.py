@@ -2,8 +2,9 @@
 
 Not a sandbox: the command runs with the rights of the user and may go wherever the user may. What is promised
 is hygiene. It gets a clean environment, no terminal, bounded time and bounded output, and nothing of its
-process group outlives it. A process that makes itself a new session (``setsid``, a daemon) leaves the group
-and is not found again.
+process group outlives it. A process that makes itself a new session (``setsid``, a daemon) leaves the group; when
+the command is stopped, it is found by a mark in its environment (``escaped``) and killed. One that a command leaves
+behind when it ends by itself goes on: that is what such a process is for.
 
 Theory of operation. A *leader* shell heads the process group. It starts a *guard*, then the command, and when
 the command has ended it reports the exit code and kills the group, itself included. The guard reads a pipe
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +29,7 @@ from pathlib import Path
 import msgspec
 
 from lockjaw.clock import Clock
+from lockjaw.runner.escaped import MARK, end_escaped
 
 OUTPUT_LIMIT_BYTES = 64 * 1024
 TERM_GRACE_S = 2.0  # nominal, between SIGTERM and SIGKILL
@@ -52,12 +55,14 @@ class CommandResult(msgspec.Struct, frozen=True):
     """``exit_code`` is the shell's (128 + n for signal n); None when the command killed its own leader.
 
     ``output`` is the end of stdout and stderr together, at most the limit; ``dropped_bytes`` came before it.
+    ``all_ended``: of a command that was stopped: it is certain that none of its processes is left.
     """
 
     exit_code: int | None
     output: bytes
     dropped_bytes: int
     timed_out: bool
+    all_ended: bool = True
 
 
 def clean_environment(workspace: Path, environment: Mapping[str, str]) -> dict[str, str]:
@@ -88,8 +93,10 @@ async def run(
     Cancelling stops the whole group (SIGTERM, then SIGKILL) before the cancellation goes on.
     """
     group = _Group()
+    all_ended = True
     try:
-        spawning = asyncio.ensure_future(group.start(command, workspace, environment))
+        marked = {**environment, MARK: group.mark}
+        spawning = asyncio.ensure_future(group.start(command, workspace, marked))
         try:
             await asyncio.shield(spawning)
         except asyncio.CancelledError:
@@ -107,7 +114,7 @@ async def run(
                     await group.ended()
             except TimeoutError:
                 timed_out = True
-                await group.stop(clock)
+                all_ended = await group.stop(clock)
             except asyncio.CancelledError:
                 await group.stop(clock)
                 raise
@@ -117,7 +124,7 @@ async def run(
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
-        return CommandResult(group.reported_code(), tail.kept(), tail.dropped, timed_out)
+        return CommandResult(group.reported_code(), tail.kept(), tail.dropped, timed_out, all_ended)
     finally:
         group.close()
 
@@ -130,6 +137,7 @@ class _Group:
     """
 
     def __init__(self) -> None:
+        self.mark = secrets.token_hex(16)
         self._fds: set[int] = set()
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.ReadTransport | None = None
@@ -165,8 +173,9 @@ class _Group:
         """Close the guard's pipe: SIGKILL to whatever is left of the group."""
         self._close(self._line)
 
-    async def stop(self, clock: Clock) -> None:
-        """SIGTERM to the group, some grace, SIGKILL, reaped. A second cancellation cuts the grace short."""
+    async def stop(self, clock: Clock) -> bool:
+        """SIGTERM to the group, some grace, SIGKILL, reaped; then what has left the group. A second cancellation cuts
+        the grace short. -> is it certain that nothing is left?"""
         assert self._process is not None
         ending = asyncio.ensure_future(self.ended())
         try:
@@ -179,7 +188,9 @@ class _Group:
             await asyncio.wait({ending}, timeout=LAST_RESORT_REAL_S)
             if not ending.done():
                 os.killpg(self._process.pid, signal.SIGKILL)  # not reaped yet, so the id is still its own
+            all_ended = end_escaped(self.mark)
             await ending
+        return all_ended
 
     def reported_code(self) -> int | None:
         """What the leader wrote before it ended; nothing if it was killed."""

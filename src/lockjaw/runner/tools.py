@@ -170,7 +170,7 @@ class ExecTool:
     def description(self) -> str:
         return (
             f"Run a shell command (/bin/sh) in the workspace. It is stopped after {self.timeout_s:g} s, together "
-            f"with everything it started; the last {self.output_limit} bytes of its output are returned."
+            f"with what it started; the last {self.output_limit} bytes of its output are returned."
         )
 
     @property
@@ -195,7 +195,12 @@ class ExecTool:
         if result.dropped_bytes:
             text = f"[{result.dropped_bytes} bytes of earlier output left out]\n{text}"
         if result.timed_out:
-            text += f"\n[stopped after {timeout_s:g}s, with everything it had started]"
+            what = (
+                "everything it had started that could be found"
+                if result.all_ended
+                else "its process group; a process that made itself a new session may still run"
+            )
+            text += f"\n[stopped after {timeout_s:g}s, with {what}]"
         elif result.exit_code is None:
             text += "\n[killed]"
         elif result.exit_code:
