@@ -53,6 +53,7 @@ from .waits import Waits
 
 EPOCH_MS = 1_767_225_600_000  # 2026-01-01: the wall clock at second 0
 TICKS_PER_S = 100
+READING_S = 0.001  # until a process that stood still has read what lies in its sockets
 HARNESS = "harness"  # the role of the harness's own actor: no choice delays it, freezes it or kills it
 _IN_CONTAINERS = 1_000_000  # what the machine calls the processes of other namespaces: from here on
 _LATENCIES = 8
@@ -220,7 +221,18 @@ class World:
     def resume(self, process: Process) -> bool:
         if not process.alive:
             return False
-        process.paused = False
+        if process.paused:
+            process.paused = False
+            # What came over the wires meanwhile takes an event loop several rounds to read; timers that ran out come in
+            # its first one. (Seen with real processes: a limit that is over wins against an answer that lies there.)
+            ready, loop = process.loop.ready, process.loop
+            timers = [handle for handle in ready if handle._when]
+            if timers and len(timers) < len(ready):
+                for handle in ready:
+                    if not handle._when:
+                        self.set_timer(self.now + READING_S, loop, handle)
+                ready.clear()
+                ready.extend(timers)
         if process.loop.ready or process.returning:
             self.has_work(process)
         return True
