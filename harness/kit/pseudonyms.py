@@ -16,7 +16,8 @@ from itertools import chain
 
 #: A pseudonym must not be one of the originals, nor another's. Only tiny ranges ever come near this many draws.
 _TRIES = 200
-_WORD = re.compile(r"\{\w+\}|\w+|[^\w\s]")
+_WORD = re.compile(r"\bLJ-\d{1,9}\b|\{\w+\}|\w+|[^\w\s]")
+_MARKER = re.compile(r"LJ-\d{1,9}")  # by which a run of others finds its turn again
 
 
 class Pseudonyms:
@@ -46,7 +47,7 @@ class Pseudonyms:
         like an address, and be taken for one.
 
         Equal texts stay equal, equal words of different texts do not: that would be a puzzle that can be solved.
-        ``{n}`` and the like, which a scenario fills in, stay.
+        ``{n}`` and the like, which a scenario fills in, stay, and so do markers such as ``LJ-1``.
         """
         if not any(char.isalnum() for char in original):
             return original
@@ -57,7 +58,7 @@ class Pseudonyms:
 
             def other(found: re.Match[str]) -> str:
                 word = found[0]
-                if word.startswith("{") and len(word) > 1:
+                if (word.startswith("{") and len(word) > 1) or _MARKER.fullmatch(word):
                     return word
                 return "".join(next(letters) for _ in word) if word[0].isalnum() or word[0] == "_" else ","
 
