@@ -28,7 +28,7 @@ _PATIENCE = 36
 #: The same where the best run has every line and only misses something else that the report says.
 _PATIENCE_WHOLE = 12
 #: Real seconds in which nothing better was found: somebody waits for the answer.
-_IDLE_S = 6.0
+_IDLE_S = 4.0
 
 
 @dataclass(frozen=True)
