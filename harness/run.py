@@ -55,6 +55,7 @@ ENGINES = ("real", "sim")
 DEFAULT_POLICY = "takeover"
 
 Progress = Callable[[str, Record], None]
+Simulate = Callable[[Scenario, str, int], SimLived]  # policy, seed
 
 
 def run_scenario(
@@ -66,6 +67,7 @@ def run_scenario(
     time_scale: float | None = None,
     out: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
+    simulate: Simulate | None = None,
 ) -> Run:
     """Run a scenario once and judge it.
 
@@ -76,6 +78,8 @@ def run_scenario(
         time_scale: real seconds per nominal second; None: the scenario's own.
         out: where run folders go; None: ``.lockjaw/runs``.
         progress: called with the policy and each record while the run goes on.
+        simulate: makes a simulated run elsewhere (``lockjaw.harness.search.cluster.Elsewhere``); it is judged and kept
+            here.
 
     Raises:
         LocalError: unknown scenario, policy or engine, or called inside an event loop (use ``run_async``).
@@ -84,8 +88,9 @@ def run_scenario(
         SystemExit: SIGTERM; the same, status 143.
     """
     return run_policies(
-        scenario, [policy], engine=engine, seed=seed, time_scale=time_scale, out=out, progress=progress
-    )[0]
+        scenario, [policy], engine=engine, seed=seed, time_scale=time_scale, out=out, progress=progress,
+        simulate=simulate,
+    )[0]  # fmt: skip
 
 
 def run_policies(
@@ -101,11 +106,12 @@ def run_policies(
     target: Target | None = None,
     limits: Limits | None = None,
     approved: frozenset[str] | None = None,
+    simulate: Simulate | None = None,
 ) -> list[Run]:
     """Run a scenario under several policies at the same time (the runs mostly wait), each in its own folder.
 
-    Arguments and errors as ``run_scenario``; ``choices``, ``target``, ``limits`` and ``approved`` as ``run_async``. The
-    first failure of the harness ends the other runs too.
+    Arguments and errors as ``run_scenario``; ``choices``, ``target``, ``limits``, ``approved`` and ``simulate`` as
+    ``run_async``. The first failure of the harness ends the other runs too.
     """
 
     async def work() -> list[Run]:
@@ -115,6 +121,7 @@ def run_policies(
                     run_async(
                         scenario, policy=policy, engine=engine, seed=seed, time_scale=time_scale, out=out,
                         progress=progress, choices=choices, target=target, limits=limits, approved=approved,
+                        simulate=simulate,
                     )
                 )
                 for policy in policies
@@ -138,6 +145,7 @@ async def run_async(
     choices: Choices | None = None,
     target: Target | None = None,
     approved: frozenset[str] | None = None,
+    simulate: Simulate | None = None,
 ) -> Run:
     """``run_scenario`` for callers that have an event loop. Cancelling ends every process first.
 
@@ -145,6 +153,7 @@ async def run_async(
     tests).
     ``target``: programs that are not ours (the real engine only, real time); ``policy`` is then a label.
     ``choices``, of a simulated run: where its decisions come from (default: the seed).
+    ``simulate``, of one without ``choices``: makes it elsewhere.
     ``approved``, of a real one: keys of the tool calls that may be performed (``lockjaw.runner.approvals``); None: all.
     """
     loaded = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
@@ -175,9 +184,12 @@ async def run_async(
         lived: Lived | SimLived
         exact: str | None = None
         if engine == "sim":
-            choices = choices or RandomChoices(Seeds(seed))
             with interruptible():
-                lived = run_sim(loaded, policy=policy, seed=seed, choices=choices, progress=told)
+                if simulate is not None and choices is None:
+                    lived = simulate(loaded, policy, seed)
+                else:
+                    choices = choices or RandomChoices(Seeds(seed))
+                    lived = run_sim(loaded, policy=policy, seed=seed, choices=choices, progress=told)
             exact = event_hash(lived.history)
             write_tape(run.path / TAPE, lived.tape)
             for name, lines in lived.logs.items():

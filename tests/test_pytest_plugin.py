@@ -241,3 +241,24 @@ sometimes:
   - says: the gateway was killed
     seen: {op: nemesis, phase: info, data: {action: kill}}
 """
+
+
+@pytest.mark.real
+def test_pytest_makes_the_runs_of_its_tests_on_a_cluster(pytester: pytest.Pytester) -> None:
+    pytest.importorskip("distributed", reason="pip install 'lockjaw[cluster]'")
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.lockjaw("gateway_timeout", policy="takeover")
+        def test_holds(): ...
+
+        @pytest.mark.lockjaw("gateway_timeout", policy="reuse-session")
+        def test_does_not(): ...
+        """
+    )
+    flags = ("--lockjaw-cluster", "local:2", "--lockjaw-seeds", "2", "-p", "no:cacheprovider")
+    result = pytester.runpytest_subprocess(*flags)
+    result.assert_outcomes(passed=2, failed=2)
+    result = pytester.runpytest_subprocess("--lockjaw-cluster", "host:1", "-p", "no:cacheprovider")
+    result.stderr.fnmatch_lines(["*tcp://HOST:PORT*"])

@@ -17,6 +17,7 @@ from lockjaw.verdict import Verdict
 
 from ..incident.scenario import Scenario
 from ..run import DEFAULT_POLICY, ENGINES, Run, run_async, run_to_the_end
+from .cluster import Elsewhere
 
 
 @dataclass(frozen=True)
@@ -99,10 +100,12 @@ def play_all(
     jobs: int = 4,
     out: str | os.PathLike[str] | None = None,
     done: Callable[[Played], None] | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> list[Played]:
     """Make the runs, so many at a time; a harness that fails in one of them goes on with the others.
 
-    Simulated runs come one by one, before those of processes, which mostly wait and must be watched meanwhile.
+    Simulated runs come one by one, before those of processes, which mostly wait and must be watched meanwhile; with
+    ``elsewhere`` all of them are made on a cluster at the same time.
 
     Raises:
         LocalError: a scenario or the seed is wrong.
@@ -112,7 +115,9 @@ def play_all(
     async def one(play: Play) -> Played:
         clock = ScaledClock.start()
         try:
-            run = await run_async(play.scenario, policy=play.policy, engine=play.engine, seed=seed, out=out)
+            run = await run_async(
+                play.scenario, policy=play.policy, engine=play.engine, seed=seed, out=out, simulate=elsewhere
+            )
         except HarnessError as error:
             played = Played(play, None, str(error), clock.monotonic())
         else:
@@ -123,6 +128,10 @@ def play_all(
 
     async def work() -> list[Played]:
         found = []
+        if elsewhere is not None:
+            for play in plays:
+                if play.engine == "sim":
+                    elsewhere.ask(play.scenario, play.policy, seed)
         for play in plays:
             if play.engine == "sim":
                 found.append(await one(play))

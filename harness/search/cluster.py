@@ -16,16 +16,23 @@ import time
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from lockjaw.errors import HarnessError, UsageError
+import msgspec
 
+from lockjaw.errors import HarnessError, UsageError
+from lockjaw.seeds import Seeds
+
+from ..incident.scenario import Scenario
+from ..sim.engine import SimLived, run_sim
+from ..sim.tape import RandomChoices
 from .runs import Batch, Build, OtherBuild, Work, this_build, work_on
 from .strategies import Job
 from .workers import Workers
 
-__all__ = ["Cluster"]
+__all__ = ["Cluster", "Elsewhere"]
 
 CONNECT_S = 10.0
 FIRST_WORKER_S = 30.0
@@ -109,6 +116,11 @@ class Cluster(Workers):
             raise HarnessError(f"one after the other, workers of {self._address} died over the same runs") from error
         return False
 
+    def simulated(self, scenario: Scenario, policy: str, seed: int) -> Future[SimLived]:
+        """One whole run, everyday."""
+        future: Future[SimLived] = self._executor.submit(_simulate, scenario, policy, seed, self.build)
+        return future
+
     def stop(self) -> None:
         self._stopped.set()
 
@@ -118,8 +130,39 @@ class Cluster(Workers):
             self._local.close()
 
 
+class Elsewhere:
+    """Simulated runs made on a cluster: asked for ahead where that is possible, handed out when they are needed.
+
+    Call it as ``lockjaw.harness.run_scenario(..., simulate=...)`` does.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._asked: dict[tuple[bytes, str, int], Future[SimLived]] = {}
+
+    def ask(self, scenario: Scenario, policy: str, seed: int) -> None:
+        key = (msgspec.json.encode(scenario), policy, seed)
+        if key not in self._asked:
+            self._asked[key] = self._cluster.simulated(scenario, policy, seed)
+
+    def __call__(self, scenario: Scenario, policy: str, seed: int) -> SimLived:
+        """Raises what the run raised."""
+        self.ask(scenario, policy, seed)
+        return self._asked.pop((msgspec.json.encode(scenario), policy, seed)).result()
+
+
 def _build() -> Build:
     return this_build()
+
+
+def _simulate(scenario: Scenario, policy: str, seed: int, build: Build) -> SimLived:
+    """On a worker."""
+    from distributed import get_worker
+
+    if difference := build.difference(this_build()):
+        raise OtherBuild(str(get_worker().address), difference)
+    lived = run_sim(scenario, policy=policy, seed=seed, choices=RandomChoices(Seeds(seed)))
+    return replace(lived, log=())
 
 
 def _work_on(work: Work, jobs: Sequence[Job], flag: str) -> Batch:

@@ -18,12 +18,14 @@ import pytest
 
 if TYPE_CHECKING:
     from lockjaw.fakes.contenders.contender import Contender
+    from lockjaw.harness.search.cluster import Elsewhere
     from lockjaw.testing.contenders import Contenders
     from lockjaw.testing.fake_model import FakeModel
     from lockjaw.testing.mock_gateway import GatewayFixture
     from lockjaw.testing.scenario_runs import Order, ScenarioRuns
 
 SEEDS = "--lockjaw-seeds"
+CLUSTER = "--lockjaw-cluster"
 ENGINE = "--lockjaw-engine"
 MARKER = (
     "lockjaw(scenario, *, policy='takeover', engine=None, seed=1, time_scale=None): "
@@ -41,6 +43,7 @@ FakeT = TypeVar("FakeT", bound=_Fake)
 _fakes: pytest.StashKey[dict[str, _Fake]] = pytest.StashKey()
 _told: pytest.StashKey[set[str]] = pytest.StashKey()
 _runs: pytest.StashKey[ScenarioRuns] = pytest.StashKey()
+_elsewhere: pytest.StashKey[Elsewhere] = pytest.StashKey()
 
 
 # --------------------------------------------------------------------------- options and the marker
@@ -54,6 +57,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         ENGINE, default=None, metavar="NAME", help="run every scenario on this engine, whatever the test asks for"
     )
+    group.addoption(
+        CLUSTER, default=None, metavar="ADDRESS",
+        help="make simulated runs on a Dask cluster: tcp://HOST:PORT or local:N",
+    )  # fmt: skip
 
 
 def _count(text: str) -> int:
@@ -183,6 +190,37 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     return result
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """With a cluster: ask for the runs of all marked tests, so that they are made at the same time."""
+    config = session.config
+    address = config.getoption(CLUSTER)
+    if address is None or config.getoption("collectonly"):
+        return
+    from lockjaw.errors import LocalError
+    from lockjaw.harness.search.cluster import Cluster, Elsewhere
+    from lockjaw.testing.scenario_runs import Order, choose_engine, loaded_for
+
+    try:
+        cluster = Cluster(address)
+    except LocalError as error:
+        raise pytest.UsageError(str(error)) from None
+    config.add_cleanup(cluster.close)
+    elsewhere = config.stash[_elsewhere] = Elsewhere(cluster)
+    if hasattr(config, "workerinput"):
+        return  # each worker of pytest-xdist has collected all tests, and runs some
+    for item in session.items:
+        marker = item.get_closest_marker("lockjaw")
+        try:
+            order = Order.of(marker.args, dict(marker.kwargs)) if marker else None
+            if order is None or choose_engine(order.engine, config.getoption(ENGINE)) != "sim":
+                continue
+            scenario = loaded_for(order.scenario, Path(item.path).parent)
+        except LocalError:
+            continue  # said when the test runs
+        for seed in _seeds(item, order):
+            elsewhere.ask(scenario, order.policy, seed)
+
+
 def _run_marked(item: pytest.Item, marker: pytest.Mark) -> None:
     from lockjaw.errors import LocalError
     from lockjaw.testing.scenario_runs import Order, ScenarioFailed
@@ -223,6 +261,7 @@ def _scenario_runs(item: pytest.Item) -> ScenarioRuns:
             engine=item.config.getoption(ENGINE),
             folder=Path(item.path).parent,
             seed=_first_seed(item.get_closest_marker("lockjaw")) if own is None else own,
+            simulate=item.config.stash.get(_elsewhere, None),
         )
     return item.stash[_runs]
 

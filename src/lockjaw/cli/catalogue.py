@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -15,6 +16,7 @@ from lockjaw.harness.incident.scenario import Scenario, load_scenario
 from lockjaw.harness.run import DEFAULT_POLICY, ENGINES
 from lockjaw.harness.search.agreeing import agreements_of
 from lockjaw.harness.search.catalogue import Played, play_all, plays_of
+from lockjaw.harness.search.cluster import Cluster, Elsewhere
 from lockjaw.scenarios import names
 from lockjaw.visible import columns, show
 
@@ -28,6 +30,10 @@ def catalogue(
     scenario: Annotated[list[str] | None, typer.Argument(help="Only these names from `lockjaw list`.")] = None,
     engine: Annotated[str, typer.Option(help="sim, real, or both.")] = BOTH,
     seed: Seed = 1,
+    cluster: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="A Dask cluster for the simulated runs: tcp://HOST:PORT or local:N."),
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Runs of real processes at the same time.")] = 4,
     out: Out = None,
     as_json: JsonFlag = False,
@@ -53,7 +59,9 @@ def catalogue(
             shown.say(f"{ended:>3}/{len(plays)} {mark} {played.play} {played.verdict}")
             shown.update(f"{ended}/{len(plays)} runs" if shown.live else "", ended, len(plays))
 
-        found = play_all(plays, seed=seed, jobs=jobs, out=out, done=done)
+        with Cluster(cluster) if cluster else nullcontext() as workers:
+            elsewhere = None if workers is None else Elsewhere(workers)
+            found = play_all(plays, seed=seed, jobs=jobs, out=out, done=done, elsewhere=elsewhere)
         agreements = agreements_of(found)
     differing = [one for one in agreements if not one.agrees]
     wall_s = time.perf_counter() - began

@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 import pytest
 
 from lockjaw.errors import LocalError
-from lockjaw.harness.incident.scenario import Scenario
-from lockjaw.harness.run import DEFAULT_POLICY, ENGINES, Run, run_scenario
+from lockjaw.harness.incident.scenario import Scenario, load_scenario
+from lockjaw.harness.run import DEFAULT_POLICY, ENGINES, Run, Simulate, run_scenario
 from lockjaw.reports import text
 from lockjaw.reports.view import mark, run_view
 from lockjaw.verdict import Verdict
@@ -111,9 +111,13 @@ class ScenarioRuns:
         engine: the command line's choice, which beats the test's.
         folder: where the test file is; relative paths of scenarios start there.
         seed: for calls that name none.
+        simulate: makes simulated runs elsewhere; None: here.
     """
 
-    def __init__(self, *, out: Path, engine: str | None, folder: Path, seed: int = 1) -> None:
+    def __init__(
+        self, *, out: Path, engine: str | None, folder: Path, seed: int = 1, simulate: Simulate | None = None
+    ) -> None:
+        self._simulate = simulate
         self._out, self._engine, self._folder, self._seed = out, engine, folder, seed
         self.runs: list[Run] = []
 
@@ -141,6 +145,7 @@ class ScenarioRuns:
             run = run_scenario(
                 self._located(scenario), policy=policy, engine=choose_engine(engine, self._engine),
                 seed=self._seed if seed is None else seed, time_scale=time_scale, out=self._out,
+                simulate=self._simulate,
             )  # fmt: skip
         except KeyboardInterrupt:
             _end_session(signal.SIGINT)
@@ -168,9 +173,19 @@ class ScenarioRuns:
         return "\n".join(f"{_title(run)} HELD; to repeat it:\n{run.replay}" for run in self.runs)
 
     def _located(self, scenario: str | Path | Scenario) -> str | Path | Scenario:
-        if isinstance(scenario, Scenario) or not (isinstance(scenario, Path) or "/" in scenario or "." in scenario):
-            return scenario
-        return self._folder / scenario  # an absolute path stays as it is
+        return _located(scenario, self._folder)
+
+
+def _located(scenario: str | Path | Scenario, folder: Path) -> str | Path | Scenario:
+    if isinstance(scenario, Scenario) or not (isinstance(scenario, Path) or "/" in scenario or "." in scenario):
+        return scenario
+    return folder / scenario  # an absolute path stays as it is
+
+
+def loaded_for(scenario: str | Path | Scenario, folder: Path) -> Scenario:
+    """The scenario that a test in this folder names. Raises LocalError."""
+    located = _located(scenario, folder)
+    return located if isinstance(located, Scenario) else load_scenario(located)
 
 
 def findings(run: Run) -> str:

@@ -20,15 +20,19 @@ import pytest
 
 from lockjaw.errors import HarnessError, UsageError
 from lockjaw.harness import load_scenario
+from lockjaw.harness.run import run_scenario
+from lockjaw.harness.search.catalogue import play_all, plays_of
 from lockjaw.harness.search.explore import explore
 from lockjaw.harness.search.runs import Batch, Build, OtherBuild, Result, Work, this_build, work_on
 from lockjaw.harness.search.strategies import Job
 from lockjaw.harness.search.workers import Here, Pool, Workers, results_of
 from lockjaw.harness.sim.escapes import SimulationEscape, sealed
+from lockjaw.harness.sim.tape import read_tape
+from lockjaw.harness.store import TAPE
 
 pytest.importorskip("distributed", reason="pip install 'lockjaw[cluster]'")
 
-from lockjaw.harness.search.cluster import Cluster
+from lockjaw.harness.search.cluster import Cluster, Elsewhere
 
 WORK = Work(load_scenario("gateway_killed_mid_turn"), "takeover", "random")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -316,3 +320,27 @@ def test_two_workers_on_two_machines_make_the_same_runs(alone: list[Any], tmp_pa
             for process in running:
                 process.wait(20)
             scheduler.close()
+
+
+# --------------------------------------------------------------------------- single runs elsewhere
+
+
+@pytest.mark.real
+def test_a_run_made_on_a_cluster_is_the_one_made_here_and_is_kept_here(cluster: Cluster, tmp_path: Path) -> None:
+    elsewhere = Elsewhere(cluster)
+    here, there = (
+        run_scenario("gateway_timeout", policy="takeover", engine="sim", seed=3, out=tmp_path, simulate=simulate)
+        for simulate in (None, elsewhere)
+    )
+    assert (there.event_hash, there.verdict) == (here.event_hash, here.verdict)
+    assert read_tape(there.run_dir / TAPE) == read_tape(here.run_dir / TAPE)
+
+
+@pytest.mark.real
+def test_the_catalogue_is_played_on_a_cluster(cluster: Cluster, tmp_path: Path) -> None:
+    plays = list(plays_of([load_scenario("gateway_timeout"), load_scenario("metadata_drift")], ["sim"]))
+    there = play_all(plays, out=tmp_path / "there", elsewhere=Elsewhere(cluster))
+    here = play_all(plays, out=tmp_path / "here")
+    told = [[(str(one.play), one.run.event_hash if one.run else "") for one in played] for played in (here, there)]
+    assert told[0] == told[1]
+    assert len(told[0]) == 4
