@@ -1,5 +1,6 @@
 """Our lock beside foreign files, in one process."""
 
+import errno
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from lockjaw.locking import (
     guard_record,
     identity,
     inspect_lock,
+    kernel,
 )
 from lockjaw.locking.algorithms import guarded
 from lockjaw.locking.algorithms.coarse import Registry
@@ -493,3 +495,12 @@ def test_lock_lies_in_the_resolved_folder_which_is_created(clock, tmp_path):
     with SessionLock(tmp_path / "link" / "new" / "s.jsonl", clock=clock) as held:
         assert held.path == tmp_path / "real" / "new" / "s.jsonl.lock"
         assert held.path.exists()
+
+
+def test_a_full_disk_under_the_guard_names_the_file(clock, session_file, monkeypatch):
+    def full(descriptor, data, offset):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(kernel.os, "pwrite", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*s\.jsonl\.guard'"):
+        SessionLock(session_file, timeout=0.0, clock=clock).acquire()

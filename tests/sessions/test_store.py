@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from lockjaw.errors import Fenced, InvalidSessionId, LocalError, SessionLocked
-from lockjaw.sessions import DiskFull, SessionStore, StoreMalformed
+from lockjaw.files import LocalFiles
+from lockjaw.sessions import DiskFull, SessionStore, StoreMalformed, disk
 from lockjaw.sessions.store import LockFactory
 
 MakeStore = Callable[..., SessionStore]
@@ -398,3 +399,42 @@ async def test_a_store_that_is_locked_for_good_is_read_if_the_caller_can_do_with
     for store, key, wanted in ((insists, "k", None), (reads, "half", None), (reads, "new", None), (reads, "k", "s-2")):
         with pytest.raises(SessionLocked):
             await store.ensure(key, session_id=wanted, sessions_dir=tmp_path)
+
+
+class Failing(LocalFiles):
+    """One operation on an open file fails, as the system reports it: without a name."""
+
+    def __init__(self, operation: str, number: int) -> None:
+        self._operation, self._number = operation, number
+
+    def write(self, fd: int, data: bytes | memoryview) -> int:
+        self._fail("write")
+        return super().write(fd, data)
+
+    def flush(self, fd: int) -> None:
+        self._fail("flush")
+        super().flush(fd)
+
+    def _fail(self, operation: str) -> None:
+        if operation == self._operation:
+            raise OSError(self._number, os.strerror(self._number))
+
+
+@pytest.mark.parametrize("operation", ["write", "flush"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO], ids=errno.errorcode.get)
+async def test_an_error_of_the_disk_names_the_file(tmp_path: Path, clock: Any, operation: str, number: int) -> None:
+    store = SessionStore(tmp_path / "sessions.json", clock=clock, lock=free, files=Failing(operation, number))
+    with pytest.raises(OSError, match=r"sessions\.json") as caught:
+        await store.update("k", lambda entry: None)
+    assert isinstance(caught.value, DiskFull) is (number != errno.EIO)
+
+    append = open_append(tmp_path / "t.jsonl")
+    try:
+        with pytest.raises(OSError, match=r"t\.jsonl"):
+            disk.append(Failing(operation, number), append, b"x\n", path=tmp_path / "t.jsonl", durable=True)
+    finally:
+        os.close(append)
+
+
+def open_append(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)

@@ -189,10 +189,14 @@ class Kernel:
         return os.pread(handle.number, length, offset)
 
     def write(self, handle: Handle, data: bytes, offset: int = 0, truncate: bool = False) -> None:
-        if os.pwrite(handle.number, data, offset) != len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), handle.path)
-        if truncate:
-            os.ftruncate(handle.number, offset + len(data))
+        try:
+            if os.pwrite(handle.number, data, offset) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if truncate:
+                os.ftruncate(handle.number, offset + len(data))
+        except OSError as error:
+            error.filename = error.filename or handle.path  # the system knows the descriptor alone
+            raise
 
     def status(self, path: str) -> FileStatus | None:
         try:

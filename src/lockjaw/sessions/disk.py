@@ -82,6 +82,7 @@ def append(files: Files, fd: int, data: bytes, *, path: Path, durable: bool) -> 
         _take_back(files, fd, before, written)
         if error.errno in _FULL:
             raise DiskFull(path, len(data), written) from error
+        error.filename = error.filename or os.fspath(path)  # the system knows the descriptor alone
         raise
     _take_back(files, fd, before, written)
     raise DiskFull(path, len(data), written)
@@ -105,12 +106,20 @@ def write_new(files: Files, path: Path, chunks: Iterable[bytes]) -> None:
         DiskFull: see there.
     """
     fd = files.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    done = False
+    done, size = False, 0
     try:
         for chunk in chunks:
             _write_all(files, fd, chunk, path)
+            size += len(chunk)
         files.flush(fd)
         done = True
+    except DiskFull:
+        raise
+    except OSError as error:
+        if error.errno in _FULL:
+            raise DiskFull(path, size, 0) from error
+        error.filename = error.filename or os.fspath(path)
+        raise
     finally:
         files.close(fd)
         if not done:
