@@ -42,6 +42,7 @@ class JumpingLoop(asyncio.SelectorEventLoop):
         self._clock = _Selector()
         super().__init__(self._clock)
         self._clock_resolution = 1e-9
+        self.tasks: list[Any] = []  # which the simulation's own loop keeps, and this one does not
 
     def time(self) -> float:
         return self._clock.now
