@@ -81,7 +81,7 @@ class _World(World):
     def latency(self, sender: str, receiver: str) -> float:
         return LATENCY_S
 
-    def point(self, process: Any, operation: str, path: str) -> int:
+    def point(self, process: Any, operation: str, path: str, *args: Any, **kwargs: Any) -> int:
         return 0
 
     def record(self, *args: Any) -> None:
