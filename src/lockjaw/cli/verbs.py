@@ -54,6 +54,7 @@ ABOUT = {
     "target list": "The runtimes that can be played by name.",
     "target check": "What works for a runtime, and what cannot be seen of it.",
     "target matrix": "Runtimes against scenarios, several runs a cell.",
+    "target table": "Kept runs as a table of runtimes and scenarios.",
     "openclaw": "Run incidents against the real OpenClaw, by version.",
     "openclaw install": "Install versions (600 MB and a minute each).",
     "openclaw demo": "The incident, with each of the two command lines.",
@@ -166,6 +167,10 @@ def function_of(verb: str) -> Function:
             from lockjaw.cli.target import listing as targets
 
             return targets.check
+        case "target table":
+            from lockjaw.cli.target import table as target_table
+
+            return target_table.table
         case "target matrix":
             from lockjaw.cli.target import matrix as target_matrix
 
