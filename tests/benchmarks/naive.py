@@ -38,8 +38,6 @@ class _Selector(selectors.SelectSelector):
 
 
 class JumpingLoop(asyncio.SelectorEventLoop):
-    tasks: tuple[Any, ...] = ()  # nothing to wind up at the end of a process: the loop is everybody's
-
     def __init__(self) -> None:
         self._clock = _Selector()
         super().__init__(self._clock)
