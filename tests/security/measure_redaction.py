@@ -2,10 +2,10 @@
 
 Usage: measure_redaction.py
 
-Planted: every kind of ``secrets.jsonl`` (got through once) and ``more_secrets.jsonl`` (never seen while the rules were
-written; those with ``missed`` are known not to be found, and why). Harmless: every scenario of the catalogue, its
-history and its logs under its baseline, as if they were somebody's own and all texts were kept; ids of sessions, runs
-and devices are meant to be replaced and not counted.
+Planted: every kind of ``secrets.jsonl`` (got through once) and ``more_secrets.jsonl`` (of which 191 of 229 were found
+before there were rules for the others; those with ``missed`` are known not to be found, and why). Harmless: every
+scenario of the catalogue, its history and its logs under its baseline, as if they were somebody's own and all texts
+were kept; ids of sessions, runs and devices are meant to be replaced and not counted.
 """
 
 from __future__ import annotations
