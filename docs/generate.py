@@ -22,6 +22,7 @@ from lockjaw import cli, process, pytest_plugin, scenarios, settings, visible
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.cli import verbs
 from lockjaw.cli.kit import EXIT_MADE
+from lockjaw.documents.yaml import read_document
 from lockjaw.errors import Fenced, LockLost, LockStateError, SessionLocked
 from lockjaw.fakes.gateway import script as gateway_script
 from lockjaw.fakes.gateway import scripts as gateway_scripts
@@ -40,7 +41,6 @@ from lockjaw.locking.states import TRANSITIONS, diagram
 from lockjaw.runner import agent
 from lockjaw.scenarios import catalogue
 from lockjaw.verdict import Verdict
-from lockjaw.yaml_documents import read_document
 
 FOLDER = Path(__file__).resolve().parent / "reference"
 GENERATED = "<!-- Written by docs/generate.py; edit the code that it reads. -->"

@@ -22,10 +22,10 @@ from lockjaw.history import Record, event_hash
 from lockjaw.history.run import BUILTIN, Reached, Run
 from lockjaw.seeds import Seeds
 
-from . import origin
 from .incident.scenario import Scenario, is_builtin, load_scenario
-from .interruption import interruptible, run_to_the_end
 from .judge.judgement import judge, judgement_of, seen_from_outside
+from .kit import origin
+from .play.interruption import interruptible, run_to_the_end
 from .sim.engine import SimLived, run_sim
 from .sim.tape import Choices, RandomChoices, write_tape
 from .store import SCENARIO, TAPE, Store, keep

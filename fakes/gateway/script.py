@@ -22,8 +22,8 @@ import msgspec
 from msgspec import Meta
 
 from lockjaw.documents import Document, FieldError, convert
+from lockjaw.documents.yaml import read_document
 from lockjaw.locking import LOCK_ALGORITHMS
-from lockjaw.yaml_documents import read_document
 
 Seconds = Annotated[float, Meta(ge=0)]
 Milliseconds = Annotated[int, Meta(ge=0)]

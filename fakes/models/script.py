@@ -26,7 +26,7 @@ import re2
 from msgspec import Meta
 
 from lockjaw.documents import Document, FieldError, convert
-from lockjaw.yaml_documents import read_document
+from lockjaw.documents.yaml import read_document
 
 from .wires.surface import ChatRequest, ErrorKind
 

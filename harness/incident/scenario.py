@@ -18,9 +18,9 @@ from msgspec import Meta
 
 from lockjaw.behaviours import BEHAVIOURS, POLICIES
 from lockjaw.documents import Document, FieldError, KeyPath, convert, mistakes
+from lockjaw.documents.yaml import load_document, read_document
 from lockjaw.errors import DocumentError, UsageError
 from lockjaw.settings import ModelRef, Pacing
-from lockjaw.yaml_documents import load_document, read_document
 
 from ...fakes.models.script import Models
 from ..faults import AnyFault

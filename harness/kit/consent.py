@@ -23,8 +23,8 @@ from lockjaw.runner.sse import EventStream, StreamTooLong
 
 from ...fakes.models.script import Step, load_model_script
 from ..incident.scenario import Scenario
-from ..origin import is_ours
 from ..store import MANIFEST, SCENARIO
+from .origin import is_ours
 
 __all__ = ["Act", "TooManyActs", "acts_of", "came_in", "question", "uses_recorded"]
 

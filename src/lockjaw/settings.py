@@ -20,8 +20,8 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from lockjaw.documents import Document, convert
+from lockjaw.documents.json5 import read_json5
 from lockjaw.errors import UsageError
-from lockjaw.json5_documents import read_json5
 
 DEFAULT_PORT = 18789
 DEFAULT_RUN_TIMEOUT_S = 172_800.0  # the gateway's own limit for a run when nobody names one

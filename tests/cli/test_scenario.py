@@ -14,13 +14,13 @@ import pytest
 
 from lockjaw.cli.scenario.check import check
 from lockjaw.cli.scenario.new import new
+from lockjaw.documents.yaml import read_document
 from lockjaw.errors import DocumentError, UsageError
 from lockjaw.harness import load_scenario, run_scenario
 from lockjaw.harness.incident.scenario import NO_DANGER, Scenario, check_scenario
 from lockjaw.harness.incident.schema import SCHEMA_FILE, structs_in
 from lockjaw.scenarios import names
 from lockjaw.verdict import Verdict
-from lockjaw.yaml_documents import read_document
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads((ROOT / "scenarios" / SCHEMA_FILE).read_text(encoding="utf-8"))

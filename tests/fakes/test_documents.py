@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta
 
-from lockjaw import documents, yaml_documents
+from lockjaw import documents
 from lockjaw.documents import Document, FieldError, convert, dotted
+from lockjaw.documents import yaml as yaml_documents
+from lockjaw.documents.yaml import load_document, read_document
 from lockjaw.errors import DocumentError
-from lockjaw.yaml_documents import load_document, read_document
 
 
 class Colour(enum.Enum):

@@ -628,7 +628,7 @@ def test_mistakes_in_a_gateway_script_are_refused_by_key(gateway: dict[str, Any]
 
 
 def test_a_gateway_script_may_stand_in_a_file_or_inside_a_scenario(tmp_path: Path) -> None:
-    from lockjaw.yaml_documents import load_document
+    from lockjaw.documents.yaml import load_document
 
     path = tmp_path / "g.yaml"
     path.write_text("gateway:\n  protocol: 4\n  methods:\n    agent:\n      - times: 0\n", encoding="utf-8")

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lockjaw.documents.yaml import load_document
 from lockjaw.errors import DocumentError
 from lockjaw.fakes.models.script import ModelScript, ScriptProgress, Step, load_model_script, split_tokens
-from lockjaw.yaml_documents import load_document
 
 EXAMPLE = """\
 models:

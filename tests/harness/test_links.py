@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from lockjaw.documents.yaml import load_document
 from lockjaw.errors import DocumentError
 from lockjaw.harness import run_scenario
 from lockjaw.harness.incident.scenario import Scenario, scenario_from
 from lockjaw.harness.run import Run
-from lockjaw.yaml_documents import load_document
 
 pytestmark = pytest.mark.timeout(180)
 ENGINES = [pytest.param("sim"), pytest.param("real", marks=pytest.mark.real)]

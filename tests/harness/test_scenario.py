@@ -218,7 +218,7 @@ def test_mixed_chain_finds_the_window_even_if_both_are_a_second_off(late_s: floa
 
 
 def test_model_script_of_a_scenario_is_checked_with_its_line(tmp_path: Path, monkeypatch: Any) -> None:
-    from lockjaw.yaml_documents import load_document
+    from lockjaw.documents.yaml import load_document
 
     broken = load_document(GOOD.replace("{text: hi}", "{txt: hi}"), "mine.yaml")
     monkeypatch.setattr(scenarios, "find", lambda name: broken)

@@ -12,8 +12,8 @@ import pytest
 
 from lockjaw.cli.consent import approved_calls
 from lockjaw.errors import LocalError
-from lockjaw.harness import origin
 from lockjaw.harness.incident.scenario import Scenario, builtin_names, is_builtin, load_scenario
+from lockjaw.harness.kit import origin
 from lockjaw.harness.kit.archive import BadKit
 from lockjaw.harness.kit.consent import MAX_ACTS, TooManyActs, acts_of, question
 from lockjaw.harness.kit.reading import read_kit

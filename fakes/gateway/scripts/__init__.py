@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from importlib.resources import files
 
 from lockjaw.documents import convert
+from lockjaw.documents.yaml import load_document
 from lockjaw.errors import LocalError
-from lockjaw.yaml_documents import load_document
 
 from ..script import ScriptFile
 

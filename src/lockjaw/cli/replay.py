@@ -16,7 +16,7 @@ from lockjaw.cli.options import JsonFlag
 from lockjaw.cli.progress import run_progress
 from lockjaw.errors import HarnessError, ReplayDiverged, UsageError
 from lockjaw.harness.incident.scenario import Scenario
-from lockjaw.harness.origin import is_ours
+from lockjaw.harness.kit.origin import is_ours
 from lockjaw.harness.run import BUILTIN, run_policies
 from lockjaw.harness.sim.tape import Choices, StrictReplay, read_tape
 from lockjaw.harness.store import SCENARIO, TAPE, RunDirectory, read_run

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
+from lockjaw.documents.yaml import load_document
 from lockjaw.harness.incident.scenario import scenario_from
-from lockjaw.yaml_documents import load_document
 
 try:
     import atheris  # type: ignore[import-not-found,unused-ignore]

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from lockjaw.documents.yaml import load_document
 from lockjaw.harness.incident.scenario import builtin_names, load_scenario, scenario_from
 from lockjaw.harness.intake import read_file, read_report
 from lockjaw.harness.intake.compose import compose
@@ -14,7 +15,6 @@ from lockjaw.harness.intake.nearest import POINTERS, Near, fitted, nearest
 from lockjaw.harness.intake.report import Candidate
 from lockjaw.harness.intake.search import search
 from lockjaw.harness.intake.similarity import likeness
-from lockjaw.yaml_documents import load_document
 
 REPORTS = Path(__file__).parent / "reports"
 

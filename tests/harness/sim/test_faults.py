@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from lockjaw.documents import FieldError
+from lockjaw.documents.yaml import load_document
 from lockjaw.errors import DocumentError
 from lockjaw.harness import faults as every
 from lockjaw.harness import load_scenario
@@ -26,7 +27,6 @@ from lockjaw.harness.run import judgement_of
 from lockjaw.harness.sim.engine import SimLived, run_sim
 from lockjaw.harness.sim.tape import FAULTS, FIRST_FAULT, Place, SparseChoices
 from lockjaw.history import Record
-from lockjaw.yaml_documents import load_document
 
 UPLINK = {"uplink": Link(between=("client", "gateway"))}
 FAULTS_SAY = [os.strerror(getattr(errno, name)) for name in FAULTS]

@@ -3,7 +3,7 @@
 A scenario, a script and ``openclaw.json`` are data that people write, so every mistake in one is answered with the
 file, the line, the column, the dotted key, what was expected there and what was found. ``convert`` lets msgspec do the
 checking and, only when it refuses, converts the parts one by one to find every one that is wrong, each with msgspec's
-own sentence. Texts become documents in ``yaml_documents`` and ``json5_documents``. This module knows no text, no
+own sentence. Texts become documents in ``documents.yaml`` and ``documents.json5``. This module knows no text, no
 scenario and no script.
 """
 
