@@ -24,7 +24,6 @@ from lockjaw.seeds import Seeds
 
 from .incident.scenario import Scenario, is_builtin, load_scenario
 from .judge.judgement import judge, judgement_of, seen_from_outside
-from .kit import origin
 from .play.interruption import interruptible, run_to_the_end
 from .sim.engine import SimLived, run_sim
 from .sim.tape import Choices, RandomChoices, write_tape
@@ -179,6 +178,8 @@ async def run_async(
     try:
         run.write(SCENARIO, msgspec.to_builtins(loaded))
         if engine == "real" and (target is not None or not is_builtin(loaded)):
+            from .kit import origin  # here: only runs of real processes need it
+
             run.note(**{origin.ORIGIN: origin.mark(run.manifest(), (run.path / SCENARIO).read_bytes())})
         told = None if progress is None else lambda record: progress(policy, record)
         lived: Lived | SimLived
