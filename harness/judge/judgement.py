@@ -75,14 +75,14 @@ def _reached(says: str, record: Record | None) -> Reached:
 
 
 def seen_from_outside(run: Run, cannot: Mapping[str, str]) -> Run:
-    """The run of somebody else's program, without the laws that held only because they could not be seen broken.
+    """The run of somebody else's program, without the laws that nobody could have seen broken.
 
     Args:
         cannot: law -> why it cannot be judged from outside; such a law is UNKNOWN, and says nothing of the run.
     """
     checks = tuple(
         msgspec.structs.replace(check, verdict=Verdict.UNKNOWN, finding=f"cannot be judged: {cannot[check.name]}")
-        if check.name in cannot and check.verdict is Verdict.HELD
+        if check.name in cannot and check.verdict is not Verdict.VIOLATED
         else check
         for check in run.checks
     )
