@@ -141,7 +141,12 @@ def test_commands_are_shown_at_all() -> None:
     assert len(set(commands())) > 15
 
 
-@pytest.mark.parametrize("path", [path for path in PAGES if any(blocks(path, "python"))], ids=name_of)
+#: Pages for contributors: their code is no test of pytest and goes into a harness of its own, at the end of this file.
+CONTRIBUTED = (DOCS / "how-to" / "add-a-fault.md", DOCS / "how-to" / "add-a-world.md")
+USERS_PAGES = [path for path in PAGES if path not in CONTRIBUTED]
+
+
+@pytest.mark.parametrize("path", [path for path in USERS_PAGES if any(blocks(path, "python"))], ids=name_of)
 def test_every_python_example_runs_as_it_stands(path: Path, pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\naddopts = --strict-markers -p no:asyncio\nfilterwarnings = error\n")
     examples = list(blocks(path, "python"))
@@ -158,7 +163,7 @@ def test_every_python_example_runs_as_it_stands(path: Path, pytester: pytest.Pyt
 
 
 def test_every_scenario_that_is_shown_runs(tmp_path: Path) -> None:
-    shown = [block for path in PAGES for block in blocks(path, "yaml") if "\nchain:" in block]
+    shown = [block for path in USERS_PAGES for block in blocks(path, "yaml") if "\nchain:" in block]
     assert shown
     for number, block in enumerate(shown):
         file = tmp_path / f"shown_{number}.yaml"
@@ -260,7 +265,7 @@ def test_the_fault_on_the_page_is_found_played_and_told(
     world: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a copy of the harness, as somebody who follows the page has it."""
-    page = DOCS / "how-to" / "add-a-fault.md"
+    page, _ = CONTRIBUTED
     (code,), (scenario,) = blocks(page, "python"), blocks(page, "yaml")
     copy = tmp_path / "harness"
     shutil.copytree(ROOT / "harness", copy, ignore=shutil.ignore_patterns("__pycache__"))
@@ -296,7 +301,8 @@ def test_the_fault_on_the_page_is_found_played_and_told(
 
 @pytest.mark.real
 def test_the_world_on_the_page_plays_a_scenario(tmp_path: Path) -> None:
-    code = "\n".join(blocks(DOCS / "how-to" / "add-a-world.md", "python"))
+    _, page = CONTRIBUTED
+    code = "\n".join(blocks(page, "python"))
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
     )
