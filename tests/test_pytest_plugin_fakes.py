@@ -23,7 +23,7 @@ from websockets.sync.client import connect
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import DocumentError, Fenced, LocalError
 from lockjaw.fakes.contenders.contender import plant_lock
-from lockjaw.locking import LockStateError, SessionLock, SessionLocked, inspect_lock
+from lockjaw.locking import SessionLock, SessionLocked, inspect_lock
 from lockjaw.testing.fake_model import FakeModel
 
 pytest_plugins = ["pytester"]
@@ -455,16 +455,23 @@ async def test_a_paused_contender_is_fenced_and_cannot_write_when_it_wakes(lock_
 
 
 @pytest.mark.real
-async def test_a_contender_inside_an_append_cannot_be_fenced(lock_contender: Any, tmp_path: Path) -> None:
+async def test_a_contender_inside_an_append_is_overruled_and_cannot_write_when_it_wakes(
+    lock_contender: Any, tmp_path: Path
+) -> None:
     session = tmp_path / "s.jsonl"
-    lock_contender.acquire(session)
+    first = lock_contender.acquire(session)
     lock_contender.enter_section()
     lock_contender.pause()
-    with pytest.raises(LockStateError):
-        await SessionLock(session, clock=ScaledClock.start(0.01)).fence_async()
+    lock = SessionLock(session, clock=ScaledClock.start(0.01))
+    held = await lock.fence_async()
     lock_contender.resume()
     lock_contender.leave_section()
-    lock_contender.release()
+    with pytest.raises(Fenced) as fenced:
+        lock_contender.append("too late")
+    await lock.release_async()
+
+    assert fenced.value.current == held.generation > first
+    assert not session.exists() or session.read_text() == ""
 
 
 @pytest.mark.real

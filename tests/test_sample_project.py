@@ -49,4 +49,4 @@ def test_a_project_of_its_own_uses_the_wheel_and_sees_the_incident(tmp_path: Pat
         [python, "-m", *failure[-1].split()], cwd=project, env=environment, capture_output=True, text=True, check=False
     )
     assert again.returncode == 1, again.stderr
-    assert "verdict VIOLATED, now VIOLATED" in again.stdout
+    assert "The run was repeated: VIOLATED again, the same event hash" in again.stdout
