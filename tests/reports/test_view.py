@@ -158,7 +158,10 @@ def test_headlines_say_what_the_user_got_and_at_what_price() -> None:
         "the user got an answer; a second answer is possible"
     )
     assert headline(Outcome(False, 1, 3, 0, 2, 2, False, None, "error")) == (
-        "the user got NO answer; the fallback found the session locked 3 times; the turn was not executed; "
+        "the user got NO answer; the fallback found the session locked 3 times; "
         "the conversation is spread over 2 sessions; 2 provider calls"
+    )
+    assert headline(Outcome(False, 1, 0, 0, 0, 1, False, None, "error")) == (
+        "the user got NO answer; the turn was not executed; 0 provider calls"
     )
     assert "executed twice" in headline(replace(good, turn_executions=2))
