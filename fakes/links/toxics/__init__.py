@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -90,10 +91,10 @@ def toxic_of(data: Mapping[str, Any], *, strict: bool = True) -> Toxic:
 
 def _number(text: Any) -> Any:
     """What a text of the command line stands for, if it is a number."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def parse_toxic(text: str) -> Toxic:
