@@ -71,13 +71,13 @@ def test_an_exploration_ends_and_says_what_it_found(
     workers: int, number: signal.Signals, status: int, tmp_path: Path
 ) -> None:
     said = tmp_path / "said"
-    command = [*LOCKJAW, "explore", "gateway_timeout", "--seeds", "1000000", "--workers", str(workers)]
+    command = [*LOCKJAW, "explore", "held_lock_uniform_chain", "--seeds", "1000000", "--workers", str(workers)]
     shell = ["sh", "-c", 'exec "$@" 2> said', "sh", *command]
 
     code, out, _ = stopped(shell, tmp_path, number, lambda: said.exists() and "runs, " in said.read_text())
 
     assert code == status
-    assert "gateway_timeout, takeover, strategy random: HELD" in out
+    assert "held_lock_uniform_chain, takeover, strategy random: HELD" in out
     assert "interrupted" in out
 
 
