@@ -41,7 +41,7 @@ OPERATIONS: dict[str, str] = {
     "actor.ready": "an actor answered the handshake: pid, role",
     "actor.exit": "an actor ended: role, pid, code (negative: killed by that signal)",
     "nemesis": "the nemesis acted: action, target, pid (of a link: toxic; at an operation: at, errno; that lasts: "
-    "for_s)",
+    "for_s; of a heal: heals)",
     "held_up": "harness: a choice of the search held an actor up at an operation, until now: target, at, for_s",
     "client.call": "the client's gateway call: method, run_id, session_key; ok: status; fail: error, kind "
     "(timeout, closed, malformed, rejected), timeout_ms, code, refused (the gateway turned the client away)",
