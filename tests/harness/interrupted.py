@@ -35,8 +35,8 @@ def main(out: str, client: str, fault: str) -> None:
             print("up", flush=True)
 
     async def work() -> list[object]:
-        programs = conftest.StandIns(client_does=client, gateway_does="leaves_children")
-        return [await run_module.run_async(scenario, out=out, programs=programs, progress=progress)]
+        world = conftest.stand_in_world(client_does=client, gateway_does="leaves_children")
+        return [await run_module.run_async(scenario, out=out, world=world, progress=progress)]
 
     run_module.run_to_the_end(work())
 
