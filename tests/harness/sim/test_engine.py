@@ -194,17 +194,12 @@ def test_exploration_in_workers_finds_what_one_process_finds() -> None:
     )  # fmt: skip
 
 
-def test_exploration_by_priorities_repeats_and_breaks_only_what_a_frozen_owner_may_break() -> None:
-    """Frozen for longer than the taker waits, inside its own write section, an owner cannot be fenced: the taker forks,
-    and says so."""
+def test_exploration_by_priorities_repeats_and_breaks_nothing() -> None:
+    """Not even where an owner is frozen inside its own write section for longer than the taker waits: it is overruled."""
     found = explore(load_scenario("gateway_timeout"), strategy="priority", seeds=12, twice=True, save=False)
     assert (found.runs, found.not_repeated) == (12, 0)
     assert found.points > 100
-    assert found.violations
-    for finding in found.findings:
-        assert set(finding.violated) <= {"executed_once", "same_conversation"}
-        assert len(finding.steps) == 1
-        assert "frozen" in finding.steps[0]
+    assert (found.violations, found.verdict) == (0, "HELD")
 
 
 def test_interrupted_exploration_keeps_what_was_found() -> None:
@@ -226,10 +221,11 @@ def test_interrupted_once_more_while_it_shrinks_it_keeps_the_run_as_it_was_found
         patch.setattr("lockjaw.harness.search.explore.shrink", lambda tape, fails: stop_shrinking())
         found = explore(load_scenario("gateway_timeout"), policy="reuse-session", seeds=50, out=tmp_path, progress=stop)
     assert (found.runs, found.violations, found.interrupted, found.verdict) == (3, 3, True, "VIOLATED")
-    (finding,) = found.findings
-    assert finding.steps == ("(not shrunk; all its choices are on the tape)",)
-    assert finding.run_dir is not None
-    assert replay(finding.run_dir, as_json=True) == 1
+    assert len({finding.violated for finding in found.findings}) == len(found.findings) > 0  # one for each set of laws
+    for finding in found.findings:
+        assert finding.steps == ("(not shrunk; all its choices are on the tape)",)
+        assert finding.run_dir is not None
+        assert replay(finding.run_dir, as_json=True) == 1
 
 
 def stop_shrinking() -> None:
@@ -322,10 +318,12 @@ def test_engines_that_did_the_same_agree(tmp_path: Path) -> None:
 def test_a_disagreement_names_the_first_difference(tmp_path: Path) -> None:
     one = run_scenario("gateway_timeout", policy="takeover", engine="sim", seed=1, out=tmp_path)
     other = run_scenario("gateway_timeout", policy="reuse-session", engine="sim", seed=1, out=tmp_path)
-    assert agreement(one, other).first_difference == "verdict: real HELD, sim VIOLATED"
+    assert agreement(one, other).first_difference == "verdict, number 1: real HELD, sim VIOLATED"
     scenario = msgspec.structs.replace(load_scenario("gateway_timeout"), checks=("one_writer",), expect={})
     third = run_scenario(scenario, policy="takeover", engine="sim", seed=1, out=tmp_path)
-    assert agreement(one, third).first_difference == "check never_session_locked: real HELD, sim None"
+    assert agreement(one, third).first_difference == (
+        "checks, number 1: real never_session_locked HELD, sim one_writer HELD"
+    )
 
 
 @pytest.mark.real
