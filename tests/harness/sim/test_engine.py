@@ -195,7 +195,7 @@ def test_exploration_in_workers_finds_what_one_process_finds() -> None:
 
 
 def test_exploration_by_priorities_repeats_and_breaks_nothing() -> None:
-    """Not even where an owner is frozen inside its own write section for longer than the taker waits: it is overruled."""
+    """Not even where an owner is frozen in its write section for longer than the taker waits: it is overruled."""
     found = explore(load_scenario("gateway_timeout"), strategy="priority", seeds=12, twice=True, save=False)
     assert (found.runs, found.not_repeated) == (12, 0)
     assert found.points > 100
