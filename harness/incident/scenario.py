@@ -294,6 +294,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         """What the checkers may know of this scenario."""
         return ScenarioFacts(
             message=self.message,
+            messages={name: actor.message for name, actor in self.cast.items() if isinstance(actor, Caller)},
             budget_s=self.budget_s,
             chain=self.chain,
             answers_s=self.answers_s,

@@ -501,6 +501,16 @@ class TestTranscriptWhole:
 
         assert judge("transcript_whole", unnamed).verdict is H
 
+    def test_each_client_is_asked_for_its_own_message(self) -> None:
+        """It is not the main client's that a second client's run was accepted with."""
+        history = EXAMPLES["takeover"]()
+        caller = find(history, op("client.call", phase="invoke")).actor
+        other = replace(FACTS, message="Nobody sent this.")
+        for name in ("transcript_whole", "same_conversation"):
+            assert run_checks([name], history, other)[0].verdict is V
+            theirs = replace(other, messages={caller: FACTS.message})
+            assert run_checks([name], history, theirs)[0].verdict is H
+
     def test_a_message_that_no_model_was_asked_about_may_be_missing(self) -> None:
         accepted = {"run_id": "never-began", "session_id": "elsewhere"}
         waiting = inserted(EXAMPLES["takeover"](), Record(2.0, "gateway", "gateway.accepted", "info", accepted))

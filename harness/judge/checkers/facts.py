@@ -15,6 +15,7 @@ class ScenarioFacts:
 
     Attributes:
         message: the user's message; empty when the scenario sends none.
+        messages: further clients by their names -> what they send instead.
         budget_s: how long the user is willing to wait, from the moment the client starts; None: no limit is named.
         chain: the candidates, ``provider/model``, in their order.
         answers_s: ``provider/model`` -> seconds after the client's start at which that model could have answered
@@ -26,6 +27,7 @@ class ScenarioFacts:
     """
 
     message: str = ""
+    messages: Mapping[str, str] = field(default_factory=dict)
     budget_s: float | None = None
     chain: tuple[str, ...] = ()
     answers_s: Mapping[str, float | None] = field(default_factory=dict)
@@ -33,6 +35,10 @@ class ScenarioFacts:
     amplification: float | None = None
     fault_s: float = 0.0
     ledger: Mapping[str, int] = field(default_factory=dict)
+
+    def message_of(self, client: str) -> str:
+        """What this client sends."""
+        return self.messages.get(client, self.message)
 
     @property
     def first_answer_s(self) -> float | None:

@@ -73,7 +73,8 @@ def _placed(
 ) -> CheckResult | None:
     if answer is None:
         return None
-    if facts.message and not any(facts.message in text for text in _texts(answer, "user_messages")):
+    message = facts.message_of(result.actor)
+    if message and not any(message in text for text in _texts(answer, "user_messages")):
         finding = "the conversation that contains the answer lacks the user's message"
         return CheckResult(NAME, Verdict.VIOLATED, finding, (result.i, answer.i))
     said = "\n".join(_texts(answer, "assistant_texts"))

@@ -62,8 +62,11 @@ def _entries_missing(history: Sequence[Record], finals: Sequence[Record]) -> Che
 
 def _message_missing(history: Sequence[Record], finals: Sequence[Record], facts: ScenarioFacts) -> CheckResult | None:
     worked = {e.run_id for e in executions(history) if e.actions}
+    callers = {r.data.get("run_id"): r.actor for r in history if r.op == "client.call" and r.phase == "invoke"}
     for record in history:
-        if record.op != "gateway.accepted" or record.data.get("run_id") not in worked or not facts.message:
+        run_id = record.data.get("run_id")
+        message = facts.message_of(callers.get(run_id, ""))
+        if record.op != "gateway.accepted" or run_id not in worked or not message:
             continue
         session_id = record.data.get("session_id")
         key = record.data.get("session_key")
@@ -75,7 +78,7 @@ def _message_missing(history: Sequence[Record], finals: Sequence[Record], facts:
             if session_id in (None, "", r.data.get("session_id")) or r.data.get("session_id") in led
             for text in r.data.get("user_messages", ())
         ]
-        if not any(facts.message in text for text in texts):
+        if not any(message in text for text in texts):
             finding = f"the user's message was accepted into session {session_id} and is not in its transcript"
             return CheckResult(NAME, Verdict.VIOLATED, finding, (record.i,))
     return None
