@@ -148,7 +148,8 @@ class Redactor:
             if not self._harmless(found.kind, found.original):
                 cover.take(found)
         for found in cover.found:
-            self._learned(found.kind, found.original)
+            if not self._harmless(found.kind, found.original):
+                self._learned(found.kind, found.original)
         self._cover_known(cover, layers, self._known)
         for layer in layers:
             for token in BASE64.finditer(layer.text):
