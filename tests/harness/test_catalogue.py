@@ -138,29 +138,46 @@ def test_ctrl_c_ends_the_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         play_all(plays, out=tmp_path, done=interrupt)
 
 
+def test_explore_all_explores_every_scenario_under_its_baseline_and_ours() -> None:
+    planned = [(scenario.name, policy, strategy) for scenario, policy, strategy in explore_verb._planned(None)]
+
+    for scenario in map(load_scenario, names()):
+        wanted = [(scenario.baseline, "random"), ("takeover", "random")]
+        swept = [(policy, "delays") for policy in (scenario.baseline, "takeover") if not scenario.expect.get(policy)]
+        assert sorted(p[1:] for p in planned if p[0] == scenario.name) == sorted([*wanted, *swept])
+    assert {name for name, _, _ in planned} == set(names())
+
+
 @pytest.mark.parametrize("workers", [1, 2])
-def test_explore_all_explores_every_scenario_under_its_baseline_and_ours(
-    workers: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_explore_all_shows_a_line_for_each_search(
+    workers: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    status = explore_all(None, seeds=2, seed=1, workers=workers, out=tmp_path, as_json=False)
+    few = ["metadata_drift", "wrong_token"]  # their sweeps are short; tests/harness/search has a selection of all
+    monkeypatch.setattr(explore_verb, "names", lambda: few)
+
+    status = explore_all(None, seeds=2, seed=1, workers=workers, until_quiet=None, out=tmp_path, as_json=False)
 
     out = capsys.readouterr().out.splitlines()
+    marks = [line for line in out if line.startswith(("+ ", "X "))]
     assert status == 0, out
-    assert sorted({line.split()[1] for line in out[:-1]}) == names()
-    assert [line[0] for line in out[:-1]] == ["+"] * 2 * len(names())
-    assert out[-1].startswith(f"{2 * len(names())} of {2 * len(names())} as told: {4 * len(names())} runs, ")
+    assert [(line.split()[0], line.split()[1], line.split()[3]) for line in marks] == [
+        ("+", name, strategy) for name in few for strategy in ("random", "random", "delays")
+    ]
+    assert out[-1].startswith("6 of 6 as told: ")
 
 
 def test_explore_all_finds_a_bug_and_says_how_to_replay_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(POLICY_FUNCTIONS, "takeover", reuse_session)
-    monkeypatch.setattr(explore_verb, "names", lambda: ["busy_database", "gateway_timeout"])
+    searches = [(load_scenario(name), "takeover", "random") for name in ("wrong_token", "gateway_timeout")]
+    monkeypatch.setattr(explore_verb, "_planned", lambda policy: searches)  # a sweep of a bug takes a minute
 
-    status = explore_all("takeover", seeds=2, seed=1, workers=1, out=tmp_path, as_json=False)
+    status = explore_all("takeover", seeds=2, seed=1, workers=1, until_quiet=None, out=tmp_path, as_json=False)
 
     out = capsys.readouterr().out.splitlines()
     assert status == 1
-    assert out[0].startswith("+ busy_database")
-    assert out[1].startswith("X gateway_timeout")
-    assert "executed_once: lockjaw replay" in out[2]
+    searched = [line.split()[:4] for line in out if "schedules" in line]
+    assert searched[0] == ["+", "wrong_token", "takeover", "random"]
+    assert searched[1] == ["X", "gateway_timeout", "takeover", "random"]
+    assert any("executed_once: lockjaw replay" in line for line in out)
