@@ -170,7 +170,7 @@ def test_explore_all_finds_a_bug_and_says_how_to_replay_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(POLICY_FUNCTIONS, "takeover", reuse_session)
-    searches = [(load_scenario(name), "takeover", "random") for name in ("wrong_token", "gateway_timeout")]
+    searches = [(load_scenario(name), "takeover", "random") for name in ("busy_database", "gateway_timeout")]
     monkeypatch.setattr(explore_verb, "_planned", lambda policy: searches)  # a sweep of a bug takes a minute
 
     status = explore_all("takeover", seeds=2, seed=1, workers=1, until_quiet=None, out=tmp_path, as_json=False)
@@ -178,6 +178,6 @@ def test_explore_all_finds_a_bug_and_says_how_to_replay_it(
     out = capsys.readouterr().out.splitlines()
     assert status == 1
     searched = [line.split()[:4] for line in out if "schedules" in line]
-    assert searched[0] == ["+", "wrong_token", "takeover", "random"]
+    assert searched[0] == ["+", "busy_database", "takeover", "random"]
     assert searched[1] == ["X", "gateway_timeout", "takeover", "random"]
     assert any("executed_once: lockjaw replay" in line for line in out)
