@@ -204,16 +204,20 @@ class ForeignWorld(RealWorld):
         self.values["message"] = message
         filled_in = self._filled(command)
         try:
-            done = subprocess.run(
-                self.target.inside(filled_in), capture_output=True, text=True, timeout=SETUP_LIMIT_REAL_S, check=False,
-                stdin=subprocess.DEVNULL, env=self.actors.environment, cwd=self.values["work"],
-            )  # fmt: skip
+            done = self._ran(filled_in, SETUP_LIMIT_REAL_S)
         except subprocess.TimeoutExpired as error:
             raise self.failure(f"cannot {what}: {filled_in[0]} did not end in {SETUP_LIMIT_REAL_S:g} s") from error
         said = done.stdout + done.stderr
         if done.returncode:
             raise self.failure(f"cannot {what}: {filled_in[0]} exited {done.returncode}: {said[-400:]}")
         return said
+
+    def _ran(self, command: Sequence[str], limit_real_s: float) -> subprocess.CompletedProcess[str]:
+        """A program of the target's, run to its end as its user would. Raises TimeoutExpired."""
+        return subprocess.run(
+            self.target.inside(command), capture_output=True, text=True, timeout=limit_real_s, check=False,
+            stdin=subprocess.DEVNULL, env=self.actors.environment, cwd=self.values["work"],
+        )  # fmt: skip
 
     def _plans(self) -> dict[str, Plan]:
         """What each user does: the client gives up and goes on as ``outside.then`` says; a caller asks once."""
@@ -335,10 +339,7 @@ class ForeignWorld(RealWorld):
     def _try_next_turn(self, command: Sequence[str]) -> None:
         """Only the program's words for a locked session count against it; another failure says nothing."""
         try:
-            done = subprocess.run(
-                self.target.inside(command), capture_output=True, text=True, timeout=NEXT_TURN_LIMIT_REAL_S,
-                check=False, stdin=subprocess.DEVNULL, env=self.actors.environment, cwd=self.values["work"],
-            )  # fmt: skip
+            done = self._ran(command, NEXT_TURN_LIMIT_REAL_S)
         except subprocess.TimeoutExpired:
             return
         said = done.stdout + done.stderr
