@@ -34,6 +34,7 @@ from lockjaw.locking.host import THIS_HOST
 from lockjaw.locking.kernel import Kernel
 from lockjaw.locking.operations import Call, observe
 
+from .databases import retire_wal
 from .user_locks import USER_LOCKS, UserLock
 
 USER_TIMEOUT_S = 60.0  # nominal; how long it tries for a lock that has no patience of its own
@@ -86,7 +87,8 @@ class Contender:
             session_file: the transcript; for a lock that a program of yours takes, the very file that it locks.
             timeout: nominal seconds that it may wait; None: the algorithm's own.
             algorithm: a session lock (``guarded``, ``coarse``, ...), or what a program of yours takes: ``flock``,
-                ``posix-range``, ``o-excl``, ``filelock``, ``portalocker``.
+                ``posix-range``, ``o-excl``, ``filelock``, ``portalocker``, ``sqlite``, ``sqlite-exclusive``,
+                ``sqlite-read``, ``sqlite-wal``.
         """
         self.begin_acquire(session_file, timeout=timeout, algorithm=algorithm)
         return self.wait_acquired()
@@ -195,6 +197,10 @@ class Contender:
     def claim_pid(self, session_file: str | os.PathLike[str], pid: int, starttime: int | None = None) -> None:
         """Make a lock file that names another process as its owner, started then (clock ticks since boot)."""
         self._order("claim", file=os.fspath(session_file), pid=pid, starttime=starttime)
+
+    def retire_wal(self, database: str | os.PathLike[str]) -> None:
+        """Move a database's WAL and its index aside (``.retired``) while other programs have it open."""
+        self._order("retire", file=os.fspath(database))
 
     def wait_killed(self) -> None:
         """Reap a contender that dies at its operation."""
@@ -443,6 +449,8 @@ class _Performer:
                 lock_file_of(order["file"]).write_text(order["text"], encoding="utf-8")
             case "claim":
                 plant_lock(order["file"], pid=order["pid"], starttime=order["starttime"])
+            case "retire":
+                retire_wal(order["file"])
             case other:
                 raise LocalError(f"no such order: {other!r}")
         return {}

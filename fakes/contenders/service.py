@@ -24,6 +24,7 @@ from lockjaw.visible import tell
 
 from ..journal import Journal
 from .contender import Contender, check_algorithm, lock_file_of, namespace_command, plant_lock
+from .databases import DATABASE_LOCKS
 from .user_locks import USER_LOCKS
 
 HELD = "held"  # a step beside the lock's own operations: the contender has just got the lock
@@ -56,7 +57,8 @@ class Plan:
     """What the contenders do. Durations are nominal seconds.
 
     ``hold_s`` None: until the end. ``rounds`` 0: again and again. At most one of the plants (``garbage``, ``pid``,
-    ``recycled``) makes a lock file that nobody holds.
+    ``recycled``) makes a lock file that nobody holds. ``retire_wal``: whoever has got the lock of a database moves its
+    WAL aside, each round.
     """
 
     count: int = 1
@@ -73,6 +75,7 @@ class Plan:
     garbage: str | None = None
     pid: int | None = None
     recycled: bool = False
+    retire_wal: bool = False
 
     def __post_init__(self) -> None:
         check_algorithm(self.algorithm)
@@ -88,6 +91,8 @@ class Plan:
             raise LocalError("one lock file has one content: garbage, a foreign pid, or a recycled one")
         if any(plants) and (self.leak or self.kill_at or self.pause_at or self.namespace or self.count != 1):
             raise LocalError("a lock file that is only planted is held by nobody: nobody can leak it, die or pause")
+        if self.retire_wal and self.algorithm not in DATABASE_LOCKS:
+            raise LocalError("only a database has a WAL to take away (--retire-wal): name it with --sqlite FILE")
         if self.rounds != 1 and (self.hold_s is None or self.leak):
             raise LocalError(
                 "more than one round (--rounds) wants to know how long each holds (--hold), without --leak"
@@ -216,6 +221,9 @@ class ContenderService:
             generation = handle.wait_acquired()
             waited_s = round(self._clock.monotonic() - began, 6)
             self._note("holds", number, round=turn, generation=generation, waited_s=waited_s)
+            if plan.retire_wal:
+                handle.retire_wal(self._file)
+                self._note("retired", number, wal=f"{self._file}-wal")
             self._one_had_it.set()
             if plan.kill_at == Moment(HELD, turn):
                 handle.die()

@@ -2,7 +2,7 @@
 
 Each takes the file that it is given, not one beside it: name to the contender what your program names. All but
 ``o-excl`` are kernel locks, which end with their process; the file of ``o-excl`` stays behind when its process is
-killed.
+killed. Databases are held as ``databases`` says.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any, Protocol
 
 from lockjaw.clock import Clock
 from lockjaw.errors import LocalError, SessionLocked
+
+from .databases import DATABASE_LOCKS
 
 __all__ = ["USER_LOCKS", "UserLock"]
 
@@ -108,6 +110,7 @@ USER_LOCKS: Mapping[str, Callable[[str], _Way]] = {
     "o-excl": _Exclusive,
     "filelock": _filelock,
     "portalocker": _portalocker,
+    **DATABASE_LOCKS,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -71,6 +72,41 @@ def by_portalocker(path: Path) -> bool:
         return False
 
 
+def locked_out(connection: sqlite3.Connection, *statements: str) -> bool:
+    try:
+        for statement in statements:
+            connection.execute(statement).fetchall()
+    except sqlite3.OperationalError as error:
+        return error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+    finally:
+        connection.close()
+    return False
+
+
+def database(path: Path, mode: str = "WAL") -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+    if not path.stat().st_size:
+        connection.execute(f"PRAGMA journal_mode={mode}")
+        connection.execute("CREATE TABLE notes (text)")
+    return connection
+
+
+def by_writer(path: Path) -> bool:
+    return not locked_out(database(path), "INSERT INTO notes VALUES ('x')")
+
+
+def by_reader(path: Path) -> bool:
+    return not locked_out(database(path, "DELETE"), "SELECT * FROM notes")
+
+
+def by_checkpoint(path: Path) -> bool:
+    connection = database(path)
+    connection.execute("INSERT INTO notes VALUES ('x')")  # a reader is in no writer's way
+    busy: int = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    connection.close()
+    return not busy
+
+
 #: What a program of a user's does: can it have the lock now?
 PROGRAMS: dict[str, Callable[[Path], bool]] = {
     "flock": by_descriptor(fcntl.flock),
@@ -78,6 +114,10 @@ PROGRAMS: dict[str, Callable[[Path], bool]] = {
     "o-excl": by_exclusive_file,
     "filelock": by_filelock,
     "portalocker": by_portalocker,
+    "sqlite": by_writer,
+    "sqlite-exclusive": by_reader,
+    "sqlite-read": by_checkpoint,
+    "sqlite-wal": by_writer,
 }
 
 
@@ -102,6 +142,7 @@ def test_lock_of_a_contender_that_is_killed_is_free_unless_the_file_is_the_lock(
     contender: Contender, tmp_path: Path, kind: str
 ) -> None:
     file = tmp_path / "its.lock"
+    assert PROGRAMS[kind](file)
     contender.acquire(file, algorithm=kind)
     contender.leak()
     assert not PROGRAMS[kind](file)
@@ -109,9 +150,10 @@ def test_lock_of_a_contender_that_is_killed_is_free_unless_the_file_is_the_lock(
     assert PROGRAMS[kind](file) == (kind != "o-excl")
 
 
-@pytest.mark.parametrize("kind", PROGRAMS)
+@pytest.mark.parametrize("kind", [kind for kind in PROGRAMS if kind != "sqlite-read"])  # readers share
 def test_contender_waits_for_a_program_as_long_as_it_is_told_to(tmp_path: Path, kind: str) -> None:
     file = tmp_path / "its.lock"
+    assert PROGRAMS[kind](file)
     with Contender(clock=ScaledClock.start()) as holder, Contender(clock=ScaledClock.start()) as waiter:
         holder.acquire(file, algorithm=kind)
         with pytest.raises(SessionLocked) as caught:
@@ -159,9 +201,14 @@ def test_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         user_locks.UserLock(str(tmp_path / "x"), "filelock", timeout_s=0.0, clock=ScaledClock.start())
 
 
-def test_command_serves_such_a_lock(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "named"),
+    [("flock", ["--flock"]), ("sqlite", ["--sqlite"]), ("sqlite-read", ["--algorithm", "sqlite-read", "--sqlite"])],
+)
+def test_command_serves_such_a_lock(tmp_path: Path, kind: str, named: list[str]) -> None:
     file, ready = tmp_path / "its.lock", os.pipe()
-    command = [sys.executable, "-m", "lockjaw", "serve", "contender", str(file), "--algorithm", "flock"]
+    assert PROGRAMS[kind](file)
+    command = [sys.executable, "-m", "lockjaw", "serve", "contender", *named, str(file)]
     process = subprocess.Popen(
         [*command, "--ready-fd", str(ready[1])],
         pass_fds=[ready[1]],
@@ -171,9 +218,9 @@ def test_command_serves_such_a_lock(tmp_path: Path) -> None:
     os.close(ready[1])
     try:
         assert os.read(ready[0], 1)
-        assert not PROGRAMS["flock"](file)
+        assert not PROGRAMS[kind](file)
     finally:
         os.close(ready[0])
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
-    assert PROGRAMS["flock"](file)
+    assert PROGRAMS[kind](file)
