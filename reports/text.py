@@ -135,8 +135,10 @@ def _headline(console: Console, scenario: ScenarioView, policy: str) -> None:
     runs = [run for run in scenario.runs if run.policy == policy]
     verdict = scenario.policy_verdict(policy)
     shown = next(run for run in runs if run.verdict is verdict)
-    seeds = ", ".join(str(run.seed) for run in runs[:5]) + (", ..." if len(runs) > 5 else "")
-    count = f"{sum(r.verdict is verdict for r in runs)} of {len(runs)} runs, seeds" if len(runs) > 1 else "seed"
+    different = list(dict.fromkeys(run.seed for run in runs))
+    seeds = ", ".join(map(str, different[:5])) + (", ..." if len(different) > 5 else "")
+    held = f"{sum(r.verdict is verdict for r in runs)} of {len(runs)} runs, " if len(runs) > 1 else ""
+    count = f"{held}{'seeds' if len(different) > 1 else 'seed'}"
     target = "" if shown.target == "builtin" else f", target {shown.target}"
     console.print(Text.assemble(_mark(verdict), "  ", (policy, "bold"), f"  ({shown.engine}, {count} {seeds}{target})"))
     note = f"{shown.headline}; {shown.nominal_s:.1f} s ({shown.wall_s:.1f} s of real time)."

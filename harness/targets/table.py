@@ -10,7 +10,7 @@ import msgspec
 from lockjaw.history.run import Run
 from lockjaw.verdict import Verdict
 
-from .campaign import Share, shares
+from ..judge.shares import shares
 
 __all__ = ["Cell", "cell_of", "markdown", "ways"]
 
@@ -54,7 +54,7 @@ class Cell(msgspec.Struct, frozen=True):
 def cell_of(target: str, scenario: str, runs: Sequence[Run], laws: Sequence[str]) -> Cell:
     """The cell of some runs. A run that did not reach the danger counts as a run, and its laws do not count."""
     reached = [run for run in runs if all(condition.met for condition in run.reached)]
-    counted: list[Share] = shares(reached, laws)
+    counted = shares(runs, laws)
     last = {check.name: check for run in reached or runs for check in run.checks}
     return Cell(
         target, scenario, len(runs), len(reached), {one.law: (one.broken, one.runs) for one in counted},

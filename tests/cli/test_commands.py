@@ -529,3 +529,22 @@ async def test_an_interrupted_run_has_the_status_of_its_signal_and_leaves_no_pro
         assert "every process of the run has been ended" in run.stderr()
         assert "Aborted" not in run.stderr()
         assert one.orphans() == []
+
+
+def test_a_repeated_run_says_in_how_many_each_law_broke(lockjaw: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lockjaw.cli import run as command
+    from lockjaw.harness.run import run_policies
+
+    monkeypatch.setattr(command, "run_policies", lambda *a, **k: run_policies(*a, **(k | {"engine": "sim"})))  # cheaper
+    ended = lockjaw("run", "gateway_timeout", "--policy", "reuse-session", "--repeat-until-sure", "--json")
+    document = ended.json()
+    assert [run["seed"] for run in document["runs"]] == [1, 1, 1, 1]
+    shares = {share["law"]: share for share in document["shares"]}
+    assert shares["answered"] == {
+        "scenario": "gateway_timeout", "policy": "reuse-session", "target": "builtin", "law": "answered",
+        "broken": 4, "runs": 4, "low": 0.51, "high": 1.0, "settled": True,
+    }  # fmt: skip
+    assert (shares["one_writer"]["broken"], shares["one_writer"]["high"]) == (0, 0.49)
+    ended = lockjaw("run", "gateway_timeout", "--policy", "reuse-session", "--repeat", "2")
+    assert "gateway_timeout, reuse-session: answered: broken in 2 of 2 (95 %: 34% to 100%)" in ended.out
+    assert "2 of 2 runs, seed 1)" in ended.out

@@ -117,6 +117,8 @@ def test_the_short_flag_and_completion_are_there() -> None:
         (("explore", "gateway_timeout", "--strategy", "crahs"), "did you mean crash?"),
         (("serve", "gateway", "never_finl"), "never_final"),
         (("explore", "gateway_timeout", "--seeds", "0"), "Invalid value for '--seeds'"),
+        (("run", "gateway_timeout", "--engine", "sim", "--repeat", "2"), "--seeds N varies it, got 'sim'"),
+        (("run", "gateway_timeout", "--target", "codex", "--seeds", "2"), "--repeat N with --target"),
         (("replay", "nope.zip"), "RUN: expected a run folder or a KIT.zip that there is, got 'nope.zip'"),
         (("serve", "link", "--upstream", "127.0.0.1:1", "--toxic", "latency latency_s=soon"),
          "toxic latency: at latency_s expected a number >= 0, got 'soon'"),

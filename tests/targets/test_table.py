@@ -2,23 +2,8 @@
 
 from __future__ import annotations
 
-from lockjaw.harness.targets.campaign import Share
 from lockjaw.harness.targets.table import Cell, markdown
 from lockjaw.verdict import Verdict
-
-
-def test_a_share_gives_wilsons_interval() -> None:
-    low, high = Share("answered", 5, 5).interval
-    assert (round(low, 3), round(high, 3)) == (0.566, 1.0)
-    assert Share("answered", 0, 0).interval == (0.0, 1.0)
-    assert str(Share("answered", 1, 2)) == "answered: broken in 1 of 2 (95 %: 9% to 91%)"
-
-
-def test_one_run_settles_nothing_and_five_alike_do() -> None:
-    assert not Share("answered", 1, 1).settled
-    assert Share("answered", 5, 5).settled
-    assert Share("answered", 0, 5).settled
-    assert not Share("answered", 3, 6).settled
 
 
 def test_a_cell_whose_danger_was_never_reached_is_unknown_whatever_broke() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,17 +21,20 @@ from lockjaw.cli.options import (
     check_policy,
 )
 from lockjaw.cli.progress import run_progress
+from lockjaw.cli.repeats import Repeat, UntilSure, repeats_of, shares_document, shares_said
 from lockjaw.errors import UsageError
 from lockjaw.harness.incident.scenario import Scenario, load_scenario
 from lockjaw.harness.judge.agreement import Agreement, agreement
 from lockjaw.harness.judge.baseline import Comparison, compare, read_baseline, verdicts_of
-from lockjaw.harness.run import ENGINES, Run, run_policies
+from lockjaw.harness.judge.shares import repeated
+from lockjaw.harness.run import ENGINES, Progress, Run, run_policies
 from lockjaw.reports import document, text
 from lockjaw.visible import show
 
 __all__ = ["run"]
 
 BOTH = "both"
+BOTH_IN_TURN = ("sim", "real")
 BASELINE = "baseline"  # the policy that shows the incident
 EXIT_DISAGREE = 4  # the engines do: one of them is wrong, whatever the verdicts are
 
@@ -50,6 +54,8 @@ def run(
     ] = "real",
     seed: Annotated[int, typer.Option(min=0, help="Root of all randomness of the run.")] = 1,
     seeds: Annotated[int, typer.Option(min=1, help="Run this many seeds, SEED, SEED+1, ...")] = 1,
+    repeat: Repeat = None,
+    repeat_until_sure: UntilSure = False,
     time_scale: Annotated[
         float | None,
         typer.Option(
@@ -86,14 +92,18 @@ def run(
         from lockjaw.cli.consent import refuse_sent
 
         refuse_sent(scenario)
+    if target != "builtin":
+        if engine != "real":
+            raise UsageError("--engine", "", "real (with --target: a real program cannot be simulated)", engine)
+        if seeds != 1:
+            raise UsageError("--seeds", "", "--repeat N with --target: no seed steers a program of others", seeds)
+    repeats = repeats_of(repeat, repeat_until_sure, engine=engine)
     if target != "builtin" and not target.startswith("openclaw"):
         from lockjaw.cli.target.playing import Playing, run_against_described
 
-        if engine != "real":
-            raise UsageError("--engine", "", "real (with --target: a real program cannot be simulated)", engine)
         if policy is not None:
             raise UsageError("--policy", "", "no policy beside --target NAME: the program has its own", policy)
-        playing = Playing(cache, allow_network, yes, out, seed, time_scale, seeds)
+        playing = Playing(cache, allow_network, yes, out, seed, time_scale, repeats)
         return run_against_described(
             scenario, target, playing, as_json=as_json, junit_file=junit, markdown_file=markdown
         )
@@ -101,10 +111,8 @@ def run(
         from lockjaw.cli.openclaw.campaigns import run_against
         from lockjaw.harness.targets.openclaw.campaign import Options
 
-        if engine != "real":
-            raise UsageError("--engine", "", "real (with --target: a real program cannot be simulated)", engine)
         real = Options(cache, allow_network, policy, out=out, seed=seed, time_scale=time_scale)
-        return run_against(scenario, target, real, as_json=as_json, junit_file=junit, markdown_file=markdown)
+        return run_against(scenario, target, real, repeats, as_json=as_json, junit_file=junit, markdown_file=markdown)
     policy = check_policy(policy or "takeover", "all", BASELINE)
     check_file_to_write(junit, markdown)
     scenarios = [load_scenario(name) for name in scenario]  # all of them first: a typo must not cost a run
@@ -117,27 +125,40 @@ def run(
             chosen = policies_of(one, policy)
             for number in range(seed, seed + seeds):
                 progress.begin(f"{one.name}, seed {number}", chosen)
-                each = [
-                    run_policies(
-                        one, chosen, engine=world, seed=number, time_scale=time_scale, out=out,
-                        progress=progress.record,
-                    )
-                    for world in (("sim", "real") if engine == BOTH else (engine,))
-                ]  # fmt: skip
-                runs += [made for group in each for made in group]
                 if engine == BOTH:
+                    each = [
+                        _runs(one, chosen, world, number, time_scale, out, progress.record) for world in BOTH_IN_TURN
+                    ]
+                    runs += [made for group in each for made in group]
                     compared += [agreement(real, sim) for sim, real in zip(*each, strict=True)]
+                else:
+                    runs += repeated(
+                        partial(_runs, one, chosen, engine, number, time_scale, out, progress.record), repeats
+                    )
     since = None
     if known is not None:
         since = compare(str(baseline), known, verdicts_of(runs))
     notes = [] if since is None else since.lines()
+    notes += shares_said(runs, repeats)
     notes += dict.fromkeys(f"{made.scenario}: {note}" for made in runs for note in made.notes)
     notes += pages.write_pages(runs)
     _write_files(runs, since, junit=junit, markdown=markdown)
-    _show(runs, compared, since, notes, as_json=as_json)
+    _show(runs, compared, since, notes, shares_document(runs, repeats), as_json=as_json)
     if not all(one.agrees for one in compared):
         return EXIT_DISAGREE
     return document.exit_status(runs) if since is None else since.verdict.exit_status
+
+
+def _runs(
+    scenario: Scenario,
+    policies: Sequence[str],
+    engine: str,
+    seed: int,
+    time_scale: float | None,
+    out: Path | None,
+    progress: Progress | None,
+) -> list[Run]:
+    return run_policies(scenario, policies, engine=engine, seed=seed, time_scale=time_scale, out=out, progress=progress)
 
 
 def policies_of(scenario: Scenario, named: str) -> list[str]:
@@ -162,10 +183,17 @@ def _write_files(
 
 
 def _show(
-    runs: Sequence[Run], compared: Sequence[Agreement], since: Comparison | None, notes: Sequence[str], *, as_json: bool
+    runs: Sequence[Run],
+    compared: Sequence[Agreement],
+    since: Comparison | None,
+    notes: Sequence[str],
+    more: dict[str, Any],
+    *,
+    as_json: bool,
 ) -> None:
     if as_json:
-        more: dict[str, Any] = {"agreement": [one.document() for one in compared]} if compared else {}
+        if compared:
+            more["agreement"] = [one.document() for one in compared]
         if since is not None:
             more["baseline"] = since.document()
         sys.stdout.write(document.to_json(document.document(runs, **more)))

@@ -11,8 +11,10 @@ from typing import Any
 from lockjaw.behaviours import POLICIES
 from lockjaw.cli.options import check_one_of
 from lockjaw.cli.progress import progress
+from lockjaw.cli.repeats import shares_document, shares_said
 from lockjaw.errors import HarnessError, UsageError
 from lockjaw.harness.incident.scenario import Scenario, load_scenario
+from lockjaw.harness.judge.shares import Repeats, repeated
 from lockjaw.harness.run import Progress
 from lockjaw.harness.targets.openclaw.campaign import Cell, Options, run_version
 from lockjaw.harness.targets.openclaw.versions import parse_target
@@ -63,6 +65,7 @@ def run_against(
     names: Sequence[str],
     target: str,
     options: Options,
+    repeats: Repeats,
     *,
     as_json: bool,
     junit_file: Path | None,
@@ -75,15 +78,20 @@ def run_against(
         check_one_of("--policy", POLICIES, options.client_policy)
     scenarios = [load_scenario(name) for name in names]
     with watched(as_json) as progress:
-        runs = [run_version(scenario, version, options, say, progress) for scenario in scenarios]
+        runs = [
+            run
+            for scenario in scenarios
+            for run in repeated(lambda: [run_version(scenario, version, options, say, progress)], repeats)  # noqa: B023
+        ]
     if junit_file:
         junit_file.write_text(junit.render(runs), encoding="utf-8")
     if markdown_file:
         markdown_file.write_text(markdown.render(runs), encoding="utf-8")
     if as_json:
-        sys.stdout.write(document.to_json(document.document(runs)))
+        sys.stdout.write(document.to_json(document.document(runs, **shares_document(runs, repeats))))
     else:
-        text.print_report(runs, notes=[f"{target}: {note}" for run in runs[:1] for note in run.notes])
+        notes = [f"{target}: {note}" for run in runs[:1] for note in run.notes]
+        text.print_report(runs, notes=notes + shares_said(runs, repeats))
     return document.exit_status(runs)
 
 

@@ -9,10 +9,12 @@ import typer
 
 from lockjaw.cli.openclaw.campaigns import say, watched
 from lockjaw.cli.options import AllowNetwork, CacheFolder, JsonFlag, Out, print_json
+from lockjaw.cli.repeats import Repeat, UntilSure, repeats_of
 from lockjaw.cli.target.playing import asker
 from lockjaw.errors import HarnessError, UsageError
 from lockjaw.harness.incident.scenario import Scenario, builtin_names, load_scenario
-from lockjaw.harness.run import Progress
+from lockjaw.harness.judge.shares import Repeats
+from lockjaw.harness.run import Progress, Run
 from lockjaw.harness.targets.campaign import play_on
 from lockjaw.harness.targets.foreign import Foreign
 from lockjaw.harness.targets.registry import choose, opened
@@ -26,7 +28,8 @@ __all__ = ["matrix"]
 def matrix(
     targets: Annotated[list[str], typer.Argument(help="NAME@VERSION or files, one or several.")],
     scenario: Annotated[str, typer.Option(help="Scenarios, separated by commas; empty: all that apply.")] = "",
-    repeat: Annotated[int, typer.Option(min=1, help="Runs of each cell.")] = 1,
+    repeat: Repeat = None,
+    repeat_until_sure: UntilSure = False,
     yes: Annotated[bool, typer.Option("--yes", help="Install what is missing without asking.")] = False,
     markdown_file: Annotated[Path | None, typer.Option("--markdown", help="Also write the table to this file.")] = None,
     cache: CacheFolder = None,
@@ -39,6 +42,7 @@ def matrix(
     Exit status: 0 HELD, 1 VIOLATED, 2 usage, 3 UNKNOWN, 4 the harness failed.
     """
     chosen = [choose(text) for text in targets]
+    repeats = repeats_of(repeat, repeat_until_sure)
     wanted = [name.strip() for name in scenario.split(",") if name.strip()] or builtin_names()
     scenarios = [one for one in map(load_scenario, wanted) if scenario or one.outside is not None]
     cells: list[Cell] = []
@@ -47,7 +51,7 @@ def matrix(
             with opened(choice, ask=asker(yes), say=say, cache=cache, allow_network=allow_network) as target:
                 for one in scenarios:
                     say(f"{target.name}: {one.name}")
-                    cells.append(_cell(target, one, repeat, out, progress))
+                    cells.append(_cell(target, one, repeats, out, progress))
                     say(f"  {cells[-1].said}")
     if markdown_file is not None:
         markdown_file.write_text(markdown(cells), encoding="utf-8")
@@ -58,12 +62,18 @@ def matrix(
     return combine(cell.verdict for cell in cells).exit_status
 
 
-def _cell(target: Foreign, scenario: Scenario, repeat: int, out: Path | None, progress: Progress) -> Cell:
-    runs = []
-    try:
-        for number in range(repeat):
-            runs.append(play_on(target, scenario, seed=1 + number, out=out, progress=progress))
-    except (UsageError, HarnessError) as error:
-        if not runs:
+def _cell(target: Foreign, scenario: Scenario, repeats: Repeats, out: Path | None, progress: Progress) -> Cell:
+    """A run that could not be made does not stop the others; as many as were asked for do."""
+    runs: list[Run] = []
+    failed: list[str] = []
+    while not repeats.enough(runs) and len(failed) < repeats.most:
+        try:
+            runs.append(play_on(target, scenario, out=out, progress=progress))
+        except UsageError as error:
             return Cell(target.name, scenario.name, error=str(error).splitlines()[0])
+        except HarnessError as error:
+            failed.append(str(error).splitlines()[0])
+            say(f"  not made: {failed[-1]}")
+    if not runs:
+        return Cell(target.name, scenario.name, error=failed[-1])
     return cell_of(target.name, scenario.name, runs, scenario.checks)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from lockjaw.cli.openclaw.campaigns import say, watched
+from lockjaw.cli.repeats import shares_document, shares_said
 from lockjaw.errors import UsageError
-from lockjaw.harness.incident.scenario import load_scenario
-from lockjaw.harness.targets.campaign import play_on, shares
+from lockjaw.harness.incident.scenario import Scenario, load_scenario
+from lockjaw.harness.judge.shares import Repeats, repeated
+from lockjaw.harness.run import Progress, Run
+from lockjaw.harness.targets.campaign import play_on
+from lockjaw.harness.targets.foreign import Foreign
 from lockjaw.harness.targets.registry import choose, opened
 from lockjaw.reports import document, junit, markdown, text
 from lockjaw.visible import visible
@@ -20,7 +25,7 @@ __all__ = ["Playing", "asker", "run_against_described"]
 
 @dataclass(frozen=True)
 class Playing:
-    """How a described runtime is run. ``repeat``: so many runs of each scenario."""
+    """How a described runtime is run."""
 
     cache: Path | None = None
     allow_network: bool = False
@@ -28,7 +33,7 @@ class Playing:
     out: Path | None = None
     seed: int = 1
     time_scale: float | None = None
-    repeat: int = 1
+    repeats: Repeats = field(default_factory=Repeats)
 
 
 def asker(yes: bool) -> Callable[[str], bool]:
@@ -69,24 +74,25 @@ def run_against_described(
         watched(as_json) as progress,
     ):
         runs = [
-            play_on(
-                opened_target, scenario, seed=playing.seed + number, out=playing.out, time_scale=playing.time_scale,
-                progress=progress,
-            )
+            run
             for scenario in scenarios
-            for number in range(playing.repeat)
-        ]  # fmt: skip
+            for run in repeated(partial(_play, opened_target, scenario, playing, progress), playing.repeats)
+        ]
     if junit_file:
         junit_file.write_text(junit.render(runs), encoding="utf-8")
     if markdown_file:
         markdown_file.write_text(markdown.render(runs), encoding="utf-8")
     notes = [f"{choice.name}: {note}" for run in runs[:1] for note in run.notes]
-    if playing.repeat > 1:
-        for scenario in scenarios:
-            mine = [run for run in runs if run.scenario == scenario.name]
-            notes += [f"{scenario.name}: {share}" for share in shares(mine, scenario.checks) if share.runs]
+    notes += shares_said(runs, playing.repeats)
     if as_json:
-        sys.stdout.write(document.to_json(document.document(runs)))
+        sys.stdout.write(document.to_json(document.document(runs, **shares_document(runs, playing.repeats))))
     else:
         text.print_report(runs, notes=notes)
     return document.exit_status(runs)
+
+
+def _play(target: Foreign, scenario: Scenario, playing: Playing, progress: Progress) -> list[Run]:
+    one = play_on(
+        target, scenario, seed=playing.seed, out=playing.out, time_scale=playing.time_scale, progress=progress
+    )
+    return [one]
