@@ -23,8 +23,10 @@ from websockets.sync.client import connect
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import DocumentError, Fenced, LocalError
 from lockjaw.fakes.contenders.contender import plant_lock
+from lockjaw.fakes.gateway import scripts
 from lockjaw.locking import SessionLock, SessionLocked, inspect_lock
 from lockjaw.testing.fake_model import FakeModel
+from lockjaw.testing.mock_gateway import GatewayFixture
 
 pytest_plugins = ["pytester"]
 
@@ -119,6 +121,16 @@ def test_the_anthropic_sdk_takes_the_fake_for_the_real_thing(fake_model: Any, ad
     assert fake_model.requests[0].body == ASK_CLAUDE
 
 
+def test_a_transport_fits_what_the_sdks_offer_to_carry_one(fake_model: Any) -> None:
+    fake_model.script({"m": ["to OpenAI", "to Anthropic"]})
+    gpt = openai.DefaultHttpxClient(transport=fake_model.transport())
+    claude = anthropic.DefaultHttpxClient(transport=fake_model.transport())  # refuses every class of httpx
+    with openai.OpenAI(base_url="http://fake/v1", api_key="k", max_retries=0, http_client=gpt) as one:
+        assert one.chat.completions.create(**ASK).choices[0].message.content == "to OpenAI"
+    with anthropic.Anthropic(base_url="http://fake", api_key="k", max_retries=0, http_client=claude) as two:
+        assert two.messages.create(**ASK_CLAUDE).content[0].text == "to Anthropic"
+
+
 async def test_the_async_sdks_share_one_script_and_open_no_socket(fake_model: Any) -> None:
     fake_model.script({"m": [{"text": "first"}, {"text": "second"}]})
     httpx2 = pytest.importorskip("httpx2", reason="these SDKs use httpx itself")
@@ -172,13 +184,16 @@ def test_a_silent_model_ends_in_the_clients_own_timeout(fake_model: Any) -> None
                 client.post("http://fake/v1/chat/completions", json={**ASK, "stream": stream})
 
 
-def test_a_silent_model_and_a_client_without_a_timeout_is_refused(fake_model: Any) -> None:
-    fake_model.script({"m": {"never_answer": True}})
+def test_a_silent_model_and_a_client_without_a_timeout_is_refused() -> None:
+    fake = FakeModel(clock=ScaledClock.start(0.01)).script({"m": {"never_answer": True}})
     with (
-        httpx.Client(transport=fake_model.transport(), timeout=None) as client,
+        httpx.Client(transport=fake.transport(), timeout=None) as client,
         pytest.raises(LocalError, match="no read timeout"),
     ):
         client.post("http://fake/v1/chat/completions", json=ASK)
+    (problem,) = fake.verify()
+    assert "no read timeout" in problem, "also where an SDK hides the error behind one of its own"
+    fake.close()
 
 
 async def test_waits_are_nominal_and_a_cancelled_client_ends_its_wait(fake_model: Any) -> None:
@@ -195,6 +210,16 @@ async def test_waits_are_nominal_and_a_cancelled_client_ends_its_wait(fake_model
 
 
 # --------------------------------------------------------------------------- fake_model: scripts
+
+
+def test_a_text_is_a_step(fake_model: Any) -> None:
+    fake_model.script({"m": "Hello.", "n": ["first", {"error": {"status": 429}}, "last"]})
+    with httpx.Client(transport=fake_model.transport()) as client:
+        replies = [client.post("http://f/v1/chat/completions", json=ASK | {"model": model}) for model in "mnnn"]
+    assert [reply.status_code for reply in replies] == [200, 200, 429, 200]
+    assert [text for reply in replies for text in ("Hello.", "first", "last") if text in reply.text] == [
+        "Hello.", "first", "last",
+    ]  # fmt: skip
 
 
 def test_two_scripts_of_one_model_are_refused(fake_model: Any) -> None:
@@ -236,8 +261,8 @@ def test_a_script_comes_from_a_file_too_and_its_mistakes_name_the_key(fake_model
 )
 def test_what_the_script_does_not_say_fails_the_test(pytester: pytest.Pytester, use: str, said: str) -> None:
     body = f"""
-import anthropic, respx
 def claude(url, model):
+    import anthropic
     client = anthropic.Anthropic(base_url=url.removesuffix("/v1/chat/completions"), api_key="k", max_retries=0)
     with client:
         try:
@@ -247,6 +272,7 @@ def claude(url, model):
 def test_it(fake_model):
     fake_model.script({{"m": [{{"text": "x", "times": 2}}]}})
     def routed(model, path="/v1/messages"):
+        import respx
         with respx.mock() as router:
             fake_model.respx_routes(router, "https://api.anthropic.com")
             httpx.post("https://api.anthropic.com" + path, json=ASK | {{"model": model, "max_tokens": 9}})
@@ -276,17 +302,51 @@ def test_it(polite): ...
     result.stdout.fnmatch_lines(["*fake_model, after the test: *GET /v1/goodbye*"])
 
 
-def test_a_test_that_failed_by_itself_shows_what_the_fake_did_not_expect(pytester: pytest.Pytester) -> None:
-    body = """
+def test_a_failed_test_begins_with_what_the_fake_saw_also_in_a_worker(pytester: pytest.Pytester) -> None:
+    pytester.makeini(INI)
+    pytester.makepyfile(f"""
+import httpx
 def test_it(fake_model):
-    fake_model.script({"m": {"text": "x"}})
-    assert httpx.get(fake_model.base_url + "/nothing").status_code == 200
-"""
-    result = outcome_of(pytester, body)
+    fake_model.script({{"m": ["Hello.", "Again."]}})
+    httpx.post(fake_model.base_url + "/chat/completions", json={ASK | {"model": "o"}!r}).raise_for_status()
+""")
+    result = pytester.runpytest_subprocess("-n", "1")
 
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*AssertionError*", "*- lockjaw fakes -*", "*GET /v1/nothing*"])
-    assert "was used 0 of 1" not in result.stdout.str()
+    shown = [line for line in result.stdout.lines if line and not line.startswith("[gw0]")]
+    first = next(place for place, line in enumerate(shown) if "_ test_it _" in line)
+    assert shown[first + 1 :][:4] == [
+        "fake_model: req-1: unexpected request: model 'o' is not in the script (it has: m)",
+        "fake_model: models.m[0] was used 0 of 1 times",
+        "fake_model: models.m[1] was used 0 of 1 times",
+        "What the test saw of it:",
+    ]
+    assert "HTTPStatusError" in result.stdout.str()
+
+
+def test_a_wrong_call_is_shown_without_frames_of_a_library(pytester: pytest.Pytester) -> None:
+    calls = {
+        "fake_model.script({'m': {'txet': 'x'}})": "did you mean text?",
+        "mock_gateway.script('never_finl')": "no gateway script is called 'never_finl'; did you mean never_final?",
+        "lockjaw_run('gateway_timeot')": "one of ?? names, got 'gateway_timeot'; did you mean gateway_timeout?",
+        "never(fake_model)": "no read timeout, so the test would hang; give the client a timeout",
+    }
+    body = """
+def never(fake_model):
+    fake_model.script({"m": {"never_answer": True}})
+    with httpx.Client(transport=fake_model.transport(), timeout=None) as client:
+        client.post("http://f/v1/chat/completions", json=ASK)
+"""
+    for number, call in enumerate(calls):
+        body += f"def test_{number}(fake_model, mock_gateway, lockjaw_run):\n    {call}\n"
+    result = outcome_of(pytester, body)
+
+    result.assert_outcomes(failed=len(calls))
+    shown = result.stdout.str()
+    assert "/site-packages/" not in shown
+    assert "/src/lockjaw/" not in shown
+    assert "msgspec" not in shown
+    result.stdout.fnmatch_lines([f"E  *{said}*" for said in calls.values()])
 
 
 def test_fakes_of_two_tests_know_nothing_of_each_other(pytester: pytest.Pytester) -> None:
@@ -334,6 +394,21 @@ def test_a_gateway_without_a_script_is_healthy_and_keeps_no_secret(mock_gateway:
     (call,) = mock_gateway.calls
     assert (call.connection, call.method, call.params["maxProtocol"]) == (1, "connect", 3)
     assert "s3" not in repr(mock_gateway.calls)
+
+
+def test_a_gateway_plays_any_script_that_comes_with_lockjaw_by_its_name(mock_gateway: Any) -> None:
+    mock_gateway.script("challenge_without_nonce")
+    with connect(mock_gateway.url) as socket:
+        assert "nonce" not in json.loads(socket.recv(timeout=10))["payload"]
+        socket.close(1008, "connect challenge missing nonce")  # what the script's `expect` asks of a client
+
+
+@pytest.mark.parametrize("name", scripts.names())
+def test_every_script_loads_by_its_name(name: str) -> None:
+    gateway = GatewayFixture(clock=ScaledClock.start(1.0)).script(name)
+    assert gateway.verify(unused=False) == []
+    assert gateway.verify() == ["the script was not used: the test never asked for mock_gateway.url"]
+    gateway.close()
 
 
 def test_a_script_may_come_after_the_address_but_not_after_a_client(mock_gateway: Any) -> None:

@@ -44,7 +44,7 @@ class UsageError(LocalError):
     def __init__(self, source: str, key: str, expected: str, got: object = None) -> None:
         self.source, self.key, self.expected, self.got = source, key, expected, got
         where = f"{source}: {key}" if key else source
-        super().__init__(f"{where}: expected {expected}{_seen(expected, got)}")
+        super().__init__(f"{where}: expected {_sentence(expected, got)}")
 
 
 class DocumentError(UsageError):
@@ -70,7 +70,7 @@ class DocumentError(UsageError):
         place = ":".join([path, *(str(number) for number in (line, column) if number)])
         at = f" at {key}" if key else ""
         more = f" (and {len(others)} more: lockjaw scenario check shows all)" if others else ""
-        self.args = (f"{place}:{at} expected {expected}{_seen(expected, got)}{more}",)
+        self.args = (f"{place}:{at} expected {_sentence(expected, got)}{more}",)
 
     def with_others(self, others: Sequence[DocumentError]) -> DocumentError:
         """The same error, which names how many more there are."""
@@ -79,12 +79,21 @@ class DocumentError(UsageError):
         )  # fmt: skip
 
 
-def _seen(expected: str, got: object) -> str:
-    """``, got 'gateway_timeot'; did you mean gateway_timeout?``"""
+def _sentence(expected: str, got: object) -> str:
+    """``one of 76 names, got 'gateway_timeot'; did you mean gateway_timeout?`` A short list is shown whole."""
     if got is None:
-        return ""
+        return expected
     meant = _meant(expected, got) if isinstance(got, str) else None
-    return f", got {_short(got)}" + (f"; did you mean {meant}?" if meant else "")
+    if meant is None:
+        return f"{expected}, got {_short(got)}"
+    head, _, names = expected.partition("one of")
+    count = names.count(", ") + 1
+    shown = f"{head}one of {count} names" if count > _SHOWN_NAMES else expected
+    return f"{shown}, got {_short(got)}; did you mean {meant}?"
+
+
+#: A list of more names hides the suggestion behind it.
+_SHOWN_NAMES = 20
 
 
 def _meant(expected: str, got: str) -> str | None:

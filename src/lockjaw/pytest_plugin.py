@@ -10,6 +10,7 @@ is loud: a request that its script does not know, and a step that nobody used, f
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -42,6 +43,7 @@ FakeT = TypeVar("FakeT", bound=_Fake)
 
 _fakes: pytest.StashKey[dict[str, _Fake]] = pytest.StashKey()
 _told: pytest.StashKey[set[str]] = pytest.StashKey()
+_failed_by_fakes: pytest.StashKey[bool] = pytest.StashKey()
 _runs: pytest.StashKey[ScenarioRuns] = pytest.StashKey()
 _elsewhere: pytest.StashKey[Elsewhere] = pytest.StashKey()
 
@@ -183,11 +185,25 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     marker = item.get_closest_marker("lockjaw")
     if marker is not None:
         _run_marked(item, marker)
-    result = yield
+    try:
+        result = yield
+    except Exception as error:
+        if not _is_about_the_call(error) or item.config.getoption("fulltrace"):
+            raise
+        from lockjaw.testing.failures import seen_from_the_test
+
+        raise seen_from_the_test(error, item.path) from None
     complaints = _complaints(item, unused=True)
     if complaints:
+        item.stash[_failed_by_fakes] = True
         pytest.fail("\n".join(complaints), pytrace=False)
     return result
+
+
+def _is_about_the_call(error: Exception) -> bool:
+    """A test called Lockjaw wrongly: the line of the test and the sentence say all."""
+    errors = sys.modules.get("lockjaw.errors")  # not loaded: nothing of Lockjaw was called
+    return errors is not None and isinstance(error, errors.LocalError)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -275,15 +291,17 @@ def _complaints(item: pytest.Item, *, unused: bool) -> list[str]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """What a failed test shows last: what its fakes did not expect, and the line that repeats its scenario."""
+    """What a failed test shows: first what its fakes saw, last the line that repeats its scenario."""
     report = yield
     if report.when != "call":
         return report
-    complaints = _complaints(item, unused=False)
-    item.stash[_told] = {complaint.partition(": ")[2] for complaint in complaints}
+    item.stash[_told] = {complaint.partition(": ")[2] for complaint in _complaints(item, unused=False)}
     if report.failed:
-        if complaints:
-            report.sections.append(("lockjaw fakes", "\n".join(complaints)))
+        complaints = _complaints(item, unused=True)
+        if complaints and not item.stash.get(_failed_by_fakes, False):
+            from lockjaw.testing.failures import begin_with
+
+            begin_with(report, complaints)
         if _runs in item.stash and item.stash[_runs].runs:
             report.sections.append(("lockjaw", item.stash[_runs].section()))
     return report

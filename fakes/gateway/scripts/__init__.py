@@ -6,6 +6,7 @@ test holds our own client to it.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from importlib.resources import files
 
@@ -37,11 +38,12 @@ def read_text(name: str) -> str:
     """The YAML of a script. Raises LocalError naming those that are nearest."""
     entry = files(__name__) / f"{name}.yaml"
     if not name.isidentifier() or not entry.is_file():
+        close = difflib.get_close_matches(name, names(), 1, 0.6)
         near = [known for known in names() if any(part in known for part in name.split("_") if part)]
+        hint = f"; did you mean {close[0]}?" if close else f"; perhaps {', '.join(near[:6])};" if near else ";"
         raise LocalError(
-            f"no gateway script is called {name[:60]!r}"
-            + (f"; perhaps {', '.join(near[:6])}" if near else "")
-            + "; lockjaw serve gateway --list names all, --script FILE takes your own"
+            f"no gateway script is called {name[:60]!r}{hint} `lockjaw serve gateway --list` names all; "
+            "a file of your own is given by its path"
         )
     return entry.read_text(encoding="utf-8")
 

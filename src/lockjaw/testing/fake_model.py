@@ -78,15 +78,16 @@ class FakeModel:
         """Say what models do. May be called again for other models, before or after ``base_url`` is used.
 
         Args:
-            source: ``{"gpt-4o": [{"text": "Hello."}]}`` (a single step needs no list), or the path of a YAML script.
+            source: ``{"gpt-4o": "Hello."}``, ``{"gpt-4o": [{"text": "Hello.", "first_token_s": 30.0}, "Again."]}``,
+                or the path of a YAML script. A step that is only a text may be that text; a single step needs no list.
 
         Raises:
             DocumentError: malformed; names the key. LocalError: a model that has a script already.
         """
         if isinstance(source, Mapping):
             models = source["models"] if source.keys() == {"models"} else source
-            steps = {name: [step] if isinstance(step, Mapping) else step for name, step in models.items()}
-            self._progress.add(load_model_script({"models": steps}, path="fake_model.script(...)"))
+            written = {"models": {name: _steps(steps) for name, steps in models.items()}}
+            self._progress.add(load_model_script(written, path="fake_model.script(...)"))
         else:
             self._progress.add(load_model_script(source))
         return self
@@ -105,8 +106,11 @@ class FakeModel:
         """Such as ``http://127.0.0.1:41234``: what clients of Anthropic, Gemini and Ollama take."""
         return self.base_url.removesuffix("/v1")
 
-    def transport(self) -> ScriptTransport:
-        """An httpx transport, for clients in this process that should open no socket (sync or async)."""
+    def transport(self) -> Any:
+        """A transport for clients of httpx, and of SDKs that carry a fork of it: no socket is opened (sync or async).
+
+        Such as ``openai.OpenAI(http_client=openai.DefaultHttpxClient(transport=fake_model.transport()), ...)``.
+        """
         from lockjaw.testing.in_process import ScriptTransport
 
         transport = ScriptTransport(self._progress, clock=self._clock, seed=self._seed, on_body=self._saw)
@@ -116,7 +120,8 @@ class FakeModel:
     def respx_routes(self, router: Any, base_url: str = "https://api.openai.com/v1") -> list[Any]:
         """Route everything below an address to this script, whichever vendor's it is.
 
-        A request that no vendor answers is an unexpected one, and fails the test.
+        A request that no vendor answers is an unexpected one, and fails the test. respx patches httpx only; the SDKs of
+        ``openai`` and ``anthropic`` use httpx2 today and take ``transport()``.
 
         Args:
             router: the ``respx_mock`` fixture, or any ``respx.MockRouter``.
@@ -162,3 +167,11 @@ class FakeModel:
                 body=fields,
             )
         )
+
+
+def _steps(steps: Any) -> Any:
+    """Steps as a script file has them. The script's reader refuses what is neither a text, a mapping nor a list."""
+    listed = [steps] if isinstance(steps, str | Mapping) else steps
+    if not isinstance(listed, list | tuple):
+        return listed
+    return [{"text": step} if isinstance(step, str) else step for step in listed]

@@ -21,8 +21,11 @@ from lockjaw.fakes.models.script import ScriptProgress
 from lockjaw.fakes.models.service import ModelService
 
 
-class ScriptTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
-    """Answers requests by a script, for sync and async clients. ``problems``: what the script does not know."""
+class ScriptTransport:
+    """Answers requests by a script, for sync and async clients. ``problems``: what the script does not know.
+
+    It derives from no class of httpx: SDKs that carry a fork refuse every transport that does.
+    """
 
     def __init__(self, progress: ScriptProgress, *, clock: Clock, seed: int, on_body: Callable[[bytes], None]) -> None:
         self._service, self._clock, self._on_body = ModelService(progress, seed), clock, on_body
@@ -37,6 +40,24 @@ class ScriptTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         exchange = self._begin(request, await request.aread())
         await exchange.wait_for_head_async()
         return exchange.response()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+    def __enter__(self) -> ScriptTransport:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> ScriptTransport:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
 
     def answer(self, request: httpx.Request) -> httpx.Response | Awaitable[httpx.Response]:
         """A respx side effect: an awaitable where an event loop runs, else the response."""
@@ -57,14 +78,18 @@ class ScriptTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
             self.problems.append(f"{order.request_id}: {order.problem}")
         if order.step is not None:
             self._service.enter(order, lambda: None)  # nobody waits for a turn here: capacity is the server's
-        return _Exchange(request, delivered(self._service.plan(order)), self._clock, order.request_id)
+        actions = delivered(self._service.plan(order))
+        return _Exchange(request, actions, self._clock, order.request_id, self.problems)
 
 
 class _Exchange:
     """One request on its way through a plan. Waiting honours the request's read timeout, as a socket would."""
 
-    def __init__(self, request: Any, actions: Iterator[Action], clock: Clock, request_id: str) -> None:
+    def __init__(
+        self, request: Any, actions: Iterator[Action], clock: Clock, request_id: str, problems: list[str]
+    ) -> None:
         self._request, self._actions, self._clock, self._id = request, actions, clock, request_id
+        self._problems = problems
         self._began = self._heard = clock.monotonic()
         self._family: Any = importlib.import_module(type(request).__module__.partition(".")[0])
         timeouts = request.extensions.get("timeout") or {}
@@ -144,7 +169,12 @@ class _Exchange:
     def _wait(self, action: Action) -> None:
         left_s, gives_up = self._patience(action)
         if left_s == float("inf"):
-            raise LocalError("the script never answers this request, and the client has no read timeout")
+            problem = (
+                "the script never answers this request, and the client has no read timeout, so the test would hang; "
+                "give the client a timeout"
+            )
+            self._problems.append(f"{self._id}: {problem}")  # an SDK may hide the error behind one of its own
+            raise LocalError(problem)
         self._clock.sleep_blocking(left_s)
         self._arrived(gives_up)
 

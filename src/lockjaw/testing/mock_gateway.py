@@ -9,6 +9,7 @@ from typing import Any
 
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import LocalError
+from lockjaw.fakes.gateway import scripts
 from lockjaw.fakes.gateway.script import GatewayScript, load_gateway_script
 from lockjaw.fakes.gateway.server import MockGateway
 from lockjaw.testing.background import Background
@@ -37,10 +38,12 @@ class GatewayFixture:
         """Say what the gateway does: once, before a client connects.
 
         Args:
-            source: ``{"methods": {"agent": [{"silence": True}]}}``, or the path of a YAML script.
+            source: the name of a script that comes with Lockjaw, such as ``"never_final"`` (``lockjaw serve gateway
+                --list`` shows all); ``{"methods": {"agent": [{"silence": True}]}}``; or the path of a YAML script.
 
         Raises:
-            DocumentError: malformed; names the key. LocalError: scripted twice, or a client is connected already.
+            DocumentError: malformed; names the key. LocalError: no script has this name, the gateway has a script
+                already, or a client is connected already.
         """
         if self._script is not None:
             raise LocalError("mock_gateway has a script already; write all of it in one")
@@ -49,9 +52,11 @@ class GatewayFixture:
         if isinstance(source, Mapping):
             data = source if source.keys() == {"gateway"} else {"gateway": source}
             self._script = load_gateway_script(data, path="mock_gateway.script(...)")
+        elif isinstance(source, str) and source.isidentifier() and not Path(source).exists():
+            self._script = scripts.load(source).gateway
         else:
             self._script = load_gateway_script(source)
-        if self._server is not None:  # its address is known to somebody: the scripted one takes its place
+        if self._server is not None:  # a client may know the address: the scripted gateway takes it over
             port = self._server.port
             self._background.call(self._server.stop())
             self._start(port)
@@ -89,7 +94,7 @@ class GatewayFixture:
         if self._server is not None:
             return self._server.verify(strict=unused and self._script is not None)
         if self._script is not None and unused:
-            return ["the script was not used: nobody asked for the gateway's url"]
+            return ["the script was not used: the test never asked for mock_gateway.url"]
         return []
 
     def close(self) -> None:
