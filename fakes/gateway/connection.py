@@ -6,6 +6,7 @@ that dawdles before its hello likewise; the others notice nothing.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +48,7 @@ class Connection:
     ready: bool = False
     muted: bool = False
     calls: int = 0  # under way
+    ended: asyncio.Event = field(default_factory=asyncio.Event)  # what its client closed with is counted
     _held: list[tuple[str | bytes, dict[str, Any]]] = field(default_factory=list)
     _held_bytes: int = 0
 

@@ -7,6 +7,7 @@ no lock. Calls that the script does not mention get the answer that a healthy ga
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http
 import logging
 from collections.abc import Callable, Coroutine
@@ -20,6 +21,7 @@ import msgspec
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import LocalError, LockjawError, printed
@@ -59,6 +61,7 @@ from .sessions import SessionLocks
 
 _WAIT_MS = 30_000  # agent.wait without timeoutMs
 _KEPT_PROBLEMS = 1000
+SETTLE_REAL_S = 1.0  # what is closed ends in a few turns of the loop; a machine may be busy
 
 
 class _Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="req"):
@@ -187,6 +190,13 @@ class MockGateway:
     ) -> None:
         await self.stop()
 
+    async def settle(self) -> None:
+        """Wait until the closes that clients have sent are counted: a client may go on before our task has run."""
+        going = [one.ended.wait() for one in self._connections if one.socket.state is not State.OPEN]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_REAL_S):  # a connection that its script froze does not end
+                await asyncio.gather(*going)
+
     @property
     def url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -289,6 +299,7 @@ class MockGateway:
                 self._closes.append((received.code, received.reason))
                 del self._closes[:-_KEPT_PROBLEMS]
             self._journal.write("close", conn=connection.number, code=socket.close_code, reason=socket.close_reason)
+            connection.ended.set()
 
     async def _shake_hands(self, connection: Connection) -> None:
         """Up to hello-ok. Returns too when the script withholds it: then calls are read and not answered."""

@@ -33,6 +33,7 @@ class GatewayFixture:
         self._background = Background("lockjaw-mock-gateway")
         self._server: MockGateway | None = None
         self._entries: list[dict[str, Any]] = []
+        self._closed = False
 
     def script(self, source: str | Path | Mapping[str, Any]) -> GatewayFixture:
         """Say what the gateway does: once, before a client connects.
@@ -92,6 +93,8 @@ class GatewayFixture:
             unused: also name the steps that were used less often than the script says.
         """
         if self._server is not None:
+            if not self._closed:
+                self._background.call(self._server.settle())
             return self._server.verify(strict=unused and self._script is not None)
         if self._script is not None and unused:
             return ["the script was not used: the test never asked for mock_gateway.url"]
@@ -99,6 +102,7 @@ class GatewayFixture:
 
     def close(self) -> None:
         """Stop the gateway and its thread. Idempotent."""
+        self._closed = True
         if self._server is not None:
             self._background.call(self._server.stop())
         self._background.close()
