@@ -1,4 +1,7 @@
-"""What every fake server needs around its sockets: a safe address to bind, and an end by signal."""
+"""What fake servers share: a safe address to bind, start and stop, what did not go by the script, an end by signal.
+
+``FakeServer`` is the base of all that listen, ``ScriptedServer`` of those that perform a script. It knows no protocol.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +11,33 @@ import ipaddress
 import os
 import signal
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar
+from types import TracebackType
+from typing import Self, TypeVar
 
 from lockjaw.errors import LocalError
+from lockjaw.visible import tell
+
+from .journal import Journal
+
+__all__ = [
+    "Acceptor",
+    "FakeServer",
+    "Ready",
+    "ScriptedServer",
+    "require_loopback",
+    "serve_script",
+    "serve_until_signal",
+]
 
 # Of accept(): the client left before it was accepted, or we are out of descriptors for a while.
 _PASSING = {errno.ECONNABORTED, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EPERM}
 _BREATH_S = 0.1  # real
+_KEPT_PROBLEMS = 1000
 
 Ready = Callable[[int, int], None]
 Listening = TypeVar("Listening")
-
-
-class Server(Protocol):
-    async def start(self, host: str = ..., port: int = ..., *, allow_remote: bool = ...) -> int: ...
-    async def stop(self) -> None: ...
 
 
 def require_loopback(host: str, *, allow_remote: bool) -> None:
@@ -57,6 +71,91 @@ async def bind(listen: Callable[[], Awaitable[Listening]], host: str, port: int)
         else:
             text = f"cannot listen on {host}:{port}: {error}"
         raise LocalError(text) from error
+
+
+class FakeServer(ABC):
+    """A server on one address. A fake says how it listens (``_listen``) and how it ends (``stop``).
+
+    ``host`` and ``port`` are those that it listens on, or listened on last. As an async context manager it listens on
+    a free port of 127.0.0.1.
+    """
+
+    host = ""
+    port = 0
+    _allow_remote = False
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0, *, allow_remote: bool = False) -> int:
+        """Listen; returns the bound port.
+
+        Raises:
+            LocalError: the port is taken, or the address is not loopback and ``allow_remote`` is not set.
+        """
+        require_loopback(host, allow_remote=allow_remote)
+        self._allow_remote = allow_remote
+        self.port = await bind(lambda: self._listen(host, port), host, port)
+        self.host = host
+        return self.port
+
+    @abstractmethod
+    async def _listen(self, host: str, port: int) -> int:
+        """Listen; returns the bound port. Raises OSError, as the system says it."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """Listen no more, drop every connection, close the journal. Idempotent."""
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def address(self) -> str:
+        """``127.0.0.1:41234`` or ``[::1]:41234``."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class ScriptedServer(FakeServer):
+    """A server that performs a script, and keeps what did not go by it.
+
+    ``title`` is what people are told it is. ``on_problem`` is called with each problem when it comes.
+    """
+
+    title: str
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.on_problem: Callable[[str], None] | None = None
+        self._problems: list[str] = []
+
+    def note(self, text: str, *, about: str = "", **more: object) -> None:
+        """Keep and journal a problem. ``about``: the request that had it; ``more``: fields of the journal's entry."""
+        if len(self._problems) < _KEPT_PROBLEMS:
+            self._problems.append(f"{about}: {text}" if about else text)
+        self.journal.write("error", error=text, **more)
+        if self.on_problem is not None:
+            self.on_problem(text)
+
+    @abstractmethod
+    def unmet(self) -> list[str]:
+        """The expectations of the script that have not come true, one sentence each."""
+
+    @abstractmethod
+    def unused(self) -> list[str]:
+        """The steps that were used less often than the script says, one sentence each."""
+
+    def verify(self, *, strict: bool = False) -> list[str]:
+        """What did not go by the script, one sentence each; empty: all is well. Unexpected requests come first, then
+        the expectations that were not met.
+
+        Args:
+            strict: also list the steps that were used less often than the script says, whether it expects that or not.
+        """
+        return [*self._problems, *dict.fromkeys((*self.unmet(), *(self.unused() if strict else ())))]
 
 
 class Acceptor:
@@ -117,7 +216,7 @@ class Acceptor:
 
 
 async def serve_until_signal(
-    server: Server, host: str, port: int, *, allow_remote: bool, ready: Ready | None = None
+    server: FakeServer, host: str, port: int, *, allow_remote: bool, ready: Ready | None = None
 ) -> None:
     """Start, tell ``ready(pid, port)``, and stop in order on SIGTERM or SIGINT (then this returns).
 
@@ -138,3 +237,32 @@ async def serve_until_signal(
         await server.stop()
         for number in signals:
             loop.remove_signal_handler(number)
+
+
+async def serve_script(
+    server: ScriptedServer,
+    host: str,
+    port: int,
+    *,
+    allow_remote: bool,
+    ready: Ready | None = None,
+    say_problem: Callable[[str], None] = tell,
+) -> list[str]:
+    """Serve until SIGTERM or SIGINT; then return what ``verify`` has to say.
+
+    Args:
+        ready: told ``(pid, port)`` once the server listens and signals end it in order.
+        say_problem: told of each unexpected request when it comes, and at the end of what is still missing.
+
+    Raises:
+        LocalError: the address cannot be bound.
+    """
+    server.on_problem = lambda text: say_problem(f"{server.title}: {text}")
+    await serve_until_signal(server, host, port, allow_remote=allow_remote, ready=ready)
+    unmet = server.unmet()
+    for problem in unmet:
+        say_problem(f"{server.title}: {problem}")
+    for step in server.unused():
+        if step not in unmet:
+            say_problem(f"{server.title}: not used: {step}")
+    return server.verify()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 from websockets.asyncio.server import ServerConnection, broadcast
@@ -33,6 +33,27 @@ class Limits:
     calls: int = 1000  # unanswered, of one connection; one more is refused
     hello_real_s: float = 60.0  # from the TCP connection to a connect frame; the script may be slow, clients may not
     buffered_bytes: int = MAX_BUFFERED_BYTES  # that a client has not read, before it is a slow consumer
+
+
+class Socket(ServerConnection):
+    """Knows when its TCP connection begins and ends, also when it never gets through the upgrade.
+
+    ``there``: the open ones of one server, which has a subclass of its own (``socket_class``).
+    """
+
+    there: ClassVar[dict[Socket, None]]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.there[self] = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.there.pop(self, None)
+        super().connection_lost(exc)
+
+
+def socket_class() -> type[Socket]:
+    return type("ServerSocket", (Socket,), {"there": {}})
 
 
 @dataclass(eq=False)

@@ -12,7 +12,6 @@ import http
 import logging
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 from weakref import WeakKeyDictionary
@@ -30,10 +29,10 @@ from lockjaw.seeds import Seeds, uuid4
 from lockjaw.visible import tell
 
 from ..journal import Journal, Listener, redacted
-from ..serving import Ready, bind, require_loopback, serve_until_signal
+from ..serving import Ready, ScriptedServer, bind, serve_script
 from . import answers as say
 from .auth import check_connect
-from .connection import PREAUTH_BYTES, Connection, Limits, encode
+from .connection import PREAUTH_BYTES, Connection, Limits, encode, socket_class
 from .runs import Call, Run, Runs
 from .script import (
     DEFAULT_TEXT,
@@ -60,7 +59,7 @@ from .script import (
 from .sessions import SessionLocks
 
 _WAIT_MS = 30_000  # agent.wait without timeoutMs
-_KEPT_PROBLEMS = 1000
+_KEPT = 1000
 SETTLE_REAL_S = 1.0  # what is closed ends in a few turns of the loop; a machine may be busy
 
 
@@ -73,7 +72,7 @@ class _Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
 _decode = msgspec.json.Decoder(_Request).decode
 
 
-class MockGateway:
+class MockGateway(ScriptedServer):
     """Serves one script.
 
     Args:
@@ -87,6 +86,8 @@ class MockGateway:
     Raises:
         LocalError: the script wants a state directory and none is given.
     """
+
+    title = "mock gateway"
 
     def __init__(
         self,
@@ -103,7 +104,7 @@ class MockGateway:
         self._script, self._limits = script, limits or Limits()
         self._clock = clock or ScaledClock.start()
         self._recorder = recorder or NullRecorder()
-        self._journal = Journal(journal, self._clock, on_entry)
+        super().__init__(Journal(journal, self._clock, on_entry))
         self._ids = Seeds(seed).child("mock-gateway").stream("ids")
         self._connects = StepCounter("connect", script.connect)
         self._methods = {name: StepCounter(f"methods.{name}", steps) for name, steps in script.methods.items()}
@@ -114,52 +115,41 @@ class MockGateway:
                 raise LocalError("the script's runs hold session locks: say in which state directory (--state-dir DIR)")
             self._locks = SessionLocks(Path(state_dir), script.session_lock, self._clock, self._recorder)
         self._issued: set[str] = set()
+        self._sockets = socket_class()
         self._connections: set[Connection] = set()
         self._steps: WeakKeyDictionary[ServerConnection, ConnectStep] = WeakKeyDictionary()  # until they are served
-        self._allow_remote = False
         self._seen: dict[str, int] = {}  # calls by method
         self._closes: list[tuple[int, str]] = []  # that clients sent
         self._tasks: set[asyncio.Task[None]] = set()
-        self._problems: list[str] = []
         self._numbers = self._seq = 0
         self._began = self._clock.monotonic()
         self._server: Server | None = None
-        self.host, self.port = "", 0
 
     # ------------------------------------------------------------------ life
 
-    async def start(self, host: str = "127.0.0.1", port: int = 0, *, allow_remote: bool = False) -> int:
-        """Listen; returns the bound port.
-
-        Raises:
-            LocalError: the port is taken, or the address is not loopback and ``allow_remote`` is not set.
-        """
-        require_loopback(host, allow_remote=allow_remote)
-        self._allow_remote = allow_remote
-        await self._listen(host, port)
+    async def _listen(self, host: str, port: int) -> int:
+        bound = await self._open_door(host, port)
         self._began = self._clock.monotonic()
         if self._script.ticks:
             self._spawn(self._tick())
-        return self.port
+        return bound
 
-    async def _listen(self, host: str, port: int) -> None:
-        self._server = await bind(
-            lambda: serve(
-                self._serve,
-                host,
-                port,
-                process_request=self._upgrade,
-                compression=None,
-                max_size=2 * PREAUTH_BYTES,  # until hello; see Connection.welcome
-                ping_interval=None,
-                open_timeout=self._limits.hello_real_s,
-                close_timeout=2.0,
-                logger=logging.Logger("lockjaw.mock-gateway", logging.CRITICAL + 1),  # the journal has what matters
-            ),
+    async def _open_door(self, host: str, port: int) -> int:
+        self._server = await serve(
+            self._serve,
             host,
             port,
+            process_request=self._upgrade,
+            create_connection=self._sockets,
+            compression=None,
+            max_size=2 * PREAUTH_BYTES,  # until hello; see Connection.welcome
+            ping_interval=None,
+            open_timeout=self._limits.hello_real_s,
+            close_timeout=2.0,
+            logger=logging.Logger("lockjaw.mock-gateway", logging.CRITICAL + 1),  # the journal has what matters
         )
-        self.host, self.port = host, next(iter(self._server.sockets)).getsockname()[1]
+        bound: int = next(iter(self._server.sockets)).getsockname()[1]
+        return bound
 
     async def stop(self) -> None:
         """Drop every connection (the clients see 1006) and every run. Idempotent."""
@@ -170,25 +160,16 @@ class MockGateway:
         await self._hang_up()
         if self._locks is not None:
             await self._locks.release_all()
-        self._journal.close()
+        self.journal.close()
 
     async def _hang_up(self) -> None:
         """Listen no more; every connection that is still there is cut."""
         if self._server is not None:
             server, self._server = self._server, None
-            for connection in list(self._connections):
-                connection.socket.transport.abort()
             server.close()
+            for socket in list(self._sockets.there):  # also one whose client has never said a word
+                socket.transport.abort()
             await server.wait_closed()
-
-    async def __aenter__(self) -> MockGateway:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
 
     async def settle(self) -> None:
         """Wait until the closes that clients have sent are counted: a client may go on before our task has run."""
@@ -199,26 +180,12 @@ class MockGateway:
 
     @property
     def url(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"ws://{host}:{self.port}"
+        return f"ws://{self.address}"
 
-    @property
-    def noted(self) -> int:
-        """How many unexpected requests came (of ``verify``'s sentences, the first so many)."""
-        return len(self._problems)
+    def unused(self) -> list[str]:
+        return [sentence for counter in (self._connects, *self._methods.values()) for sentence in counter.unused()]
 
-    def verify(self, *, strict: bool = False) -> list[str]:
-        """What did not go by the script, one sentence each: unexpected requests, and what its ``expect`` misses.
-
-        ``strict``: unused steps as well, whether the script expects them to be used or not.
-        """
-        expect = self._script.expect
-        problems = [*self._problems, *self._unmet()]
-        if strict or (expect is not None and expect.every_step):
-            problems += [problem for c in (self._connects, *self._methods.values()) for problem in c.unused()]
-        return problems
-
-    def _unmet(self) -> list[str]:
+    def unmet(self) -> list[str]:
         expect, problems = self._script.expect, []
         if expect is None:
             return []
@@ -234,7 +201,7 @@ class MockGateway:
                 problems.append(
                     f"expect.closes[{index}]: no client closed with {wanted_close}; they sent: {came_closes}"
                 )
-        return problems
+        return problems + (self.unused() if expect.every_step else [])
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -255,7 +222,7 @@ class MockGateway:
     def _reap(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._note(f"defect of the mock gateway: {error!r}")
+            self.note(f"defect of the mock gateway: {error!r}")
 
     async def _tick(self) -> None:
         interval_s = self._script.tick_interval_ms / 1000
@@ -270,21 +237,21 @@ class MockGateway:
     def _upgrade(self, socket: ServerConnection, request: Request) -> Response | None:
         """Each connection takes the next step, whether a WebSocket comes of it or not."""
         if len(self._connections) >= self._limits.connections:
-            self._note(f"{self._limits.connections} connections are open; one more was answered 503")
+            self.note(f"{self._limits.connections} connections are open; one more was answered 503")
             return socket.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n")
         step = self._script.connect[self._connects.take()]
         if step.refuse is None:
             self._steps[socket] = step
             return None
         self._numbers += 1
-        self._journal.write("refused", conn=self._numbers, status=step.refuse.status)
+        self.journal.write("refused", conn=self._numbers, status=step.refuse.status)
         return socket.respond(http.HTTPStatus(step.refuse.status), step.refuse.body)
 
     async def _serve(self, socket: ServerConnection) -> None:
         self._numbers += 1
         step = self._steps.pop(socket)
-        connection = Connection(self._numbers, socket, uuid4(self._ids), step, self._journal, self._limits)
-        self._journal.write("open", conn=connection.number)
+        connection = Connection(self._numbers, socket, uuid4(self._ids), step, self.journal, self._limits)
+        self.journal.write("open", conn=connection.number)
         self._connections.add(connection)
         try:
             await self._shake_hands(connection)
@@ -297,8 +264,8 @@ class MockGateway:
             received = socket.protocol.close_rcvd
             if received is not None and socket.protocol.close_rcvd_then_sent is not False:  # False: it echoes ours
                 self._closes.append((received.code, received.reason))
-                del self._closes[:-_KEPT_PROBLEMS]
-            self._journal.write("close", conn=connection.number, code=socket.close_code, reason=socket.close_reason)
+                del self._closes[:-_KEPT]
+            self.journal.write("close", conn=connection.number, code=socket.close_code, reason=socket.close_reason)
             connection.ended.set()
 
     async def _shake_hands(self, connection: Connection) -> None:
@@ -312,9 +279,7 @@ class MockGateway:
             async with asyncio.timeout(self._limits.hello_real_s):
                 text = await connection.socket.recv()
         except TimeoutError:
-            self._note(
-                f"connection {connection.number}: no connect frame in {self._limits.hello_real_s:g} real seconds"
-            )
+            self.note(f"connection {connection.number}: no connect frame in {self._limits.hello_real_s:g} real seconds")
             await connection.close(Close(code=1000))
             return
         request = await self._first_request(connection, text)
@@ -353,7 +318,7 @@ class MockGateway:
             answer = say.invalid(request.id, close.reason)
         if close is None:
             return request
-        self._note(f"connection {connection.number}: {close.reason or 'unreadable JSON before connect'}")
+        self.note(f"connection {connection.number}: {close.reason or 'unreadable JSON before connect'}")
         if answer is not None:
             await connection.send(answer)
         await connection.socket.close(close.code, close.reason)
@@ -405,18 +370,18 @@ class MockGateway:
         try:
             request = _decode(text)
         except msgspec.ValidationError as error:
-            self._note(f"connection {connection.number}: invalid request frame: {error}")
+            self.note(f"connection {connection.number}: invalid request frame: {error}")
             await connection.send(say.invalid("invalid", f"invalid request frame: {error}"))
             return
         except (msgspec.DecodeError, UnicodeDecodeError):
-            self._note(f"connection {connection.number}: a frame that is not JSON")
+            self.note(f"connection {connection.number}: a frame that is not JSON")
             return
         call = Call(connection, request.id, request.method, _params(request), self._clock.monotonic())
         if connection.calls >= self._limits.calls:
-            self._note(f"connection {connection.number}: more than {self._limits.calls} unanswered calls")
+            self.note(f"connection {connection.number}: more than {self._limits.calls} unanswered calls")
             await connection.send(say.refusal(request.id, Failure(message="too many unanswered requests")))
             return
-        if request.method in self._seen or len(self._seen) < _KEPT_PROBLEMS:
+        if request.method in self._seen or len(self._seen) < _KEPT:
             self._seen[request.method] = self._seen.get(request.method, 0) + 1
         counter = self._methods.get(request.method)
         if request.method == "agent":
@@ -495,7 +460,7 @@ class MockGateway:
             case "status":
                 payload = {"version": self._script.version}
             case _:
-                self._note(f"connection {call.connection.number}: unknown method: {call.method[:100]}")
+                self.note(f"connection {call.connection.number}: unknown method: {call.method[:100]}")
                 await call.connection.send(say.invalid(call.request_id, f"unknown method: {call.method}"))
                 return
         await call.connection.send(say.response(call.request_id, payload))
@@ -566,7 +531,7 @@ class MockGateway:
                 await self._send_malformed(call, form, data)
             case Mute(for_s=for_s):
                 connection.muted = True
-                self._journal.write("mute", conn=connection.number)
+                self.journal.write("mute", conn=connection.number)
                 if for_s is not None:
                     self._spawn(self._unmute(connection, for_s))
             case Reply(payload=payload):
@@ -631,7 +596,7 @@ class MockGateway:
     async def _restart(self, restart: Restart) -> None:
         """The gateway ends in order and comes back on its port; numbers and, unless they are kept, runs begin anew."""
         self._broadcast("shutdown", {"reason": restart.reason, "restartExpectedMs": round(restart.down_s * 1000)})
-        self._journal.write("restart", down_s=restart.down_s)
+        self.journal.write("restart", down_s=restart.down_s)
         if not restart.keep_runs:
             for run in self._runs.clear():
                 if run.task is not None:
@@ -644,9 +609,9 @@ class MockGateway:
         await self._hang_up()
         self._seq = 0
         await self._clock.sleep(restart.down_s)
-        await self._listen(host, port)
+        await bind(lambda: self._open_door(host, port), host, port)
         self._began = self._clock.monotonic()
-        self._journal.write("back", port=port)
+        self.journal.write("back", port=port)
 
     # ------------------------------------------------------------------ frames
 
@@ -671,12 +636,7 @@ class MockGateway:
             shown = {"frame": redacted(msgspec.json.decode(text))}
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             shown = {"bytes": len(text)}  # not shown: it might hold a secret where we cannot find it
-        self._journal.write("in", conn=connection.number, **shown)
-
-    def _note(self, text: str) -> None:
-        if len(self._problems) < _KEPT_PROBLEMS:
-            self._problems.append(text)
-        self._journal.write("error", error=text)
+        self.journal.write("in", conn=connection.number, **shown)
 
 
 def _params(request: _Request) -> dict[str, Any]:
@@ -707,28 +667,8 @@ async def serve_gateway(
     state_dir: str | Path | None = None,
     say_problem: Callable[[str], None] = tell,
 ) -> list[str]:
-    """Serve a script (or the file of one) until SIGTERM or SIGINT; then return what ``verify`` has to say.
-
-    Args:
-        ready: told ``(pid, port)`` once the server listens and signals end it in order.
-        say_problem: told of each unexpected request when it comes, and at the end of what is still missing.
-
-    Raises:
-        DocumentError: the script is malformed. LocalError: the address cannot be bound.
-    """
-
-    def listen(entry: dict[str, Any]) -> None:
-        if entry["ev"] == "error":
-            say_problem(f"mock gateway: {entry['error']}")
+    """Serve a script (or the file of one) as ``serve_script`` does. Raises DocumentError: the script is malformed."""
 
     loaded = script if isinstance(script, GatewayScript) else load_gateway_script(script)
-    server = MockGateway(
-        loaded, clock=clock, recorder=recorder, journal=journal, seed=seed, state_dir=state_dir, on_entry=listen
-    )
-    await serve_until_signal(server, host, port, allow_remote=allow_remote, ready=ready)
-    problems = server.verify()
-    for problem in problems[server.noted :]:
-        say_problem(f"mock gateway: {problem}")
-    for unused in server.verify(strict=True)[len(problems) :]:
-        say_problem(f"mock gateway: not used: {unused}")
-    return problems
+    server = MockGateway(loaded, clock=clock, recorder=recorder, journal=journal, seed=seed, state_dir=state_dir)
+    return await serve_script(server, host, port, allow_remote=allow_remote, ready=ready, say_problem=say_problem)

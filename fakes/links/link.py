@@ -27,7 +27,6 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from lockjaw.clock import Clock, ScaledClock
@@ -35,7 +34,7 @@ from lockjaw.errors import LocalError
 from lockjaw.seeds import Seeds
 
 from ..journal import Journal, Listener
-from ..serving import bind, require_loopback
+from ..serving import FakeServer, require_loopback
 from .toxics import Conversation, Direction, Ending, Item, Toxic
 
 _LINGER_ZERO = struct.pack("ii", 1, 0)
@@ -52,7 +51,7 @@ class Limits:
     linger_real_s: float = 1.0  # how long the other side may take to see that we have closed
 
 
-class Link:
+class Link(FakeServer):
     """Relays TCP connections to ``upstream``, through toxics that can be added, changed and healed at any time.
 
     Args:
@@ -93,25 +92,16 @@ class Link:
         self._numbers = 0
         self._one_ended = asyncio.Event()
         self._server: asyncio.Server | None = None
-        self.host, self.port = "", 0
         for toxic in toxics:
             self.add(toxic)
 
     # ------------------------------------------------------------------ life
 
-    async def start(self, host: str = "127.0.0.1", port: int = 0, *, allow_remote: bool = False) -> int:
-        """Listen; returns the bound port.
-
-        Raises:
-            LocalError: the port is taken, or the address is not loopback and ``allow_remote`` is not set.
-        """
-        require_loopback(host, allow_remote=allow_remote)
+    async def _listen(self, host: str, port: int) -> int:
         loop = asyncio.get_running_loop()
-        self._server = await bind(
-            lambda: loop.create_server(self._accept, host, port, backlog=_LISTEN_BACKLOG), host, port
-        )
-        self.host, self.port = host, self._server.sockets[0].getsockname()[1]
-        return self.port
+        self._server = await loop.create_server(self._accept, host, port, backlog=_LISTEN_BACKLOG)
+        bound: int = self._server.sockets[0].getsockname()[1]
+        return bound
 
     async def stop(self) -> None:
         """Listen no more and drop every connection; what toxics held is lost. Idempotent."""
@@ -169,10 +159,6 @@ class Link:
         return self._server is not None
 
     @property
-    def address(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
     def connections(self) -> int:
         """How many are open."""
         return len(self._pairs)
@@ -182,15 +168,6 @@ class Link:
         """Memory that toxics hold back in all connections together, about."""
         held = (pair.conversation.held_bytes for pair in self._pairs.values())
         return sum(of("upstream") + of("downstream") for of in held)
-
-    async def __aenter__(self) -> Link:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
 
     # ------------------------------------------------------------------ toxics
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from lockjaw.clock import Clock
 
-from ..serving import Ready, serve_until_signal
+from ..serving import FakeServer, Ready, serve_until_signal
 from .link import address_of
 from .toxics import Toxic
 from .toxiproxy_api import ControlServer, Links
 
 
-class LinkService:
+class LinkService(FakeServer):
     """A link, its toxics, and its control API as one server.
 
     Args:
@@ -35,14 +35,14 @@ class LinkService:
         self._links = links
         self._control = ControlServer(links)
 
-    async def start(self, host: str = "127.0.0.1", port: int = 0, *, allow_remote: bool = False) -> int:
-        """Listen; returns the link's port. Raises LocalError."""
+    async def _listen(self, host: str, port: int) -> int:
+        """The link first, then its API: whoever is told of the port can use both."""
         listen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         link = await self._links.create(self._name, listen, self._upstream)
         for toxic in self._toxics:
             link.add(toxic)
         if self._api is not None:
-            bound = await self._control.start(*self._api, allow_remote=allow_remote)
+            bound = await self._control.start(*self._api, allow_remote=self._allow_remote)
             if self._on_api is not None:
                 self._on_api(f"http://{self._api[0]}:{bound}")
         return link.port

@@ -28,9 +28,9 @@ from lockjaw import __version__
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import LocalError
 
-from ..http_connection import Budget, Headers, HttpConnection, HttpRequest, Limits, Outbox, Refused, head
+from ..http_connection import Headers, HttpConnection, HttpRequest, Limits, Refused, head
+from ..http_server import HttpServer
 from ..journal import Listener
-from ..serving import bind, require_loopback
 from .link import Link, address_of
 from .toxics import Toxic
 from .toxiproxy_shapes import BadToxic, shape_of, toxic_from
@@ -118,52 +118,25 @@ def _listen_at(listen: str) -> tuple[str, int]:
     return "127.0.0.1" if host == "localhost" else host, port  # two sockets, else, and two ports
 
 
-class ControlServer:
-    """The HTTP side of ``Links``: a handler of ``HttpConnection``."""
+class ControlServer(HttpServer):
+    """The HTTP side of ``Links``. A client that leaves changes nothing: a change of a link is made whole or not at
+    all."""
 
     def __init__(self, links: Links) -> None:
+        super().__init__(_LIMITS, lambda: None, most=_CONNECTIONS)
         self._links = links
         self._one_at_a_time = asyncio.Lock()  # a change of a link takes several steps
-        self._connections: set[HttpConnection] = set()
         self._answers: set[asyncio.Task[None]] = set()
-        self._budget = Budget(_LIMITS.buffered_bytes)
-        self._outbox = Outbox(lambda: None)
-        self._server: asyncio.Server | None = None
-        self.host, self.port = "", 0
-
-    async def start(self, host: str = "127.0.0.1", port: int = 0, *, allow_remote: bool = False) -> int:
-        """Listen; returns the bound port. Raises LocalError as every server of the fakes."""
-        require_loopback(host, allow_remote=allow_remote)
-        loop = asyncio.get_running_loop()
-        self._server = await bind(
-            lambda: loop.create_server(
-                lambda: HttpConnection(self, _LIMITS, self._budget, self._outbox), host, port
-            ),
-            host, port,
-        )  # fmt: skip
-        self.host, self.port = host, self._server.sockets[0].getsockname()[1]
-        return self.port
 
     async def stop(self) -> None:
-        """Idempotent."""
-        server, self._server = self._server, None
-        if server is None:
-            return
-        server.close()
-        for task in list(self._answers):
+        await self._close_door()
+        answers = list(self._answers)
+        for task in answers:
             task.cancel()
-        await asyncio.gather(*self._answers, return_exceptions=True)
-        for connection in list(self._connections):
-            connection.abort()
-        await server.wait_closed()
+        await asyncio.gather(*answers, return_exceptions=True)
+        await self._drop_connections()
 
     # ------------------------------------------------------------------ the handler of the connections
-
-    def opened(self, connection: HttpConnection) -> bool:
-        if self._server is None or len(self._connections) >= _CONNECTIONS:
-            return False
-        self._connections.add(connection)
-        return True
 
     def serve(self, connection: HttpConnection, request: HttpRequest) -> None:
         task = asyncio.ensure_future(self._answer_to(connection, request))
@@ -172,14 +145,6 @@ class ControlServer:
 
     def refuse(self, connection: HttpConnection, refused: Refused) -> tuple[int, Headers, bytes]:
         return refused.status, _JSON, _error(refused.status, f"bad request: {refused.message}")
-
-    def gone(self, connection: HttpConnection) -> None:
-        """An answer under way is finished: a change of a link is made whole or not at all."""
-
-    def writable(self, connection: HttpConnection) -> None: ...
-
-    def closed(self, connection: HttpConnection) -> None:
-        self._connections.discard(connection)
 
     async def _answer_to(self, connection: HttpConnection, request: HttpRequest) -> None:
         answer = await self._answer(request)

@@ -22,24 +22,14 @@ from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import LocalError
 from lockjaw.visible import tell
 
-from ..http_connection import (
-    LAST_CHUNK,
-    Budget,
-    HttpConnection,
-    HttpRequest,
-    Limits,
-    Outbox,
-    Refused,
-    chunk,
-    head,
-)
+from ..http_connection import LAST_CHUNK, HttpConnection, HttpRequest, Limits, Refused, chunk, head
+from ..http_server import HttpServer
 from ..journal import REDACTED, Journal
-from ..serving import Acceptor, Ready, bind, require_loopback, serve_until_signal
+from ..serving import Ready, serve_until_signal
 from .reply_plan import error_reply
 from .wires import OPENAI_CHAT, Route, route
 from .wires.surface import ApiError, Headers, RequestRefused
 
-_BACKLOG = 1024
 _KEPT_HEADERS = re.compile(r"content-type|retry-after(-ms)?|(x-|anthropic-)?ratelimit-.*")
 _SECRET_HEADERS = ("authorization", "x-api-key", "x-goog-api-key", "api-key", "cookie")
 _SECRET_QUERY = ("key", "api_key", "token")
@@ -107,7 +97,7 @@ def step_of(
 # --------------------------------------------------------------------------- the proxy
 
 
-class RecordingProxy:
+class RecordingProxy(HttpServer):
     """Stands between clients and a real endpoint.
 
     Args:
@@ -133,59 +123,28 @@ class RecordingProxy:
         self._clock = clock or ScaledClock.start()
         self._journal = Journal(journal, self._clock)
         self._say = say_problem
-        self._outbox = Outbox(self._journal.flush)
-        limits = Limits()
-        budget = Budget(limits.buffered_bytes)
-        self._acceptor = Acceptor(lambda: HttpConnection(self, limits, budget, self._outbox))
+        super().__init__(Limits(), self._journal.flush)
         self._client = httpx.AsyncClient(timeout=_UPSTREAM_REAL_S)
         self._tasks: dict[HttpConnection, asyncio.Task[None]] = {}
-        self._connections: set[HttpConnection] = set()
-        self._deserted = asyncio.Event()
-        self._stopping = False
         self._count = 0
         self._models: dict[str, dict[int, dict[str, object]]] = {}  # model -> number of the request -> step
-        self.host, self.port = "", 0
-
-    async def start(self, host: str = "127.0.0.1", port: int = 0, *, allow_remote: bool = False) -> int:
-        """Listen; returns the bound port."""
-        require_loopback(host, allow_remote=allow_remote)
-        self.port = await bind(lambda: self._acceptor.start(host, port, backlog=_BACKLOG), host, port)
-        self.host = host
-        return self.port
 
     async def stop(self) -> None:
         """Drop every connection. What was not finished is not recorded. Idempotent."""
-        self._stopping = True
-        await self._acceptor.close()
+        await self._close_door()
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for connection in list(self._connections):
-            connection.abort()
-        while self._connections:
-            self._deserted.clear()
-            await self._deserted.wait()
+        await self._drop_connections()
         await self._client.aclose()
         self._journal.close()
 
     # ------------------------------------------------------------------ the handler of the connections
 
-    def opened(self, connection: HttpConnection) -> bool:
-        self._connections.add(connection)
-        return not self._stopping
-
-    def closed(self, connection: HttpConnection) -> None:
-        self._connections.discard(connection)
-        if not self._connections:
-            self._deserted.set()
-
     def gone(self, connection: HttpConnection) -> None:
         if connection in self._tasks:
             self._tasks[connection].cancel()
-
-    def writable(self, connection: HttpConnection) -> None:
-        """What a reply holds is kept anyway, so a client that is slow to read it costs nothing more."""
 
     def refuse(self, connection: HttpConnection, refused: Refused) -> tuple[int, Headers, bytes]:
         reply = error_reply(OPENAI_CHAT, ApiError(refused.status, refused.message, "invalid_request_error"), "")

@@ -16,38 +16,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.history import NullRecorder, Recorder
 from lockjaw.visible import tell
 
-from ..http_connection import (
-    LAST_CHUNK,
-    Budget,
-    HttpConnection,
-    HttpRequest,
-    Limits,
-    Outbox,
-    Refused,
-    chunk,
-    head,
-)
+from ..http_connection import LAST_CHUNK, HttpConnection, HttpRequest, Limits, Refused, chunk, head
+from ..http_server import HttpServer
 from ..journal import Journal, Listener
-from ..serving import Acceptor, Ready, bind, require_loopback, serve_until_signal
+from ..serving import Ready, ScriptedServer, serve_script
 from .reply_plan import Action, Break, Chunk, Open, Silence, Whole, cut_body, error_reply
 from .script import ModelScript, ScriptProgress, load_model_script
 from .service import ModelService, Order, marked
 from .wires import OPENAI_CHAT
 from .wires.surface import ApiError, Headers
 
-_BACKLOG = 1024
-_KEPT_PROBLEMS = 1000
 _TURN_BYTES = 65_536  # of one reply, before the other connections have their turn
 
 
-class ModelServer:
+class ModelServer(ScriptedServer, HttpServer):
     """Serves one script.
 
     Args:
@@ -59,6 +46,8 @@ class ModelServer:
         on_entry: sees each journal entry as it is written.
         on_body: sees the body of each POST to a model, as it came. A test may look at it; a journal must not (secrets).
     """
+
+    title = "model server"
 
     def __init__(
         self,
@@ -75,88 +64,40 @@ class ModelServer:
         self.clock = clock or ScaledClock.start()
         self._recorder = recorder or NullRecorder()
         self._records = not isinstance(self._recorder, NullRecorder)
-        self.journal = Journal(journal, self.clock, on_entry, batched=True)
-        self._limits = limits or Limits()
-        self._budget = Budget(self._limits.buffered_bytes)
-        self._outbox = Outbox(self.journal.flush)
+        ScriptedServer.__init__(self, Journal(journal, self.clock, on_entry, batched=True))
+        HttpServer.__init__(self, limits or Limits(), self.journal.flush)
         self._progress = script if isinstance(script, ScriptProgress) else ScriptProgress(script)
         self.service = ModelService(self._progress, seed)
         self._on_body = on_body
-        self._problems: list[str] = []
-        self._acceptor = Acceptor(lambda: HttpConnection(self, self._limits, self._budget, self._outbox))
-        self._connections: set[HttpConnection] = set()
-        self.stopping = False
-        self._deserted = asyncio.Event()  # no connection is left
         self.exchanges: set[Exchange] = set()
-        self.host, self.port = "", 0
 
     # ------------------------------------------------------------------ life
 
-    async def start(self, host: str = "127.0.0.1", port: int = 0, *, allow_remote: bool = False) -> int:
-        """Listen; returns the bound port.
-
-        Raises:
-            LocalError: the port is taken, or the address is not loopback and ``allow_remote`` is not set.
-        """
-        require_loopback(host, allow_remote=allow_remote)
-        self.port = await bind(lambda: self._acceptor.start(host, port, backlog=_BACKLOG), host, port)
-        self.host = host
-        return self.port
-
     async def stop(self) -> None:
         """Stop listening and drop every connection; unfinished replies are journaled as errors. Idempotent."""
-        self.stopping = True
-        await self._acceptor.close()
+        await self._close_door()
         for exchange in sorted(self.exchanges, key=lambda exchange: exchange.began):
             exchange.stop()
-        self._outbox.commit()
-        for connection in list(self._connections):
-            connection.abort()
-        while self._connections:
-            self._deserted.clear()
-            await self._deserted.wait()
+        await self._drop_connections()
         self.journal.close()
-
-    async def __aenter__(self) -> ModelServer:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
 
     @property
     def origin(self) -> str:
         """``http://127.0.0.1:41234``: what clients of Anthropic, Gemini and Ollama take as their base address."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        return f"http://{self.address}"
 
     @property
     def base_url(self) -> str:
         """What OpenAI clients take as their base address."""
         return f"{self.origin}/v1"
 
-    def verify(self, *, strict: bool = False) -> list[str]:
-        """What did not go by the script, one sentence each; empty: all is well.
-
-        Args:
-            strict: also list the expectations of the script that were not met, and the steps that were used less often
-                than it says.
-        """
-        left = dict.fromkeys((*self._progress.unmet(), *self._progress.unused())) if strict else ()
-        return [*self._problems, *left]
-
     def unmet(self) -> list[str]:
-        """The expectations of the script that have not come true, one sentence each."""
         return self._progress.unmet()
 
-    # ------------------------------------------------------------------ the handler of the connections
+    def unused(self) -> list[str]:
+        return self._progress.unused()
 
-    def opened(self, connection: HttpConnection) -> bool:
-        """A client has connected; not served if it is too late for that."""
-        self._connections.add(connection)
-        return not self.stopping
+    # ------------------------------------------------------------------ the handler of the connections
 
     def serve(self, connection: HttpConnection, request: HttpRequest) -> None:
         """Answer one request."""
@@ -170,7 +111,14 @@ class ModelServer:
         if order.problem:
             status = order.answer.status if order.answer is not None else 0
             more = {"unexpected": True} if order.unexpected else {}
-            self._note(order.request_id, order.problem, status=status, model=order.model, **more)
+            self.note(
+                order.problem,
+                about=order.request_id,
+                request_id=order.request_id,
+                status=status,
+                model=order.model,
+                **more,
+            )
         if order.step is None:
             exchange.unscripted()
         connection.exchange = exchange
@@ -203,8 +151,7 @@ class ModelServer:
             )
 
     def refuse(self, connection: HttpConnection, refused: Refused) -> tuple[int, Headers, bytes]:
-        """The answer to what is no fair request."""
-        self._note("", f"not served: {refused.message}", status=refused.status)
+        self.note(f"not served: {refused.message}", request_id="", status=refused.status)
         error = ApiError(refused.status, refused.message, "invalid_request_error")
         reply = error_reply(OPENAI_CHAT, error, "")
         return reply.status, reply.headers, reply.body
@@ -216,11 +163,6 @@ class ModelServer:
     def writable(self, connection: HttpConnection) -> None:
         if isinstance(connection.exchange, Exchange):
             connection.exchange.resume()
-
-    def closed(self, connection: HttpConnection) -> None:
-        self._connections.discard(connection)
-        if not self._connections:
-            self._deserted.set()
 
     # ------------------------------------------------------------------ writing down
 
@@ -251,11 +193,6 @@ class ModelServer:
             self._recorder.record(
                 "provider.request", "ok", request_id=order.request_id, sent=0, status=order.answer.status
             )
-
-    def _note(self, request_id: str, text: str, **more: object) -> None:
-        if len(self._problems) < _KEPT_PROBLEMS:
-            self._problems.append(f"{request_id}: {text}" if request_id else text)
-        self.journal.write("error", request_id=request_id, error=text, **more)
 
 
 class Exchange:
@@ -458,28 +395,7 @@ async def serve_model(
     allow_remote: bool = False,
     say_problem: Callable[[str], None] = tell,
 ) -> list[str]:
-    """Serve a script file until SIGTERM or SIGINT; then return what ``verify`` has to say.
+    """Serve a script file as ``serve_script`` does. Raises DocumentError: the script is malformed."""
 
-    Args:
-        ready: told ``(pid, port)`` once the server listens and signals end it in order.
-        say_problem: told of each problem when it comes, and at the end of what is still missing.
-
-    Raises:
-        DocumentError: the script is malformed. LocalError: the address cannot be bound.
-    """
-
-    def listen(entry: dict[str, Any]) -> None:
-        if entry["ev"] == "error" and "after_s" not in entry:  # with it: how an exchange ended
-            say_problem(f"model server: {entry['error']}")
-
-    server = ModelServer(
-        load_model_script(script), clock=clock, recorder=recorder, journal=journal, seed=seed, on_entry=listen
-    )
-    await serve_until_signal(server, host, port, allow_remote=allow_remote, ready=ready)
-    problems, strictly = server.verify(), server.verify(strict=True)
-    for unmet in server.unmet():
-        say_problem(f"model server: {unmet}")
-    for unused in strictly[len(problems) :]:
-        if unused not in server.unmet():
-            say_problem(f"model server: not used: {unused}")
-    return [*problems, *server.unmet()]
+    server = ModelServer(load_model_script(script), clock=clock, recorder=recorder, journal=journal, seed=seed)
+    return await serve_script(server, host, port, allow_remote=allow_remote, ready=ready, say_problem=say_problem)
