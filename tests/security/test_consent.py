@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -175,6 +177,18 @@ def test_the_mark_covers_everything_that_a_replay_reads(tmp_path: Path, monkeypa
     [key] = tmp_path.rglob("origin.key")
     assert key.stat().st_mode & 0o777 == 0o600
     assert [entry.name for entry in key.parent.iterdir()] == ["origin.key"]
+
+
+def test_the_key_of_a_test_run_lies_in_the_state_folder_of_the_tests(state_of_the_tests: Path, tmp_path: Path) -> None:
+    """In this process and in those that it starts: ``test_my_own_run_folder...`` above leaves its key there."""
+    assert origin.mark({}, b"") is not None
+    [key] = state_of_the_tests.rglob("origin.key")
+
+    asked = "from lockjaw.harness.kit import origin; print(origin._path())"
+    said = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout.strip()
+
+    assert Path(said) == key
+    assert key.is_relative_to(tmp_path.parents[1])
 
 
 def test_where_no_key_can_be_kept_nothing_is_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
