@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockjaw.visible import show, visible, visible_json, visible_lines
+from lockjaw.visible import COMMAND_KEY, show, show_as_it_is, show_json, show_text, visible, visible_json, visible_lines
 
 from .live import live
 
@@ -60,20 +60,41 @@ def test_a_line_stays_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert out.getvalue() == "a name\\nheld     pid 1   forged.lock\nnext\n"
 
 
+@given(st.recursive(st.text() | st.just("so lockjaw run x"), st.lists, max_leaves=4))
+def test_json_on_stdout_is_only_json_with_the_values_as_they_are(value: object) -> None:
+    """From a clone too, where commands to copy are rewritten for people."""
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", out)
+        patch.setenv(COMMAND_KEY, 'python3 "dev.py"')
+        show_json(json.dumps(value, ensure_ascii=False))
+
+    assert json.loads(out.getvalue()) == value
+
+
+def test_only_our_own_texts_are_rewritten_for_copying(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(COMMAND_KEY, "python3 dev.py")
+
+    show_text("try lockjaw run x")
+    show_as_it_is("try lockjaw run x\x1b[2J")
+
+    assert capsys.readouterr().out == "try python3 dev.py run x\ntry lockjaw run x\\x1b[2J\n"
+
+
 # --------------------------------------------------------------------------- nothing else prints
 
 #: Who may write to a standard stream beside ``lockjaw.visible``, and why that is safe.
 PRINTERS = {
     "src/lockjaw/visible.py": "the one place",
     "src/lockjaw/cli/app.py": "clears the terminal's line before the last sentence",
-    "src/lockjaw/cli/options.py": "a JSON document that visible_json has made",
     "src/lockjaw/cli/report.py": "document.to_json, which makes it visible",
     "src/lockjaw/cli/run.py": "document.to_json",
     "src/lockjaw/cli/replay.py": "document.to_json",
     "src/lockjaw/cli/target/playing.py": "document.to_json, and a question on one line that visible has made",
     "src/lockjaw/cli/openclaw/campaigns.py": "document.to_json",
     "src/lockjaw/cli/openclaw/demo.py": "document.to_json",
-    "src/lockjaw/runner/agent.py": "a JSON document that visible_json has made",
     "reports/text.py": "its renderer makes every segment visible",
 }
 
@@ -136,6 +157,15 @@ def test_an_error_that_quotes_a_name_sends_no_escape(tmp_path: Path) -> None:
     assert ended.returncode == 2
     assert b"\x1b" not in ended.stderr
     assert b"x\\x1b[2J.yaml" in ended.stderr
+
+
+@pytest.mark.parametrize("command", ["schema", "check x.yaml --json"])
+def test_every_json_is_the_same_from_a_clone(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.yaml").write_text("story: s\nmessage: m\nchain: [p/m]\ntime_scale: so lockjaw run y\n")
+    installed = json.loads(lockjaw(tmp_path, "scenario", *command.split()).stdout)
+    monkeypatch.setenv(COMMAND_KEY, "python3 dev.py")
+
+    assert json.loads(lockjaw(tmp_path, "scenario", *command.split()).stdout) == installed
 
 
 @pytest.mark.real

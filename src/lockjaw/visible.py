@@ -19,6 +19,8 @@ __all__ = [
     "as_typed",
     "columns",
     "show",
+    "show_as_it_is",
+    "show_json",
     "show_text",
     "show_wrapped",
     "tell",
@@ -90,6 +92,17 @@ def show_wrapped(*lines: str) -> None:
 def show_text(text: str) -> None:
     """Print a text of several lines on stdout; a final newline is added where there is none."""
     sys.stdout.write(as_typed(visible_lines(text if text.endswith("\n") else f"{text}\n")))
+
+
+def show_as_it_is(text: str) -> None:
+    """As ``show_text`` for what is not ours, such as an answer or a file: the commands in it stay as they were
+    written."""
+    sys.stdout.write(visible_lines(text if text.endswith("\n") else f"{text}\n"))
+
+
+def show_json(document: str) -> None:
+    """Print a JSON document on stdout: its values stay the same, commands in them included."""
+    sys.stdout.write(visible_json(document if document.endswith("\n") else f"{document}\n"))
 
 
 def tell(*lines: str) -> None:

@@ -14,7 +14,7 @@ from lockjaw.cli.options import JsonFlag
 from lockjaw.cli.progress import progress
 from lockjaw.harness.bench import plot, tables
 from lockjaw.harness.bench.run import FULL, QUICK, run
-from lockjaw.visible import show_text, tell
+from lockjaw.visible import show_json, show_text, tell
 
 __all__ = ["locks"]
 
@@ -38,14 +38,17 @@ def locks(
         with interrupts:
             result = run(FULL if full else QUICK, out.parent if out and out.parent.is_dir() else Path.cwd(), measuring)
     text = tables.markdown(result)
-    document = json.dumps(result.document(), indent=2)
+    document = json.dumps(result.document(), indent=2, allow_nan=False)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         (out / "locks.json").write_text(document + "\n")
         (out / "locks.md").write_text(text)
         if cases := list(result.figures[0].contention):
             (out / "locks.svg").write_text(plot.svg(list(result.figures), cases[min(1, len(cases) - 1)]))
-    show_text(document if as_json else text)
+    if as_json:
+        show_json(document)
+    else:
+        show_text(text)
     if result.interrupted:
         tell("interrupted: the figures are those of what had been measured")
         return 130

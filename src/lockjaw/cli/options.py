@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +13,7 @@ from lockjaw import __version__, settings
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.errors import UsageError
 from lockjaw.settings import Settings
-from lockjaw.visible import visible_json
+from lockjaw.visible import show_json
 
 __all__ = [
     "AllowNetwork", "AllowRemote", "CacheFolder", "ConfigFile", "Host", "JournalFile", "JsonFlag", "Out", "Password",
@@ -51,7 +50,7 @@ TimeoutS = Annotated[float | None, typer.Option(min=1, help="Instead of the scen
 def print_json(command: str, document: dict[str, Any]) -> None:
     """The one document of ``--json`` on stdout."""
     whole = {"lockjaw": __version__, "command": command, **document}
-    sys.stdout.write(visible_json(json.dumps(whole, indent=2, ensure_ascii=False)) + "\n")
+    show_json(json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def check_one_of(flag: str, known: tuple[str, ...], given: str) -> None:

@@ -82,7 +82,7 @@ from lockjaw.sessions import (
     validate_session_id,
 )
 from lockjaw.settings import Pacing, Settings
-from lockjaw.visible import show_text, tell, visible_json
+from lockjaw.visible import show_as_it_is, show_json, tell
 
 EXIT_ANSWERED, EXIT_FAILED, EXIT_USAGE, EXIT_DUPLICATE_POSSIBLE = 0, 1, 2, 5
 SIDE_CALL_FLOOR_REAL_S = 1.0
@@ -584,9 +584,9 @@ def agent_main(settings: Settings, request: AgentRequest, *, ready_fd: int | Non
     outcome = asyncio.run(command())
     if outcome.stdout:
         if request.as_json:
-            sys.stdout.write(visible_json(outcome.stdout) + "\n")
+            show_json(outcome.stdout)
         else:
-            show_text(outcome.stdout)
+            show_as_it_is(outcome.stdout)
         sys.stdout.flush()
     return outcome.exit_code
 

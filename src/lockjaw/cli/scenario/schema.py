@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 
 from lockjaw.harness.incident.schema import SCHEMA_FILE
-from lockjaw.visible import show_text
+from lockjaw.visible import show_json
 
 __all__ = ["schema"]
 
@@ -16,4 +16,4 @@ def schema() -> None:
     An editor with a YAML language server uses it where a file begins with
     `# yaml-language-server: $schema=FILE`; `lockjaw scenario new` writes that line.
     """
-    show_text((files("lockjaw.scenarios") / SCHEMA_FILE).read_text(encoding="utf-8"))
+    show_json((files("lockjaw.scenarios") / SCHEMA_FILE).read_text(encoding="utf-8"))

@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from lockjaw.harness.incident.scenario import read_builtin_text
-from lockjaw.visible import show_text
+from lockjaw.visible import show_as_it_is
 
 __all__ = ["show"]
 
 
 def show(name: Annotated[str, typer.Argument(help="A name from `lockjaw list`.")]) -> None:
     """Print the YAML of a built-in scenario, to start your own from: `lockjaw scenario show NAME > my.yaml`."""
-    show_text(read_builtin_text(name))
+    show_as_it_is(read_builtin_text(name))

@@ -14,7 +14,7 @@ from lockjaw.errors import LocalError
 from lockjaw.fakes.gateway import scripts
 from lockjaw.fakes.gateway.script import load_gateway_script
 from lockjaw.fakes.gateway.server import serve_gateway
-from lockjaw.visible import show, show_text
+from lockjaw.visible import show, show_as_it_is
 
 __all__ = ["gateway"]
 
@@ -51,7 +51,7 @@ def gateway(
             + (", not both" if name is not None else "")
         )
     if show and name is not None:
-        show_text(scripts.read_text(name))
+        show_as_it_is(scripts.read_text(name))
         return 0
     loaded = scripts.load(name).gateway if name is not None else load_gateway_script(script or "")
     start = Start("mock gateway", host, port, journal, seed, allow_remote, ready_fd)
