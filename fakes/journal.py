@@ -1,5 +1,8 @@
 """What a fake saw, as JSON lines for people: one write per line, nominal and wall time in each.
 
+A full disk costs entries, never an answer: whoever waited for one would take the fake for the fault that is played. It
+is said once, and at the end how many entries are missing.
+
 Secrets never reach a journal: its writers pass names and sizes, and frames only through ``redacted``.
 """
 
@@ -13,6 +16,8 @@ from typing import Any
 import msgspec
 
 from lockjaw.clock import Clock
+from lockjaw.errors import UsageError
+from lockjaw.visible import tell
 
 REDACTED = "[redacted]"
 _SECRET_KEYS = {"token", "devicetoken", "bootstraptoken", "password", "signature", "authorization", "apikey"}
@@ -28,17 +33,32 @@ class Journal:
     Args:
         batched: entries wait for ``flush``; its caller sees to it that none is lost that matters. Else each entry is a
             write of its own.
+        say: told once that the file cannot be written, and at the end how many entries are missing.
+
+    Raises:
+        UsageError: the file cannot be opened.
     """
 
     def __init__(
-        self, path: str | Path | None, clock: Clock, listener: Listener | None = None, *, batched: bool = False
+        self,
+        path: str | Path | None,
+        clock: Clock,
+        listener: Listener | None = None,
+        *,
+        batched: bool = False,
+        say: Callable[[str], None] = tell,
     ) -> None:
         self._clock, self._listener, self._batched = clock, listener, batched
         self._encode = msgspec.json.Encoder().encode
         self._lines: list[bytes] = []
+        self._path, self._say = path, say
+        self._lost, self._torn = 0, False  # entries that are missing; the file ends in the middle of a line
         self._fd = -1
         if path is not None:
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            try:
+                self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                raise UsageError(str(path), "", f"a journal that can be written ({error.strerror})") from error
 
     def write(self, ev: str, /, **fields: Any) -> None:
         if self._fd < 0 and self._listener is None:
@@ -50,7 +70,7 @@ class Journal:
             if self._batched:
                 self._lines.append(line)
             else:
-                os.write(self._fd, line)  # one write: O_APPEND keeps lines whole
+                self._append([line])
         if self._listener is not None:
             self._listener(entry)
 
@@ -63,7 +83,7 @@ class Journal:
         """Write what waits, whole lines in one write."""
         if self._lines and self._fd >= 0:
             lines, self._lines = self._lines, []
-            os.write(self._fd, b"".join(lines))
+            self._append(lines)
 
     def close(self) -> None:
         """Flush and close the file; later entries reach the listener only. Idempotent."""
@@ -71,6 +91,24 @@ class Journal:
             self.flush()
             os.close(self._fd)
             self._fd = -1
+            if self._lost:
+                self._say(f"journal {self._path}: {self._lost} entries are missing in it")
+
+    def _append(self, lines: list[bytes]) -> None:
+        """One write: O_APPEND keeps lines whole. What a full disk does not take is left out and counted."""
+        data = b"".join([b"\n", *lines] if self._torn else lines)
+        try:
+            taken = os.write(self._fd, data)
+        except OSError as error:
+            taken, why = 0, error.strerror
+        else:
+            if taken == len(data):
+                self._torn = False
+                return
+            self._torn, why = not data[:taken].endswith(b"\n"), "no room for a whole entry"
+        if not self._lost:
+            self._say(f"journal {self._path} cannot be written ({why}): its entries are left out until it can be again")
+        self._lost += len(lines) - data[:taken].lstrip(b"\n").count(b"\n")
 
 
 def redacted(value: Any) -> Any:

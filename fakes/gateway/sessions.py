@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.clock import Clock
+from lockjaw.errors import UsageError
 from lockjaw.history import Recorder
 from lockjaw.locking import SessionLock
 from lockjaw.runner.stores import session_store
@@ -23,11 +24,18 @@ class SessionLocks:
 
     Args:
         algorithm: a name of ``LOCK_ALGORITHMS``; its own time is what a run waits.
+
+    Raises:
+        UsageError: the state directory can be neither found nor made.
     """
 
     def __init__(self, state_dir: Path, algorithm: str, clock: Clock, recorder: Recorder) -> None:
         self._paths, self._algorithm, self._clock, self._recorder = SessionPaths(state_dir), algorithm, clock, recorder
         self._held: dict[str, SessionLock] = {}
+        try:
+            state_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(str(state_dir), "", f"a state directory that can be made ({error.strerror})") from error
 
     async def take(self, session_key: str, run_id: str) -> str:
         """Wait for the lock; returns the session's id.

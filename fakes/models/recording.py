@@ -19,7 +19,7 @@ import httpx
 import yaml
 
 from lockjaw.clock import Clock, ScaledClock
-from lockjaw.errors import LocalError
+from lockjaw.errors import HarnessError, LocalError
 from lockjaw.visible import tell
 
 from ..http_connection import LAST_CHUNK, HttpConnection, HttpRequest, Limits, Refused, chunk, head
@@ -120,6 +120,10 @@ class RecordingProxy(HttpServer):
         self._upstream, self._script = upstream.rstrip("/"), Path(script)
         if self._script.exists():
             raise LocalError(f"{self._script} exists; give --script another name, or remove it, to record into it")
+        folder = self._script.absolute().parent
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise LocalError(f"{self._script} cannot be recorded: {folder} is no folder that can be written")
+        self._unwritten = ""  # why the last replies are not in the script
         self._clock = clock or ScaledClock.start()
         self._journal = Journal(journal, self._clock)
         self._say = say_problem
@@ -197,7 +201,7 @@ class RecordingProxy(HttpServer):
             self._models.setdefault(model, {})[number] = step_of(
                 status, kept, text, stream=length is None, broken=broken
             )
-            self._write_script()
+            self._keep_script()
         after_s = round(self._clock.monotonic() - began, 6)
         self._journal.write("recorded", model=model, status=status, after_s=after_s, pieces=len(pieces), broken=broken)
         if chunked and not broken:
@@ -213,13 +217,32 @@ class RecordingProxy(HttpServer):
         connection.put(head(reply.status, reply.headers, framing) + reply.body)
         connection.finished(keep=True)
 
+    def _keep_script(self) -> None:
+        """Write the script, or say once that it cannot be: the client has its answer, the next reply tries again."""
+        before, self._unwritten = self._unwritten, ""
+        try:
+            self._write_script()
+        except OSError as error:
+            self._unwritten = error.strerror or str(error)
+            if not before:
+                self._say(f"model recorder: {self._script} cannot be written ({self._unwritten}); the next reply tries")
+
+    def require_whole(self) -> None:
+        """Raises HarnessError if the script lacks replies: the disk was full to the end."""
+        if self._unwritten:
+            raise HarnessError(f"{self._script} lacks the last replies: it could not be written ({self._unwritten})")
+
     def _write_script(self) -> None:
         """The whole file, in the order of the requests, and never half of it."""
         models = {model: [steps[number] for number in sorted(steps)] for model, steps in sorted(self._models.items())}
         text = yaml.safe_dump({"models": models}, sort_keys=False, allow_unicode=True, width=120)
         beside = self._script.with_name(f".{self._script.name}.{os.getpid()}")
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(self._script)
+        try:
+            beside.write_text(text, encoding="utf-8")
+            beside.replace(self._script)
+        except OSError:
+            beside.unlink(missing_ok=True)
+            raise
 
 
 def _model_of(found: Route, request: HttpRequest) -> str:
@@ -244,6 +267,12 @@ async def record_models(
     seed: int = 0,
     allow_remote: bool = False,
 ) -> None:
-    """Record until SIGTERM or SIGINT. ``seed``: what every server is given; there is nothing to draw here."""
+    """Record until SIGTERM or SIGINT. ``seed``: what every server is given; there is nothing to draw here.
+
+    Raises:
+        LocalError: there is nothing to record from or into.
+        HarnessError: the script lacks replies because the disk was full.
+    """
     proxy = RecordingProxy(upstream, script, clock=clock, journal=journal)
     await serve_until_signal(proxy, host, port, allow_remote=allow_remote, ready=ready)
+    proxy.require_whole()

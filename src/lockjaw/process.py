@@ -19,11 +19,13 @@ import signal
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from lockjaw.clock import Clock
 from lockjaw.errors import UsageError
-from lockjaw.history import FileRecorder, NullRecorder, Recorder
+from lockjaw.history import FileRecorder, NullRecorder, Phase, Recorder
 from lockjaw.seeds import Seeds
+from lockjaw.visible import tell
 
 EVENTS_KEY = "LOCKJAW_EVENTS"
 ACTOR_KEY = "LOCKJAW_ACTOR"
@@ -59,7 +61,19 @@ def wait_for_go(fd: int | None) -> None:
 def recorder_from_environment(env: Mapping[str, str], clock: Clock) -> Recorder:
     """The recorder that the surrounding harness run asked for, or one that drops everything."""
     path = env.get(EVENTS_KEY)
-    return FileRecorder(Path(path), clock, env.get(ACTOR_KEY, "process")) if path else NullRecorder()
+    return _ActorRecorder(Path(path), clock, env.get(ACTOR_KEY, "process")) if path else NullRecorder()
+
+
+class _ActorRecorder(FileRecorder):
+    """Ends the process where a record cannot be written: what it did unseen would be judged as not done. An exception
+    would end in whatever loop or thread happened to record, and the process would stand there, alive and mute."""
+
+    def record(self, op: str, phase: Phase = "info", /, **data: Any) -> None:
+        try:
+            super().record(op, phase, **data)
+        except OSError as error:
+            tell(f"lockjaw failed: the records of this process cannot be written: {error.strerror}")
+            os._exit(4)
 
 
 def ids_from_environment(env: Mapping[str, str], actor: str) -> random.Random:

@@ -7,6 +7,7 @@ controls that turn the reading direction. Here each of them becomes an escape th
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -106,9 +107,10 @@ def show_json(document: str) -> None:
 
 
 def tell(*lines: str) -> None:
-    """Print lines on stderr, each made visible, at once."""
-    sys.stderr.write("".join(f"{as_typed(visible(line))}\n" for line in lines))
-    sys.stderr.flush()
+    """Print lines on stderr, each made visible, at once. Where stderr is full or closed, the work goes on unheard."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write("".join(f"{as_typed(visible(line))}\n" for line in lines))
+        sys.stderr.flush()
 
 
 def as_typed(text: str) -> str:

@@ -162,7 +162,19 @@ def _unexpected(error: BaseException) -> int:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" in {frames[-1].name} ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     said = " ".join(f"{type(error).__name__}: {error}".rstrip(": ").split())
+    if isinstance(error, OSError) and error.filename is None and (file := _file_in_hand(error)) is not None:
+        said += f": {str(file)!r}"
     return _say(f"lockjaw failed: {said}{place}; {_keep_traceback(error)}", EXIT_HARNESS_FAILED)
+
+
+def _file_in_hand(error: OSError) -> Path | None:
+    """The file that was being written: a full disk is reported by the write, which does not name it."""
+    traces, file = error.__traceback__, None
+    while traces is not None:
+        itself = traces.tb_frame.f_locals.get("self")
+        file = itself if isinstance(itself, Path) else None
+        traces = traces.tb_next
+    return file
 
 
 def _keep_traceback(error: BaseException) -> str:
