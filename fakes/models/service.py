@@ -204,9 +204,9 @@ class ModelService:
         except KeyError:
             self._fail_unknown(order)
 
-    def _answer(self, order: Order, question: Callable[[bytes], Question], body: bytes) -> None:
+    def _answer(self, order: Order, question: Callable[[Surface, bytes], Question], body: bytes) -> None:
         try:
-            asked = question(body)
+            asked = question(order.surface, body)
         except RequestRefused as refused:
             self._refuse(order, refused)
             return

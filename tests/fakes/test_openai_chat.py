@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockjaw.fakes.models.wires import OPENAI_CHAT
-from lockjaw.fakes.models.wires.openai_chat import ChatStream, parse_request, usage_object
+from lockjaw.fakes.models.wires.openai_chat import ChatStream, OpenAIChat, usage_object
 from lockjaw.fakes.models.wires.surface import ApiError, Call, ChatRequest, Reply, RequestRefused, Tokens
 
 MISSING = "missing_required_parameter"
@@ -22,12 +22,12 @@ RESULT = {"role": "tool", "tool_call_id": "c1", "content": "done"}
 
 
 def parse(**body: Any) -> ChatRequest:
-    return parse_request(json.dumps({"model": "m", "messages": [USER], **body}).encode())
+    return OpenAIChat().parse("", json.dumps({"model": "m", "messages": [USER], **body}).encode())
 
 
 def refusal(body: bytes | dict[str, Any]) -> RequestRefused:
     with pytest.raises(RequestRefused) as caught:
-        parse_request(body if isinstance(body, bytes) else json.dumps(body).encode())
+        OpenAIChat().parse("", body if isinstance(body, bytes) else json.dumps(body).encode())
     return caught.value
 
 
@@ -182,7 +182,7 @@ LEAVES = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text() | 
 def test_any_json_is_a_request_or_a_refusal(value: Any) -> None:
     outcome: Any = None
     try:
-        outcome = parse_request(msgspec.json.encode({"model": "m", "messages": [value]}))
+        outcome = OpenAIChat().parse("", msgspec.json.encode({"model": "m", "messages": [value]}))
     except RequestRefused as refused:
         outcome = refused.error
     assert isinstance(outcome, ChatRequest) or outcome.status == 400

@@ -35,7 +35,7 @@ class Route(msgspec.Struct, frozen=True):
 
     surface: Surface
     what: Literal["chat", "models", "question", "probe", "unknown"]
-    question: Callable[[bytes], Question] | None = None
+    question: Callable[[Surface, bytes], Question] | None = None
 
 
 def route(method: str, path: str, header: Callable[[str], str]) -> Route:

@@ -6,79 +6,99 @@ and ``tool_result`` is checked as the vendor does it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from lockjaw.clock import iso
 
+from .bodies import arguments_object, encode, fragments, rough_tokens, words_of_user
+from .pairing import Pairing, PairingWords
 from .surface import (
     EPOCH,
     ApiError,
     Call,
     ChatRequest,
     ErrorKind,
+    ErrorWords,
     Headers,
     Question,
     Reply,
     RequestRefused,
+    Surface,
     Tokens,
-    arguments_object,
-    decoded,
-    encode,
-    filled,
-    fragments,
-    rough_tokens,
-    seconds_text,
-    text_of,
+    refused,
 )
 
-#: kind -> status, type, message
-ERRORS: dict[ErrorKind, tuple[int, str, str]] = {
-    "bad_request": (400, "invalid_request_error", "Invalid request."),
-    "auth": (401, "authentication_error", "invalid x-api-key"),
-    "billing": (402, "billing_error", "Your credit balance is too low to access the Anthropic API."),
-    "permission": (403, "permission_error", "Your API key does not have permission to use the specified resource."),
-    "model_not_found": (404, "not_found_error", "model: {model}"),
-    "not_found": (404, "not_found_error", "Not found."),
-    "too_large": (413, "request_too_large", "Request exceeds the maximum size"),
-    "context_length": (400, "invalid_request_error", "prompt is too long: {tokens} tokens > 200000 maximum"),
-    "rate_limit": (429, "rate_limit_error", "This request would exceed your organization's rate limit."),
-    "quota": (429, "rate_limit_error", "You have reached your specified API usage limits."),
-    "server_error": (500, "api_error", "Internal server error"),
-    "bad_gateway": (502, "api_error", "Bad gateway"),
-    "unavailable": (503, "api_error", "Service unavailable"),
-    "timeout": (504, "timeout_error", "Request timed out"),
-    "overloaded": (529, "overloaded_error", "Overloaded"),
+ERRORS: dict[ErrorKind, ErrorWords] = {
+    "bad_request": ErrorWords(400, "Invalid request.", "invalid_request_error"),
+    "auth": ErrorWords(401, "invalid x-api-key", "authentication_error"),
+    "billing": ErrorWords(402, "Your credit balance is too low to access the Anthropic API.", "billing_error"),
+    "permission": ErrorWords(
+        403, "Your API key does not have permission to use the specified resource.", "permission_error"
+    ),
+    "model_not_found": ErrorWords(404, "model: {model}", "not_found_error"),
+    "not_found": ErrorWords(404, "Not found.", "not_found_error"),
+    "too_large": ErrorWords(413, "Request exceeds the maximum size", "request_too_large"),
+    "context_length": ErrorWords(400, "prompt is too long: {tokens} tokens > 200000 maximum", "invalid_request_error"),
+    "rate_limit": ErrorWords(429, "This request would exceed your organization's rate limit.", "rate_limit_error"),
+    "quota": ErrorWords(429, "You have reached your specified API usage limits.", "rate_limit_error"),
+    "server_error": ErrorWords(500, "Internal server error", "api_error"),
+    "bad_gateway": ErrorWords(502, "Bad gateway", "api_error"),
+    "unavailable": ErrorWords(503, "Service unavailable", "api_error"),
+    "timeout": ErrorWords(504, "Request timed out", "timeout_error"),
+    "overloaded": ErrorWords(529, "Overloaded", "overloaded_error"),
 }
 _STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
 _SIGNATURE = "bG9ja2phdw=="  # of a thinking block: opaque to clients, who have to hand it back
 
 
-class AnthropicMessages:
+_PAIRS = PairingWords(
+    unknown="{at}: unexpected `tool_use_id` found in `tool_result` blocks: {id}. Each `tool_result` block must have a "
+    "corresponding `tool_use` block in the previous message.",
+    unanswered="{at}: `tool_use` ids were found without `tool_result` blocks immediately after: {ids}. Each `tool_use` "
+    "block must have a corresponding `tool_result` block in the next message.",
+)
+
+
+class AnthropicMessages(Surface):
     """``POST .../v1/messages``."""
 
     name = "anthropic-messages"
     stream_type = "text/event-stream; charset=utf-8"
     broken_event = b'event: content_block_delta\ndata: {"broken": \n\n'
 
-    def parse(self, target: str, body: bytes) -> ChatRequest:
-        return parse_request(body)
+    errors = ERRORS
+    not_json = "The request body is not valid JSON: invalid JSON"
+    not_an_object = "Input should be a valid dictionary"
+    id_header = "request-id"
 
-    def error_status(self, kind: ErrorKind) -> int:
-        return ERRORS[kind][0]
+    def model_in_body(self, value: dict[str, Any]) -> str:
+        if "model" not in value:
+            raise refused("model: Field required")
+        model = value["model"]
+        if not isinstance(model, str) or not model:
+            raise refused("model: Input should be a valid string")
+        return model
 
-    def error_message(self, kind: ErrorKind, request: ChatRequest | None) -> str:
-        return filled(ERRORS[kind][2], request)
+    def request(self, model: str, value: dict[str, Any], target: str) -> ChatRequest:
+        messages = _check_messages(value)
+        _check_options(value)
+        return ChatRequest(
+            model,
+            value.get("stream") is True,
+            True,
+            len(messages),
+            tuple(sorted(value)),
+            rough_tokens(message.get("content") for message in messages),
+            words_of_user(messages),
+            _holds_a_result(messages[-1]["content"]),
+        )
+
+    def error_object(self, error: ApiError) -> dict[str, Any]:
+        return error_object(error)
 
     def error_body(self, error: ApiError, request_id: str) -> bytes:
         return encode({"type": "error", "error": error_object(error), "request_id": request_id or None})
-
-    def error_headers(self, error: ApiError) -> Headers:
-        wait_s = error.retry_after_s
-        return () if wait_s is None else (("retry-after", seconds_text(wait_s)),)
-
-    def reply_headers(self, request_id: str) -> Headers:
-        return (("request-id", request_id),)
 
     def quota_headers(self, limit: int, remaining: int, reset_s: float) -> Headers:
         return (
@@ -108,7 +128,7 @@ class AnthropicMessages:
 
 
 def error_object(error: ApiError) -> dict[str, Any]:
-    return {"type": error.type or ERRORS[error.meaning][1], "message": error.message}
+    return {"type": error.type or ERRORS[error.meaning].type, "message": error.message}
 
 
 def usage_object(usage: Tokens) -> dict[str, Any]:
@@ -213,160 +233,98 @@ class MessageStream:
 # --------------------------------------------------------------------------- requests
 
 
-def parse_request(body: bytes) -> ChatRequest:
-    """Check the body of ``POST .../v1/messages``. Raises RequestRefused with the vendor's words."""
-    value, model, messages = _checked(body, _check_options)
-    text = next((_words(message["content"]) for message in reversed(messages) if message["role"] == "user"), "")
-    return ChatRequest(
-        model,
-        value.get("stream") is True,
-        True,
-        len(messages),
-        tuple(sorted(value)),
-        rough_tokens(message.get("content") for message in messages),
-        text,
-        _holds_a_result(messages[-1]["content"]),
-    )
-
-
 def _holds_a_result(content: Any) -> bool:
     return isinstance(content, list) and any(part.get("type") == "tool_result" for part in content)
 
 
-def count_tokens(body: bytes) -> Question:
+def count_tokens(surface: Surface, body: bytes) -> Question:
     """``POST .../v1/messages/count_tokens``: the count that a reply to these messages would claim, unless its step says
     another. Raises RequestRefused with the vendor's words."""
-    _, model, messages = _checked(body, _check_tools)
-    count = rough_tokens(message.get("content") for message in messages)
-    return Question(model, encode({"input_tokens": count}))
-
-
-def _checked(
-    body: bytes, check_rest: Callable[[dict[str, Any]], None]
-) -> tuple[dict[str, Any], str, list[dict[str, Any]]]:
-    """-> the body, and the model and the messages in it. Raises RequestRefused, with the model once it is known."""
-    value = _object(body)
-    model = _model(value)
+    value = surface.object_of(body)
+    model = surface.model_in_body(value)
     try:
         messages = _check_messages(value)
-        check_rest(value)
-    except RequestRefused as refused:
-        raise RequestRefused(refused.error, model) from None
-    return value, model, messages
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        value = decoded(body)
-    except ValueError:
-        raise _refused("The request body is not valid JSON: invalid JSON") from None
-    if not isinstance(value, dict):
-        raise _refused("Input should be a valid dictionary")
-    return value
-
-
-def _model(value: dict[str, Any]) -> str:
-    if "model" not in value:
-        raise _refused("model: Field required")
-    model = value["model"]
-    if not isinstance(model, str) or not model:
-        raise _refused("model: Input should be a valid string")
-    return model
-
-
-def _words(content: Any) -> str:
-    """The text of a message; that of tool results does not count."""
-    return text_of(content)
-
-
-def _refused(message: str) -> RequestRefused:
-    return RequestRefused(ApiError(400, message, "invalid_request_error"))
+        _check_tools(value)
+    except RequestRefused as no:
+        raise RequestRefused(no.error, model) from None
+    return Question(model, encode({"input_tokens": rough_tokens(message.get("content") for message in messages)}))
 
 
 def _check_messages(value: dict[str, Any]) -> list[dict[str, Any]]:
     if "messages" not in value:
-        raise _refused("messages: Field required")
+        raise refused("messages: Field required")
     messages = value["messages"]
     if not isinstance(messages, list):
-        raise _refused("messages: Input should be a valid list")
+        raise refused("messages: Input should be a valid list")
     if not messages:
-        raise _refused("messages: at least one message is required")
-    asked: list[str] = []  # tool_use ids of the message before
+        raise refused("messages: at least one message is required")
+    pairing = Pairing(_PAIRS)
     for index, message in enumerate(messages):
         at = f"messages.{index}"
         if not isinstance(message, dict):
-            raise _refused(f"{at}: Input should be a valid dictionary")
-        asked = _check_message(at, message, asked)
+            raise refused(f"{at}: Input should be a valid dictionary")
+        _check_message(at, message, pairing)
         if index == 0 and message["role"] != "user":
-            raise _refused('messages: first message must use the "user" role')
+            raise refused('messages: first message must use the "user" role')
     return messages
 
 
-def _check_message(at: str, message: dict[str, Any], asked: list[str]) -> list[str]:
+def _check_message(at: str, message: dict[str, Any], pairing: Pairing) -> None:
     for key in ("role", "content"):
         if key not in message:
-            raise _refused(f"{at}.{key}: Field required")
+            raise refused(f"{at}.{key}: Field required")
     role, content = message["role"], message["content"]
     if role not in ("user", "assistant"):
-        raise _refused(f"{at}.role: Input should be 'user' or 'assistant'")
+        raise refused(f"{at}.role: Input should be 'user' or 'assistant'")
     if not isinstance(content, (str, list)):
-        raise _refused(f"{at}.content: Input should be a valid list")
+        raise refused(f"{at}.content: Input should be a valid list")
     blocks = content if isinstance(content, list) else []
-    answered, calls = [], []
+    calls = []
     for index, block in enumerate(blocks):
         where = f"{at}.content.{index}"
         if not isinstance(block, dict) or not isinstance(block.get("type"), str):
-            raise _refused(f"{where}: Input should be a valid dictionary with a type")
+            raise refused(f"{where}: Input should be a valid dictionary with a type")
         match block["type"]:
             case "tool_result":
-                answered.append(_field(where, block, "tool_use_id"))
-                if answered[-1] not in asked:
-                    raise _refused(
-                        f"{where}: unexpected `tool_use_id` found in `tool_result` blocks: {answered[-1]}. Each "
-                        "`tool_result` block must have a corresponding `tool_use` block in the previous message."
-                    )
+                pairing.answered(_field(where, block, "tool_use_id"), where)
             case "tool_use":
                 calls.append(_field(where, block, "id"))
                 _field(where, block, "name")
                 if not isinstance(block.get("input"), dict):
-                    raise _refused(f"{where}.tool_use.input: Input should be a valid dictionary")
+                    raise refused(f"{where}.tool_use.input: Input should be a valid dictionary")
             case "text" if not block.get("text"):
-                raise _refused(f"{at}: text content blocks must be non-empty")
-    missing = [call for call in asked if call not in answered]
-    if missing:
-        raise _refused(
-            f"{at}: `tool_use` ids were found without `tool_result` blocks immediately after: {', '.join(missing)}. "
-            "Each `tool_use` block must have a corresponding `tool_result` block in the next message."
-        )
-    return calls if role == "assistant" else []
+                raise refused(f"{at}: text content blocks must be non-empty")
+    pairing.settled(at)
+    if role == "assistant":
+        pairing.called(calls)
 
 
 def _field(where: str, block: dict[str, Any], key: str) -> str:
     value = block.get(key)
     if not isinstance(value, str):
-        raise _refused(f"{where}.{block['type']}.{key}: Field required")
+        raise refused(f"{where}.{block['type']}.{key}: Field required")
     return value
 
 
 def _check_options(value: dict[str, Any]) -> None:
     limit = value.get("max_tokens")
     if "max_tokens" not in value:
-        raise _refused("max_tokens: Field required")
+        raise refused("max_tokens: Field required")
     if not isinstance(limit, int) or isinstance(limit, bool):
-        raise _refused("max_tokens: Input should be a valid integer")
+        raise refused("max_tokens: Input should be a valid integer")
     if limit < 1:
-        raise _refused("max_tokens: Input should be greater than or equal to 1")
+        raise refused("max_tokens: Input should be greater than or equal to 1")
     if not isinstance(value.get("stream", False), bool):
-        raise _refused("stream: Input should be a valid boolean")
+        raise refused("stream: Input should be a valid boolean")
     _check_tools(value)
 
 
 def _check_tools(value: dict[str, Any]) -> None:
     tools = value.get("tools", [])
     if not isinstance(tools, list):
-        raise _refused("tools: Input should be a valid list")
+        raise refused("tools: Input should be a valid list")
     for index, tool in enumerate(tools):
         if not isinstance(tool, dict) or not isinstance(tool.get("name"), str):
-            raise _refused(f"tools.{index}.custom.name: Field required")
+            raise refused(f"tools.{index}.custom.name: Field required")
         if tool.get("type", "custom") == "custom" and "input_schema" not in tool:
-            raise _refused(f"tools.{index}.custom.input_schema: Field required")
+            raise refused(f"tools.{index}.custom.input_schema: Field required")

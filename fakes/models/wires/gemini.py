@@ -2,52 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 from urllib.parse import unquote
 
+from .bodies import arguments_object, encode, rough_tokens, seconds_text, text_of
 from .surface import (
     ApiError,
     Call,
     ChatRequest,
     ErrorKind,
-    Headers,
+    ErrorWords,
     Reply,
-    RequestRefused,
+    Surface,
     Tokens,
-    arguments_object,
-    decoded,
-    encode,
-    filled,
-    rough_tokens,
-    seconds_text,
-    text_of,
+    refused,
 )
 
-#: kind -> status, message
-ERRORS: dict[ErrorKind, tuple[int, str]] = {
-    "bad_request": (400, "Request contains an invalid argument."),
-    "auth": (400, "API key not valid. Please pass a valid API key."),
-    "billing": (400, "User location is not supported for the API use without a billing account linked."),
-    "permission": (403, "The caller does not have permission"),
-    "model_not_found": (
+ERRORS: dict[ErrorKind, ErrorWords] = {
+    "bad_request": ErrorWords(400, "Request contains an invalid argument."),
+    "auth": ErrorWords(400, "API key not valid. Please pass a valid API key."),
+    "billing": ErrorWords(400, "User location is not supported for the API use without a billing account linked."),
+    "permission": ErrorWords(403, "The caller does not have permission"),
+    "model_not_found": ErrorWords(
         404,
         "models/{model} is not found for API version v1beta, or is not supported for generateContent. "
         "Call ListModels to see the list of available models and their supported methods.",
     ),
-    "not_found": (404, "Requested entity was not found."),
-    "too_large": (413, "Request payload size exceeds the limit: 20971520 bytes."),
-    "context_length": (
+    "not_found": ErrorWords(404, "Requested entity was not found."),
+    "too_large": ErrorWords(413, "Request payload size exceeds the limit: 20971520 bytes."),
+    "context_length": ErrorWords(
         400,
         "The input token count ({tokens}) exceeds the maximum number of tokens allowed (1048576).",
     ),
-    "rate_limit": (429, "Resource has been exhausted (e.g. check quota)."),
-    "quota": (429, "You exceeded your current quota, please check your plan and billing details."),
-    "server_error": (500, "An internal error has occurred. Please retry."),
-    "bad_gateway": (502, "Bad gateway"),
-    "unavailable": (503, "The service is currently unavailable."),
-    "timeout": (504, "Deadline expired before operation could complete."),
-    "overloaded": (503, "The model is overloaded. Please try again later."),
+    "rate_limit": ErrorWords(429, "Resource has been exhausted (e.g. check quota)."),
+    "quota": ErrorWords(429, "You exceeded your current quota, please check your plan and billing details."),
+    "server_error": ErrorWords(500, "An internal error has occurred. Please retry."),
+    "bad_gateway": ErrorWords(502, "Bad gateway"),
+    "unavailable": ErrorWords(503, "The service is currently unavailable."),
+    "timeout": ErrorWords(504, "Deadline expired before operation could complete."),
+    "overloaded": ErrorWords(503, "The model is overloaded. Please try again later."),
 }
 #: The canonical names of Google's APIs.
 _NAMES = {
@@ -67,33 +61,30 @@ _FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "tool_calls": "STOP", "conten
 _STREAM = "streamGenerateContent"
 
 
-class Gemini:
+class Gemini(Surface):
     """``POST .../models/MODEL:generateContent`` and ``:streamGenerateContent?alt=sse``."""
 
     name = "gemini"
     stream_type = "text/event-stream"
     broken_event = b'data: {"broken": \r\n\r\n'
 
-    def parse(self, target: str, body: bytes) -> ChatRequest:
-        return parse_request(target, body)
+    errors = ERRORS
+    not_json = "Invalid JSON payload received. Unexpected token."
+    not_an_object = "Invalid JSON payload received. Expected an object."
+    id_header = "x-request-id"
+    retry_headers: ClassVar[Mapping[str, int]] = {}  # how long to wait stands in the body
 
-    def error_status(self, kind: ErrorKind) -> int:
-        return ERRORS[kind][0]
+    def model_in_target(self, target: str) -> str:
+        return split_target(target)[0]
 
-    def error_message(self, kind: ErrorKind, request: ChatRequest | None) -> str:
-        return filled(ERRORS[kind][1], request)
+    def model_in_body(self, value: dict[str, Any]) -> str:
+        return ""
 
-    def error_body(self, error: ApiError, request_id: str) -> bytes:
-        return encode({"error": error_object(error)})
+    def request(self, model: str, value: dict[str, Any], target: str) -> ChatRequest:
+        return parse_request(model, value, target)
 
-    def error_headers(self, error: ApiError) -> Headers:
-        return ()  # how long to wait stands in the body
-
-    def reply_headers(self, request_id: str) -> Headers:
-        return (("x-request-id", request_id),)
-
-    def quota_headers(self, limit: int, remaining: int, reset_s: float) -> Headers:
-        return ()  # this vendor tells no limits before they are reached
+    def error_object(self, error: ApiError) -> dict[str, Any]:
+        return error_object(error)
 
     def models(self, names: Sequence[str], created: int) -> bytes:
         listed = [
@@ -207,68 +198,54 @@ def split_target(target: str) -> tuple[str, str, str]:
     return unquote(model), method, query
 
 
-def parse_request(target: str, body: bytes) -> ChatRequest:
+def parse_request(model: str, value: dict[str, Any], target: str) -> ChatRequest:
     """Check a request. Raises RequestRefused with the vendor's words."""
-    model, method, query = split_target(target)
-    try:
-        value = decoded(body)
-    except ValueError:
-        raise _refused("Invalid JSON payload received. Unexpected token.", model) from None
-    if not isinstance(value, dict):
-        raise _refused("Invalid JSON payload received. Expected an object.", model)
+    _, method, query = split_target(target)
     stream = method == _STREAM
     if stream and "alt=sse" not in query.split("&"):
-        raise _refused("This fake streams server-sent events only: add ?alt=sse to the URL.", model)
+        raise refused("This fake streams server-sent events only: add ?alt=sse to the URL.")
     contents = value.get("contents")
     if not contents:
-        raise _refused("* GenerateContentRequest.contents: contents is not specified\n", model)
+        raise refused("* GenerateContentRequest.contents: contents is not specified\n")
     if isinstance(contents, dict):
         contents = [contents]
     if not isinstance(contents, list):
-        raise _refused(
-            "Invalid value at 'contents' (type.googleapis.com/google.ai.generativelanguage.v1beta.Content)", model
-        )
+        raise refused("Invalid value at 'contents' (type.googleapis.com/google.ai.generativelanguage.v1beta.Content)")
     text, called, results = "", 0, 0
     for index, content in enumerate(contents):
-        parts = _check_content(index, content, model)
+        parts = _check_content(index, content)
         results = sum("functionResponse" in part for part in parts)
         if called != results and (called or results):
-            raise _refused(
+            raise refused(
                 "Please ensure that the number of function response parts is equal to the number of function call "
                 "parts of the function call turn.",
-                model,
             )
         called = sum("functionCall" in part for part in parts)
         if content.get("role", "user") == "user" and not results:
             text = text_of(parts)
     if called:
-        raise _refused(
+        raise refused(
             "Please ensure that function call turn comes immediately after a user turn or after a function response "
             "turn.",
-            model,
         )
     size = rough_tokens([value.get("systemInstruction"), *(content["parts"] for content in contents)])
     return ChatRequest(model, stream, True, len(contents), tuple(sorted(value)), size, text, bool(results))
 
 
-def _check_content(index: int, content: Any, model: str) -> list[dict[str, Any]]:
+def _check_content(index: int, content: Any) -> list[dict[str, Any]]:
     if not isinstance(content, dict):
-        raise _refused(f"Invalid value at 'contents[{index}]'", model)
+        raise refused(f"Invalid value at 'contents[{index}]'")
     if content.get("role", "user") not in ("user", "model", "function"):
-        raise _refused("Please use a valid role: user, model.", model)
+        raise refused("Please use a valid role: user, model.")
     parts = content.get("parts")
     if isinstance(parts, dict):
         parts = content["parts"] = [parts]
     if not isinstance(parts, list) or not parts:
-        raise _refused(f"* GenerateContentRequest.contents[{index}].parts: contents.parts must not be empty.\n", model)
+        raise refused(f"* GenerateContentRequest.contents[{index}].parts: contents.parts must not be empty.\n")
     for at, part in enumerate(parts):
         if not isinstance(part, dict):
-            raise _refused(f"Invalid value at 'contents[{index}].parts[{at}]'", model)
+            raise refused(f"Invalid value at 'contents[{index}].parts[{at}]'")
         if not part.keys() - {"thought", "thoughtSignature"}:
             where = f"* GenerateContentRequest.contents[{index}].parts[{at}].data"
-            raise _refused(f"{where}: required oneof field 'data' must have one initialized field\n", model)
+            raise refused(f"{where}: required oneof field 'data' must have one initialized field\n")
     return parts
-
-
-def _refused(message: str, model: str) -> RequestRefused:
-    return RequestRefused(ApiError(400, message), model)

@@ -7,77 +7,86 @@ from typing import Any
 
 from lockjaw.clock import iso
 
+from .bodies import arguments_object, encode, rough_tokens, words_of_user
 from .surface import (
     EPOCH,
     ApiError,
     Call,
     ChatRequest,
     ErrorKind,
-    Headers,
+    ErrorWords,
     Question,
     Reply,
-    RequestRefused,
-    arguments_object,
-    decoded,
-    encode,
-    filled,
-    rough_tokens,
-    seconds_text,
-    text_of,
+    Surface,
+    refused,
 )
 
-#: kind -> status, message
-ERRORS: dict[ErrorKind, tuple[int, str]] = {
-    "bad_request": (400, "invalid request"),
-    "auth": (401, "unauthorized"),
-    "billing": (402, "payment required"),
-    "permission": (403, "forbidden"),
-    "model_not_found": (404, "model '{model}' not found"),
-    "not_found": (404, "404 page not found"),
-    "too_large": (413, "request too large"),
-    "context_length": (400, "the input length exceeds the context length"),
-    "rate_limit": (429, "too many requests"),
-    "quota": (429, "you have reached your usage limit"),
-    "server_error": (500, "llama runner process has terminated: exit status 2"),
-    "bad_gateway": (502, "bad gateway"),
-    "unavailable": (503, "server unavailable"),
-    "timeout": (504, "timed out waiting for llama runner to start"),
-    "overloaded": (503, "server busy, please try again.  maximum pending requests exceeded"),
+ERRORS: dict[ErrorKind, ErrorWords] = {
+    "bad_request": ErrorWords(400, "invalid request"),
+    "auth": ErrorWords(401, "unauthorized"),
+    "billing": ErrorWords(402, "payment required"),
+    "permission": ErrorWords(403, "forbidden"),
+    "model_not_found": ErrorWords(404, "model '{model}' not found"),
+    "not_found": ErrorWords(404, "404 page not found"),
+    "too_large": ErrorWords(413, "request too large"),
+    "context_length": ErrorWords(400, "the input length exceeds the context length"),
+    "rate_limit": ErrorWords(429, "too many requests"),
+    "quota": ErrorWords(429, "you have reached your usage limit"),
+    "server_error": ErrorWords(500, "llama runner process has terminated: exit status 2"),
+    "bad_gateway": ErrorWords(502, "bad gateway"),
+    "unavailable": ErrorWords(503, "server unavailable"),
+    "timeout": ErrorWords(504, "timed out waiting for llama runner to start"),
+    "overloaded": ErrorWords(503, "server busy, please try again.  maximum pending requests exceeded"),
 }
+_GO = "json: cannot unmarshal value into Go struct field"
 _ROLES = ("system", "user", "assistant", "tool")
 _DONE = {"stop": "stop", "length": "length", "tool_calls": "stop", "content_filter": "stop"}
 CONTEXT_TOKENS = 131_072
 _NS_PER_TOKEN = 1_000_000  # the durations that a reply claims are invented: a reply's bytes do not depend on time
 
 
-class Ollama:
+class Ollama(Surface):
     """``POST /api/chat``."""
 
     name = "ollama-chat"
     stream_type = "application/x-ndjson"
     broken_event = b'{"broken": \n'
 
-    def parse(self, target: str, body: bytes) -> ChatRequest:
-        return parse_request(body)
+    errors = ERRORS
+    not_json = "invalid character in the JSON body"
+    not_an_object = "json: cannot unmarshal value into Go value of type api.ChatRequest"
 
-    def error_status(self, kind: ErrorKind) -> int:
-        return ERRORS[kind][0]
+    def model_in_body(self, value: dict[str, Any]) -> str:
+        model = value.get("model")
+        if not isinstance(model, str) or not model:
+            raise refused("model is required")
+        return model
 
-    def error_message(self, kind: ErrorKind, request: ChatRequest | None) -> str:
-        return filled(ERRORS[kind][1], request)
+    def request(self, model: str, value: dict[str, Any], target: str) -> ChatRequest:
+        stream = _stream(value, "ChatRequest")
+        messages = value.get("messages", [])
+        if not isinstance(messages, list):
+            raise refused(f"{_GO} ChatRequest.messages")
+        if not messages:
+            raise refused("this fake loads no models on request: messages must not be empty")
+        for message in messages:
+            if not isinstance(message, dict) or not isinstance(message.get("content", ""), str):
+                raise refused(f"{_GO} ChatRequest.messages")
+            if message.get("role") not in _ROLES:
+                raise refused(f"invalid role: {message.get('role')}")
+        return ChatRequest(
+            model,
+            stream,
+            True,
+            len(messages),
+            tuple(sorted(value)),
+            rough_tokens(message.get("content") for message in messages),
+            words_of_user(messages),
+            messages[-1]["role"] == "tool",
+        )
 
-    def error_body(self, error: ApiError, request_id: str) -> bytes:
-        return encode({"error": error.message})
-
-    def error_headers(self, error: ApiError) -> Headers:
-        wait_s = error.retry_after_s
-        return () if wait_s is None else (("retry-after", seconds_text(wait_s)),)
-
-    def reply_headers(self, request_id: str) -> Headers:
-        return ()
-
-    def quota_headers(self, limit: int, remaining: int, reset_s: float) -> Headers:
-        return ()
+    def error_object(self, error: ApiError) -> str:
+        return error.message
 
     def models(self, names: Sequence[str], created: int) -> bytes:
         made = iso(created * 1000)
@@ -99,9 +108,16 @@ class OllamaGenerate(Ollama):
     """``POST /api/generate``: a prompt instead of messages, and text without a message around it."""
 
     name = "ollama-generate"
+    not_an_object = "json: cannot unmarshal value into Go value of type api.GenerateRequest"
 
-    def parse(self, target: str, body: bytes) -> ChatRequest:
-        return parse_prompt(body)
+    def request(self, model: str, value: dict[str, Any], target: str) -> ChatRequest:
+        stream, prompt = _stream(value, "GenerateRequest"), value.get("prompt", "")
+        if not isinstance(prompt, str):
+            raise refused(f"{_GO} GenerateRequest.prompt of type string")
+        if not prompt:
+            raise refused("this fake loads no models on request: prompt must not be empty")
+        tokens = rough_tokens((value.get("system", ""), prompt))
+        return ChatRequest(model, stream, True, 1, tuple(sorted(value)), tokens, prompt)
 
     def whole(self, reply: Reply) -> bytes:
         return encode(_head(reply) | _bare(_message(reply)) | last_fields(reply) | {"context": []})
@@ -195,53 +211,20 @@ class OllamaGenerateStream(OllamaStream):
 # --------------------------------------------------------------------------- requests
 
 
-def parse_request(body: bytes) -> ChatRequest:
-    """Check the body of ``POST /api/chat``. Raises RequestRefused with the server's words."""
-    value, model = _options(body, "api.ChatRequest")
-    messages = value.get("messages", [])
-    if not isinstance(messages, list):
-        raise _refused("json: cannot unmarshal value into Go struct field ChatRequest.messages", model)
-    if not messages:
-        raise _refused("this fake loads no models on request: messages must not be empty", model)
-    for message in messages:
-        if not isinstance(message, dict) or not isinstance(message.get("content", ""), str):
-            raise _refused("json: cannot unmarshal value into Go struct field ChatRequest.messages", model)
-        if message.get("role") not in _ROLES:
-            raise _refused(f"invalid role: {message.get('role')}", model)
-    user = (text_of(message.get("content", "")) for message in reversed(messages) if message["role"] == "user")
-    return ChatRequest(
-        model,
-        value.get("stream") is not False,
-        True,
-        len(messages),
-        tuple(sorted(value)),
-        rough_tokens(message.get("content") for message in messages),
-        next(user, ""),
-        messages[-1]["role"] == "tool",
-    )
+def _stream(value: dict[str, Any], type_name: str) -> bool:
+    stream = value.get("stream")
+    if stream is not None and not isinstance(stream, bool):
+        raise refused(f"{_GO} {type_name}.stream of type bool")
+    return stream is not False
 
 
-def parse_prompt(body: bytes) -> ChatRequest:
-    """Check the body of ``POST /api/generate``. Raises RequestRefused with the server's words."""
-    value, model = _options(body, "api.GenerateRequest")
-    prompt = value.get("prompt", "")
-    if not isinstance(prompt, str):
-        raise _refused("json: cannot unmarshal value into Go struct field GenerateRequest.prompt of type string", model)
-    if not prompt:
-        raise _refused("this fake loads no models on request: prompt must not be empty", model)
-    tokens = rough_tokens((value.get("system", ""), prompt))
-    return ChatRequest(model, value.get("stream") is not False, True, 1, tuple(sorted(value)), tokens, prompt)
-
-
-def show(body: bytes) -> Question:
+def show(surface: Surface, body: bytes) -> Question:
     """``POST /api/show``: what a client asks before its first chat. Raises RequestRefused.
 
     The window is invented, as the model is: clients want a number, and stop to ask when they have one.
     """
-    value = _object(body, "api.ShowRequest")
-    model = value.get("model") or value.get("name")  # older clients say name
-    if not isinstance(model, str) or not model:
-        raise _refused("model is required")
+    value = surface.object_of(body, "json: cannot unmarshal value into Go value of type api.ShowRequest")
+    model = surface.model_in_body({"model": value.get("model") or value.get("name")})  # older clients say name
     document = {
         "license": "",
         "modelfile": f"FROM {model}\n",
@@ -253,29 +236,3 @@ def show(body: bytes) -> Question:
         "modified_at": iso(EPOCH * 1000),
     }
     return Question(model, encode(document))
-
-
-def _options(body: bytes, type_name: str) -> tuple[dict[str, Any], str]:
-    """-> the body and the model that it names."""
-    value = _object(body, type_name)
-    model, stream = value.get("model"), value.get("stream")
-    if not isinstance(model, str) or not model:
-        raise _refused("model is required")
-    if stream is not None and not isinstance(stream, bool):
-        short = type_name.removeprefix("api.")
-        raise _refused(f"json: cannot unmarshal value into Go struct field {short}.stream of type bool", model)
-    return value, model
-
-
-def _object(body: bytes, type_name: str) -> dict[str, Any]:
-    try:
-        value = decoded(body)
-    except ValueError:
-        raise _refused("invalid character in the JSON body") from None
-    if not isinstance(value, dict):
-        raise _refused(f"json: cannot unmarshal value into Go value of type {type_name}")
-    return value
-
-
-def _refused(message: str, model: str = "") -> RequestRefused:
-    return RequestRefused(ApiError(400, message), model)

@@ -6,100 +6,88 @@ that replays a transcript after a crash is most likely to be wrong exactly there
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
+from .bodies import encode, fragments, noun, rough_tokens, words_of_user
+from .pairing import Pairing, PairingWords
 from .surface import (
     ApiError,
     Call,
     ChatRequest,
     ErrorKind,
+    ErrorWords,
     Headers,
     Reply,
     RequestRefused,
+    Surface,
     Tokens,
-    decoded,
-    encode,
-    filled,
-    fragments,
-    noun,
-    rough_tokens,
-    seconds_text,
-    text_of,
+    refused,
 )
 
 _ROLES = ("system", "assistant", "user", "function", "tool", "developer")
 _SHOWN_ROLES = "'system', 'assistant', 'user', 'function', 'tool', and 'developer'"
 
-#: kind -> status, type, code, message
-ERRORS: dict[ErrorKind, tuple[int, str, str | None, str]] = {
-    "bad_request": (400, "invalid_request_error", None, "Invalid request."),
-    "auth": (401, "invalid_request_error", "invalid_api_key", "Incorrect API key provided: k."),
-    "billing": (402, "insufficient_quota", "insufficient_balance", "Insufficient Balance"),
-    "permission": (403, "permission_error", None, "You are not allowed to use this model."),
-    "model_not_found": (
-        404,
-        "invalid_request_error",
-        "model_not_found",
-        "The model `{model}` does not exist or you do not have access to it.",
+_INVALID = "invalid_request_error"
+_CONTEXT = (
+    "This model's maximum context length is 8192 tokens. However, your messages resulted in {tokens} tokens. "
+    "Please reduce the length of the messages."
+)
+ERRORS: dict[ErrorKind, ErrorWords] = {
+    "bad_request": ErrorWords(400, "Invalid request.", _INVALID),
+    "auth": ErrorWords(401, "Incorrect API key provided: k.", _INVALID, "invalid_api_key"),
+    "billing": ErrorWords(402, "Insufficient Balance", "insufficient_quota", "insufficient_balance"),
+    "permission": ErrorWords(403, "You are not allowed to use this model.", "permission_error"),
+    "model_not_found": ErrorWords(
+        404, "The model `{model}` does not exist or you do not have access to it.", _INVALID, "model_not_found"
     ),
-    "not_found": (404, "invalid_request_error", None, "Not found."),
-    "too_large": (413, "invalid_request_error", None, "Request too large."),
-    "context_length": (
-        400,
-        "invalid_request_error",
-        "context_length_exceeded",
-        "This model's maximum context length is 8192 tokens. However, your messages resulted in {tokens} tokens. "
-        "Please reduce the length of the messages.",
+    "not_found": ErrorWords(404, "Not found.", _INVALID),
+    "too_large": ErrorWords(413, "Request too large.", _INVALID),
+    "context_length": ErrorWords(400, _CONTEXT, _INVALID, "context_length_exceeded"),
+    "rate_limit": ErrorWords(
+        429, "Rate limit reached for {model} on requests per min (RPM).", "requests", "rate_limit_exceeded"
     ),
-    "rate_limit": (429, "requests", "rate_limit_exceeded", "Rate limit reached for {model} on requests per min (RPM)."),
-    "quota": (
+    "quota": ErrorWords(
         429,
-        "insufficient_quota",
-        "insufficient_quota",
         "You exceeded your current quota, please check your plan and billing details.",
+        "insufficient_quota",
+        "insufficient_quota",
     ),
-    "server_error": (
-        500,
-        "server_error",
-        None,
-        "The server had an error while processing your request. Sorry about that!",
+    "server_error": ErrorWords(
+        500, "The server had an error while processing your request. Sorry about that!", "server_error"
     ),
-    "bad_gateway": (502, "server_error", None, "Bad gateway."),
-    "unavailable": (
-        503,
-        "server_error",
-        None,
-        "That model is currently overloaded with other requests. You can retry your request.",
+    "bad_gateway": ErrorWords(502, "Bad gateway.", "server_error"),
+    "unavailable": ErrorWords(
+        503, "That model is currently overloaded with other requests. You can retry your request.", "server_error"
     ),
-    "timeout": (504, "server_error", None, "Gateway timeout."),
-    "overloaded": (503, "server_error", None, "The engine is currently overloaded, please try again later."),
+    "timeout": ErrorWords(504, "Gateway timeout.", "server_error"),
+    "overloaded": ErrorWords(503, "The engine is currently overloaded, please try again later.", "server_error"),
 }
+_PAIRS = PairingWords(
+    unknown="Invalid parameter: messages with role 'tool' must be a response to a preceeding message with "
+    "'tool_calls'.",
+    unanswered="An assistant message with 'tool_calls' must be followed by tool messages responding to each "
+    "'tool_call_id'. The following tool_call_ids did not have response messages: {ids}",
+    again=False,
+)
 
 
-class OpenAIErrors:
-    """The error form that chat completions and Responses share."""
+class OpenAISurface(Surface):
+    """What chat completions and Responses share."""
 
     stream_type = "text/event-stream"
     broken_event = b'data: {"broken": \n\n'
+    errors = ERRORS
+    not_json = (
+        "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP "
+        "library correctly. The API expects a JSON payload, but what was sent was not valid JSON.)"
+    )
+    not_an_object = "Invalid request body: expected a JSON object."
+    id_header = "x-request-id"
+    retry_headers: ClassVar[Mapping[str, int]] = {"retry-after": 1, "retry-after-ms": 1000}
 
-    def error_status(self, kind: ErrorKind) -> int:
-        return ERRORS[kind][0]
-
-    def error_message(self, kind: ErrorKind, request: ChatRequest | None) -> str:
-        return filled(ERRORS[kind][3], request)
-
-    def error_body(self, error: ApiError, request_id: str) -> bytes:
-        return encode({"error": error_object(error)})
-
-    def error_headers(self, error: ApiError) -> Headers:
-        if error.retry_after_s is None:
-            return ()
-        wait_s = error.retry_after_s
-        return (("retry-after", seconds_text(wait_s)), ("retry-after-ms", str(round(wait_s * 1000))))
-
-    def reply_headers(self, request_id: str) -> Headers:
-        return (("x-request-id", request_id),)
+    def error_object(self, error: ApiError) -> dict[str, Any]:
+        return error_object(error)
 
     def quota_headers(self, limit: int, remaining: int, reset_s: float) -> Headers:
         return (
@@ -114,20 +102,37 @@ class OpenAIErrors:
 
 
 def error_object(error: ApiError) -> dict[str, Any]:
-    _, type_, code, _ = ERRORS[error.meaning]
-    if error.type is not None:
-        type_, code = error.type, None
+    words = ERRORS[error.meaning]
+    type_, code = (words.type, words.code) if error.type is None else (error.type, None)
     param = error.param or ("messages" if error.meaning == "context_length" else None)
     return {"message": error.message, "type": type_, "param": param, "code": error.code or code}
 
 
-class OpenAIChat(OpenAIErrors):
+class OpenAIChat(OpenAISurface):
     """``POST .../chat/completions``."""
 
     name = "openai-chat"
 
-    def parse(self, target: str, body: bytes) -> ChatRequest:
-        return parse_request(body)
+    def model_in_body(self, value: dict[str, Any]) -> str:
+        model = value.get("model")
+        if not isinstance(model, str) or not model:
+            raise refused("you must provide a model parameter")
+        return model
+
+    def request(self, model: str, value: dict[str, Any], target: str) -> ChatRequest:
+        messages = _check_messages(value)
+        stream, include_usage = _check_streaming(value)
+        _check_options(value)
+        return ChatRequest(
+            model,
+            stream,
+            include_usage,
+            len(messages),
+            tuple(sorted(value)),
+            rough_tokens(message.get("content") for message in messages),
+            words_of_user(messages),
+            messages[-1]["role"] in ("tool", "function"),
+        )
 
     def whole(self, reply: Reply) -> bytes:
         message: dict[str, Any] = {
@@ -240,57 +245,6 @@ class ChatStream:
 # --------------------------------------------------------------------------- requests
 
 
-def parse_request(body: bytes) -> ChatRequest:
-    """Check the body of ``POST .../chat/completions``.
-
-    Raises:
-        RequestRefused: with the vendor's status, text, ``param`` and ``code``.
-    """
-    value = json_object(body)
-    model = value.get("model")
-    if not isinstance(model, str) or not model:
-        raise refused("you must provide a model parameter")
-    try:
-        messages = _check_messages(value)
-        stream, include_usage = _check_streaming(value)
-        _check_options(value)
-    except RequestRefused as no:
-        raise RequestRefused(no.error, model) from None
-    text = ""
-    for message in reversed(messages):
-        if message["role"] == "user":
-            text = text_of(message.get("content"))
-            break
-    keys = tuple(sorted(value))
-    return ChatRequest(
-        model,
-        stream,
-        include_usage,
-        len(messages),
-        keys,
-        rough_tokens(message.get("content") for message in messages),
-        text,
-        messages[-1]["role"] in ("tool", "function"),
-    )
-
-
-def json_object(body: bytes) -> dict[str, Any]:
-    try:
-        value = decoded(body)
-    except ValueError:
-        raise refused(
-            "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP "
-            "library correctly. The API expects a JSON payload, but what was sent was not valid JSON.)"
-        ) from None
-    if not isinstance(value, dict):
-        raise refused("Invalid request body: expected a JSON object.")
-    return value
-
-
-def refused(message: str, param: str | None = None, code: str | None = None) -> RequestRefused:
-    return RequestRefused(ApiError(400, message, "invalid_request_error", code, param))
-
-
 def missing(param: str) -> RequestRefused:
     return refused(f"Missing required parameter: '{param}'.", param, "missing_required_parameter")
 
@@ -312,17 +266,17 @@ def _check_messages(value: dict[str, Any]) -> list[dict[str, Any]]:
             "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead."
         )
         raise refused(text, "messages", "empty_array")
-    awaited: list[str] = []  # tool call ids of the last assistant message that have no result yet
+    pairing = Pairing(_PAIRS)
     for index, message in enumerate(messages):
         at = f"messages[{index}]"
         if not isinstance(message, dict):
             raise wrong_type(at, "an object", message)
-        awaited = _check_message(at, message, awaited)
-    _all_answered(awaited, f"messages[{len(messages) - 1}].role")
+        _check_message(at, message, pairing)
+    pairing.settled(at, f"{at}.role")
     return messages
 
 
-def _check_message(at: str, message: dict[str, Any], awaited: list[str]) -> list[str]:
+def _check_message(at: str, message: dict[str, Any], pairing: Pairing) -> None:
     if "role" not in message:
         raise missing(f"{at}.role")
     role, content, calls = message["role"], message.get("content"), message.get("tool_calls")
@@ -337,24 +291,11 @@ def _check_message(at: str, message: dict[str, Any], awaited: list[str]) -> list
         call_id = message.get("tool_call_id")
         if not isinstance(call_id, str):
             raise missing(f"{at}.tool_call_id")
-        if call_id not in awaited:
-            text = (
-                "Invalid parameter: messages with role 'tool' must be a response to a preceeding message "
-                "with 'tool_calls'."
-            )
-            raise refused(text, f"{at}.role")
-        return [known for known in awaited if known != call_id]
-    _all_answered(awaited, f"{at}.role")
-    return _call_ids(at, calls) if role == "assistant" and calls is not None else []
-
-
-def _all_answered(awaited: list[str], param: str) -> None:
-    if awaited:
-        text = (
-            "An assistant message with 'tool_calls' must be followed by tool messages responding to each "
-            f"'tool_call_id'. The following tool_call_ids did not have response messages: {', '.join(awaited)}"
-        )
-        raise refused(text, param)
+        pairing.answered(call_id, at, f"{at}.role")
+        return
+    pairing.settled(at, f"{at}.role")
+    if role == "assistant" and calls is not None:
+        pairing.called(_call_ids(at, calls))
 
 
 def _call_ids(at: str, calls: object) -> list[str]:
@@ -401,9 +342,17 @@ def _check_options(value: dict[str, Any]) -> None:
             raise refused(text, key, "integer_below_min_value")
     if value.get("n", 1) not in (None, 1):
         raise refused("This fake answers with one choice: 'n' must be 1.", "n", "unsupported_value")
+    for index, tool in enumerate(checked_tools(value)):
+        function = tool.get("function")
+        if tool["type"] == "function" and not (isinstance(function, dict) and isinstance(function.get("name"), str)):
+            raise missing(f"tools[{index}].function.name")
+
+
+def checked_tools(value: dict[str, Any]) -> list[dict[str, Any]]:
+    """The tools of a request; each is an object with a type. Raises RequestRefused."""
     tools = value.get("tools")
     if tools is None:
-        return
+        return []
     if not isinstance(tools, list):
         raise wrong_type("tools", "an array of objects", tools)
     for index, tool in enumerate(tools):
@@ -411,6 +360,4 @@ def _check_options(value: dict[str, Any]) -> None:
             raise wrong_type(f"tools[{index}]", "an object", tool)
         if "type" not in tool:
             raise missing(f"tools[{index}].type")
-        function = tool.get("function")
-        if tool["type"] == "function" and not (isinstance(function, dict) and isinstance(function.get("name"), str)):
-            raise missing(f"tools[{index}].function.name")
+    return tools

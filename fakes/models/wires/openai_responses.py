@@ -4,41 +4,47 @@ from __future__ import annotations
 
 from typing import Any
 
-from .openai_chat import (
-    OpenAIErrors,
-    call_id,
-    error_object,
-    json_object,
-    missing,
-    refused,
-    wrong_type,
-)
-from .surface import (
-    ApiError,
-    Call,
-    ChatRequest,
-    Reply,
-    RequestRefused,
-    Tokens,
-    encode,
-    fragments,
-    rough_tokens,
-    text_of,
-)
+from .bodies import encode, fragments, rough_tokens, words_of_user
+from .openai_chat import OpenAISurface, call_id, checked_tools, error_object, missing, wrong_type
+from .pairing import Pairing, PairingWords
+from .surface import ApiError, Call, ChatRequest, Reply, Tokens, refused
 
 _ROLES = ("user", "assistant", "system", "developer")
 _NOT_GIVEN = "One of \"input\" or \"previous_response_id\" or 'prompt' or 'conversation_id' must be provided."
+_PAIRS = PairingWords(
+    unknown="No tool call found for function call output with call_id {id}.",
+    unanswered="No tool output found for function call {first}.",
+)
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
-class OpenAIResponses(OpenAIErrors):
+class OpenAIResponses(OpenAISurface):
     """``POST .../responses``."""
 
     name = "openai-responses"
     broken_event = b'event: response.output_text.delta\ndata: {"broken": \n\n'
 
-    def parse(self, target: str, body: bytes) -> ChatRequest:
-        return parse_request(body)
+    def model_in_body(self, value: dict[str, Any]) -> str:
+        model = value.get("model")
+        if not isinstance(model, str) or not model:
+            raise missing("model")
+        return model
+
+    def request(self, model: str, value: dict[str, Any], target: str) -> ChatRequest:
+        items = _check_input(value)
+        _check_options(value)
+        texts = [value.get("instructions"), *(item.get("content", item.get("output")) for item in items)]
+        after_tool = bool(items) and str(items[-1].get("type", "")).endswith("_call_output")
+        return ChatRequest(
+            model,
+            value.get("stream") is True,
+            True,
+            len(items),
+            tuple(sorted(value)),
+            rough_tokens(texts),
+            words_of_user(items),
+            after_tool,
+        )
 
     def whole(self, reply: Reply) -> bytes:
         items = []
@@ -219,26 +225,6 @@ class ResponseStream:
 # --------------------------------------------------------------------------- requests
 
 
-def parse_request(body: bytes) -> ChatRequest:
-    """Check the body of ``POST .../responses``. Raises RequestRefused with the vendor's words."""
-    value = json_object(body)
-    model = value.get("model")
-    if not isinstance(model, str) or not model:
-        raise missing("model")
-    try:
-        items = _check_input(value)
-        _check_options(value)
-    except RequestRefused as no:
-        raise RequestRefused(no.error, model) from None
-    user = (text_of(item.get("content")) for item in reversed(items) if item.get("role") == "user")
-    texts = [value.get("instructions"), *(item.get("content", item.get("output")) for item in items)]
-    keys = tuple(sorted(value))
-    after_tool = bool(items) and str(items[-1].get("type", "")).endswith("_call_output")
-    return ChatRequest(
-        model, value.get("stream") is True, True, len(items), keys, rough_tokens(texts), next(user, ""), after_tool
-    )
-
-
 def _check_input(value: dict[str, Any]) -> list[dict[str, Any]]:
     given = value.get("input")
     if given is None:
@@ -249,8 +235,7 @@ def _check_input(value: dict[str, Any]) -> list[dict[str, Any]]:
         return [{"role": "user", "content": given}]
     if not isinstance(given, list):
         raise wrong_type("input", "one of a string or array of objects", given)
-    called: list[str] = []
-    answered: list[str] = []
+    pairing = Pairing(_PAIRS)
     for index, item in enumerate(given):
         at = f"input[{index}]"
         if not isinstance(item, dict):
@@ -259,17 +244,15 @@ def _check_input(value: dict[str, Any]) -> list[dict[str, Any]]:
             case "message":
                 _check_message(at, item)
             case "function_call":
-                called.append(_text(at, item, "call_id"))
+                pairing.called([_text(at, item, "call_id")])
                 _text(at, item, "name")
                 _text(at, item, "arguments")
             case "function_call_output":
                 call = _text(at, item, "call_id")
-                if call not in called and not value.get("previous_response_id"):
-                    raise refused(f"No tool call found for function call output with call_id {call}.", "input")
-                answered.append(call)
-    unanswered = [call for call in called if call not in answered]
-    if unanswered:
-        raise refused(f"No tool output found for function call {unanswered[0]}.", "input")
+                if value.get("previous_response_id"):
+                    pairing.called([call])  # it may stand in that response
+                pairing.answered(call, at, "input")
+    pairing.settled("input", "input")
     return given
 
 
@@ -293,7 +276,7 @@ def _text(at: str, item: dict[str, Any], key: str) -> str:
 
 
 def _check_options(value: dict[str, Any]) -> None:
-    stream, limit, tools = value.get("stream"), value.get("max_output_tokens"), value.get("tools")
+    stream, limit = value.get("stream"), value.get("max_output_tokens")
     if stream is not None and not isinstance(stream, bool):
         raise wrong_type("stream", "a boolean", stream)
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool)):
@@ -301,14 +284,6 @@ def _check_options(value: dict[str, Any]) -> None:
     if limit is not None and limit < 16:
         text = f"Invalid 'max_output_tokens': integer below minimum value. Expected a value >= 16, but got {limit}"
         raise refused(f"{text} instead.", "max_output_tokens", "integer_below_min_value")
-    if tools is None:
-        return
-    if not isinstance(tools, list):
-        raise wrong_type("tools", "an array of objects", tools)
-    for index, tool in enumerate(tools):
-        if not isinstance(tool, dict):
-            raise wrong_type(f"tools[{index}]", "an object", tool)
-        if "type" not in tool:
-            raise missing(f"tools[{index}].type")
+    for index, tool in enumerate(checked_tools(value)):
         if tool["type"] == "function" and not isinstance(tool.get("name"), str):
             raise missing(f"tools[{index}].name")

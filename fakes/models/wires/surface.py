@@ -1,18 +1,22 @@
 """What every wire surface shares: one vendor's form of requests, replies, streams and errors.
 
 Pure: bytes in, values out, bytes out. A surface knows no socket, no clock and no script; it is handed values that
-no vendor's name is in (``ChatRequest``, ``Reply``, ``ApiError``) and gives them the vendor's form. The error texts
-are the vendors', as their SDKs and users know them; what a vendor would silently accept and this fake cannot honour
-(``n`` above 1) is refused aloud.
+no vendor's name is in (``ChatRequest``, ``Reply``, ``ApiError``) and gives them the vendor's form. What differs
+between vendors is a table where it can be one: status and words of each error, the header that names a wait, how a
+body is refused. The error texts are the vendors', as their SDKs and users know them; what a vendor would silently
+accept and this fake cannot honour (``n`` above 1) is refused aloud.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NoReturn, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import msgspec
+
+from .bodies import decoded, encode, filled, seconds_text
 
 #: What went wrong, in one vocabulary. Each surface knows the vendor's status, type, code and words for it.
 ErrorKind = Literal[
@@ -54,10 +58,6 @@ Headers = tuple[tuple[str, str], ...]
 #: The fakes' today, in Unix seconds (2026-01-01). ``created`` of a reply counts up from it by one per reply, so that
 #: the same script gives the same bytes.
 EPOCH = 1_767_225_600
-FRAGMENT = 24  # characters of tool-call arguments per delta: small, so that clients must concatenate
-
-encode = msgspec.json.Encoder().encode
-decode = msgspec.json.Decoder().decode
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,11 @@ class RequestRefused(Exception):
     def __init__(self, error: ApiError, model: str = "") -> None:
         self.error, self.model = error, model
         super().__init__(error.message)
+
+
+def refused(message: str, param: str | None = None, code: str | None = None) -> RequestRefused:
+    """A request that the vendor takes for a bad one (400)."""
+    return RequestRefused(ApiError(400, message, code=code, param=param))
 
 
 class ChatRequest(msgspec.Struct, frozen=True):
@@ -163,107 +168,95 @@ class StreamFormat(Protocol):
         ...
 
 
-class Surface(Protocol):
+class ErrorWords(msgspec.Struct, frozen=True):
+    """How a vendor says one kind of error. ``{model}`` and ``{tokens}`` in the message are the request's."""
+
+    status: int
+    message: str
+    type: str | None = None
+    code: str | None = None
+
+
+class Surface(ABC):
     """One vendor's wire form."""
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def stream_type(self) -> str:
-        """Content type of a streamed reply."""
-        ...
+    name: ClassVar[str]
+    stream_type: ClassVar[str]  # content type of a streamed reply
+    broken_event: ClassVar[bytes]  # an event of a stream whose data is no JSON
+    errors: ClassVar[Mapping[ErrorKind, ErrorWords]]
+    not_json: ClassVar[str]  # what a body is refused with
+    not_an_object: ClassVar[str]
+    id_header: ClassVar[str] = ""  # of every reply
+    retry_headers: ClassVar[Mapping[str, int]] = {"retry-after": 1}  # header -> its units per second
 
-    @property
-    def broken_event(self) -> bytes:
-        """An event of a stream whose data is no JSON."""
-        ...
+    # ------------------------------------------------------------------ requests
 
     def parse(self, target: str, body: bytes) -> ChatRequest:
         """Check a request; ``target`` is path and query. Raises RequestRefused with the vendor's status and words."""
-        ...
+        model = self.model_in_target(target)
+        try:
+            value = self.object_of(body)
+            model = model or self.model_in_body(value)
+            return self.request(model, value, target)
+        except RequestRefused as no:
+            raise RequestRefused(no.error, model) from None
 
-    def error_status(self, kind: ErrorKind) -> int: ...
-    def error_message(self, kind: ErrorKind, request: ChatRequest | None) -> str: ...
-    def error_body(self, error: ApiError, request_id: str) -> bytes: ...
-    def error_headers(self, error: ApiError) -> Headers: ...
-    def reply_headers(self, request_id: str) -> Headers: ...
-    def quota_headers(self, limit: int, remaining: int, reset_s: float) -> Headers: ...
-    def whole(self, reply: Reply) -> bytes: ...
-    def stream(self, reply: Reply) -> StreamFormat: ...
-    def models(self, names: Sequence[str], created: int) -> bytes: ...
+    def object_of(self, body: bytes, not_an_object: str = "") -> dict[str, Any]:
+        """The JSON object of a body. Raises RequestRefused."""
+        try:
+            value = decoded(body)
+        except ValueError:
+            raise refused(self.not_json) from None
+        if not isinstance(value, dict):
+            raise refused(not_an_object or self.not_an_object)
+        return value
 
-
-# --------------------------------------------------------------------------- requests
-
-
-def decoded(body: bytes) -> Any:
-    """The JSON value of a body. Raises ValueError if it is none (or nested beyond reason)."""
-    try:
-        return decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(str(error)) from None
-
-
-def text_of(content: Any) -> str:
-    """The text of a message's content: itself, or that of its parts."""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
+    def model_in_target(self, target: str) -> str:
+        """Empty where the vendor has it in the body."""
         return ""
-    return "".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
 
+    @abstractmethod
+    def model_in_body(self, value: dict[str, Any]) -> str:
+        """Raises RequestRefused if the body names none."""
 
-def rough_tokens(contents: Iterable[Any]) -> int:
-    """A prompt's tokens, roughly: four characters of JSON each."""
-    size = 0
-    for content in contents:
-        # Text is counted without rendering it: this runs for every request.
-        size += len(content) + 2 if isinstance(content, str) and content.isascii() else len(encode(content))
-    return 1 + size // 4
+    @abstractmethod
+    def request(self, model: str, value: dict[str, Any], target: str) -> ChatRequest:
+        """Check all the rest of a request. Raises RequestRefused."""
 
+    # ------------------------------------------------------------------ errors
 
-def noun(value: object) -> str:
-    """A JSON value's kind, as OpenAI's error texts call it."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "a boolean"
-        case int():
-            return "an integer"
-        case float():
-            return "a decimal number"
-        case str():
-            return "a string"
-        case list():
-            return "an array"
-        case _:
-            return "an object"
+    def error_status(self, kind: ErrorKind) -> int:
+        return self.errors[kind].status
 
+    def error_message(self, kind: ErrorKind, request: ChatRequest | None) -> str:
+        model, tokens = (request.model, request.prompt_tokens) if request is not None else ("", 0)
+        return filled(self.errors[kind].message, model=model, tokens=tokens)
 
-def fragments(text: str) -> list[str]:
-    return [text[at : at + FRAGMENT] for at in range(0, len(text), FRAGMENT)]
+    @abstractmethod
+    def error_object(self, error: ApiError) -> Any:
+        """What stands under ``error``, in replies and in streams."""
 
+    def error_body(self, error: ApiError, request_id: str) -> bytes:
+        return encode({"error": self.error_object(error)})
 
-def arguments_object(text: str) -> Any:
-    """Tool-call arguments for the vendors that send an object; broken JSON cannot, and goes out under ``_raw``."""
-    try:
-        value = decoded(text.encode())
-    except ValueError:
-        value = None
-    return value if isinstance(value, dict) else {"_raw": text}
+    def error_headers(self, error: ApiError) -> Headers:
+        wait_s = error.retry_after_s
+        if wait_s is None:
+            return ()
+        return tuple((name, seconds_text(wait_s * units)) for name, units in self.retry_headers.items())
 
+    # ------------------------------------------------------------------ replies
 
-def filled(text: str, request: ChatRequest | None) -> str:
-    """A message with what it says of the request. No format strings: a model's name may hold braces."""
-    model, tokens = (request.model, request.prompt_tokens) if request is not None else ("", 0)
-    return text.replace("{tokens}", str(tokens)).replace("{model}", model)
+    def reply_headers(self, request_id: str) -> Headers:
+        return ((self.id_header, request_id),) if self.id_header else ()
 
+    def quota_headers(self, limit: int, remaining: int, reset_s: float) -> Headers:
+        """None where the vendor tells no limits before they are reached."""
+        return ()
 
-def seconds_text(seconds: float) -> str:
-    """``2``, ``0.25``: as short as it is exact to the millisecond."""
-    return f"{round(seconds, 3):g}"
-
-
-def refuse(status: int, message: str, **fields: Any) -> NoReturn:
-    raise RequestRefused(ApiError(status, message, **fields))
+    @abstractmethod
+    def whole(self, reply: Reply) -> bytes: ...
+    @abstractmethod
+    def stream(self, reply: Reply) -> StreamFormat: ...
+    @abstractmethod
+    def models(self, names: Sequence[str], created: int) -> bytes: ...
