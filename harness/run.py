@@ -169,7 +169,7 @@ async def run_async(
         notes = tuple(target.notes(loaded, time_scale))
         scale, facts = 1.0, {"target": target.name, "notes": list(notes)} | target.facts
     if not 0 < scale <= 1:
-        raise UsageError("time scale", "", "real seconds per nominal second, above 0 and at most 1", scale)
+        raise UsageError("--time-scale", "", "a number above 0 and at most 1 (real seconds per nominal second)", scale)
     if seed < 0:
         raise UsageError("seed", "", "a whole number >= 0", seed)
     store = Store(out)

@@ -79,13 +79,26 @@ def keep(folder: RunDirectory, run: Run) -> None:
     folder.events.rmdir()
 
 
+def no_run(folder: Path, error: Exception) -> UsageError:
+    """The error for a folder that was expected to hold a finished run."""
+    if not folder.exists():
+        why = "no folder has this name"
+    elif not folder.is_dir():
+        why = "this is a file"
+    elif not (folder / VERDICT).exists():
+        why = f"this one has no {VERDICT}"
+    else:
+        why = f"this one cannot be read ({error})"
+    return UsageError(str(folder), "", f"the folder of a finished run, such as one in {DEFAULT_OUT}; {why}")
+
+
 def read_run(run_dir: Path) -> Run:
     """A finished run as its folder holds it. Raises UsageError if the folder holds none."""
     try:
         document = msgspec.json.decode((run_dir / VERDICT).read_bytes(), type=dict[str, Any])
         return read_document(document, read_records(run_dir / HISTORY), run_dir)
     except (OSError, msgspec.DecodeError) as error:
-        raise UsageError(str(run_dir), "", f"the folder of a finished run ({error})") from error
+        raise no_run(run_dir, error) from error
 
 
 class Store:

@@ -30,7 +30,7 @@ from ..judge.judgement import judge
 from ..judge.skeleton import skeleton_hash
 from ..sim.engine import SimLived, run_sim
 from ..sim.tape import Choice, Choices, RandomChoices, StrictReplay, Until, Value, read_tape
-from ..store import HISTORY, SCENARIO, TAPE, VERDICT, RunDirectory
+from ..store import HISTORY, SCENARIO, TAPE, VERDICT, RunDirectory, no_run
 from .archive import LIMITS, write_archive
 from .manifest import FORMAT, REPLAY, KitManifest
 from .redaction import Redactor
@@ -157,7 +157,7 @@ class _Source:
                 manifest["time_scale"], str(manifest["lockjaw"]), document, read_records(path / HISTORY), tape,
             )  # fmt: skip
         except (OSError, msgspec.DecodeError, HarnessError, KeyError) as error:
-            raise UsageError(str(path), "", f"the folder of a finished run ({error})") from error
+            raise no_run(path, error) from error
 
     def bare(self, value: Any) -> Any:
         """Plain data without this machine's folders."""

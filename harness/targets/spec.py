@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Meta
 
 from lockjaw.documents import Document, FieldError, convert, dotted
-from lockjaw.errors import DocumentError
+from lockjaw.errors import DocumentError, unreadable
 
 __all__ = ["PLACEHOLDERS", "TargetSpec", "filled", "load_target_spec"]
 
@@ -194,7 +194,7 @@ def load_target_spec(path: Path) -> TargetSpec:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise DocumentError(str(path), 0, "", "a readable UTF-8 file", str(error)) from error
+        raise DocumentError(str(path), 0, "", f"a UTF-8 text file; {unreadable(error)}") from error
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"line (\d+)", str(error))
         raise DocumentError(str(path), int(line[1]) if line else 0, "", f"TOML ({error})") from error

@@ -47,6 +47,19 @@ class UsageError(LocalError):
         super().__init__(f"{where}: expected {_sentence(expected, got)}")
 
 
+def unreadable(error: OSError | UnicodeDecodeError) -> str:
+    """Why a file cannot be read, as a person says it: ``no file has this name``."""
+    match error:
+        case FileNotFoundError() | NotADirectoryError():
+            return "no file has this name"
+        case IsADirectoryError():
+            return "this is a folder"
+        case UnicodeDecodeError():
+            return f"byte {error.start} is not UTF-8"
+        case _:
+            return (error.strerror or str(error)).lower()
+
+
 class DocumentError(UsageError):
     """A file that people write by hand (a scenario, a script, a configuration) is malformed.
 

@@ -219,6 +219,19 @@ class Config(Struct, frozen=True):
 # --------------------------------------------------------------------------- reading
 
 
+#: What is expected where no model is configured: eight lines that are a configuration.
+A_MODEL = """\
+at least one PROVIDER/MODEL, as in this file:
+{
+  models: { providers: {
+    mine: { baseUrl: "http://127.0.0.1:8000/v1", apiKey: "${MY_KEY}" },
+  } },
+  agents: { defaults: {
+    model: { primary: "mine/model-name", fallbacks: [] },
+  } },
+}"""
+
+
 def load(
     env: Mapping[str, str] | None = None,
     *,
@@ -244,7 +257,7 @@ def load(
         document = read_json5(path)
     except FileNotFoundError:
         if config_path is not None:
-            raise UsageError("--config", "", "a file that there is", str(config_path)) from None
+            raise UsageError("--config", "", "a file that exists", str(config_path)) from None
         document = Document.of({}, str(path))
     config = convert(document, Config)
     settings = Settings(

@@ -176,10 +176,13 @@ def test_list_json_is_one_document(lockjaw: Command) -> None:
 # --------------------------------------------------------------------------- run: what is refused
 
 
-def test_an_unknown_scenario_is_refused_with_those_that_exist(lockjaw: Command) -> None:
+def test_an_unknown_scenario_is_refused_with_the_one_that_was_meant_or_those_that_exist(lockjaw: Command) -> None:
     ended = lockjaw("run", "gateway_timeot")
 
     assert (ended.status, ended.out) == (2, "")
+    assert ended.err.rstrip().endswith("got 'gateway_timeot'; did you mean gateway_timeout?")
+    assert len(ended.err) < 200, "the suggestion does not hide behind a list of all names"
+    ended = lockjaw("run", "nothing_like_it")
     assert all(name in ended.err for name in names())
 
 
@@ -187,7 +190,7 @@ def test_an_unknown_scenario_is_refused_with_those_that_exist(lockjaw: Command) 
     ("text", "told"),
     [
         ("story: x\nchain: [", "bad.yaml:"),
-        (QUIET.replace("story:", "storey:"), "bad.yaml:2:1: at storey expected one of:"),
+        (QUIET.replace("story:", "storey:"), "bad.yaml:2:1: at storey expected one of 30 names, got"),
         (QUIET.replace("chain: [p/m]", "chain: nonsense"), "bad.yaml:4:1: at chain expected a list"),
         (QUIET.replace("answered]", "answred]"), "bad.yaml:6:32: at checks[1] expected names among:"),
         (
@@ -213,7 +216,7 @@ def test_a_malformed_scenario_is_refused_with_file_line_and_key(
     [
         (("--policy", "hope"), "--policy: expected one of all, baseline, reuse-session, fresh-session"),
         (("--engine", "diesel"), "expected one of"),
-        (("--time-scale", "0"), "time scale: expected real seconds per nominal second, above 0"),
+        (("--time-scale", "0"), "--time-scale: expected a number above 0 and at most 1"),
         (("--junit", "nowhere/x.xml"), "nowhere/x.xml: expected a file in a folder that exists"),
         (("--markdown", "nowhere/x.md"), "nowhere/x.md: expected a file in a folder that exists"),
         (("--junit", "."), ".: expected a file in a folder that exists"),
@@ -487,7 +490,7 @@ def test_a_fake_without_a_script_says_so(what: str, lockjaw: Command) -> None:
     ended = lockjaw("serve", what, "--script", "nowhere.yaml")
 
     assert (ended.status, ended.out) == (2, "")
-    assert "nowhere.yaml: expected a readable UTF-8 file" in ended.err
+    assert "nowhere.yaml: expected a UTF-8 text file; no file has this name" in ended.err
 
 
 # --------------------------------------------------------------------------- locks

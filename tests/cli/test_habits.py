@@ -116,10 +116,13 @@ def test_the_short_flag_and_completion_are_there() -> None:
         (("run", "gateway_timeout", "--policy", "takeovr"), "did you mean takeover?"),
         (("explore", "gateway_timeout", "--strategy", "crahs"), "did you mean crash?"),
         (("serve", "gateway", "never_finl"), "never_final"),
-        (("explore", "gateway_timeout", "--seeds", "0"), "Invalid value for '--seeds'"),
+        (("explore", "gateway_timeout", "--seeds", "0"), "Invalid value for '--seeds': expected 1 or more"),
         (("run", "gateway_timeout", "--engine", "sim", "--repeat", "2"), "--seeds N varies it, got 'sim'"),
         (("run", "gateway_timeout", "--target", "codex", "--seeds", "2"), "--repeat N with --target"),
-        (("replay", "nope.zip"), "RUN: expected a run folder or a KIT.zip that there is, got 'nope.zip'"),
+        (("run", "gateway_timeout", "--seed", "x"), "Invalid value for '--seed': expected a whole number"),
+        (("report", "nope"), "the folder of a finished run, such as one in .lockjaw/runs; no folder has this name"),
+        (("serve", "link", "--upstream", "127.0.0.1:1", "--toxic", "latncy"), "did you mean latency?"),
+        (("replay", "nope.zip"), "nope.zip: expected the folder of a finished run, or a kit; no file has this name"),
         (("serve", "link", "--upstream", "127.0.0.1:1", "--toxic", "latency latency_s=soon"),
          "toxic latency: at latency_s expected a number >= 0, got 'soon'"),
         (("serve", "link", "--upstream", "127.0.0.1:1", "--journal", "nowhere/x"),
@@ -151,14 +154,14 @@ def test_a_typo_in_the_state_folder_makes_no_folder(tmp_path: Path) -> None:
     for command in (("agent", "--agent", "main", "--message", "hi"), ("gateway", "run")):
         ended = lockjaw(*command, "--state-dir", "typo")
         assert (ended.returncode, ended.stdout) == (2, "")
-        assert "--state-dir: expected a folder that there is (mkdir makes one), got 'typo'" in ended.stderr
+        assert "--state-dir: expected a folder that exists; `mkdir` makes one, got 'typo'" in ended.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_configuration_that_is_not_there_is_named() -> None:
     ended = ask("--config", "nope.json")
     assert ended.returncode == 2
-    assert "--config: expected a file that there is, got 'nope.json'" in ended.stderr
+    assert "--config: expected a file that exists, got 'nope.json'" in ended.stderr
 
 
 def test_no_configuration_at_all_is_answered_with_an_example_that_is_one(tmp_path: Path) -> None:
@@ -169,6 +172,8 @@ def test_no_configuration_at_all_is_answered_with_an_example_that_is_one(tmp_pat
     assert head.endswith("agents.defaults.model: expected at least one PROVIDER/MODEL, ")
     assert len(example.splitlines()) == 8
     assert f"```json5\n{example}```" in (ROOT / "docs/how-to/use-takeover.md").read_text(), "the same in the how-to"
+    without = ask("--policy", "takeover", HOME=str(tmp_path))  # no gateway is running, so the turn runs here
+    assert example in without.stderr
     (tmp_path / "openclaw.json").write_text(example)
     answered = ask("--local", "--config", "openclaw.json", "--timeout", "1")
     assert "PROVIDER/MODEL" not in answered.stderr

@@ -117,7 +117,7 @@ def test_an_interrupted_search_keeps_the_best_run(
 def test_what_cannot_be_read_is_a_usage_error(source: str) -> None:
     done = lockjaw("reproduce", source)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "expected a readable file with a pasted report, or - for stdin" in done.stderr
+    assert "expected a file with a pasted report, or - for stdin; " in done.stderr
 
 
 def test_a_closed_stdin_is_a_usage_error() -> None:

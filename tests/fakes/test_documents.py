@@ -199,10 +199,10 @@ def test_a_mapping_that_was_never_text_has_no_lines() -> None:
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Any) -> None:
     path = tmp_path / "absent.yaml"
-    with pytest.raises(DocumentError, match=r"absent\.yaml: expected a readable UTF-8 file"):
+    with pytest.raises(DocumentError, match=r"absent\.yaml: expected a UTF-8 text file; no file has this name"):
         read_document(path)
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(DocumentError, match="a readable UTF-8 file"):
+    with pytest.raises(DocumentError, match="expected a UTF-8 text file; byte 0 is not UTF-8"):
         read_document(path)
     path.write_text("models:\n  m: []\n", encoding="utf-8")
     assert convert(read_document(path), Root).models == {"m": []}

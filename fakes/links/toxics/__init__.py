@@ -10,6 +10,7 @@ Every toxic can be healed at any time: what it held back flows on, in order, not
 
 from __future__ import annotations
 
+import difflib
 import shlex
 from collections.abc import Mapping
 from contextlib import suppress
@@ -75,7 +76,9 @@ def toxic_of(data: Mapping[str, Any], *, strict: bool = True) -> Toxic:
     """
     kind = data.get("type")
     if kind not in TOXICS:
-        raise LocalError(f"no toxic is called {str(kind)[:60]!r}; there are {', '.join(TOXICS)}")
+        close = difflib.get_close_matches(str(kind)[:60], TOXICS, 1)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        raise LocalError(f"no toxic is called {str(kind)[:60]!r}; there are {', '.join(TOXICS)}{meant}")
     cls = TOXICS[kind]
     unknown = [key for key in data if key != "type" and key not in cls.__struct_fields__]
     if unknown:
@@ -107,6 +110,8 @@ def parse_toxic(text: str) -> Toxic:
         kind, *pairs = shlex.split(text) or [""]
     except ValueError as error:
         raise LocalError(f"toxic {text!r}: {error}") from error
+    if "=" in kind:
+        raise LocalError(f"toxic {text!r}: expected its name first, such as 'latency latency_s=0.2'")
     data: dict[str, Any] = {"type": kind}
     for pair in pairs:
         key, equals, value = pair.partition("=")

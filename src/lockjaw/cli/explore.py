@@ -131,7 +131,7 @@ def _telling(shown: Progress) -> Callable[[Exploration], None]:
             shown.update(f"shrinking {found.shrinking}")
         elif not shown.live or found.runs < 10 or found.runs % 10 == 0 or found.runs == found.planned:
             of = f"/{found.planned}" if found.planned else ""
-            state = f"{found.runs}{of} runs, {found.per_second:.0f}/s, {found.violations} violations{_left(found)}"
+            state = f"{found.runs}{of} runs, {found.per_second:.0f}/s, {found.violations} VIOLATED{_left(found)}"
             shown.update(state, found.runs, found.planned)
 
     return tell

@@ -65,17 +65,6 @@ def check_policy(name: str, *further: str) -> str:
     return name
 
 
-EXAMPLE = """\
-{
-  models: { providers: {
-    mine: { baseUrl: "http://127.0.0.1:8000/v1", apiKey: "${MY_KEY}" },
-  } },
-  agents: { defaults: {
-    model: { primary: "mine/model-name", fallbacks: [] },
-  } },
-}"""
-
-
 def runtime_settings(*, needs_models: bool, state_dir: Path | None, **flags: Any) -> Settings:
     """The settings of a verb of the runtime, with what is missing named before anything is written.
 
@@ -84,15 +73,13 @@ def runtime_settings(*, needs_models: bool, state_dir: Path | None, **flags: Any
             model is configured and the verb needs one.
     """
     if state_dir is not None and not state_dir.is_dir():
-        raise UsageError("--state-dir", "", "a folder that there is (mkdir makes one)", str(state_dir))
+        raise UsageError("--state-dir", "", "a folder that exists; `mkdir` makes one", str(state_dir))
     known = settings.load(os.environ, state_dir=state_dir, **flags)
     there = next((path for path in (known.state_dir, *known.state_dir.parents) if path.exists()), known.state_dir)
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
         raise UsageError(str(known.state_dir), "", f"a state folder that can be written ({there} cannot)")
     if needs_models and not known.candidates:
-        raise UsageError(
-            str(known.config_path), "agents.defaults.model", f"at least one PROVIDER/MODEL, as in this file:\n{EXAMPLE}"
-        )
+        raise UsageError(str(known.config_path), "agents.defaults.model", settings.A_MODEL)
     return known
 
 

@@ -45,7 +45,7 @@ def replay(
     Exit status: that of the verdict; 4 when the replay went another way.
     """
     if not run.exists():
-        raise UsageError("RUN", "", "a run folder or a KIT.zip that there is", str(run))
+        raise UsageError(str(run), "", "the folder of a finished run, or a kit; no file has this name")
     kept = _from_kit(run, out, yes_real=yes_real) if run.is_file() else _from_folder(run, out, yes_real=yes_real)
     if kept.manifest.get("target", BUILTIN) != BUILTIN:
         from lockjaw.cli.openclaw.campaigns import replay_against

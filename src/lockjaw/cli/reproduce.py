@@ -14,7 +14,7 @@ from lockjaw.cli import pages
 from lockjaw.cli.options import JsonFlag, Out, check_file_to_write, check_policy, print_json
 from lockjaw.cli.progress import Progress, progress
 from lockjaw.cli.reproduced import STDIN, told
-from lockjaw.errors import HarnessError, UsageError
+from lockjaw.errors import HarnessError, UsageError, unreadable
 from lockjaw.harness.intake import Report, read_report
 from lockjaw.harness.intake.basis import name_of
 from lockjaw.harness.intake.search import Found, compared, search
@@ -84,7 +84,7 @@ def _read(source: str, shown: Progress) -> Report:
         with Path(source).open("rb") as stream:
             return read_report(_pieces(stream, shown))
     except OSError as error:
-        raise UsageError(source, "", "a readable file with a pasted report, or - for stdin", error.strerror) from error
+        raise UsageError(source, "", f"a file with a pasted report, or - for stdin; {unreadable(error)}") from error
 
 
 def _pieces(stream: BinaryIO, shown: Progress) -> Iterator[bytes]:

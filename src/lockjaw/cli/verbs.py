@@ -7,6 +7,7 @@ for the gateway; ``lockjaw --help`` pays for neither. So the modules of verbs im
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
@@ -245,9 +246,33 @@ class _Group(TyperGroup):
         alone.command(cmd_name)(_ending(function_of(verb)))
         return typer.main.get_command(alone)
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = _plain(error.message)
+            raise
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, ABOUT[f"{self.prefix}{name}"]) for name in self.commands])
+
+
+#: What the library that converts values says, and what we say.
+_WORDING = (
+    (r"Input should be a valid integer\b.*", "expected a whole number"),
+    (r"Input should be a valid number\b.*", "expected a number"),
+    (r"Input should be greater than or equal to (\S+)", r"expected \1 or more"),
+    (r"Input should be less than or equal to (\S+)", r"expected \1 or less"),
+    (r"Input should be greater than (\S+)", r"expected more than \1"),
+    (r"Input should be less than (\S+)", r"expected less than \1"),
+)
+
+
+def _plain(message: str) -> str:
+    for theirs, ours in _WORDING:
+        message = re.sub(theirs, ours, message)
+    return message
 
 
 def _typer(prefix: str, **settings: Any) -> typer.Typer:

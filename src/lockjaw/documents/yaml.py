@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from lockjaw.documents import Document, KeyPath, Place, dotted
-from lockjaw.errors import DocumentError
+from lockjaw.errors import DocumentError, unreadable
 
 __all__ = ["load_document", "read_document"]
 
@@ -61,7 +61,7 @@ def read_document(path: str | Path) -> Document:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise DocumentError(str(path), 0, "", "a readable UTF-8 file", str(error)) from error
+        raise DocumentError(str(path), 0, "", f"a UTF-8 text file; {unreadable(error)}") from error
     return load_document(text, str(path))
 
 

@@ -27,7 +27,7 @@ import msgspec
 from lockjaw.behaviours import Behaviour
 from lockjaw.errors import Attempt, ModelFailure, ModelsFailed, UsageError
 from lockjaw.runner.failover import OVERFLOW, classify, is_abort, is_disk_error, is_lock_error
-from lockjaw.settings import ModelRef
+from lockjaw.settings import A_MODEL, ModelRef
 
 __all__ = [
     "CONTINUE_PROMPT",
@@ -224,7 +224,7 @@ class FallbackChain:
         book: Cooldowns | None = None,
     ) -> None:
         if not candidates:
-            raise UsageError("agents.defaults.model", "primary", "at least one PROVIDER/MODEL")
+            raise UsageError("openclaw.json", "agents.defaults.model", A_MODEL)
         self.requested = candidates[0]
         self.behaviour = behaviour
         self.attempts: list[Attempt] = []

@@ -236,7 +236,7 @@ def takeover(failure: GatewayFailure, behaviour: Behaviour, new_id: Callable[[],
     else:
         absent = isinstance(failure.error, ConnectionLost) and failure.error.code == 1006
         why = "no gateway is running" if absent else "the gateway was sent nothing"
-        yield Say(f"TAKEOVER: {first_line}; {why}, the turn runs in this process")
+        yield Say(f"TAKEOVER: {why}, the turn runs in this process ({first_line})")
 
     yield Step("wait", "session lock")
     lock: LockReply = yield TakeLock(LOCK_BOUND_S)

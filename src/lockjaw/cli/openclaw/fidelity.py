@@ -14,7 +14,7 @@ from lockjaw.cli.options import AllowNetwork, CacheFolder, JsonFlag, Out, Timeou
 from lockjaw.errors import UsageError
 from lockjaw.harness.incident.scenario import Scenario, load_scenario
 from lockjaw.harness.run import Progress, run_policies
-from lockjaw.harness.store import HISTORY, SCENARIO, RunDirectory
+from lockjaw.harness.store import HISTORY, SCENARIO, RunDirectory, no_run
 from lockjaw.harness.targets.openclaw.campaign import Options, run_version
 from lockjaw.harness.targets.openclaw.fidelity import Fidelity, compare
 from lockjaw.harness.targets.openclaw.versions import parse_target, parse_version, traits_of
@@ -62,7 +62,7 @@ def _kept(folders: Sequence[Path]) -> Iterator[tuple[str, Sequence[Record], Scen
             target = str(RunDirectory(folder).manifest().get("target", "builtin"))
             yield target, read_records(folder / HISTORY), scenario
         except (OSError, msgspec.MsgspecError) as error:
-            raise UsageError(str(folder), "", f"the folder of a finished run ({error})") from error
+            raise no_run(folder, error) from error
 
 
 def _fresh(
