@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AtOperation", "Fault", "Hands", "InForce", "Met", "Part", "Point", "Slot"]
 
-#: The operations that write bytes, and so can be torn or find a disk full.
-WRITES = ("Append", "Write", "WriteInPlace")
+#: The operations that write bytes, and so can be torn or find a disk full. (Of a torn commit nothing is left.)
+WRITES = ("Append", "Write", "WriteInPlace", "Commit")
 
 
 class Met(NamedTuple):

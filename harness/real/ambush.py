@@ -71,6 +71,9 @@ class RealHands:
         )  # fmt: skip
 
 
+ROW_BYTES = 256  # what SQLite does not tell of a commit: a guess at how much one row adds
+
+
 def install(struck: Struck) -> None:
     """Let the faults meet this process's operations, and be ready to block its event loop."""
     events, actor = Path(os.environ[EVENTS_KEY]), os.environ[ACTOR_KEY]
@@ -137,6 +140,20 @@ def _observe_files(door: Door) -> None:
         return written
 
     files.open, files.close, files.write = open_met, close_met, write_met
+    databases: Any = files.databases
+    writing, commit = databases.writing, databases.commit
+
+    def writing_met(path: str | os.PathLike[str], **how: Any) -> Any:
+        door.meet("Begin", os.fspath(path))
+        return writing(path, **how)
+
+    def commit_met(path: str, connection: Any) -> None:
+        part = door.meet("Commit", path, connection.total_changes * ROW_BYTES)
+        if part is not None:
+            part.then()
+        commit(path, connection)
+
+    databases.writing, databases.commit = writing_met, commit_met
     for name, operation in (("stream", "Read"), ("cut", "Truncate"), ("flush", "Flush")):
         setattr(files, name, _met(door, operation, getattr(files, name), lambda fd: opened.get(fd, ("", False))[0]))
     for name, operation, which in (

@@ -1,4 +1,4 @@
-"""The simulated file system: names, inodes, descriptors, range locks. Knows no process but as an owner of descriptors.
+"""The simulated file system: names, inodes, descriptors, range locks, databases. Knows a process only as an owner.
 
 No operation here waits or chooses; that is done by who calls (``files``, ``locks``). Times are nanoseconds of virtual
 time, rounded down to the file system's granularity.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -45,6 +46,17 @@ class OpenFile:
         return len(self.inode.data)
 
 
+class Image:
+    """A database as it is committed; the connection is never written to. ``writer``: whose transaction is open."""
+
+    __slots__ = ("connection", "inode", "writer")
+
+    def __init__(self, inode: Inode) -> None:
+        self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        self.inode = inode
+        self.writer: object = None
+
+
 def _copy(inode: Inode) -> Inode:
     copied = Inode(inode.number, inode.written_ns)
     copied.data += inode.data
@@ -74,6 +86,7 @@ class Disk:
         self.written_bytes = 0  # ever; gaps that were filled with NULs included
         self.changed: Callable[[], None] = lambda: None
         self.past: dict[str, list[tuple[float, Inode | None]]] | None = None
+        self.images: dict[str, Image] = {}  # of the files that are databases
         self._inodes, self._descriptors = itertools.count(1), itertools.count(1)
         self._free: list[int] = []
 
@@ -239,6 +252,24 @@ class Disk:
     def status(self, inode: Inode) -> FileStatus:
         age_s = max(0.0, self._now() - inode.written_ns / 1e9)
         return FileStatus(1, inode.number, len(inode.data), inode.written_ns, age_s, "file", inode.links)
+
+    # ------------------------------------------------------------------ databases
+
+    def image(self, path: str, maker: object = None) -> Image:
+        """The database of this name, for a ``maker`` an empty one if there is none."""
+        if path not in self.names:
+            if maker is None:
+                raise _error(errno.ENOENT, path)
+            self.close(self.open(path, os.O_RDWR | os.O_CREAT, maker).fd)
+        image = self.images.get(path)
+        if image is None or image.inode is not self.names[path]:
+            image = self.images[path] = Image(self.names[path])
+        return image
+
+    def commit(self, image: Image, changed: sqlite3.Connection, size_bytes: int) -> None:
+        image.connection = changed
+        self.written_bytes += size_bytes
+        self._touch(image.inode)
 
     # ------------------------------------------------------------------ range locks
 

@@ -6,8 +6,10 @@ import io
 import os
 from typing import BinaryIO
 
+from lockjaw.databases import Databases
 from lockjaw.files import FileInfo, Path
 
+from .databases import SimDatabases
 from .disk import Disk, OpenFile
 from .tape import TEAR
 from .world import Process
@@ -18,6 +20,7 @@ class SimFiles:
 
     def __init__(self, process: Process, disk: Disk) -> None:
         self._process, self._world, self._disk = process, process.world, disk
+        self.databases: Databases = SimDatabases(process, disk)
 
     def _point(self, operation: str, path: str, fd: int | None = None) -> int:
         return self._world.point(self._process, operation, path, fd)

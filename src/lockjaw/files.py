@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from typing import BinaryIO, Protocol
 
+from lockjaw.databases import LOCAL_DATABASES, Databases
 from lockjaw.folders import make_private_folder
 
 Path = str | os.PathLike[str]
@@ -29,7 +30,8 @@ class Files(Protocol):
 
     ``open`` adds O_CLOEXEC and makes private files (mode 0600). ``stream`` gives a reader that owns the descriptor;
     with ``keep`` it reads through a copy of it. ``make_folder`` makes parents too and does not mind an old one.
-    ``listing`` gives the paths right inside a folder whose names begin and end so, sorted.
+    ``listing`` gives the paths right inside a folder whose names begin and end so, sorted. ``databases``: transactions
+    on those that are SQLite's.
     """
 
     def open(self, path: Path, flags: int) -> int: ...
@@ -49,6 +51,8 @@ class Files(Protocol):
     def listing(self, folder: Path, prefix: str, suffix: str) -> list[str]: ...
     def real_path(self, path: Path) -> str: ...
     def process_id(self) -> int: ...
+    @property
+    def databases(self) -> Databases: ...
 
 
 #: Behind a session file's name: its owner was overruled inside its section, and the file is to be made anew.
@@ -58,6 +62,8 @@ FILE_MODE = 0o600  # conversations are private; OpenClaw uses the same for sessi
 
 class LocalFiles:
     """This machine's files."""
+
+    databases: Databases = LOCAL_DATABASES
 
     def open(self, path: Path, flags: int) -> int:
         return os.open(path, flags | os.O_CLOEXEC, FILE_MODE)

@@ -100,3 +100,11 @@ class Messages:
 def say() -> type[Messages]:
     """Builders of message objects: ``say.user(text)``, ``say.assistant(text, calls=...)``, ``say.result(call)``."""
     return Messages
+
+
+@pytest.fixture(params=[".jsonl", ".sqlite"])
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Where a session is to be kept: a file, or a database. Only the interface is the same."""
+    folder = tmp_path / "sessions"
+    folder.mkdir()
+    return folder / f"s{request.param}"

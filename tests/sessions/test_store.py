@@ -18,7 +18,7 @@ import pytest
 
 from lockjaw.errors import Fenced, InvalidSessionId, LocalError, SessionLocked
 from lockjaw.files import LocalFiles
-from lockjaw.sessions import DiskFull, SessionStore, StoreMalformed, disk
+from lockjaw.sessions import DiskFull, RowStore, SessionStore, StoreMalformed, disk
 from lockjaw.sessions.store import LockFactory
 
 MakeStore = Callable[..., SessionStore]
@@ -36,13 +36,26 @@ def make_store(tmp_path: Path, clock: Any) -> MakeStore:
     return make
 
 
+@pytest.fixture(params=["sessions.json", "sessions.sqlite"])
+def make_either(request: pytest.FixtureRequest, tmp_path: Path, clock: Any) -> Callable[[], SessionStore]:
+    """A store in a file or in a database, made anew each time; only the interface is the same."""
+
+    def make() -> SessionStore:
+        ids, path = random.Random(1), tmp_path / request.param
+        if path.suffix == ".json":
+            return SessionStore(path, clock=clock, lock=free, ids=ids)
+        return RowStore(path, clock=clock, wait_s=1.0, ids=ids)
+
+    return make
+
+
 def temporaries(folder: Path) -> list[str]:
     return [name for name in os.listdir(folder) if name.endswith(".tmp")]
 
 
-def test_an_absent_store_is_empty_and_stays_absent(make_store: MakeStore, tmp_path: Path) -> None:
-    assert make_store().read() == {}
-    assert make_store().find_by_session_id("x") is None
+def test_an_absent_store_is_empty_and_stays_absent(make_either: Callable[[], SessionStore], tmp_path: Path) -> None:
+    assert make_either().read() == {}
+    assert make_either().find_by_session_id("x") is None
     assert os.listdir(tmp_path) == []
 
 
@@ -94,8 +107,8 @@ async def test_a_linked_store_stays_a_link(make_store: MakeStore, tmp_path: Path
     assert json.loads((tmp_path / "real" / "s.json").read_text())["k"]["x"] == 1
 
 
-async def test_updated_at_never_goes_back(make_store: MakeStore, clock: Any) -> None:
-    store = make_store()
+async def test_updated_at_never_goes_back(make_either: Callable[[], SessionStore], clock: Any) -> None:
+    store = make_either()
     future = clock.wall_ms() + 5000
     assert (await store.update("k", lambda entry: entry.update(updatedAt=future)))["updatedAt"] == future
     assert (await store.update("k", lambda entry: entry.update(updatedAt=1)))["updatedAt"] == future
@@ -177,12 +190,12 @@ async def test_an_empty_file_is_an_empty_store(make_store: MakeStore, tmp_path: 
     assert make_store().read()["k"]["x"] == 1
 
 
-async def test_a_change_that_raises_writes_nothing(make_store: MakeStore, tmp_path: Path) -> None:
-    await make_store().update("k", lambda entry: entry.update(x=1))
-    before = (tmp_path / "sessions.json").read_bytes()
+async def test_a_change_that_raises_writes_nothing(make_either: Callable[[], SessionStore], tmp_path: Path) -> None:
+    await make_either().update("k", lambda entry: entry.update(x=1))
+    before = make_either().read()
     with pytest.raises(ZeroDivisionError):
-        await make_store().update("k", lambda entry: entry.update(x=1 / 0))
-    assert (tmp_path / "sessions.json").read_bytes() == before
+        await make_either().update("k", lambda entry: entry.update(x=1 / 0))
+    assert make_either().read() == before
 
 
 @pytest.mark.parametrize("step", ["write", "fsync", "replace"])
@@ -227,38 +240,42 @@ async def test_a_refused_lock_changes_nothing(make_store: MakeStore, tmp_path: P
     assert os.listdir(tmp_path) == []
 
 
-async def test_ensure_makes_an_entry_as_openclaw_writes_it(make_store: MakeStore, tmp_path: Path, clock: Any) -> None:
-    entry = await make_store().ensure("agent:main:main", session_id=None, sessions_dir=tmp_path)
+async def test_ensure_makes_an_entry_as_openclaw_writes_it(
+    make_either: Callable[[], SessionStore], tmp_path: Path, clock: Any
+) -> None:
+    entry = await make_either().ensure("agent:main:main", session_id=None, sessions_dir=tmp_path)
     assert str(uuid.UUID(entry["sessionId"], version=4)) == entry["sessionId"]
     assert list(entry) == ["sessionId", "updatedAt", "sessionFile"]
     assert entry["updatedAt"] == clock.wall_ms()
-    assert entry["sessionFile"] == str(tmp_path / f"{entry['sessionId']}.jsonl")
-    again = await make_store().ensure("agent:main:main", session_id=None, sessions_dir=tmp_path)
+    assert entry["sessionFile"] == str(tmp_path / f"{entry['sessionId']}{make_either().kind}")
+    again = await make_either().ensure("agent:main:main", session_id=None, sessions_dir=tmp_path)
     assert again == entry
 
 
-async def test_ensure_keeps_a_stored_session_and_its_file(make_store: MakeStore, tmp_path: Path) -> None:
+async def test_ensure_keeps_a_stored_session_and_its_file(
+    make_either: Callable[[], SessionStore], tmp_path: Path
+) -> None:
     file = tmp_path / "abc-topic-4.jsonl"
-    await make_store().update("k", lambda entry: entry.update(sessionId="abc", sessionFile=str(file), status="done"))
+    await make_either().update("k", lambda entry: entry.update(sessionId="abc", sessionFile=str(file), status="done"))
     for wanted in (None, "abc"):
-        entry = await make_store().ensure("k", session_id=wanted, sessions_dir=tmp_path)
+        entry = await make_either().ensure("k", session_id=wanted, sessions_dir=tmp_path)
         assert (entry["sessionId"], entry["sessionFile"], entry["status"]) == ("abc", str(file), "done")
 
 
 async def test_ensure_leads_a_key_to_another_session_with_a_file_of_its_own(
-    make_store: MakeStore, tmp_path: Path
+    make_either: Callable[[], SessionStore], tmp_path: Path
 ) -> None:
-    await make_store().ensure("k", session_id="abc", sessions_dir=tmp_path)
-    entry = await make_store().ensure("k", session_id="def", sessions_dir=tmp_path)
-    assert (entry["sessionId"], entry["sessionFile"]) == ("def", str(tmp_path / "def.jsonl"))
+    await make_either().ensure("k", session_id="abc", sessions_dir=tmp_path)
+    entry = await make_either().ensure("k", session_id="def", sessions_dir=tmp_path)
+    assert (entry["sessionId"], entry["sessionFile"]) == ("def", str(tmp_path / f"def{make_either().kind}"))
 
 
 @pytest.mark.parametrize("wanted", ["../x", "a/b", "", "x" * 129])
 async def test_ensure_refuses_an_id_that_could_leave_the_folder(
-    make_store: MakeStore, tmp_path: Path, wanted: str
+    make_either: Callable[[], SessionStore], tmp_path: Path, wanted: str
 ) -> None:
     with pytest.raises(InvalidSessionId, match="Invalid session ID: "):
-        await make_store().ensure("k", session_id=wanted, sessions_dir=tmp_path)
+        await make_either().ensure("k", session_id=wanted, sessions_dir=tmp_path)
     assert os.listdir(tmp_path) == []
 
 

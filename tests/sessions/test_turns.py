@@ -17,8 +17,8 @@ RUN = "30f8b4c4-3160-4d88-b195-072edc400bfc"
 
 
 @pytest.fixture
-def transcript(tmp_path: Path, open_transcript: OpenTranscript) -> Transcript:
-    return open_transcript(tmp_path / "s.jsonl")
+def transcript(either: Path, open_transcript: OpenTranscript) -> Transcript:
+    return open_transcript(either)
 
 
 def prompt_error(model: str, run_id: str = RUN) -> dict[str, Any]:

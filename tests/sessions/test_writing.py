@@ -6,9 +6,10 @@ import json
 import os
 import pickle
 import random
+import sqlite3
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,31 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "sessions" / "s.jsonl"
 
 
+def stored(file: Path) -> list[bytes]:
+    """The lines of a file, or the rows of a database."""
+    if file.suffix == ".jsonl":
+        return file.read_bytes().splitlines()
+    with closing(sqlite3.connect(file)) as connection:
+        rows = connection.execute("SELECT event_json FROM transcript_events ORDER BY seq")
+        return [text.encode() for (text,) in rows]
+
+
+def inject(file: Path, *lines: bytes) -> None:
+    """Append as a program does that takes no lock and claims nothing."""
+    if file.suffix == ".jsonl":
+        with file.open("ab") as stream:
+            stream.write(b"".join(lines))
+        return
+    with closing(sqlite3.connect(file)) as connection, connection:
+        for line in lines:
+            connection.execute(
+                "INSERT INTO transcript_events SELECT 's', max(seq) + 1, ?, 0 FROM transcript_events",
+                [line.decode().strip()],
+            )
+
+
 def lines_of(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_bytes().splitlines()]
+    return [json.loads(line) for line in stored(file)]
 
 
 class Section:
@@ -77,7 +101,7 @@ def test_our_lines_have_the_keys_of_the_recorded_ones_in_their_order(
     assert file.read_bytes() == b"".join(encode(line) for line in recorded)
 
 
-def test_ids_are_eight_hex_digits_from_the_stream_and_unique(file: Path, open_transcript: OpenTranscript) -> None:
+def test_ids_are_eight_hex_digits_from_the_stream_and_unique(either: Path, open_transcript: OpenTranscript) -> None:
     class Stuttering(random.Random):
         draws: int = 0
 
@@ -85,34 +109,37 @@ def test_ids_are_eight_hex_digits_from_the_stream_and_unique(file: Path, open_tr
             self.draws += 1
             return self.draws // 3 if bits == 32 else super().getrandbits(bits)
 
-    transcript = open_transcript(file, ids=Stuttering())
+    transcript = open_transcript(either, ids=Stuttering())
     ids = [transcript.append_custom("x", {}) for _ in range(4)]
     assert ids == ["00000000", "00000001", "00000002", "00000003"]
-    again = open_transcript(file, ids=Stuttering())
+    again = open_transcript(either, ids=Stuttering())
     assert again.append_custom("x", {}) == "00000004"
-    same = [open_transcript(file.with_name(f"{n}.jsonl"), ids=random.Random(5)).append_custom("x", {}) for n in "ab"]
+    same = [
+        open_transcript(either.with_name(f"{n}{either.suffix}"), ids=random.Random(5)).append_custom("x", {})
+        for n in "ab"
+    ]
     assert same[0] == same[1]
 
 
-def test_timestamps_come_from_the_clock(file: Path, open_transcript: OpenTranscript, clock: Any) -> None:
-    transcript = open_transcript(file, clock=clock)
+def test_timestamps_come_from_the_clock(either: Path, open_transcript: OpenTranscript, clock: Any) -> None:
+    transcript = open_transcript(either, clock=clock)
     clock.now_s = 1.5
     transcript.append_message({"role": "user", "content": "hi"})
-    header, entry = lines_of(file)
+    header, entry = lines_of(either)
     assert header["timestamp"] == "2026-11-22T16:21:27.099Z"
     assert entry["timestamp"] == "2026-11-22T16:21:28.599Z"
     assert entry["message"]["timestamp"] == clock.wall_ms()
 
 
 def test_entries_cannot_be_changed_through_the_callers_objects(
-    file: Path, open_transcript: OpenTranscript, say: Any
+    either: Path, open_transcript: OpenTranscript, say: Any
 ) -> None:
-    transcript = open_transcript(file)
+    transcript = open_transcript(either)
     message = say.user("hi")
     transcript.append_message(message, idempotencyKey="run")
     message["content"][0]["text"] = "changed"
     assert transcript.context() == [say.user("hi", idempotencyKey="run")]
-    assert transcript.context() == open_transcript(file).context()
+    assert transcript.context() == open_transcript(either).context()
 
 
 # ------------------------------------------------------------------ when it is on disk
@@ -281,34 +308,36 @@ def test_every_write_happens_inside_the_section(
     assert section.entered == 7
 
 
-def test_a_sound_file_is_opened_without_entering_the_section(file: Path, open_transcript: OpenTranscript) -> None:
-    open_transcript(file).append_custom("x", {})
+def test_a_sound_file_is_opened_without_entering_the_section(either: Path, open_transcript: OpenTranscript) -> None:
+    open_transcript(either).append_custom("x", {})
     section = Section()
-    open_transcript(file, section=section)
+    open_transcript(either, section=section)
     assert section.entered == 0
 
 
 @pytest.mark.parametrize("durable", [True, False])
 def test_a_superseded_run_writes_nothing_and_the_refusal_is_recorded(
-    file: Path, open_transcript: OpenTranscript, say: Any, recorder: MemoryRecorder, durable: bool
+    either: Path, open_transcript: OpenTranscript, say: Any, recorder: MemoryRecorder, durable: bool
 ) -> None:
     section = Section()
-    transcript = open_transcript(file, section=section, recorder=recorder, generation=1, run_id="run", durable=durable)
+    transcript = open_transcript(
+        either, section=section, recorder=recorder, generation=1, run_id="run", durable=durable
+    )
     transcript.append_message(say.assistant("first"))
-    before, leaf = file.read_bytes(), transcript.leaf_id
+    before, leaf = stored(either), transcript.leaf_id
     section.current = 2
     with pytest.raises(Fenced):
         transcript.append_message(say.user("late"))
-    assert file.read_bytes() == before
+    assert stored(either) == before
     assert transcript.leaf_id == leaf
     assert len(transcript.entries) == 1
     appended, refused = recorder.records
     assert (appended.op, appended.phase) == ("append", "ok")
     assert appended.data == {
-        "path": str(file), "entry_id": leaf, "type": "message", "role": "assistant", "generation": 1, "run_id": "run",
+        "path": str(either), "entry_id": leaf, "type": "message", "role": "assistant", "generation": 1, "run_id": "run",
     }  # fmt: skip
     assert (refused.op, refused.phase) == ("append.refused", "fail")
-    assert refused.data == {"path": str(file), "generation": 1, "current": 2}
+    assert refused.data == {"path": str(either), "generation": 1, "current": 2}
 
 
 def test_a_superseded_run_repairs_nothing(
@@ -327,7 +356,9 @@ def test_a_superseded_run_repairs_nothing(
     assert [record.op for record in recorder.records] == ["append.refused"]
 
 
-def test_an_append_is_recorded_before_the_section_ends(file: Path, open_transcript: OpenTranscript, clock: Any) -> None:
+def test_an_append_is_recorded_before_the_section_ends(
+    either: Path, open_transcript: OpenTranscript, clock: Any
+) -> None:
     section = Section()
 
     class Watching(MemoryRecorder):
@@ -336,7 +367,7 @@ def test_an_append_is_recorded_before_the_section_ends(file: Path, open_transcri
             super().record(op, phase, **data)
 
     recorder = Watching(clock, "test")
-    open_transcript(file, section=section, recorder=recorder).append_custom("x", {})
+    open_transcript(either, section=section, recorder=recorder).append_custom("x", {})
     assert [record.op for record in recorder.records] == ["append"]
 
 
@@ -363,57 +394,52 @@ def foreign(entry_id: str, parent: str | None, text: str) -> bytes:
 
 
 def test_an_entry_that_continues_our_leaf_becomes_our_leaf(
-    file: Path, open_transcript: OpenTranscript, say: Any
+    either: Path, open_transcript: OpenTranscript, say: Any
 ) -> None:
-    transcript = open_transcript(file)
+    transcript = open_transcript(either)
     leaf = transcript.append_message(say.user("hi"))
-    with file.open("ab") as stream:
-        stream.write(foreign("injected-1", leaf, "part") + foreign("injected-2", "injected-1", "more"))
+    inject(either, foreign("injected-1", leaf, "part"), foreign("injected-2", "injected-1", "more"))
     transcript.append_message(say.user("next"))
     assert transcript.entries[-1].parent_id == "injected-2"
     assert len(transcript.context()) == 4
-    assert transcript.entries == open_transcript(file).entries
-    assert read_entries(file).problems == []
+    assert transcript.entries == open_transcript(either).entries
+    assert read_entries(either).problems == []
 
 
-def test_an_entry_beside_our_leaf_stays_beside(file: Path, open_transcript: OpenTranscript, say: Any) -> None:
-    transcript = open_transcript(file)
+def test_an_entry_beside_our_leaf_stays_beside(either: Path, open_transcript: OpenTranscript, say: Any) -> None:
+    transcript = open_transcript(either)
     root = transcript.append_message(say.user("hi"))
     leaf = transcript.append_message(say.assistant("yes"))
-    with file.open("ab") as stream:
-        stream.write(foreign("injected", root, "elsewhere"))
+    inject(either, foreign("injected", root, "elsewhere"))
     transcript.append_message(say.user("next"))
     assert transcript.entries[-1].parent_id == leaf
     assert len(transcript.entries) == 4
 
 
 def test_nothing_comes_between_a_tool_call_and_its_result(
-    file: Path, open_transcript: OpenTranscript, say: Any
+    either: Path, open_transcript: OpenTranscript, say: Any
 ) -> None:
-    transcript = open_transcript(file)
+    transcript = open_transcript(either)
     call = transcript.append_message(say.assistant(calls=("c1", "c2")))
-    with file.open("ab") as stream:
-        stream.write(foreign("injected-1", call, "part"))
+    inject(either, foreign("injected-1", call, "part"))
     transcript.append_custom("x", {})
     assert transcript.entries[-1].parent_id == call
     first = transcript.append_message(say.result("c1"))
-    with file.open("ab") as stream:
-        stream.write(foreign("injected-2", first, "part"))
+    inject(either, foreign("injected-2", first, "part"))
     transcript.append_message(say.result("c2"))
     assert transcript.entries[-1].parent_id == first
     assert [message["role"] for message in transcript.context()] == ["assistant", "toolResult", "toolResult"]
 
 
-def test_a_drawn_id_that_somebody_used_meanwhile_is_drawn_again(file: Path, open_transcript: OpenTranscript) -> None:
+def test_a_drawn_id_that_somebody_used_meanwhile_is_drawn_again(either: Path, open_transcript: OpenTranscript) -> None:
     ids = random.Random(3)
     peek = random.Random(3)
-    transcript = open_transcript(file, ids=ids)
+    transcript = open_transcript(either, ids=ids)
     first, second = f"{peek.getrandbits(32):08x}", f"{peek.getrandbits(32):08x}"
     assert transcript.append_custom("x", {}) == first
-    with file.open("ab") as stream:
-        stream.write(foreign(second, first, "theirs"))
+    inject(either, foreign(second, first, "theirs"))
     assert transcript.append_custom("x", {}) not in (first, second)
-    assert read_entries(file).problems == []
+    assert read_entries(either).problems == []
 
 
 @pytest.mark.parametrize("left", [b'{"half a line', foreign("whole", None, "no newline").rstrip()])
@@ -489,9 +515,9 @@ def test_a_file_that_is_another_one_now_is_refused(file: Path, open_transcript: 
 
 
 def test_an_unanswered_question_is_branched_over_and_stays_in_the_file(
-    file: Path, open_transcript: OpenTranscript, say: Any
+    either: Path, open_transcript: OpenTranscript, say: Any
 ) -> None:
-    transcript = open_transcript(file)
+    transcript = open_transcript(either)
     transcript.branch_over_orphan_user()
     root = transcript.append_message(say.assistant("before"))
     transcript.branch_over_orphan_user()
@@ -501,7 +527,7 @@ def test_an_unanswered_question_is_branched_over_and_stays_in_the_file(
     assert transcript.leaf_id == root
     transcript.append_message(say.user("next"))
     assert transcript.entries[-1].parent_id == root
-    again = open_transcript(file)
+    again = open_transcript(either)
     assert again.context() == transcript.context() == [say.assistant("before"), say.user("next")]
     assert len(again.entries) == 3
 
@@ -546,21 +572,21 @@ def test_a_fork_of_an_old_file_is_of_the_current_version(
 
 
 def test_a_fork_takes_entries_along_that_are_not_on_disk_yet(
-    file: Path, open_transcript: OpenTranscript, say: Any
+    either: Path, open_transcript: OpenTranscript, say: Any
 ) -> None:
-    source = open_transcript(file, durable=False)
+    source = open_transcript(either, durable=False)
     source.append_message(say.user("hi"))
-    source.fork(file.with_name("fork.jsonl"), "fork")
-    assert open_transcript(file.with_name("fork.jsonl")).entries == source.entries
+    source.fork(either.with_name(f"fork{either.suffix}"), "fork")
+    assert open_transcript(either.with_name(f"fork{either.suffix}")).entries == source.entries
 
 
-def test_a_fork_never_overwrites(file: Path, open_transcript: OpenTranscript) -> None:
-    source = open_transcript(file)
+def test_a_fork_never_overwrites(either: Path, open_transcript: OpenTranscript) -> None:
+    source = open_transcript(either)
     source.append_custom("x", {})
-    before = file.read_bytes()
+    before = stored(either)
     with pytest.raises(LocalError, match="exists already"):
-        source.fork(file, "s")
-    assert file.read_bytes() == before
+        source.fork(either, "s")
+    assert stored(either) == before
 
 
 def test_entries_without_a_header_get_one_before_them_and_keep_every_byte(

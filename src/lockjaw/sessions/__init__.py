@@ -13,17 +13,21 @@ from lockjaw.sessions.paths import (
     validate_session_id,
 )
 from lockjaw.sessions.report import TranscriptReport, read_entries
+from lockjaw.sessions.row_store import RowStore
+from lockjaw.sessions.rows import Claim, claim_of
 from lockjaw.sessions.store import SessionStore, StoreMalformed
 from lockjaw.sessions.transcript import ReadOnlyTranscript, Transcript, TranscriptReplaced, read_turn
 from lockjaw.sessions.turns import CONTINUE_TEXT, TurnState
 
 __all__ = [
     "CONTINUE_TEXT",
+    "Claim",
     "DiskFull",
     "Entry",
     "MalformedSessionKey",
     "Message",
     "ReadOnlyTranscript",
+    "RowStore",
     "SessionPaths",
     "SessionStore",
     "StoreMalformed",
@@ -32,6 +36,7 @@ __all__ = [
     "TranscriptReport",
     "TurnState",
     "agent_of_key",
+    "claim_of",
     "explicit_session_key",
     "main_session_key",
     "normalize_agent_id",

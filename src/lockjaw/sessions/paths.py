@@ -20,6 +20,7 @@ from lockjaw.errors import InvalidSessionId, LocalError
 from lockjaw.files import LOCAL_FILES, Files
 
 DEFAULT_AGENT = "main"
+JSONL, SQLITE = ".jsonl", ".sqlite"  # what a session's file is called, and so what it is
 DEFAULT_MAIN_KEY = "main"
 _AGENT_ID_LENGTH = 64
 # Spelled out in both cases: with re.IGNORECASE "[a-z]" also matches the Kelvin sign and the long s.
@@ -75,19 +76,23 @@ def agent_of_key(session_key: str) -> str:
 
 
 class SessionPaths(msgspec.Struct, frozen=True):
-    """The files of all sessions below one state folder."""
+    """The files of all sessions below one state folder.
+
+    ``kind``: what new sessions are kept in, ``.jsonl`` or ``.sqlite``; those that there are keep their file.
+    """
 
     state_dir: Path
+    kind: str = JSONL
 
     def sessions_dir(self, agent_id: str) -> Path:
         return _sessions_dir(self.state_dir, agent_id)
 
     def store(self, agent_id: str) -> Path:
-        return self.sessions_dir(agent_id) / "sessions.json"
+        return self.sessions_dir(agent_id) / ("sessions.json" if self.kind == JSONL else f"sessions{SQLITE}")
 
     def transcript(self, agent_id: str, session_id: str) -> Path:
         """The transcript that the session id names; raises InvalidSessionId."""
-        return transcript_path(self.sessions_dir(agent_id), session_id)
+        return transcript_path(self.sessions_dir(agent_id), session_id, self.kind)
 
 
 @lru_cache(maxsize=256)
@@ -95,11 +100,17 @@ def _sessions_dir(state_dir: Path, agent_id: str) -> Path:
     return state_dir / "agents" / normalize_agent_id(agent_id) / "sessions"
 
 
-def transcript_path(sessions_dir: Path, session_id: str) -> Path:
-    return sessions_dir / f"{validate_session_id(session_id)}.jsonl"
+def transcript_path(sessions_dir: Path, session_id: str, kind: str = JSONL) -> Path:
+    return sessions_dir / f"{validate_session_id(session_id)}{kind}"
 
 
-def transcript_of_entry(entry: Mapping[str, Any], sessions_dir: Path, *, files: Files = LOCAL_FILES) -> Path:
+def is_database(path: Path) -> bool:
+    return path.suffix == SQLITE
+
+
+def transcript_of_entry(
+    entry: Mapping[str, Any], sessions_dir: Path, *, files: Files = LOCAL_FILES, kind: str = JSONL
+) -> Path:
     """The transcript of a store entry: its ``sessionFile`` if that lies in ``sessions_dir``, else by its id.
 
     A relative ``sessionFile`` counts from ``sessions_dir``. One that leads outside, also by way of symbolic
@@ -115,4 +126,4 @@ def transcript_of_entry(entry: Mapping[str, Any], sessions_dir: Path, *, files: 
         if real.startswith(os.path.join(folder, "")):
             return file
     session_id = entry.get("sessionId")
-    return transcript_path(sessions_dir, session_id if isinstance(session_id, str) else "")
+    return transcript_path(sessions_dir, session_id if isinstance(session_id, str) else "", kind)

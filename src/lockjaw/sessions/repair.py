@@ -19,7 +19,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from lockjaw.files import Files
 from lockjaw.sessions import disk
@@ -64,21 +64,28 @@ class Survey:
 
 def survey(files: Files, path: Path) -> Survey:
     """Read a transcript; an absent file is an empty one. Holds the entries, and one line of bytes at a time."""
-    found = Survey()
     try:
         fd = files.open(path, os.O_RDONLY)
     except FileNotFoundError:
-        return found
-    found.inode = files.info(fd).st_ino
+        return Survey()
+    inode = files.info(fd).st_ino
     with files.stream(fd) as stream:
-        damaged: list[Line] = []
-        for line in read_lines(stream):
-            found.size, found.lines = line.end, line.number
-            if line.damaged:
-                damaged.append(line)
-            elif line.value is not None:
-                _take(found, line, damaged)
-                damaged = []
+        found = survey_stream(stream)
+    found.inode = inode
+    return found
+
+
+def survey_stream(stream: BinaryIO) -> Survey:
+    """As ``survey``, of lines that come from elsewhere."""
+    found = Survey()
+    damaged: list[Line] = []
+    for line in read_lines(stream):
+        found.size, found.lines = line.end, line.number
+        if line.damaged:
+            damaged.append(line)
+        elif line.value is not None:
+            _take(found, line, damaged)
+            damaged = []
     found.problems += [_damage(line) for line in damaged[:-1]]
     if damaged:
         found.damaged_tail = damaged[0].number

@@ -13,7 +13,7 @@ import msgspec
 
 from lockjaw.files import LOCAL_FILES, Files
 from lockjaw.sessions.entries import Entry, Message, entries_of
-from lockjaw.sessions.repair import survey
+from lockjaw.sessions.rows import survey_of
 from lockjaw.sessions.turns import is_failed, tool_calls_of
 
 
@@ -48,7 +48,7 @@ def read_entries(path: Path, *, files: Files = LOCAL_FILES) -> TranscriptReport:
     Raises:
         OSError: it exists and cannot be read.
     """
-    found = survey(files, path)
+    found = survey_of(files, path)
     entries, no_entries = entries_of(found.header, found.values)
     problems = [*found.problems, *no_entries, *_broken_tree(entries), *_unpaired_calls(entries)]
     if found.headless:

@@ -20,7 +20,7 @@ from lockjaw.files import LOCAL_FILES, OVERRULED_SUFFIX, Files
 from lockjaw.seeds import uuid4
 from lockjaw.sessions import disk
 from lockjaw.sessions.entries import decode, encode_indented
-from lockjaw.sessions.paths import transcript_of_entry, transcript_path, validate_session_id
+from lockjaw.sessions.paths import JSONL, transcript_of_entry, transcript_path, validate_session_id
 
 LockFactory = Callable[[Path], AbstractAsyncContextManager[Any]]
 Section = Callable[[], AbstractContextManager[Any]]
@@ -63,6 +63,7 @@ class SessionStore:
         files: Files = LOCAL_FILES,
         reads_when_locked: bool = False,
     ) -> None:
+        self.kind = JSONL  # of the transcripts that its keys lead to
         self.path, self._files, self._reads_when_locked = path, files, reads_when_locked
         self._clock, self._lock = clock, lock
         self._ids = ids or random.SystemRandom()
@@ -102,9 +103,9 @@ class SessionStore:
             store = self._parse(text)
             stored = store.get(key)
             entry: dict[str, Any] = stored if isinstance(stored, dict) else {}
-            before = _instant(entry)
+            before = instant_of(entry)
             change(entry)
-            entry["updatedAt"] = max(before, _instant(entry), self._clock.wall_ms())
+            entry["updatedAt"] = max(before, instant_of(entry), self._clock.wall_ms())
             store[key] = entry
             section = getattr(held, "section", nullcontext)
             self._write(store, newline=not text or text.endswith(b"\n"), section=section)
@@ -126,10 +127,14 @@ class SessionStore:
             current = validate_session_id(stored) if isinstance(stored, str) and stored else None
             session = wanted or current or uuid4(self._ids)
             # A stored file belongs to the stored session: it does not follow the key to another one.
-            file = transcript_of_entry(entry, sessions_dir, files=self._files) if session == current else None
+            file = (
+                transcript_of_entry(entry, sessions_dir, files=self._files, kind=self.kind)
+                if session == current
+                else None
+            )
             entry["sessionId"] = session
             entry.setdefault("updatedAt", 0)  # second key, where OpenClaw has it
-            entry["sessionFile"] = str(file or transcript_path(sessions_dir, session))
+            entry["sessionFile"] = str(file or transcript_path(sessions_dir, session, self.kind))
 
         try:
             return await self.update(key, change)
@@ -143,7 +148,7 @@ class SessionStore:
     def find_by_session_id(self, session_id: str) -> tuple[str, dict[str, Any]] | None:
         """The key and entry that lead to a session, or None; of several the last updated."""
         found = [(key, entry) for key, entry in self.read().items() if entry.get("sessionId") == session_id]
-        return max(found, key=lambda pair: _instant(pair[1]), default=None)
+        return max(found, key=lambda pair: instant_of(pair[1]), default=None)
 
     def _bytes(self) -> bytes:
         try:
@@ -188,6 +193,7 @@ class SessionStore:
         return Path(self._files.real_path(self.path))  # a link stays a link
 
 
-def _instant(entry: dict[str, Any]) -> int:
+def instant_of(entry: dict[str, Any]) -> int:
+    """When an entry was updated last, in Unix milliseconds; 0: it does not say."""
     value = entry.get("updatedAt")
     return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0

@@ -9,16 +9,18 @@ everything at once, then line by line; a file that holds no assistant message is
 
 from __future__ import annotations
 
+import io
 import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeVar, cast
 
 from lockjaw.clock import Clock, iso
 from lockjaw.errors import LocalError
 from lockjaw.files import LOCAL_FILES, Files
 from lockjaw.history import NullRecorder, Recorder
+from lockjaw.seeds import uuid4
 from lockjaw.sessions import disk
 from lockjaw.sessions.entries import (
     CURRENT_VERSION,
@@ -30,13 +32,16 @@ from lockjaw.sessions.entries import (
     read_lines,
     version_of,
 )
-from lockjaw.sessions.repair import Survey, survey
+from lockjaw.sessions.paths import is_database
+from lockjaw.sessions.repair import Survey
+from lockjaw.sessions.rows import WAIT_S, TranscriptRows, survey_of, write_rows
 from lockjaw.sessions.transcript_file import Section, TranscriptFile, TranscriptReplaced
 from lockjaw.sessions.tree import context_of, path_to
 from lockjaw.sessions.turns import TurnState, find_turn, tool_calls_of
 
 __all__ = ["ReadOnlyTranscript", "Transcript", "TranscriptReplaced", "read_turn"]
 
+T = TypeVar("T")
 _Frame = dict[str, Any]  # id, parentId, timestamp: what every entry has, in this order
 
 
@@ -58,12 +63,19 @@ class Transcript:
     """
 
     def __init__(
-        self, file: TranscriptFile, session_id: str, files: Files, clock: Clock, ids: random.Random, durable: bool
+        self,
+        file: TranscriptFile | TranscriptRows,
+        session_id: str,
+        files: Files,
+        clock: Clock,
+        ids: random.Random,
+        durable: bool,
     ) -> None:
         self.session_id = session_id
         self.backup: Path | None = None
         self.problems: list[str] = []
-        self._file, self._files, self._clock, self._ids = file, files, clock, ids
+        self._file: Any = file  # what ``writing`` gives, only ``news`` and ``write`` of the same kind look at
+        self._files, self._clock, self._ids = files, clock, ids
         self._durable, self._read_only = durable, False
         self._entries: list[Entry] = []
         self._by_id: dict[str, Entry] = {}
@@ -85,8 +97,12 @@ class Transcript:
         durable: bool = True,
         read_only: bool = False,
         files: Files = LOCAL_FILES,
+        wait_s: float = WAIT_S,
     ) -> Transcript:
         """Open a transcript, or begin one; an absent file is created by the first write.
+
+        A path that ends in ``.sqlite`` is a database (``rows``); then call this, and everything that writes, beside the
+        event loop (``opened``, ``aside``).
 
         A torn tail is cut off after a copy was put aside (``backup``). Damage between sound lines, several
         headers and unknown entry types are passed over; versions 1 and 2 are migrated in memory.
@@ -97,34 +113,36 @@ class Transcript:
             generation, run_id: for the records.
             durable: each entry is flushed to the device when ``append_*`` returns; else the real program's rule.
             read_only: touch nothing, for a file that somebody else is writing.
+            wait_s: nominal seconds that a write waits for another process's transaction on a database.
 
         Raises:
             Fenced: the file needed mending and this run may not write any more.
             OSError: the file cannot be read or mended.
         """
         ids = ids or random.SystemRandom()
-        file = TranscriptFile(
-            path,
-            {
-                "type": "session",
-                "version": CURRENT_VERSION,
-                "id": session_id,
-                "timestamp": iso(clock.wall_ms()),
-                "cwd": str(cwd),
-            },
-            files=files,
-            clock=clock,
-            ids=ids,
-            recorder=recorder or NullRecorder(),
-            section=section,
-            generation=generation,
-            run_id=run_id,
-            durable=durable,
-        )
+        header = {
+            "type": "session",
+            "version": CURRENT_VERSION,
+            "id": session_id,
+            "timestamp": iso(clock.wall_ms()),
+            "cwd": str(cwd),
+        }
+        recorder = recorder or NullRecorder()
+        file: TranscriptFile | TranscriptRows
+        if is_database(path):
+            file = TranscriptRows(
+                path, header, files=files, clock=clock, recorder=recorder, section=section,
+                generation=generation, run_id=run_id, wait_s=wait_s,
+            )  # fmt: skip
+        else:
+            file = TranscriptFile(
+                path, header, files=files, clock=clock, ids=ids, recorder=recorder, section=section,
+                generation=generation, run_id=run_id, durable=durable,
+            )  # fmt: skip
         transcript = cls(file, session_id, files, clock, ids, durable)
         if not read_only:
             file.sever()
-        found = survey(files, path)
+        found = survey_of(files, path)
         transcript.problems += found.problems
         if read_only:
             transcript._read_only = True
@@ -132,6 +150,22 @@ class Transcript:
             found, transcript.backup = file.make_sound(found)
         transcript._load(found)
         return transcript
+
+    @classmethod
+    async def opened(cls, path: Path, *, clock: Clock, files: Files = LOCAL_FILES, **how: Any) -> Transcript:
+        """As ``open``, which a database is opened with beside the event loop."""
+
+        def work() -> Transcript:
+            return cls.open(path, clock=clock, files=files, **how)
+
+        if not is_database(path):
+            return work()
+        return await files.databases.aside(path, work, wait_s=how.get("wait_s", WAIT_S), clock=clock)
+
+    async def aside(self, work: Callable[[], T]) -> T:
+        """Perform work on this transcript: at once for a file, beside the event loop for a database. Cancelling waits
+        until the work has ended."""
+        return cast("T", await self._file.aside(work))
 
     def _load(self, found: Survey) -> None:
         self._file.take_in(found)
@@ -145,7 +179,7 @@ class Transcript:
 
     @property
     def path(self) -> Path:
-        return self._file.path
+        return Path(self._file.path)
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -225,13 +259,17 @@ class Transcript:
             "parentSession": str(self.path),
         }
         self._files.make_folder(path.parent)
-        disk.replace_file(self._files, path, self._forked(header), temporary=self._file.temporary_of(path))
+        if is_database(path):
+            write_rows(self._files, path, self._forked(header), self._clock)
+            return
+        temporary = path.with_name(f"{path.name}.{uuid4(self._ids)}{disk.TEMPORARY}")
+        disk.replace_file(self._files, path, self._forked(header), temporary=temporary)
 
     def _forked(self, header: dict[str, Any]) -> Iterator[bytes]:
         yield encode(header)
         copied: set[str] = set()
         if version_of(self._file.header) == CURRENT_VERSION and self._files.exists(self.path):
-            with self._files.stream(self._files.open(self.path, os.O_RDONLY)) as stream:
+            with self._lines() as stream:
                 for line in read_lines(stream):
                     for entry in entries_of(None, [line.value] if line.value else [])[0]:
                         copied.add(entry.id)
@@ -239,6 +277,11 @@ class Transcript:
         for entry in self._entries:  # migrated ones, and those that durable=False has not written yet
             if entry.id not in copied:
                 yield encode(entry.raw)
+
+    def _lines(self) -> BinaryIO:
+        if is_database(self.path):
+            return io.BytesIO(b"".join(self._file.lines()))
+        return self._files.stream(self._files.open(self.path, os.O_RDONLY))
 
     # ------------------------------------------------------------------ inside
 
@@ -250,7 +293,7 @@ class Transcript:
                 self._take_in(self._file.news(fd), adopt=adopt)
                 entry = self._new_entry(build)
                 self._file.write(fd, [entry])
-                self._add(entry)
+            self._add(entry)
         else:
             entry = self._new_entry(build)
             begun = self._file.begun
@@ -299,6 +342,6 @@ def read_turn(
     Raises:
         OSError: the file exists and cannot be read.
     """
-    found = survey(files, path)
+    found = survey_of(files, path)
     entries, _ = entries_of(found.header, found.values)
     return find_turn(entries, entries[-1].id if entries else None, run_id, message_text, since_ms)

@@ -29,7 +29,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lockjaw.clock import Clock
 from lockjaw.errors import Fenced, LocalError
@@ -40,6 +40,8 @@ from lockjaw.sessions import disk
 from lockjaw.sessions.entries import Entry, encode, entries_of, is_header, read_lines
 from lockjaw.sessions.repair import Survey, mend, put_aside, survey
 from lockjaw.sessions.severing import is_due, sever
+
+T = TypeVar("T")
 
 #: What it gives, if anything, raises Fenced once this owner was overruled.
 Section = Callable[[], AbstractContextManager[Callable[[], None] | None]]
@@ -92,6 +94,10 @@ class TranscriptFile:
         self._check: Callable[[], None] = _unchecked
         self._inode: int | None = None
         self._known_end = 0  # offset up to which the caller knows what the file holds
+
+    async def aside(self, work: Callable[[], T]) -> T:
+        """Perform work on this transcript. Appends to a file wait for nobody, so it happens at once."""
+        return work()
 
     # ------------------------------------------------------------------ opening
 

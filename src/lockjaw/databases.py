@@ -1,0 +1,219 @@
+"""The database operations that the runtime asks of its machine: short transactions on SQLite files.
+
+``LOCAL_DATABASES`` is this machine's; the simulation brings its own, which runs the same SQL, and in which beginning
+and committing are also places where another process may come in between. As with SQLite, one process writes at a time,
+readers see what was committed when they began, and a writer waits for another one as long as it is told to.
+
+Theory of operation
+    *A connection for each transaction.* It costs some hundred microseconds, and nothing of one turn is left for
+    another: no snapshot that keeps the WAL from being taken in, no descriptor that a fork inherits.
+
+    *Never on the thread of an event loop.* A transaction may wait for a stranger's; ``aside`` runs it in a thread, so
+    that every other session of the process goes on. What was begun there ends before ``aside`` does, also when its
+    caller is cancelled: a commit that happens behind its caller's back would be one that nobody knows of.
+
+    *A thread for each that waits.* The event loop's own pool has a handful; as many transactions that wait for a held
+    database would keep all others from beginning.
+
+    *Waiting is ours, not SQLite's busy handler*, because it is counted on the runtime's own clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any, Protocol, TypeVar
+
+from lockjaw.clock import Clock
+from lockjaw.errors import LocalError, SessionLocked
+
+__all__ = ["LOCAL_DATABASES", "POLL_S", "DatabaseBusy", "DatabaseMalformed", "Databases", "Transaction", "waited_for"]
+
+T = TypeVar("T")
+Path = str | os.PathLike[str]
+
+POLL_S = 0.05  # nominal; between two tries of a writer that waits
+RECOVERY_REAL_S = 2.0  # what a reader gives a process that recovers the WAL of a killed one
+FILE_MODE = 0o600
+# Threads are made when there is no idle one, so that the number costs nothing.
+_THREADS = ThreadPoolExecutor(max_workers=4096, thread_name_prefix="database")
+_PRIMARY = 0xFF  # of an extended result code
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_MALFORMED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+_ERRNO = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_PERM: errno.EACCES,
+    sqlite3.SQLITE_CANTOPEN: errno.ENOENT,
+}
+
+
+class DatabaseBusy(SessionLocked):
+    """Another process wrote to the database for as long as this one waited; nothing was written.
+
+    SQLite does not tell which process that is. Fields: as SessionLocked; ``path`` is the database.
+    """
+
+    def __init__(self, path: str, *, timeout_s: float, waited_s: float) -> None:
+        super().__init__(path, "unknown", timeout_s=timeout_s, waited_s=waited_s)
+        self.args = (
+            f"database is locked: another process writes to {path} (waited {waited_s:.1f} of {timeout_s:g} s)",
+        )
+
+
+class DatabaseMalformed(LocalError):
+    """A file that is no database, or a damaged one; it was left untouched. Fields: ``path``, ``reason``."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"{path}: {reason}. It was left untouched; restore a copy, or move it away to begin anew")
+
+
+class Transaction(Protocol):
+    """What is done between begin and end. Without ``commit`` nothing of it happens."""
+
+    def all(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Perform one statement; its rows."""
+
+    def commit(self) -> None:
+        """Make it durable. Raises OSError (ENOSPC, EIO): nothing of it happened."""
+
+
+class Databases(Protocol):
+    """Transactions on database files, and a way to perform them beside the event loop."""
+
+    def reading(self, path: Path) -> AbstractContextManager[Transaction]:
+        """What is committed now. Waits for no writer.
+
+        Raises:
+            FileNotFoundError: there is no database. DatabaseMalformed: see there. OSError: the device refused.
+            DatabaseBusy: another process is recovering it from a crash, or keeps it exclusively.
+        """
+
+    def writing(self, path: Path, *, wait_s: float, clock: Clock) -> AbstractContextManager[Transaction]:
+        """A transaction that may change rows; makes the file (mode 0600, WAL). Blocks the caller while it waits.
+
+        Args:
+            wait_s: nominal seconds for another writer that is at work.
+
+        Raises:
+            DatabaseBusy: it did not end in time. DatabaseMalformed, OSError: as above.
+        """
+
+    async def aside(self, path: Path, work: Callable[[], T], *, wait_s: float, clock: Clock) -> T:
+        """Perform work with transactions on this database, while the event loop goes on."""
+
+
+def waited_for(begin: Callable[[], T | None], path: str, *, wait_s: float, clock: Clock) -> T:
+    """What ``begin`` gives once it gives something. Raises DatabaseBusy."""
+    start = clock.monotonic()
+    while (begun := begin()) is None:
+        waited_s = clock.monotonic() - start
+        if waited_s >= wait_s:
+            raise DatabaseBusy(path, timeout_s=wait_s, waited_s=waited_s)
+        clock.sleep_blocking(min(POLL_S, wait_s - waited_s))
+    return begun
+
+
+class _LocalTransaction:
+    def __init__(self, path: str, connection: sqlite3.Connection, commit: Callable[[str, sqlite3.Connection], None]):
+        self._path, self._connection, self._commit = path, connection, commit
+
+    def all(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise _translated(error, self._path) from None
+
+    def commit(self) -> None:
+        try:
+            self._commit(self._path, self._connection)
+        except sqlite3.Error as error:
+            raise _translated(error, self._path) from None
+
+
+@contextmanager
+def _opened(path: str, flags: int, patience_real_s: float) -> Iterator[sqlite3.Connection]:
+    os.close(os.open(path, flags | os.O_CLOEXEC, FILE_MODE))
+    connection = sqlite3.connect(path, timeout=patience_real_s, isolation_level=None, check_same_thread=False)
+    try:
+        yield connection
+    finally:
+        with suppress(sqlite3.Error):
+            connection.rollback()
+        connection.close()
+
+
+class LocalDatabases:
+    """This machine's databases."""
+
+    @contextmanager
+    def reading(self, path: Path) -> Iterator[Transaction]:
+        name = os.fspath(path)
+        with _opened(name, os.O_RDONLY, RECOVERY_REAL_S) as connection:
+            try:
+                connection.execute("BEGIN")
+                connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # now it has its snapshot
+            except sqlite3.Error as error:
+                raise _translated(error, name) from None
+            yield _LocalTransaction(name, connection, self.commit)
+
+    @contextmanager
+    def writing(self, path: Path, *, wait_s: float, clock: Clock) -> Iterator[Transaction]:
+        name = os.fspath(path)
+        with _opened(name, os.O_RDWR | os.O_CREAT, 0.0) as connection:
+
+            def begun() -> sqlite3.Connection | None:
+                try:
+                    self.begin(name, connection)
+                except sqlite3.Error as error:
+                    if _code(error) in _BUSY:
+                        return None
+                    raise _translated(error, name) from None
+                return connection
+
+            waited_for(begun, name, wait_s=wait_s, clock=clock)
+            yield _LocalTransaction(name, connection, self.commit)
+
+    def begin(self, path: str, connection: sqlite3.Connection) -> None:
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")  # a commit is on the device when it returns
+        connection.execute("BEGIN IMMEDIATE")
+
+    def commit(self, path: str, connection: sqlite3.Connection) -> None:
+        connection.execute("COMMIT")
+
+    async def aside(self, path: Path, work: Callable[[], T], *, wait_s: float, clock: Clock) -> T:
+        begun = asyncio.get_running_loop().run_in_executor(_THREADS, work)
+        try:
+            return await asyncio.shield(begun)
+        except asyncio.CancelledError:
+            await asyncio.wait({begun})
+            if not begun.cancelled():
+                begun.exception()  # the caller is not there any more to hear of it
+            raise
+
+
+def _code(error: sqlite3.Error) -> int:
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) & _PRIMARY
+
+
+def _translated(error: sqlite3.Error, path: str) -> Exception:
+    code = _code(error)
+    if code in _BUSY:
+        return DatabaseBusy(path, timeout_s=0.0, waited_s=0.0)
+    if code in _MALFORMED:
+        return DatabaseMalformed(path, str(error))
+    if code in _ERRNO:
+        return OSError(_ERRNO[code], os.strerror(_ERRNO[code]), path)
+    return LocalError(f"{path}: {error}")
+
+
+LOCAL_DATABASES = LocalDatabases()

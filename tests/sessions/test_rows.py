@@ -1,0 +1,355 @@
+"""What is special about sessions in SQLite: the claim, who waits for whom, and what a killed writer leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import random
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lockjaw.clock import ScaledClock
+from lockjaw.databases import DatabaseBusy, DatabaseMalformed, LocalDatabases, Transaction
+from lockjaw.errors import Fenced, SessionLocked, StoreLocked
+from lockjaw.files import LOCAL_FILES, LocalFiles
+from lockjaw.history import MemoryRecorder
+from lockjaw.sessions import Claim, RowStore, StoreMalformed, Transcript, claim_of, read_entries
+
+OpenTranscript = Callable[..., Transcript]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "s.sqlite"
+
+
+@contextmanager
+def held(file: Path) -> Iterator[None]:
+    """Another program writes to the database meanwhile."""
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+
+
+# ------------------------------------------------------------------ the claim
+
+
+def test_claim_names_the_run_that_writes(file: Path, open_transcript: OpenTranscript, clock: Any) -> None:
+    assert claim_of(LOCAL_FILES, file) is None
+    transcript = open_transcript(file, generation=3, run_id="run", clock=clock)
+    assert not file.exists()  # the first write makes it
+    transcript.append_custom("x", {})
+    assert claim_of(LOCAL_FILES, file) == Claim(3, os.getpid(), None, "run", clock.wall_ms())
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_database_refuses_an_older_generation_in_the_transaction(
+    file: Path, open_transcript: OpenTranscript, recorder: MemoryRecorder
+) -> None:
+    old = open_transcript(file, generation=1, run_id="old", recorder=recorder)
+    old.append_custom("x", {})
+    new = open_transcript(file, generation=2, run_id="new", ids=random.Random(8))
+    new.append_custom("x", {})
+    with pytest.raises(Fenced) as refused:
+        old.append_custom("x", {})
+    assert (refused.value.generation, refused.value.current) == (1, 2)
+    assert len(old.entries) == 1
+    assert [entry.id for entry in read_entries(file).entries] == [entry.id for entry in new.entries]
+    assert [(r.op, r.phase) for r in recorder.records] == [("append", "ok"), ("append.refused", "fail")]
+
+
+def test_claim_of_a_dead_run_is_taken_by_the_next_generation(file: Path, open_transcript: OpenTranscript) -> None:
+    open_transcript(file, generation=1, run_id="died").append_custom("x", {})
+    open_transcript(file, generation=2, run_id="next", ids=random.Random(8)).append_custom("x", {})
+    claim = claim_of(LOCAL_FILES, file)
+    assert claim is not None
+    assert (claim.generation, claim.run_id) == (2, "next")
+
+
+def test_owner_that_is_overruled_before_its_commit_has_written_nothing(
+    file: Path, open_transcript: OpenTranscript
+) -> None:
+    overruled: list[bool] = []
+
+    @contextmanager
+    def section() -> Iterator[Callable[[], None]]:
+        def check() -> None:
+            if overruled:
+                raise Fenced(str(file), 1, 2)
+
+        yield check
+
+    transcript = open_transcript(file, generation=1, section=section)
+    transcript.append_custom("x", {})
+    overruled.append(True)
+    with pytest.raises(Fenced):
+        transcript.append_custom("x", {})
+    assert len(read_entries(file).entries) == len(transcript.entries) == 1
+
+
+# ------------------------------------------------------------------ who waits for whom
+
+
+def test_held_database_is_reported_after_the_wait_and_nothing_is_written(
+    file: Path, open_transcript: OpenTranscript, clock: Any
+) -> None:
+    transcript = open_transcript(file, clock=clock, wait_s=5.0)
+    transcript.append_custom("x", {})
+    with held(file), pytest.raises(DatabaseBusy, match=r"database is locked: another process writes") as busy:
+        transcript.append_custom("x", {})
+    assert isinstance(busy.value, SessionLocked)
+    assert (busy.value.timeout_s, busy.value.waited_s) == (5.0, 5.0)
+    assert len(transcript.entries) == 1
+    transcript.append_custom("x", {})
+    assert len(read_entries(file).entries) == 2
+
+
+@pytest.mark.real
+async def test_held_database_delays_its_own_session_and_no_other(
+    tmp_path: Path, open_transcript: OpenTranscript
+) -> None:
+    clock = ScaledClock.start()
+    names = [f"{n}.sqlite" for n in range(40)]  # more than an event loop's own pool has threads
+    transcripts = [open_transcript(tmp_path / name, clock=clock, ids=random.Random(name)) for name in names]
+    for transcript in transcripts:
+        transcript.append_custom("x", {})
+    *waiting, free = transcripts
+    threads: set[int] = set()
+
+    def append(transcript: Transcript) -> str:
+        threads.add(threading.get_ident())
+        return transcript.append_custom("x", {})
+
+    holders = [sqlite3.connect(transcript.path, isolation_level=None) for transcript in waiting]
+    try:
+        for holder in holders:
+            holder.execute("BEGIN IMMEDIATE")
+        tasks = [asyncio.ensure_future(one.aside(lambda one=one: append(one))) for one in waiting]
+        while len(threads) < len(waiting):
+            await asyncio.sleep(0.001)
+        await asyncio.wait_for(free.aside(lambda: append(free)), 20)
+        assert not any(task.done() for task in tasks)
+    finally:
+        for holder in holders:
+            holder.close()
+    await asyncio.wait_for(asyncio.gather(*tasks), 20)
+    assert threading.get_ident() not in threads
+    assert all(len(read_entries(one.path).entries) == 2 for one in transcripts)
+
+
+@pytest.mark.real
+async def test_sixty_four_sessions_write_at_once(tmp_path: Path, open_transcript: OpenTranscript) -> None:
+    async def talk(n: int) -> Transcript:
+        path, clock = tmp_path / f"{n}.sqlite", ScaledClock.start()
+        how = {"session_id": str(n), "cwd": tmp_path, "ids": random.Random(n), "generation": 1, "run_id": str(n)}
+        transcript = await Transcript.opened(path, clock=clock, **how)
+        for turn in range(3):
+            await transcript.aside(lambda turn=turn: transcript.append_custom("x", {"turn": turn}))
+        return transcript
+
+    for transcript in await asyncio.gather(*(talk(n) for n in range(64))):
+        report = read_entries(transcript.path)
+        assert report.problems == []
+        assert [entry.raw["data"]["turn"] for entry in report.entries] == [0, 1, 2]
+
+
+@pytest.mark.real
+async def test_append_whose_caller_is_cancelled_has_ended_when_the_caller_goes_on(
+    file: Path, open_transcript: OpenTranscript
+) -> None:
+    transcript = open_transcript(file, clock=ScaledClock.start())
+    begun = threading.Event()
+
+    def append() -> str:
+        begun.set()
+        return transcript.append_custom("x", {})
+
+    transcript.append_custom("x", {})
+    with closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        task = asyncio.ensure_future(transcript.aside(append))
+        while not begun.is_set():
+            await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.sleep(0.02)
+        assert not task.done()
+        other.execute("ROLLBACK")
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert len(transcript.entries) == len(read_entries(file).entries) == 2
+
+
+async def test_held_store_is_busy_in_the_words_of_its_version(tmp_path: Path, clock: Any) -> None:
+    path = tmp_path / "sessions.sqlite"
+    ours = RowStore(path, clock=clock, wait_s=2.0)
+    await ours.update("k", lambda entry: entry.update(x=1))
+    theirs = RowStore(path, clock=clock, wait_s=2.0, busy_text="database is locked")
+    with held(path):
+        with pytest.raises(DatabaseBusy, match="another process writes to"):
+            await ours.update("k", lambda entry: entry.update(x=2))
+        with pytest.raises(StoreLocked, match=r"^database is locked$"):
+            await theirs.update("k", lambda entry: entry.update(x=2))
+        assert ours.read()["k"]["x"] == 1  # a reader waits for nobody
+    await ours.update("k", lambda entry: entry.update(x=2))
+    assert list(ours.read()) == ["k"]
+
+
+async def test_locked_store_is_read_if_the_caller_can_do_with_that(tmp_path: Path, clock: Any) -> None:
+    path = tmp_path / "sessions.sqlite"
+    store = RowStore(path, clock=clock, wait_s=2.0, reads_when_locked=True)
+    entry = await store.ensure("k", session_id=None, sessions_dir=tmp_path)
+    with held(path):
+        assert await store.ensure("k", session_id=None, sessions_dir=tmp_path) == entry
+        with pytest.raises(DatabaseBusy):
+            await store.ensure("k", session_id="another", sessions_dir=tmp_path)
+
+
+async def test_two_stores_lose_no_update(tmp_path: Path, clock: Any) -> None:
+    def add(entry: dict[str, Any]) -> None:
+        entry["n"] = entry.get("n", 0) + 1
+
+    stores = [RowStore(tmp_path / "sessions.sqlite", clock=ScaledClock.start(), wait_s=60.0) for _ in range(2)]
+    await asyncio.gather(*(store.update("k", add) for store in stores for _ in range(10)))
+    assert stores[0].read()["k"]["n"] == 20
+
+
+# ------------------------------------------------------------------ what goes wrong
+
+
+class Failing(LocalDatabases):
+    """Fails or ends the writer at one of its steps: begin, each statement, commit, right after it."""
+
+    def __init__(self, at: int, error: type[BaseException]) -> None:
+        self.at, self.error, self.fired = at, error, False
+
+    def _step(self) -> None:
+        self.at -= 1
+        if self.at == -1:
+            self.fired = True
+            raise self.error(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    @contextmanager
+    def writing(self, path: Any, *, wait_s: float, clock: Any) -> Iterator[Transaction]:
+        self._step()
+        with super().writing(path, wait_s=wait_s, clock=clock) as transaction:
+            inner, step = transaction, self._step
+
+            class Stepping:
+                def all(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+                    step()
+                    return inner.all(sql, *parameters)
+
+                def commit(self) -> None:
+                    step()
+                    inner.commit()
+                    step()
+
+            yield Stepping()
+
+
+class Killed(BaseException):
+    """Nobody catches it: what a process does after SIGKILL."""
+
+
+@pytest.mark.parametrize("error", [OSError, Killed])
+@pytest.mark.parametrize("act", ["append", "fork"])
+def test_writer_that_ends_at_any_step_leaves_the_state_before_or_after(
+    tmp_path: Path, open_transcript: OpenTranscript, say: Any, error: type[BaseException], act: str
+) -> None:
+    for step in range(40):
+        file = tmp_path / f"{step}.sqlite"
+        first = open_transcript(file, generation=1, run_id="one")
+        first.append_message(say.user("one"))
+        files = LocalFiles()
+        files.databases = databases = Failing(step, error)
+        second = open_transcript(file, generation=2, run_id="two", ids=random.Random(8), files=files)
+        target = file.with_name(f"{step}-fork.sqlite")
+        try:
+            if act == "append":
+                second.append_message(say.assistant("two"))
+            else:
+                second.fork(target, "fork")
+        except (OSError, Killed):
+            pass
+        for path, entries in ((file, (1, 2)), (target, (0, 1))):
+            report = read_entries(path)
+            assert len(report.entries) in entries
+            assert report.problems == []
+            open_transcript(path, generation=3, run_id="three", ids=random.Random(9)).append_custom("after", {})
+            assert read_entries(path).problems == []
+        if not databases.fired:
+            assert step > 5
+            return
+    pytest.fail("it never came through")
+
+
+def test_full_disk_loses_nothing_and_says_so(file: Path, open_transcript: OpenTranscript, say: Any) -> None:
+    transcript = open_transcript(file)
+    transcript.append_message(say.user("one"))
+    before = read_entries(file).entries
+
+    class Small(LocalDatabases):
+        """A file system with room for a few pages more."""
+
+        def begin(self, path: str, connection: sqlite3.Connection) -> None:
+            pages = connection.execute("PRAGMA page_count").fetchone()[0]
+            connection.execute(f"PRAGMA max_page_count={pages + 1}")
+            super().begin(path, connection)
+
+    files = LocalFiles()
+    files.databases = Small()
+    full = open_transcript(file, files=files, ids=random.Random(8))
+    with pytest.raises(OSError, match="No space left on device") as refused:
+        full.append_message(say.user("x" * 100_000))
+    assert (refused.value.errno, refused.value.filename) == (errno.ENOSPC, str(file))
+    assert read_entries(file).entries == before == full.entries
+    open_transcript(file, ids=random.Random(9)).append_message(say.user("x" * 100_000))
+    assert len(read_entries(file).entries) == 2
+
+
+@pytest.mark.real
+def test_hundred_killed_writers_lose_no_entry_that_they_were_told_of(file: Path) -> None:
+    writer = Path(__file__).with_name("row_writer.py")
+    ended = subprocess.run([sys.executable, writer, file], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr
+    entries, told = map(int, ended.stdout.split())
+    assert entries >= told >= 100
+
+
+def test_file_that_is_no_database_is_named_and_left_alone(file: Path, open_transcript: OpenTranscript) -> None:
+    file.write_text("not a database, and much longer than the header of one would have to be" * 20)
+    before = file.read_bytes()
+    with pytest.raises(DatabaseMalformed, match=r"s\.sqlite: file is not a database\. It was left untouched"):
+        open_transcript(file)
+    with pytest.raises(DatabaseMalformed):
+        RowStore(file, clock=ScaledClock.start(), wait_s=1.0).read()
+    assert file.read_bytes() == before
+
+
+async def test_entry_that_is_not_json_is_named_by_its_key(tmp_path: Path, clock: Any) -> None:
+    store = RowStore(tmp_path / "sessions.sqlite", clock=clock, wait_s=1.0)
+    await store.update("k", lambda entry: entry.update(x=1))
+    with closing(sqlite3.connect(store.path)) as other, other:
+        other.execute("UPDATE session_entries SET entry_json = '{'")
+    with pytest.raises(StoreMalformed, match="the entry of 'k'"):
+        store.read()
+
+
+def test_fork_goes_from_either_kind_to_either(tmp_path: Path, open_transcript: OpenTranscript, say: Any) -> None:
+    for source, target in ((".jsonl", ".sqlite"), (".sqlite", ".jsonl")):
+        first = open_transcript(tmp_path / f"from{source}", ids=random.Random(source))
+        first.append_message(say.user("one"))
+        first.fork(tmp_path / f"to{target}", "to")
+        second = open_transcript(tmp_path / f"to{target}")
+        assert second.entries == first.entries
+        assert (read_entries(second.path).header or {})["parentSession"] == str(first.path)
