@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from lockjaw.errors import ModelFailure
 from lockjaw.runner.approvals import call_key
 from lockjaw.runner.completion import ModelReply, Partial
@@ -23,10 +21,8 @@ from lockjaw.runner.sse import EventStream, StreamTooLong
 
 from ...fakes.models.script import Step, load_model_script
 from ..incident.scenario import Scenario
-from ..store import MANIFEST, SCENARIO
-from .origin import is_ours
 
-__all__ = ["Act", "TooManyActs", "acts_of", "came_in", "question", "uses_recorded"]
+__all__ = ["Act", "TooManyActs", "acts_of", "question", "uses_recorded"]
 
 MAX_ACTS = 500  # different ones: nobody reads more, and consent to what nobody reads is none
 MAX_CHARS = 100_000  # of all of them together
@@ -73,22 +69,6 @@ def acts_of(scenario: Scenario) -> tuple[Act, ...]:
 def uses_recorded(scenario: Scenario) -> bool:
     """Are there replies as raw bytes, which another program may read otherwise than ours?"""
     return any(step.recorded is not None for step in _steps(scenario))
-
-
-def came_in(path: Path) -> str:
-    """What a scenario file lies in, if strangers send such things: ``kit`` (unpacked), ``run folder``; else empty."""
-    beside = path.absolute().parent
-    if path.name != SCENARIO:
-        return ""
-    if (beside / "kit.json").exists():
-        return "kit"
-    try:
-        manifest = msgspec.json.decode((beside / MANIFEST).read_bytes(), type=dict[str, Any])
-        return "" if is_ours(manifest, path.read_bytes()) else "run folder"
-    except FileNotFoundError:
-        return ""
-    except (OSError, msgspec.MsgspecError):
-        return "run folder"
 
 
 def question(what: Path, acts: Iterable[Act], target: str = "") -> str:

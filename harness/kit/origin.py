@@ -18,7 +18,9 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["ORIGIN", "is_ours", "mark"]
+from ..store import MANIFEST, SCENARIO
+
+__all__ = ["ORIGIN", "came_in", "is_ours", "mark"]
 
 ORIGIN = "origin"  # the manifest's field
 KEY_FILE = "origin.key"
@@ -43,6 +45,39 @@ def is_ours(manifest: Mapping[str, Any], scenario: bytes) -> bool:
     if key is None or not isinstance(marked, str):
         return False
     return hmac.compare_digest(marked.encode("utf-8", "replace"), _hash(key, manifest, scenario).encode())
+
+
+def came_in(path: Path) -> str:
+    """What a scenario or a target file lies in, if strangers send such things: ``kit`` (unpacked), ``run folder``; else
+    empty. Links are followed, and it counts however deep in the folder the file lies."""
+    for file in dict.fromkeys((path.absolute(), path.resolve())):
+        for folder in file.parents:
+            if found := _sent(folder, whatever=file == folder / SCENARIO):
+                return found
+    return ""
+
+
+def _sent(folder: Path, *, whatever: bool) -> str:
+    """``whatever``: beside a ``scenario.json`` files of these names count even if they say nothing."""
+    kit, manifest = _read(folder / "kit.json"), _read(folder / MANIFEST)
+    if kit is not None and (whatever or str(kit.get("format")).startswith("lockjaw-kit")):
+        return "kit"
+    if manifest is None or not (whatever or {"lockjaw", "scenario"} <= manifest.keys()):
+        return ""
+    try:
+        return "" if is_ours(manifest, (folder / SCENARIO).read_bytes()) else "run folder"
+    except OSError:
+        return "run folder"
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; empty if it holds none, None if there is no file."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, msgspec.MsgspecError, RecursionError):
+        return {}
 
 
 def _hash(key: bytes, manifest: Mapping[str, Any], scenario: bytes) -> str:

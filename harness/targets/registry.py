@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from lockjaw.errors import UsageError
+from lockjaw.errors import LocalError, UsageError
 
+from ..kit.origin import came_in
 from .foreign import GATEWAY_PORT, MODEL_PORT, Foreign, Program
 from .installing import Ask, install, missing_needs
 from .namespace import Namespace, NoNamespace
@@ -105,9 +106,16 @@ def opened(
     """The target, installed, with a namespace around it until the block ends.
 
     Raises:
+        LocalError: the file was sent by somebody: it lies in an unpacked kit, or in a run folder of another machine.
         HarnessError: it cannot be installed or run here (NoNamespace among them).
         UsageError: a program that the file needs is not on PATH.
     """
+    if place := came_in(choice.path):
+        raise LocalError(
+            f"{str(choice.path)!r} lies in a {place} that was not made on this machine, so its program is not started. "
+            "Once you have read the file (and the .py beside it, if any) and trust it, copy it somewhere else and name "
+            "the copy."
+        )
     if missing := missing_needs(choice.spec):
         raise UsageError("--target", "", f"{' and '.join(missing)} on PATH, which {choice.spec.name} needs", "none")
     namespace: Namespace | None = None

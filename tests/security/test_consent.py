@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -12,13 +13,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from lockjaw.cli.consent import approved_calls
+from lockjaw.cli import catalogue, run
+from lockjaw.cli.consent import approved_calls, refuse_sent
+from lockjaw.cli.openclaw import bisect, fidelity
+from lockjaw.cli.openclaw import matrix as openclaw_matrix
+from lockjaw.cli.target import matrix as target_matrix
 from lockjaw.errors import LocalError
 from lockjaw.harness.incident.scenario import Scenario, builtin_names, is_builtin, load_scenario
 from lockjaw.harness.kit import origin
 from lockjaw.harness.kit.archive import BadKit
 from lockjaw.harness.kit.consent import MAX_ACTS, TooManyActs, acts_of, question
+from lockjaw.harness.kit.origin import came_in
 from lockjaw.harness.kit.reading import read_kit
+from lockjaw.harness.targets.registry import choose, opened
 from lockjaw.history.run import Outcome, Run
 from lockjaw.verdict import Verdict
 
@@ -107,6 +114,112 @@ def test_a_scenario_file_where_it_was_unpacked_starts_nothing(place: str, tmp_pa
     assert done.returncode == 2
     assert f"lies in a {place}" in done.stderr
     assert not (tmp_path / "PWNED").exists()
+
+
+#: What makes a folder one that was sent: the file, and what it holds.
+SENT = {
+    "kit": ("kit.json", {"format": "lockjaw-kit-1"}),
+    "run folder": ("manifest.json", {"lockjaw": "1", "scenario": "x"}),
+}
+TARGET = """
+name = "theirs"
+version = "1"
+licence = "none"
+[gateway]
+command = ["touch", "PWNED"]
+ready = { line = "x" }
+[client]
+gateway = ["touch", "PWNED"]
+"""
+
+
+def unpacked(tmp_path: Path, place: str, *below: str) -> Path:
+    """A target file, with code beside it, in a folder that was sent."""
+    name, says = SENT[place]
+    folder = tmp_path.joinpath("unpacked", *below)
+    folder.mkdir(parents=True)
+    (tmp_path / "unpacked" / name).write_text(json.dumps(says))
+    (folder / "mine.toml").write_text(TARGET)
+    (folder / "mine.py").write_text(f"open({str(tmp_path / 'PWNED')!r}, 'w')")
+    return folder / "mine.toml"
+
+
+@pytest.mark.parametrize("place", SENT)
+@pytest.mark.parametrize("below", [(), ("home", "deeper")], ids=["beside", "below"])
+def test_a_target_file_where_it_was_unpacked_starts_nothing(place: str, below: tuple[str, ...], tmp_path: Path) -> None:
+    path = unpacked(tmp_path, place, *below)
+    (tmp_path / "link.toml").symlink_to(path)
+
+    for named in (path, tmp_path / "link.toml"):
+        with (
+            pytest.raises(LocalError, match=f"lies in a {place} that was not made on this machine"),
+            opened(choose(str(named)), ask=lambda _: True, say=lambda _: None, cache=tmp_path / "cache"),
+        ):
+            pass
+
+    assert not (tmp_path / "PWNED").exists()
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_target_file_named_by_its_user_is_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outside of what was sent, and in a folder whose kit.json is something else's: as a makefile would be."""
+    path = unpacked(tmp_path, "kit")
+    assert came_in(path.rename(tmp_path / "mine.toml")) == ""
+    (tmp_path / "kit.json").write_text('{"name": "my toolkit"}')
+    (tmp_path / "manifest.json").write_text('{"short_name": "a web page", "icons": []}')
+    assert came_in(tmp_path / "mine.toml") == ""
+    monkeypatch.chdir(tmp_path / "unpacked")
+    refuse_sent(["gateway_timeout"])  # a name of ours, wherever we stand
+
+
+SENT_FILE, SENT_TARGET = "unpacked/x.json", "unpacked/mine.toml"
+#: Every verb that starts programs, with a scenario or a target file that was sent.
+STARTS: dict[str, Callable[[], object]] = {
+    "run": lambda: run.run([SENT_FILE], engine="real"),
+    "run --target": lambda: run.run(["client_gives_up_server_goes_on"], engine="real", target=SENT_TARGET),
+    "catalogue": lambda: catalogue.catalogue([SENT_FILE]),
+    "openclaw matrix": lambda: openclaw_matrix.matrix("2026.4.8", SENT_FILE),
+    "openclaw bisect": lambda: bisect.bisect("2026.4.8", "2026.4.9", SENT_FILE),
+    "openclaw fidelity": lambda: fidelity.fidelity(versions="2026.4.8", scenario=SENT_FILE),
+    "target matrix": lambda: target_matrix.matrix(["codex"], SENT_FILE),
+    "target matrix FILE": lambda: target_matrix.matrix([SENT_TARGET], "client_gives_up_server_goes_on"),
+}
+
+
+@pytest.mark.parametrize("verb", STARTS)
+def test_every_verb_that_starts_programs_refuses_files_that_were_sent(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpacked(tmp_path, "kit")
+    monkeypatch.chdir(tmp_path)
+    Path(SENT_FILE).write_text(json.dumps(scenario(call(pwn(tmp_path)))))
+
+    with pytest.raises(LocalError, match="lies in a kit that was not made on this machine"):
+        STARTS[verb]()
+
+    assert not (tmp_path / "PWNED").exists()
+
+
+@pytest.mark.parametrize("target", ["theirs@1", "./unpacked/mine.toml", "../../x.toml"])
+@pytest.mark.parametrize("flag", [(), ("--yes-real",)], ids=["unasked", "agreed"])
+def test_a_run_folder_names_no_program_by_its_file(target: str, flag: tuple[str, ...], tmp_path: Path) -> None:
+    """A described runtime is named by its user alone: a manifest that names one asks, and then starts nothing."""
+    unpacked(tmp_path, "kit")
+    stranger_folder(tmp_path, target=target)
+
+    done = lockjaw(tmp_path, "replay", "downloaded", *flag)
+
+    assert done.returncode == 2, done.stderr
+    assert ("--yes-real" if not flag else "builtin or openclaw@VERSION") in done.stderr
+    assert not (tmp_path / "PWNED").exists()
+
+
+@pytest.mark.parametrize("target", ["./mine.toml", "/tmp/mine.toml", "a/b", "mine.toml@../x"])
+def test_a_kit_names_no_program_by_its_file(target: str, tmp_path: Path) -> None:
+    kit = forged(tmp_path / "KIT.zip", scenario(call("true")), target=target)
+
+    with pytest.raises(BadKit, match=r"kit\.json in it is wrong.*target"):
+        read_kit(kit)
 
 
 # --------------------------------------------------------------------------- run folders

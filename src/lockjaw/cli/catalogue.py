@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from lockjaw.cli.consent import scenarios_to_start
 from lockjaw.cli.options import JsonFlag, Out, Seed, check_one_of, print_json
 from lockjaw.cli.progress import progress
 from lockjaw.errors import UsageError
@@ -45,7 +46,8 @@ def catalogue(
     Exit status: 0 all is as the files say, 1 something is not, 2 usage, 4 the harness failed or the worlds disagree.
     """
     check_one_of("--engine", (*ENGINES, BOTH), engine)
-    scenarios = [load_scenario(name) for name in scenario or names()]
+    wanted = scenario or names()
+    scenarios = [load_scenario(name) for name in wanted] if engine == "sim" else scenarios_to_start(wanted)
     plays = list(plays_of(scenarios, ENGINES if engine == BOTH else (engine,)))
     if not plays:
         raise UsageError("--engine", "", f"sim: {scenarios[0].not_real}", engine)

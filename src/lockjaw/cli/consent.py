@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lockjaw.errors import LocalError
-from lockjaw.harness.incident.scenario import Scenario, is_builtin
-from lockjaw.harness.kit.consent import TooManyActs, acts_of, came_in, question, uses_recorded
+from lockjaw.harness.incident.scenario import Scenario, builtin_names, is_builtin, load_scenario
+from lockjaw.harness.kit.consent import TooManyActs, acts_of, question, uses_recorded
+from lockjaw.harness.kit.origin import came_in
 from lockjaw.harness.run import BUILTIN
 
-__all__ = ["approved_calls", "refuse_sent"]
+__all__ = ["approved_calls", "refuse_sent", "scenarios_to_start"]
 
 
 def approved_calls(
@@ -45,6 +46,12 @@ def approved_calls(
     return frozenset(act.key for act in acts if act.key is not None)
 
 
+def scenarios_to_start(names: Sequence[str]) -> list[Scenario]:
+    """The scenarios of these names or files, which will start real processes. Raises LocalError as ``refuse_sent``."""
+    refuse_sent(names)
+    return [load_scenario(name) for name in names]
+
+
 def refuse_sent(names: Sequence[str]) -> None:
     """A scenario file that lies where it was unpacked starts no process: its kit or run folder is replayed, and asks.
 
@@ -52,6 +59,8 @@ def refuse_sent(names: Sequence[str]) -> None:
         LocalError: names the file, and what to do instead.
     """
     for name in names:
+        if name in builtin_names() or not Path(name).is_file():  # a name of ours, or nothing, wherever we stand
+            continue
         if place := came_in(Path(name)):
             raise LocalError(
                 f"{name!r} lies in a {place} that was not made on this machine, so it starts no real process. "

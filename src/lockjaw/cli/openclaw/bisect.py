@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from lockjaw.cli.consent import scenarios_to_start
 from lockjaw.cli.openclaw.campaigns import say, say_cell, watched
 from lockjaw.cli.openclaw.tables import WIDTH, table
 from lockjaw.cli.options import AllowNetwork, CacheFolder, JsonFlag, Out, TimeoutS, print_json
 from lockjaw.errors import UsageError
-from lockjaw.harness.incident.scenario import load_scenario
 from lockjaw.harness.targets import npm
 from lockjaw.harness.targets.openclaw import campaign
 from lockjaw.harness.targets.openclaw.campaign import Options
@@ -37,7 +37,7 @@ def bisect(
     Exit status: 0 found, 2 usage, 4 the ends do not differ or cannot be run.
     """
     options = Options(cache=cache, allow_network=allow_network, timeout_s=timeout_s, out=out)
-    loaded = load_scenario(scenario)
+    [loaded] = scenarios_to_start([scenario])
     if check not in loaded.checks:
         raise UsageError("--check", "", f"a law that the scenario checks: {', '.join(loaded.checks)}", check)
     ends = parse_version(good, source="--good"), parse_version(bad, source="--bad")

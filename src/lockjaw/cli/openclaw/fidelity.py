@@ -9,10 +9,11 @@ from typing import Annotated
 import msgspec
 import typer
 
+from lockjaw.cli.consent import scenarios_to_start
 from lockjaw.cli.openclaw.campaigns import say, watched
 from lockjaw.cli.options import AllowNetwork, CacheFolder, JsonFlag, Out, TimeoutS, print_json
 from lockjaw.errors import UsageError
-from lockjaw.harness.incident.scenario import Scenario, load_scenario
+from lockjaw.harness.incident.scenario import Scenario
 from lockjaw.harness.run import Progress, run_policies
 from lockjaw.harness.store import HISTORY, SCENARIO, RunDirectory, no_run
 from lockjaw.harness.targets.openclaw.campaign import Options, run_version
@@ -68,7 +69,7 @@ def _kept(folders: Sequence[Path]) -> Iterator[tuple[str, Sequence[Record], Scen
 def _fresh(
     versions: str, scenario: str, options: Options, progress: Progress
 ) -> Iterator[tuple[str, Sequence[Record], Scenario]]:
-    loaded = load_scenario(scenario)
+    [loaded] = scenarios_to_start([scenario])
     if options.timeout_s is not None:
         loaded = msgspec.structs.replace(loaded, timeout_s=options.timeout_s)
     for part in versions.split(","):

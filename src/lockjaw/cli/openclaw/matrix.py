@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
+from lockjaw.cli.consent import scenarios_to_start
 from lockjaw.cli.openclaw.campaigns import say, say_cell, watched
 from lockjaw.cli.openclaw.tables import table
 from lockjaw.cli.options import AllowNetwork, CacheFolder, JsonFlag, Out, TimeoutS, print_json
-from lockjaw.harness.incident.scenario import load_scenario
 from lockjaw.harness.targets.openclaw import campaign
 from lockjaw.harness.targets.openclaw.campaign import Options
 from lockjaw.harness.targets.openclaw.versions import parse_version
@@ -34,7 +34,7 @@ def matrix(
     """
     options = Options(cache=cache, allow_network=allow_network, timeout_s=timeout_s, out=out)
     wanted = [parse_version(part.strip(), source="--versions") for part in versions.split(",") if part.strip()]
-    loaded = [load_scenario(name.strip()) for name in scenario.split(",") if name.strip()]
+    loaded = scenarios_to_start([name.strip() for name in scenario.split(",") if name.strip()])
     with watched(as_json) as progress:
         cells = campaign.matrix(wanted, loaded, options, say, say_cell, progress)
     if as_json:

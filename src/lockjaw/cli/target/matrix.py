@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
+from lockjaw.cli.consent import scenarios_to_start
 from lockjaw.cli.openclaw.campaigns import say, watched
 from lockjaw.cli.options import AllowNetwork, CacheFolder, JsonFlag, Out, print_json
 from lockjaw.cli.repeats import Repeat, UntilSure, repeats_of
 from lockjaw.cli.target.playing import asker
 from lockjaw.errors import HarnessError, UsageError
-from lockjaw.harness.incident.scenario import Scenario, builtin_names, load_scenario
+from lockjaw.harness.incident.scenario import Scenario, builtin_names
 from lockjaw.harness.judge.shares import Repeats
 from lockjaw.harness.run import Progress, Run
 from lockjaw.harness.targets.campaign import play_on
@@ -44,7 +45,7 @@ def matrix(
     chosen = [choose(text) for text in targets]
     repeats = repeats_of(repeat, repeat_until_sure)
     wanted = [name.strip() for name in scenario.split(",") if name.strip()] or builtin_names()
-    scenarios = [one for one in map(load_scenario, wanted) if scenario or one.outside is not None]
+    scenarios = [one for one in scenarios_to_start(wanted) if scenario or one.outside is not None]
     cells: list[Cell] = []
     with watched(as_json) as progress:
         for choice in chosen:
