@@ -37,7 +37,7 @@ from . import launch
 from .namespace import Doors
 from .session import Message, Owner, messages_of, owners_of, problems_of
 from .spec import TargetSpec, filled
-from .user import Attempt, Plan
+from .user import Attempt, Plan, Way
 
 __all__ = ["Foreign", "ForeignWorld", "Program"]
 
@@ -52,8 +52,12 @@ NEXT_MESSAGE = "LJ-9 Is the session free?"
 class Program:
     """What a file cannot say. A class of this name beside ``target.toml`` (``target.py``) may replace any method."""
 
-    def __init__(self, spec: TargetSpec) -> None:
-        self.spec = spec
+    def __init__(self, spec: TargetSpec, version: str) -> None:
+        self.spec, self.version = spec, version
+
+    def turn(self, way: Way) -> tuple[str, ...]:
+        """The command of a turn, placeholders included: through the gateway, or in a process of its own."""
+        return self.spec.client.own if way == "own" else self.spec.client.gateway
 
     def messages(self, values: Mapping[str, str]) -> list[Message]:
         """The conversation as it stands on disk, oldest first."""
@@ -171,8 +175,8 @@ class ForeignWorld(RealWorld):
         folder, install = self.target.folder, self.target.spec.install
         if folder is None:
             return os.environ.get("PATH", "/usr/bin:/bin")
-        inside = install.bin or ("bin" if install.pip else "node_modules/.bin")
-        return f"{folder / inside}:/usr/local/bin:/usr/bin:/bin"
+        inside = install.bin or ("bin" if install.pip else "node_modules/.bin",)
+        return ":".join([*(str(folder / one) for one in inside), "/usr/local/bin", "/usr/bin", "/bin"])
 
     def configure(self, model_port: int) -> None:
         """Write the program's files, set the workspace up, and begin the session."""
@@ -234,10 +238,9 @@ class ForeignWorld(RealWorld):
                 plans[name] = self._plan([self._attempt(way, actor.message, outside.patience_s)])
         return plans
 
-    def _attempt(self, way: Any, message: str, deadline_s: float, once_asked_s: float | None = None) -> Attempt:
-        client = self.target.spec.client
+    def _attempt(self, way: Way, message: str, deadline_s: float, once_asked_s: float | None = None) -> Attempt:
         self.values["message"] = message
-        command = tuple(self._filled(client.own if way == "own" else client.gateway))
+        command = tuple(self._filled(self.target.program.turn(way)))
         return Attempt(way, command, deadline_s, once_asked_s)
 
     def _plan(self, attempts: Sequence[Attempt]) -> Plan:

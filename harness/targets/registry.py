@@ -84,7 +84,7 @@ def program_of(choice: Choice) -> Program:
     """The class beside the file (``target.py`` has ``Program``, a subclass of ours), or what the file says."""
     beside = choice.path.with_suffix(".py")
     if not beside.is_file():
-        return Program(choice.spec)
+        return Program(choice.spec, choice.version)
     if choice.path.parent.parent == _HERE:
         module = importlib.import_module(f"{__package__}.{choice.path.parent.name}.{beside.stem}")
     else:
@@ -96,7 +96,7 @@ def program_of(choice: Choice) -> Program:
     made = getattr(module, "Program", None)
     if not (isinstance(made, type) and issubclass(made, Program)):
         raise UsageError("--target", "", f"a class Program (of lockjaw.harness.targets.foreign) in {beside}", made)
-    return made(choice.spec)
+    return made(choice.spec, choice.version)
 
 
 @contextmanager

@@ -56,7 +56,7 @@ class Install(_Table, frozen=True):
     npm: tuple[Text, ...] = ()
     pip: tuple[Text, ...] = ()
     python: Text | None = None  # minor version that the packages need, such as "3.12"; None: the one that runs Lockjaw
-    bin: Text = ""  # folder of its programs below the installation; empty: npm's .bin, or the environment's bin
+    bin: tuple[Text, ...] = ()  # folders of its programs below the installation; none: npm's .bin, or bin of pip's
     size_mb: Annotated[int, Meta(ge=0)] = 0  # shown before the user is asked
     needs: tuple[Text, ...] = ()  # programs that must be on PATH, such as git
 

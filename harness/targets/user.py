@@ -29,7 +29,7 @@ from lockjaw.process import (
     watch_lifeline,
 )
 
-__all__ = ["Attempt", "Plan", "User"]
+__all__ = ["Attempt", "Plan", "User", "Way"]
 
 KILL_AFTER_REAL_S = 3.0  # from SIGTERM to SIGKILL: a wrapper does not wait for ever
 POLL_REAL_S = 0.02

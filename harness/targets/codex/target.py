@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import glob
 import json
+import re
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..foreign import Program as Base
 from ..session import Message, words
+from ..user import Way
 
 __all__ = ["Program"]
 
 
+#: The first version whose ``exec`` asks an app server; before, only other people's clients did.
+REMOTE_SINCE = (0, 171)
+
+
 class Program(Base):
+    def turn(self, way: Way) -> tuple[str, ...]:
+        if way == "gateway" and tuple(int(n) for n in re.findall(r"\d+", self.version)[:2]) < REMOTE_SINCE:
+            asking = (sys.executable, "-P", "-m", f"{__package__}.ask")
+            return (*asking, "ws://127.0.0.1:{port}", "{session}", "{message}")
+        return super().turn(way)
+
     def messages(self, values: Mapping[str, str]) -> list[Message]:
         pattern = f"{values['home']}/.codex/sessions/*/*/*/*{values['session']}.jsonl"
         found = sorted(glob.glob(pattern))
