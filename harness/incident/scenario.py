@@ -59,6 +59,8 @@ class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recovered_within_s: Positive | None = None  # from the holder's end to the next grant
     amplification: Positive | None = None  # nominal seconds lost plus provider calls wasted, per second of fault
     fault_s: Seconds = 0.0  # how many seconds of injected fault there are, for `amplification`
+    #: requests to models for the user's question at most, for `amplification`; one more ends a run with `outside`
+    calls: Annotated[int, Meta(ge=1)] | None = None
 
     def __post_init__(self) -> None:
         if self.amplification is not None and not self.fault_s:
@@ -301,6 +303,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             recovered_within_s=self.bounds.recovered_within_s,
             amplification=self.bounds.amplification,
             fault_s=self.bounds.fault_s,
+            calls=self.bounds.calls,
             ledger=self.effects.allowed if self.effects else {},
         )
 

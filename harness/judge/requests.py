@@ -6,12 +6,15 @@ last message. ``aside``: a request of the program's own (a title, a summary), wh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from lockjaw.history import Record
 from lockjaw.history.spans import Span, spans
 
-__all__ = ["at_once", "requests_of_turns", "same_question"]
+__all__ = ["at_once", "markers_in", "requests_of_turns", "same_question"]
+
+_MARKER = re.compile(r"\bLJ-\d+\b")
 
 
 def requests_of_turns(history: Sequence[Record]) -> list[Span]:
@@ -30,3 +33,8 @@ def same_question(one: Span, other: Span) -> bool:
     """Both ask for the answer to one question; without markers every request of a run is taken for that."""
     asked, also = one.start.data.get("asks"), other.start.data.get("asks")
     return asked is None or also is None or bool(set(asked) & set(also))
+
+
+def markers_in(text: str) -> set[str]:
+    """The scenario's own words (``LJ-1``) in a text, by which a request is known to hold it."""
+    return set(_MARKER.findall(text))

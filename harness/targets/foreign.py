@@ -134,7 +134,7 @@ class ForeignWorld(RealWorld):
         self._owners: dict[int, str] = {}  # pid -> actor
         self._open: set[str] = set()  # requests at the models
         self._marker = outside.marker_in(scenario.message)
-        self._asked, self._accepted, self._quiet_since, self._begun = False, "", 0.0, False
+        self._asked, self._accepted, self._quiet_since, self._begun = 0, "", 0.0, False
         super().__init__(scenario, **how)
         self._seen = FileRecorder(run.events / "seen.jsonl", self.clock, "gateway")
         self._seen_user = FileRecorder(run.events / "seen-client.jsonl", self.clock, "client")
@@ -283,8 +283,12 @@ class ForeignWorld(RealWorld):
         if self._marker not in record.data.get("asks", ()):
             return
         self._open.add(request)
-        if not self._asked:  # the first one comes from the server: nobody else has the question yet
-            self._asked, self._accepted = True, "try-0"
+        self._asked += 1
+        most = self.scenario.bounds.calls
+        if most is not None and self._asked == most + 1:  # two processes that answer each other never end
+            self.process("client").signal(signal.SIGUSR2)
+        if self._asked == 1:  # it comes from the server: nobody else has the question yet
+            self._accepted = "try-0"
             self._seen.record("gateway.accepted", run_id="try-0", session_id=self.values["session"], session_key="")
             self.process("client").signal(signal.SIGUSR1)
 

@@ -83,10 +83,15 @@ class User:
         self._plan, self._recorder, self._clock = plan, recorder, clock
         self._locked = [re.compile(pattern) for pattern in plan.locked]
         self._question_is_there = asyncio.Event()
+        self._enough = asyncio.Event()
 
     def question_is_there(self) -> None:
         """The question of the attempt under way has reached the model."""
         self._question_is_there.set()
+
+    def enough(self) -> None:
+        """The harness ends it: a bound of the scenario was crossed. The attempt under way is the last one."""
+        self._enough.set()
 
     async def run(self) -> int:
         """Returns the exit status that the user ends with: that of the last attempt, 124 after giving up."""
@@ -99,7 +104,7 @@ class User:
             ended = await self._attempt(number, attempt)
             code = ended.code
             reply = next((text for text in self._plan.answers if text in ended.output), None)
-            if code == 0 or reply is not None:
+            if code == 0 or reply is not None or self._enough.is_set():
                 break
         self._result(attempt, ended, reply)
         return 124 if code is None else code
@@ -127,7 +132,8 @@ class User:
             self._recorder.record("client.call", "ok", method=method, run_id=run_id, status="ok")
         elif code is None:
             ms = round(ended.took_s * 1000)
-            error = f"the user gave up after {ended.took_s:g} s"
+            who = "the harness ended it" if self._enough.is_set() else "the user gave up"
+            error = f"{who} after {ended.took_s:g} s"
             self._recorder.record(
                 "client.call", "fail", method=method, run_id=run_id, error=error, kind="timeout", timeout_ms=ms
             )
@@ -139,19 +145,21 @@ class User:
         return ended
 
     async def _performed(self, attempt: Attempt, log: Path) -> int | None:
-        """The program's exit status; None: it was ended at the deadline. Its process group is ended in any case."""
+        """The program's exit status; None: it was ended at the deadline or a bound. Its process group is ended in any
+        case."""
         with log.open("wb") as out:
             process = await asyncio.create_subprocess_exec(
                 *attempt.command, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=asyncio.subprocess.STDOUT,
                 process_group=0,
             )  # fmt: skip
-        impatience = asyncio.ensure_future(self._impatience(attempt))
+        reasons = [asyncio.ensure_future(self._impatience(attempt)), asyncio.ensure_future(self._enough.wait())]
         ended = asyncio.ensure_future(process.wait())
         try:
-            await asyncio.wait({impatience, ended}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({*reasons, ended}, return_when=asyncio.FIRST_COMPLETED)
             return process.returncode
         finally:
-            impatience.cancel()
+            for reason in reasons:
+                reason.cancel()
             await _end_group(process)
             await ended
 
@@ -227,6 +235,7 @@ def main(arguments: Sequence[str]) -> int:
 
     async def perform() -> int:
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, user.question_is_there)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, user.enough)
         task = asyncio.ensure_future(user.run())
         stopped: list[int] = []
 
@@ -240,7 +249,8 @@ def main(arguments: Sequence[str]) -> int:
         except asyncio.CancelledError:
             return 128 + stopped[0]
 
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until the loop listens
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # until the loop listens
     announce_ready(int(ready_fd))
     wait_for_go(int(go_fd))
     return asyncio.run(perform())

@@ -580,6 +580,27 @@ class TestAmplification:
 
         assert "95.4 s lost" in judge("amplification", silent).finding
 
+    def test_requests_for_the_users_question_are_counted_and_no_others(self) -> None:
+        facts = replace(FACTS, message="LJ-1 Why?", calls=2)
+        story = Story()
+        asked: list[tuple[float, dict[str, object]]] = [
+            (1.0, {"asks": ["LJ-1"]}),
+            (2.0, {"asks": ["LJ-1"], "aside": True}),  # a title
+            (3.0, {"asks": ["LJ-1"]}),
+            (4.0, {"asks": ["LJ-9"]}),  # another question, in the same conversation
+        ]
+        for n, (t, more) in enumerate(asked):
+            story.add(t, "models", "provider.request", "invoke", request_id=str(n), **more)
+        result = judge("amplification", story.history(), facts)
+        assert (result.verdict, result.finding) == (
+            H,
+            "the models were asked the user's question 2 time(s); the bound is 2",
+        )
+
+        story.add(5.0, "models", "provider.request", "invoke", request_id="5", asks=["LJ-1", "LJ-2"])
+        assert judge("amplification", story.history(), facts).verdict is V
+        assert judge("amplification", [], facts).verdict is U
+
     def test_a_client_that_only_appeared_has_lost_nothing(self) -> None:
         ready = Story().add(0.0, "client", "actor.ready", role="client").history()
 

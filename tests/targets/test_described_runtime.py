@@ -51,6 +51,15 @@ def test_a_runtime_without_any_lock_runs_the_turn_twice(tiny, tmp_path: Path) ->
     assert "executed_once" in broken(run)
 
 
+def test_a_runtime_that_asks_without_end_is_ended_by_the_scenarios_bound(tiny, tmp_path: Path) -> None:
+    scenario = quick(answers_s=0.4, gives_up_s=0.2)
+    run = play(tiny("chatty"), scenario, tmp_path / "runs")
+    check = run.check("amplification")
+    assert check.verdict is Verdict.VIOLATED
+    assert 7 <= len(check.witness) <= 9  # the bound is 6; what was under way when it was ended counts, too
+    assert any("the harness ended it" in str(r.data.get("error")) for r in run.history)
+
+
 def test_a_law_that_cannot_be_seen_is_unknown_and_says_why(tiny, tmp_path: Path) -> None:
     path = tiny("patient")
     path.write_text(path.read_text() + '\n[cannot]\nexecuted_once = "nothing counts its turns"\n')

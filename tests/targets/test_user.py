@@ -61,6 +61,23 @@ def test_patience_counts_from_when_the_model_has_the_question(tmp_path: Path) ->
     assert (code, result(found)["reply"], result(found)["transport"]) == (0, "Paid.", "embedded")
 
 
+def test_a_bound_of_the_scenario_ends_the_attempt_and_there_is_no_further_one(tmp_path: Path) -> None:
+    sleeper = Attempt("gateway", python("import time; time.sleep(60)"), 50)
+    clock = ScaledClock.start(1.0)
+    recorder = MemoryRecorder(clock, "client")
+
+    async def perform() -> int:
+        user = User(Plan((sleeper, sleeper), ("Paid.",), (), "s.lock", "s", str(tmp_path)), recorder, clock)
+        asyncio.get_running_loop().call_later(0.1, user.enough)
+        return await asyncio.wait_for(user.run(), 20)
+
+    assert asyncio.run(perform()) == 124
+    errors = [r.data["error"] for r in recorder.records if r.op == "client.call" and r.phase == "fail"]
+    assert len(errors) == 1
+    assert str(errors[0]).startswith("the harness ended it after")
+    assert result(recorder.records)["answered"] is False
+
+
 def test_what_an_attempt_leaves_in_its_process_group_is_ended(tmp_path: Path) -> None:
     code = f"""
 import subprocess, sys

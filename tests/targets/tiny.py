@@ -6,6 +6,7 @@
 
 ``TINY_MANNERS=rude`` is the planted bug: the fallback fails on a lock that is held instead of waiting. ``patient``
 mends it: the fallback waits, and what it then finds answered it does not ask again. ``blind`` takes no lock at all.
+``chatty`` does not either, and its command line takes each answer for another question.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ MANNERS = os.environ.get("TINY_MANNERS", "patient")
 @contextmanager
 def owned(session: str, *, wait: bool) -> Iterator[None]:
     STATE.mkdir(exist_ok=True)
-    if MANNERS == "blind":
+    if MANNERS in ("blind", "chatty"):
         yield
         return
     with (STATE / f"{session}.lock").open("w") as lock:
@@ -51,7 +52,7 @@ def append(session: str, role: str, content: str) -> None:
 def turn(model_url: str, session: str, message: str, *, wait: bool) -> str:
     with owned(session, wait=wait):
         known = entries(session)
-        if MANNERS != "blind" and [e["content"] for e in known[-2:-1]] == [message]:
+        if MANNERS not in ("blind", "chatty") and [e["content"] for e in known[-2:-1]] == [message]:
             return known[-1]["content"]  # answered while we waited
         append(session, "user", message)
         talk = [*known, {"role": "user", "content": message}]
@@ -99,4 +100,7 @@ if __name__ == "__main__":
     elif verb == "ask":
         print(ask(int(rest[0]), rest[1], rest[2]))
     else:
-        print(turn(rest[0], rest[1], rest[2], wait=MANNERS != "rude"))
+        while True:
+            print(turn(rest[0], rest[1], rest[2], wait=MANNERS != "rude"))
+            if MANNERS != "chatty" or "LJ-9" in rest[2]:  # the next turn is to end
+                break

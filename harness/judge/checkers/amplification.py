@@ -1,4 +1,4 @@
-"""Seconds lost plus provider calls wasted, per second of injected fault, stay under the scenario's bound."""
+"""What a fault costs stays under the scenario's bounds: seconds and provider calls, for each second of fault."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ from lockjaw.verdict import CheckResult, Verdict
 
 from ..clients import clients, results, started
 from ..executions import Execution, executions
+from ..requests import markers_in, requests_of_turns
 from .facts import ScenarioFacts
 
 NAME = "amplification"
 
 
 def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
-    """Seconds lost plus provider calls wasted, per second of injected fault, stay under the scenario's bound.
+    """What a fault costs stays under the scenario's bounds: the requests to models for the user's question; seconds
+    lost plus provider calls wasted, per second of injected fault.
 
     Lost is the user's time beyond the earliest answer that any model could have given (all of it when none
     would). Wasted is every provider call that did not end well, and every good one of an execution whose answer
     the user did not get. UNKNOWN without a bound, without an injected fault, or without a client.
     """
     users = clients(history)
+    if facts.calls is not None:
+        return _counted(history, facts.message, facts.calls)
     if facts.amplification is None or facts.fault_s <= 0 or not users:
         return CheckResult(NAME, Verdict.UNKNOWN, "the scenario names no bound, or no fault was injected")
     begun = started(history, users[0])
@@ -41,6 +45,23 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
     if value > facts.amplification:
         return CheckResult(NAME, Verdict.VIOLATED, finding, (*(c.start.i for c in wasted), end.i))
     return CheckResult(NAME, Verdict.HELD, finding)
+
+
+def _counted(history: Sequence[Record], message: str, bound: int) -> CheckResult:
+    """Each request for the question counts, whoever made it and however it ended: it is paid for."""
+    mine = markers_in(message)
+    asking = [r for r in requests_of_turns(history) if _asks(r) is None or mine & (_asks(r) or set())]
+    if not asking:
+        return CheckResult(NAME, Verdict.UNKNOWN, "no model was asked the user's question")
+    finding = f"the models were asked the user's question {len(asking)} time(s); the bound is {bound}"
+    if len(asking) > bound:
+        return CheckResult(NAME, Verdict.VIOLATED, finding, tuple(request.start.i for request in asking))
+    return CheckResult(NAME, Verdict.HELD, finding)
+
+
+def _asks(request: Span) -> set[str] | None:
+    asked = request.start.data.get("asks")
+    return None if asked is None else set(asked)
 
 
 def _wasted(history: Sequence[Record], client: str, result: Record | None) -> list[Span]:
