@@ -34,6 +34,8 @@ from lockjaw.harness.faults.base import AtOperation
 from lockjaw.harness.incident import scenario, timing
 from lockjaw.harness.incident.schema import SCHEMA_FILE, comments, schema, structs_in
 from lockjaw.harness.judge.checkers import CHECKERS, law_of
+from lockjaw.harness.targets import table as other_runtimes
+from lockjaw.harness.targets.kept import cells_summarised
 from lockjaw.history import OPERATIONS
 from lockjaw.locking import LOCK_ALGORITHMS, FileLock, HeldLock, LockView, SessionLock, inspect_lock
 from lockjaw.locking.cleaning import EXIT_REFUSED
@@ -43,6 +45,9 @@ from lockjaw.scenarios import catalogue
 from lockjaw.verdict import Verdict
 
 FOLDER = Path(__file__).resolve().parent / "reference"
+SUMMARY = FOLDER.parent / "other-runtimes.json"
+FILLED = (FOLDER.parent / "against-other-runtimes.md", FOLDER.parents[1] / "README.md")
+CODEX_SCENARIO = "fallback_meets_active_writer"
 GENERATED = "<!-- Written by docs/generate.py; edit the code that it reads. -->"
 
 
@@ -55,6 +60,12 @@ def main(arguments: Sequence[str]) -> int:
             if "--check" not in arguments:
                 FOLDER.mkdir(exist_ok=True)
                 path.write_text(text, encoding="utf-8")
+    for path in FILLED:
+        text = filled(path.read_text(encoding="utf-8"))
+        if path.read_text(encoding="utf-8") != text:
+            stale.append(path.name)
+            if "--check" not in arguments:
+                path.write_text(text, encoding="utf-8")
     done = "not current" if "--check" in arguments else "written"
     print(f"{done}: {', '.join(stale) or 'none'}")
     return 1 if stale and "--check" in arguments else 0
@@ -62,6 +73,33 @@ def main(arguments: Sequence[str]) -> int:
 
 def page(render: Callable[[], Iterable[str]]) -> str:
     return "\n\n".join([GENERATED, *render()]) + "\n"
+
+
+# --------------------------------------------------------------------------- what kept runs of other runtimes came to
+
+
+def filled(text: str) -> str:
+    """A page with its generated parts made anew: what stands between ``<!-- other-runtimes: PART -->`` and ``<!-- end
+    -->``."""
+    cells = cells_summarised(SUMMARY)
+    scenarios = scenarios_of_others()
+    versions = [cell for cell in cells if cell.target.startswith("codex@")]
+    newest = max((cell.target for cell in versions), default="")
+    across = [cell for cell in cells if cell not in versions or cell.target == newest]
+    parts = {
+        "table": other_runtimes.markdown(across, scenarios),
+        "unknowns": other_runtimes.unknowns(across),
+        "codex": other_runtimes.markdown([cell for cell in versions if cell.scenario == CODEX_SCENARIO]),
+    }
+    return _PART.sub(lambda found: f"{found[1]}\n\n{parts[found[2]]}\n\n{found[3]}", text)
+
+
+def scenarios_of_others() -> list[str]:
+    """The scenarios that other people's programs can play."""
+    return [name for name in scenario.builtin_names() if load_scenario(name).outside is not None]
+
+
+_PART = re.compile(r"(<!-- other-runtimes: (\w+) -->).*?(<!-- end -->)", re.DOTALL)
 
 
 # --------------------------------------------------------------------------- pieces of Markdown

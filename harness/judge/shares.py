@@ -60,7 +60,7 @@ def shares(runs: Sequence[Run], laws: Sequence[str]) -> list[Share]:
     reached = [run for run in runs if all(condition.met for condition in run.reached)]
     found = []
     for law in laws:
-        verdicts = [run.check(law).verdict for run in reached]
+        verdicts = [check.verdict for run in reached for check in run.checks if check.name == law]
         decided = [verdict for verdict in verdicts if verdict is not Verdict.UNKNOWN]
         found.append(Share(law, decided.count(Verdict.VIOLATED), len(decided)))
     return found

@@ -227,14 +227,14 @@ class ForeignWorld(RealWorld):
         """What each user does: the client gives up and goes on as ``outside.then`` says; a caller asks once."""
         client, outside = self.target.spec.client, self.outside
         attempts = [self._attempt("gateway", self.scenario.message, outside.patience_s, outside.gives_up_s)]
-        way = "gateway" if outside.then == "again" else "own" if outside.then == "own" and client.own else ""
-        if way:
-            later = self._attempt(way, outside.says or self.scenario.message, outside.patience_s)
+        then: dict[str, Way] = {"again": "gateway"} | ({"own": "own"} if client.own else {})
+        if outside.then in then:
+            later = self._attempt(then[outside.then], outside.says or self.scenario.message, outside.patience_s)
             attempts.append(msgspec.structs.replace(later, waits_s=outside.waits_s))
         plans = {"client": self._plan(attempts)}
         for name, actor in self.scenario.cast.items():
             if isinstance(actor, Caller):
-                way = "own" if actor.local and client.own else "gateway"
+                way: Way = "own" if actor.local and client.own else "gateway"
                 plans[name] = self._plan([self._attempt(way, actor.message, outside.patience_s)])
         return plans
 

@@ -24,7 +24,7 @@ from .openclaw.target import free_port
 from .spec import TargetSpec, load_target_spec
 from .store import Say, Store
 
-__all__ = ["BUILTIN_TARGETS", "Choice", "choose", "opened"]
+__all__ = ["BUILTIN_TARGETS", "Choice", "choose", "opened", "versions_in"]
 
 GROUP = "lockjaw.targets"
 FILE = "target.toml"
@@ -63,6 +63,14 @@ def choose(text: str) -> Choice:
         raise UsageError("--target", "", f"one of {known} (NAME or NAME@VERSION), or the path of a .toml file", text)
     spec = load_target_spec(found)
     return Choice(spec, version or spec.version, found)
+
+
+def versions_in(text: str) -> list[str]:
+    """``codex@0.150.0,0.171.0`` is ``codex@0.150.0`` and ``codex@0.171.0``; every other word is itself."""
+    name, at, versions = text.partition("@")
+    if not at or "/" in text:
+        return [text]
+    return [f"{name}@{version.strip()}" for version in versions.split(",") if version.strip()]
 
 
 def names() -> list[str]:

@@ -10,7 +10,7 @@ from lockjaw.errors import DocumentError, UsageError
 from lockjaw.harness.incident.scenario import load_scenario
 from lockjaw.harness.targets.foreign import script_of
 from lockjaw.harness.targets.installing import python_of
-from lockjaw.harness.targets.registry import BUILTIN_TARGETS, choose, program_of
+from lockjaw.harness.targets.registry import BUILTIN_TARGETS, choose, program_of, versions_in
 from lockjaw.harness.targets.spec import filled, load_target_spec
 
 GOOD = """
@@ -43,6 +43,8 @@ def test_every_built_in_file_is_right_and_its_class_loads(name: str) -> None:
 def test_a_version_is_taken_from_the_word(tmp_path: Path) -> None:
     assert choose("codex@0.130.0").name == "codex@0.130.0"
     assert choose(str(written(tmp_path, GOOD))).name == "mine@1"
+    assert versions_in("codex@0.130.0, 0.171.0") == ["codex@0.130.0", "codex@0.171.0"]
+    assert versions_in("./a@b,c/mine.toml") == ["./a@b,c/mine.toml"]
 
 
 @pytest.mark.parametrize(

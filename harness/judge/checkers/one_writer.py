@@ -45,6 +45,9 @@ def _from_outside(history: Sequence[Record], grants: Sequence[Hold]) -> CheckRes
         return CheckResult(NAME, Verdict.HELD, "several owners had the conversation, one at a time")
     if requests and owners and trouble(history):
         return CheckResult(NAME, Verdict.HELD, "the conversation had one owner, and no other process worked on it")
+    if requests:
+        seen = "no two turns were under way at the same time, and no lock shows who owned the conversation"
+        return CheckResult(NAME, Verdict.UNKNOWN, seen)
     return CheckResult(NAME, Verdict.UNKNOWN, "no process wrote to a transcript")
 
 

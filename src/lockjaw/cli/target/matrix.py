@@ -18,7 +18,7 @@ from lockjaw.harness.judge.shares import Repeats
 from lockjaw.harness.run import Progress, Run
 from lockjaw.harness.targets.campaign import play_on
 from lockjaw.harness.targets.foreign import Foreign
-from lockjaw.harness.targets.registry import choose, opened
+from lockjaw.harness.targets.registry import choose, opened, versions_in
 from lockjaw.harness.targets.table import Cell, cell_of, markdown, ways
 from lockjaw.verdict import combine
 from lockjaw.visible import show_text
@@ -27,7 +27,7 @@ __all__ = ["matrix"]
 
 
 def matrix(
-    targets: Annotated[list[str], typer.Argument(help="NAME@VERSION or files, one or several.")],
+    targets: Annotated[list[str], typer.Argument(help="NAME@VERSION, NAME@VERSION,VERSION,... or files.")],
     scenario: Annotated[str, typer.Option(help="Scenarios, separated by commas; empty: all that apply.")] = "",
     repeat: Repeat = None,
     repeat_until_sure: UntilSure = False,
@@ -42,7 +42,7 @@ def matrix(
 
     Exit status: 0 HELD, 1 VIOLATED, 2 usage, 3 UNKNOWN, 4 the harness failed.
     """
-    chosen = [choose(text) for text in targets]
+    chosen = [choose(one) for text in targets for one in versions_in(text)]
     repeats = repeats_of(repeat, repeat_until_sure)
     wanted = [name.strip() for name in scenario.split(",") if name.strip()] or builtin_names()
     scenarios = [one for one in scenarios_to_start(wanted) if scenario or one.outside is not None]
@@ -55,7 +55,7 @@ def matrix(
                     cells.append(_cell(target, one, repeats, out, progress))
                     say(f"  {cells[-1].said}")
     if markdown_file is not None:
-        markdown_file.write_text(markdown(cells), encoding="utf-8")
+        markdown_file.write_text(markdown(cells) + "\n", encoding="utf-8")
     if as_json:
         print_json("target matrix", {"cells": [ways(cell) for cell in cells]})
     else:
