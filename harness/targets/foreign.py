@@ -227,8 +227,8 @@ class ForeignWorld(RealWorld):
         """What each user does: the client gives up and goes on as ``outside.then`` says; a caller asks once."""
         client, outside = self.target.spec.client, self.outside
         attempts = [self._attempt("gateway", self.scenario.message, outside.patience_s, outside.gives_up_s)]
-        then: dict[str, Way] = {"again": "gateway"} | ({"own": "own"} if client.own else {})
-        if outside.then in then:
+        then: dict[str, Way] = {"again": "gateway", "own": "own"}
+        if outside.then in then and (client.own or outside.then != "own"):
             later = self._attempt(then[outside.then], outside.says or self.scenario.message, outside.patience_s)
             attempts.append(msgspec.structs.replace(later, waits_s=outside.waits_s))
         plans = {"client": self._plan(attempts)}
