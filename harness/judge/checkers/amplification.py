@@ -17,11 +17,11 @@ NAME = "amplification"
 
 
 def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
-    """What a fault costs stays under the scenario's bounds: the requests to models for the user's question; seconds
-    lost plus provider calls wasted, per second of injected fault.
+    """What a fault costs in requests to models, or in lost seconds and wasted calls, stays under the scenario's bound.
 
-    Lost is the user's time beyond the earliest answer that any model could have given (all of it when none
-    would). Wasted is every provider call that did not end well, and every good one of an execution whose answer
+    With ``calls``: the requests for the user's question, whoever made them. Else, per second of injected fault:
+    lost is the user's time beyond the earliest answer that any model could have given (all of it when none
+    would), wasted is every provider call that did not end well, and every good one of an execution whose answer
     the user did not get. UNKNOWN without a bound, without an injected fault, or without a client.
     """
     users = clients(history)
