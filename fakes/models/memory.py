@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import httpx
 
 from lockjaw.history import Recorder
 
+from .exchange import Exchange
 from .reply_plan import Action, Break, Chunk, Open, Silence, Whole, cut_body, delivered
 from .script import ScriptProgress, load_model_script
-from .service import ModelService, Order, marked
+from .service import ModelService, Order
 from .wires.surface import Headers
 
 
@@ -49,7 +50,7 @@ class MemoryModels:
         self.timeline, self.recorder, self.coalesce_s = timeline, recorder, coalesce_s
         self.up, self.paused = True, False
         self._held: list[Callable[[], None]] = []
-        self._exchanges: list[_Exchange] = []
+        self._exchanges: list[MemoryExchange] = []
 
     def transport(self, client: str) -> Transport:
         """For one client process."""
@@ -77,56 +78,46 @@ class MemoryModels:
         """A client process is gone, and its sockets with it."""
         for exchange in list(self._exchanges):
             if exchange.client == client:
-                exchange.leave()
+                exchange.desert()
 
     # ------------------------------------------------------------------ requests
 
-    def begin(self, client: str, request: httpx.Request) -> _Exchange:
+    def begin(self, client: str, request: httpx.Request) -> MemoryExchange:
         """Serve one request that arrives now."""
         target = request.url.raw_path.decode("ascii")
         headers = request.headers
         order = self.service.receive(
             request.method, target, request.content, self.timeline.now(), lambda name: headers.get(name, "")
         )
-        exchange = _Exchange(self, client, order)
-        if order.request is not None:
-            chat = order.request
-            self.recorder.record(
-                "provider.request", "invoke", request_id=order.request_id, model=chat.model, messages=chat.messages,
-                **marked(order),
-            )  # fmt: skip
-            exchange.recorded = True
+        exchange = MemoryExchange(self, client, order)
+        exchange.ask()
         self.opened(exchange)
-        if order.step is None or self.service.enter(order, exchange.start):
-            exchange.start()
+        exchange.enter(exchange.start)
         return exchange
 
     def hold(self, act: Callable[[], None]) -> None:
         """The server is frozen: ``act`` happens when it thaws."""
         self._held.append(act)
 
-    def opened(self, exchange: _Exchange) -> None:
+    def opened(self, exchange: MemoryExchange) -> None:
         self._exchanges.append(exchange)
 
-    def over(self, exchange: _Exchange) -> None:
+    def over(self, exchange: MemoryExchange) -> None:
         if exchange in self._exchanges:
             self._exchanges.remove(exchange)
-            if exchange.order.step is not None:
-                self.service.leave(exchange.order)
+            exchange.leave()
 
 
-class _Exchange:
+class MemoryExchange(Exchange):
     """One request and its reply. ``inbox`` holds what has arrived at the client."""
 
     def __init__(self, models: MemoryModels, client: str, order: Order) -> None:
-        self._models, self.client, self.order, self.request_id = models, client, order, order.request_id
+        super().__init__(models.service, order, models.recorder, models.timeline.now())
+        self._models, self.client = models, client
         self._timeline = models.timeline
-        self._began = models.timeline.now()
         self._actions: Iterator[Action] = iter(())
         self._timer: Timer | None = None
-        self._stays = order.stays
-        self._sent = 0
-        self.recorded = self._ended = self._left = False
+        self._gone = False  # the client has closed the connection
         self.status: int | None = None
         self.headers: Headers = ()
         self.inbox: deque[bytes] = deque()
@@ -137,15 +128,14 @@ class _Exchange:
 
     def start(self) -> None:
         """Begin to perform: at once, or when the model has a place free."""
-        self._began = self._timeline.now()
-        self._actions = delivered(self._models.service.plan(self.order))
+        self._actions = delivered(self.plan(self._timeline.now()))
         self._next()
 
     def _next(self) -> None:
         action = next(self._actions, None)
         if action is None:
             self._models.over(self)
-            if not self._left:
+            if not self._gone:
                 self._finish("end")
             return
         batch: list[Action] = [action]
@@ -158,7 +148,7 @@ class _Exchange:
                 due = action.at_s
                 if not isinstance(action, Chunk) or action.last or due >= until:
                     break
-        self._timer = self._timeline.at(self._began + due, self._act, batch)
+        self._timer = self._timeline.at(self.began + due, self._act, batch)
 
     def _act(self, batch: list[Action]) -> None:
         if self._models.paused:
@@ -167,7 +157,7 @@ class _Exchange:
         for action in batch:
             match action:
                 case Chunk(data=data, tokens=tokens, last=last):  # most are
-                    self._sent = tokens
+                    self.sent = tokens
                     if last:
                         self._end("ok")
                         self._models.over(self)
@@ -177,7 +167,7 @@ class _Exchange:
                 case Open(headers=headers, status=status):
                     self._began_reply(status, headers)
                 case Whole(status=status, headers=headers, body=body, tokens=tokens):
-                    self._sent = tokens
+                    self.sent = tokens
                     self._end("ok", **({} if status == 200 else {"status": status}))
                     self._models.over(self)
                     self._began_reply(status, headers)
@@ -195,27 +185,21 @@ class _Exchange:
                     return
         self._next()
 
-    def _end(self, phase: Any, **more: Any) -> None:
-        """Write the end of the exchange down, once."""
-        if self._ended or not self.recorded:
-            return
-        self._ended = True
-        if phase == "fail":
-            more = {"after_s": round(self._timeline.now() - self._began, 6), **more}
-        self._models.recorder.record("provider.request", phase, request_id=self.request_id, sent=self._sent, **more)
+    def _end(self, phase: Literal["ok", "fail"], **more: Any) -> None:
+        self.end(phase, self._timeline.now(), **more)
 
-    def leave(self) -> None:
+    def desert(self) -> None:
         """The client closed the connection; the server hears of it a little later."""
-        if self._left:
+        if self._gone:
             return
-        self._left = True
-        self._timeline.at(self._timeline.now() + self._timeline.latency(self.client), self._gone)
+        self._gone = True
+        self._timeline.at(self._timeline.now() + self._timeline.latency(self.client), self._notice)
 
-    def _gone(self) -> None:
+    def _notice(self) -> None:
         if self._models.paused:
-            self._models.hold(self._gone)
+            self._models.hold(self._notice)
             return
-        if self._stays and not self._ended:
+        if self.order.stays and not self.ended:
             return  # it goes on with nobody listening
         if self._timer is not None:
             self._timer.cancel()
@@ -232,13 +216,13 @@ class _Exchange:
     # ------------------------------------------------------------------ the client's side
 
     def _began_reply(self, status: int, headers: Headers) -> None:
-        if not self._left:
+        if not self._gone:
             self.status, self.headers = status, headers
             self._wake()
 
     def _arrived(self, data: bytes, finished: str | None = None) -> None:
         """A piece of the body. ``finished``: how the reply ended with it."""
-        if not self._left:
+        if not self._gone:
             self.inbox.append(data)
             self.finished = self.finished or finished
             self._wake()
@@ -271,7 +255,7 @@ class _Exchange:
 
 
 class _Body(httpx.AsyncByteStream):
-    def __init__(self, exchange: _Exchange) -> None:
+    def __init__(self, exchange: MemoryExchange) -> None:
         self._exchange = exchange
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -291,7 +275,7 @@ class _Body(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         if self._exchange.finished is None:
-            self._exchange.leave()
+            self._exchange.desert()
 
 
 class Transport(httpx.AsyncBaseTransport):
@@ -309,7 +293,7 @@ class Transport(httpx.AsyncBaseTransport):
             while exchange.status is None and exchange.finished is None:
                 await exchange.news()
         except asyncio.CancelledError:
-            exchange.leave()
+            exchange.desert()
             raise
         if exchange.status is None:
             raise exchange.broken() or httpx.RemoteProtocolError("Server disconnected without sending a response.")

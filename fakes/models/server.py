@@ -16,15 +16,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 from lockjaw.clock import Clock, ScaledClock
-from lockjaw.history import NullRecorder, Recorder
+from lockjaw.history import Recorder
 from lockjaw.visible import tell
 
 from ..http_connection import LAST_CHUNK, HttpConnection, HttpRequest, Limits, Refused, chunk, head
 from ..http_server import HttpServer
 from ..journal import Journal, Listener
 from ..serving import Ready, ScriptedServer, serve_script
+from .exchange import Exchange
 from .reply_plan import Action, Break, Chunk, Open, Silence, Whole, cut_body, error_reply
 from .script import ModelScript, ScriptProgress, load_model_script
 from .service import ModelService, Order, marked
@@ -62,14 +64,13 @@ class ModelServer(ScriptedServer, HttpServer):
         on_body: Callable[[bytes], None] | None = None,
     ) -> None:
         self.clock = clock or ScaledClock.start()
-        self._recorder = recorder or NullRecorder()
-        self._records = not isinstance(self._recorder, NullRecorder)
+        self.recorder = recorder
         ScriptedServer.__init__(self, Journal(journal, self.clock, on_entry, batched=True))
         HttpServer.__init__(self, limits or Limits(), self.journal.flush)
         self._progress = script if isinstance(script, ScriptProgress) else ScriptProgress(script)
         self.service = ModelService(self._progress, seed)
         self._on_body = on_body
-        self.exchanges: set[Exchange] = set()
+        self.exchanges: set[SocketExchange] = set()
 
     # ------------------------------------------------------------------ life
 
@@ -103,11 +104,12 @@ class ModelServer(ScriptedServer, HttpServer):
         """Answer one request."""
         now = self.clock.monotonic()
         order = self.service.receive(request.method, request.target, request.body, now, request.header)
-        exchange = Exchange(self, connection, order, now)
+        exchange = SocketExchange(self, connection, order, now)
         if order.what == "chat":
             if self._on_body is not None:
                 self._on_body(request.body)
             self._write_request(order)
+            exchange.ask()
         if order.problem:
             status = order.answer.status if order.answer is not None else 0
             more = {"unexpected": True} if order.unexpected else {}
@@ -123,8 +125,7 @@ class ModelServer(ScriptedServer, HttpServer):
             exchange.unscripted()
         connection.exchange = exchange
         self.exchanges.add(exchange)
-        if order.step is None or self.service.enter(order, exchange.start):
-            exchange.start()
+        exchange.enter(exchange.start)
 
     def _write_request(self, order: Order) -> None:
         request = order.request
@@ -140,15 +141,6 @@ class ModelServer(ScriptedServer, HttpServer):
             keys=request.keys,
             **marked(order),
         )
-        if self._records:
-            self._recorder.record(
-                "provider.request",
-                "invoke",
-                request_id=order.request_id,
-                model=request.model,
-                messages=request.messages,
-                **marked(order),
-            )
 
     def refuse(self, connection: HttpConnection, refused: Refused) -> tuple[int, Headers, bytes]:
         self.note(f"not served: {refused.message}", request_id="", status=refused.status)
@@ -157,82 +149,38 @@ class ModelServer(ScriptedServer, HttpServer):
         return reply.status, reply.headers, reply.body
 
     def gone(self, connection: HttpConnection) -> None:
-        if isinstance(connection.exchange, Exchange):
+        if isinstance(connection.exchange, SocketExchange):
             connection.exchange.client_gone()
 
     def writable(self, connection: HttpConnection) -> None:
-        if isinstance(connection.exchange, Exchange):
+        if isinstance(connection.exchange, SocketExchange):
             connection.exchange.resume()
 
-    # ------------------------------------------------------------------ writing down
 
-    def write_end(self, exchange: Exchange, ev: str, **more: object) -> None:
-        """Write the end of an exchange."""
-        order, sent = exchange.order, exchange.sent
-        after_s = round(self.clock.monotonic() - exchange.began, 6)
-        self.journal.write(ev, request_id=order.request_id, model=order.model, after_s=after_s, sent=sent, **more)
-        if not self._records:
-            return
-        if ev == "done" and "disconnect" not in more:
-            self._recorder.record("provider.request", "ok", request_id=order.request_id, sent=sent, **more)
-        else:
-            gone = ev == "client-gone"
-            self._recorder.record(
-                "provider.request",
-                "fail",
-                request_id=order.request_id,
-                client_gone=gone,
-                after_s=after_s,
-                sent=sent,
-                **more,
-            )
-
-    def write_unscripted(self, order: Order) -> None:
-        """No step answered a chat request that was well-formed: for the record, it was answered with a status."""
-        if self._records and order.request is not None and order.answer is not None:
-            self._recorder.record(
-                "provider.request", "ok", request_id=order.request_id, sent=0, status=order.answer.status
-            )
-
-
-class Exchange:
+class SocketExchange(Exchange):
     """One request and its reply, on its way through the plan."""
 
-    __slots__ = (
-        "_actions",
-        "_ended",
-        "_finished",
-        "_next",
-        "_server",
-        "_timer",
-        "_unframed",
-        "began",
-        "connection",
-        "order",
-        "sent",
-    )
+    __slots__ = ("_actions", "_finished", "_next", "_server", "_timer", "_unframed", "connection")
 
     def __init__(self, server: ModelServer, connection: HttpConnection, order: Order, began: float) -> None:
-        self._server, self.connection, self.order, self.began = server, connection, order, began
+        super().__init__(server.service, order, server.recorder, began)
+        self._server, self.connection = server, connection
         self._actions: Iterator[Action] = iter(())
         self._next: Action | None = None
         self._timer: asyncio.Handle | None = None
         self._unframed = not connection.takes_chunks
-        self._ended = self._finished = False
-        self.sent = 0  # tokens that went out whole
+        self._finished = False
 
     def unscripted(self) -> None:
-        """No step answers this: its end is not an event of the script."""
-        self._ended = True
-        self._server.write_unscripted(self.order)
+        """No step answers this: its end is no entry of the journal. For the record, it was answered with a status."""
+        if self.order.answer is not None:
+            super().end("ok", self.began, status=self.order.answer.status)
 
     def start(self) -> None:
         """Begin to perform: at once, or when the model has a place free."""
         if self._server.stopping:
             return
-        if self._server.service.script.capacity:
-            self.began = self._server.clock.monotonic()
-        self._actions = self._server.service.plan(self.order)
+        self._actions = self.plan(self._server.clock.monotonic())
         self._step()
 
     # ------------------------------------------------------------------ performing
@@ -265,7 +213,7 @@ class Exchange:
                     self.sent = tokens
                     framed = data if self._unframed else chunk(data)
                     if last:
-                        self.end("done")
+                        self.close("done", "ok")
                         out.append(framed if self._unframed else framed + LAST_CHUNK)
                         self._send(out)
                         self._finish(keep=not self._unframed)
@@ -274,7 +222,7 @@ class Exchange:
                     size += len(framed)
                 case Whole(status=status, tokens=tokens):
                     self.sent = tokens
-                    self.end("done", **({} if status == 200 else {"status": status}))
+                    self.close("done", "ok", **({} if status == 200 else {"status": status}))
                     out.append(self._whole(action))
                     self._send(out)
                     self._finish(keep=action.length is None)
@@ -314,7 +262,7 @@ class Exchange:
 
     def _break(self, action: Break) -> None:
         """Send what is begun and not finished, and end the connection."""
-        self.end("done", disconnect=action.how)
+        self.close("done", "fail", client_gone=False, disconnect=action.how)
         body = cut_body(action)
         match action.half:
             case Chunk(data=data):
@@ -347,24 +295,27 @@ class Exchange:
 
     def client_gone(self) -> None:
         """The client has left. A step that ignores it goes on with nobody listening."""
-        if self.order.stays and not self._ended:
+        if self.order.stays and not self.ended:
             if self.connection.paused:
                 self.resume()
             return
-        self.end("client-gone")
+        self.close("client-gone", "fail", client_gone=True)
         self._finish(keep=False)
 
     def stop(self) -> None:
         """The server stops."""
-        self.end("error", error="the server was stopped")
+        self.close("error", "fail", client_gone=False, error="the server was stopped")
         self._finish(keep=False)
 
-    def end(self, ev: str, **more: object) -> None:
-        """Write the end down. Only the first counts: a client that leaves while the last bytes are on their way is
-        not news."""
-        if not self._ended:
-            self._ended = True
-            self._server.write_end(self, ev, **more)
+    def close(self, ev: str, phase: Literal["ok", "fail"], **more: object) -> None:
+        """Write the end down, in the journal and in the history."""
+        now = self._server.clock.monotonic()
+        if self.end(phase, now, **more):
+            more.pop("client_gone", None)  # the journal's word for it is ``ev``
+            self._server.journal.write(
+                ev, request_id=self.order.request_id, model=self.order.model, after_s=round(now - self.began, 6),
+                sent=self.sent, **more,
+            )  # fmt: skip
 
     def _finish(self, *, keep: bool) -> None:
         if self._finished:
@@ -378,8 +329,7 @@ class Exchange:
         connection = self.connection
         if connection.exchange is self:
             connection.finished(keep=keep)
-        if self.order.step is not None:
-            server.service.leave(self.order)
+        self.leave()
 
 
 async def serve_model(

@@ -372,3 +372,11 @@ def test_limits_are_for_models_that_the_script_has(key: str) -> None:
     with pytest.raises(DocumentError) as caught:
         load_model_script({"models": {"m": [{}]}, key: {"n": limit}})
     assert caught.value.key == f"{key}.n"
+
+
+async def test_a_question_about_a_model_is_no_request_of_the_history(serve: Any) -> None:
+    rig = await serve({"m": [{"text": "x"}]})
+    async with httpx.AsyncClient(base_url=rig.server.origin, timeout=20) as client:
+        assert (await client.post("/api/show", json={"model": "m"})).status_code == 200
+        assert (await client.post("/api/show", json={"model": "unknown"})).status_code == 404
+    assert rig.records() == []

@@ -10,15 +10,17 @@ from __future__ import annotations
 import asyncio
 import importlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
 
 from lockjaw.clock import Clock
 from lockjaw.errors import LocalError
+from lockjaw.fakes.models.exchange import Exchange
 from lockjaw.fakes.models.reply_plan import Action, Break, Chunk, Open, Silence, Whole, cut_body, delivered
 from lockjaw.fakes.models.script import ScriptProgress
-from lockjaw.fakes.models.service import ModelService
+from lockjaw.fakes.models.service import ModelService, Order
 
 
 class ScriptTransport:
@@ -67,7 +69,7 @@ class ScriptTransport:
             return self.handle_request(request)
         return self.handle_async_request(request)
 
-    def _begin(self, request: httpx.Request, body: bytes) -> _Exchange:
+    def _begin(self, request: httpx.Request, body: bytes) -> TransportExchange:
         target, now = request.url.raw_path.decode("ascii"), self._clock.monotonic()
         order = self._service.receive(
             request.method, target, body, now, lambda name: str(request.headers.get(name, ""))
@@ -76,21 +78,21 @@ class ScriptTransport:
             self._on_body(body)
         if order.problem:
             self.problems.append(f"{order.request_id}: {order.problem}")
-        if order.step is not None:
-            self._service.enter(order, lambda: None)  # nobody waits for a turn here: capacity is the server's
-        actions = delivered(self._service.plan(order))
-        return _Exchange(request, actions, self._clock, order.request_id, self.problems)
+        return TransportExchange(self._service, order, request, self._clock, self.problems)
 
 
-class _Exchange:
-    """One request on its way through a plan. Waiting honours the request's read timeout, as a socket would."""
+class TransportExchange(Exchange):
+    """One request on its way through a plan. Waiting honours the request's read timeout, as a socket would.
 
-    def __init__(
-        self, request: Any, actions: Iterator[Action], clock: Clock, request_id: str, problems: list[str]
-    ) -> None:
-        self._request, self._actions, self._clock, self._id = request, actions, clock, request_id
-        self._problems = problems
-        self._began = self._heard = clock.monotonic()
+    Nobody waits for a turn here (capacity is the server's), and nothing is recorded.
+    """
+
+    def __init__(self, service: ModelService, order: Order, request: Any, clock: Clock, problems: list[str]) -> None:
+        super().__init__(service, order, None, clock.monotonic())
+        self.enter(lambda: None)
+        self._request, self._clock, self._problems = request, clock, problems
+        self._actions = delivered(self.plan(self.began))
+        self._heard = self.began
         self._family: Any = importlib.import_module(type(request).__module__.partition(".")[0])
         timeouts = request.extensions.get("timeout") or {}
         self._read_real_s: float | None = timeouts.get("read")
@@ -99,20 +101,33 @@ class _Exchange:
     # ------------------------------------------------------------------ until the status line
 
     def wait_for_head(self) -> None:
-        action = next(self._actions)
-        self._wait(action)
-        self._take_head(action)
+        with self._under_way():
+            action = next(self._actions)
+            self._wait(action)
+            self._take_head(action)
 
     async def wait_for_head_async(self) -> None:
-        action = next(self._actions)
-        await self._wait_async(action)
-        self._take_head(action)
+        with self._under_way():
+            action = next(self._actions)
+            await self._wait_async(action)
+            self._take_head(action)
+
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        """The model is at work until the reply has ended, and no longer: that paces the others."""
+        try:
+            yield
+        except BaseException:
+            self.leave()
+            raise
 
     def _take_head(self, action: Action) -> None:
         if isinstance(action, Break):
             raise self._broken(action)
         assert isinstance(action, Open | Whole), action
         self._head = action
+        if isinstance(action, Whole):
+            self.leave()
 
     def response(self) -> httpx.Response:
         """Of the client library's own kind, which may be a fork of httpx."""
@@ -123,7 +138,7 @@ class _Exchange:
             if isinstance(head, Whole)
             else (head.status, {"stream": self._body()})
         )
-        headers = [*head.headers, ("x-request-id", self._id)]
+        headers = [*head.headers, ("x-request-id", self.order.request_id)]
         response: httpx.Response = self._family.Response(status, headers=headers, request=self._request, **body)
         return response
 
@@ -135,15 +150,19 @@ class _Exchange:
 
         class Body(self._family.SyncByteStream, self._family.AsyncByteStream):  # type: ignore[misc, name-defined]
             def __iter__(self) -> Iterator[bytes]:
-                for action in exchange._actions:
-                    exchange._wait(action)
-                    yield from exchange._pieces(action)
+                with exchange._under_way():
+                    for action in exchange._actions:
+                        exchange._wait(action)
+                        yield from exchange._pieces(action)
+                exchange.leave()
 
             async def __aiter__(self) -> AsyncIterator[bytes]:
-                for action in exchange._actions:
-                    await exchange._wait_async(action)
-                    for piece in exchange._pieces(action):
-                        yield piece
+                with exchange._under_way():
+                    for action in exchange._actions:
+                        await exchange._wait_async(action)
+                        for piece in exchange._pieces(action):
+                            yield piece
+                exchange.leave()
 
         return Body()
 
@@ -173,7 +192,9 @@ class _Exchange:
                 "the script never answers this request, and the client has no read timeout, so the test would hang; "
                 "give the client a timeout"
             )
-            self._problems.append(f"{self._id}: {problem}")  # an SDK may hide the error behind one of its own
+            self._problems.append(
+                f"{self.order.request_id}: {problem}"
+            )  # an SDK may hide the error behind one of its own
             raise LocalError(problem)
         self._clock.sleep_blocking(left_s)
         self._arrived(gives_up)
@@ -187,7 +208,7 @@ class _Exchange:
 
     def _patience(self, action: Action) -> tuple[float, bool]:
         """Nominal seconds to wait, and whether the client's read timeout (real seconds) ends first."""
-        due = float("inf") if isinstance(action, Silence) else self._began + action.at_s
+        due = float("inf") if isinstance(action, Silence) else self.began + action.at_s
         limit = float("inf")
         if self._read_real_s is not None:
             limit = self._heard + self._read_real_s / self._clock.real_s(1.0)
