@@ -43,6 +43,7 @@ _READ_LIMIT_BYTES = 65_536
 SETTLE_S = 0.005
 _HEARD_AFTER_S = (0.0005, 0.002, 0.008, 0.025)  # a waiter polls at most every 25 ms
 _SECTION_POLL_S = 0.0005
+_LOOK_S = 4.0  # a waiter in the queue that hears nothing looks at most so seldom (drivers.py)
 
 
 class Waiters:
@@ -314,13 +315,24 @@ class SimHost:
     async def _told(self, wait: WaitForSection | WaitForRelease) -> None:
         heard: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         loop = self._process.loop
+        timer: asyncio.TimerHandle
 
         def hear() -> None:
             if not heard.done():
                 heard.set_result(None)
 
+        def look() -> None:
+            nonlocal timer
+            free = isinstance(wait, WaitForRelease) and wait.handle and not self._locked(wait.handle, wait.offset)
+            if free or self._world.now >= wait.until:
+                hear()
+            else:
+                timer = loop.call_at(min(wait.until, self._world.now + _LOOK_S), look)
+
         self._waiters.add(lambda: heard.done() or self._happened(wait), lambda: loop.call_later(self._late(), hear))
-        timer = loop.call_at(wait.until, hear)
+        looks = isinstance(wait, WaitForRelease) and wait.queued
+        first = min(wait.until, self._world.now + _LOOK_S) if looks else wait.until
+        timer = loop.call_at(first, look if looks else hear)
         try:
             await heard
         finally:

@@ -4,15 +4,26 @@ import asyncio
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, SessionLocked, bells, kernel
 from lockjaw.locking.algorithms.coarse import Registry
+from lockjaw.locking.algorithms.guarded import Place, _in_front
 from lockjaw.locking.catalog import Order
 from lockjaw.locking.drivers import follow, run_blocking
-from lockjaw.locking.guard_record import SECTION, TICKETS_OFFSET, decode_waiter, encode_tickets, encode_waiter, state
+from lockjaw.locking.guard_record import (
+    SECTION,
+    TICKET_BASE,
+    TICKETS_OFFSET,
+    GuardState,
+    decode_waiter,
+    encode_tickets,
+    encode_waiter,
+    state,
+)
 from lockjaw.locking.host import THIS_HOST
 from lockjaw.locking.identity import this_process
 from lockjaw.locking.operations import WaitForSection, observe
@@ -143,6 +154,23 @@ def test_refusal_tells_the_place_in_the_queue(actor, clock, session_file):
         assert waiter.silent_for(0.3)
         with pytest.raises(SessionLocked, match=r"limit 300.0 s.*We were number 2 in the queue"):
             SessionLock(session_file, timeout=0.05, clock=clock).acquire()
+
+
+def test_waiter_watches_the_last_one_in_front_of_it_that_has_not_given_up(clock, session_file):
+    """Whoever it watched instead would not tell it that the one whose turn it is has died over its ring."""
+    system = kernel.Kernel(clock)
+    paths = LockPaths.of(session_file)
+    guards = [system.open_guard(paths.guard, paths.body) for _ in range(4)]
+    for ticket, guard in enumerate(guards, 1):
+        assert system.lock(guard, TICKET_BASE + ticket)
+    front = partial(_in_front, system, guards[3], GuardState(), Place(4, None))
+    assert front() == 3
+    system.unlock(guards[2], TICKET_BASE + 3)
+    assert front() == 2
+    system.unlock(guards[1], TICKET_BASE + 2)
+    assert front() == 1
+    for guard in guards:
+        system.close(guard)
 
 
 def test_paused_first_waiter_does_not_block_those_behind_it(actor, clock, session_file):

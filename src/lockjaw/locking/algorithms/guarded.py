@@ -33,10 +33,10 @@ reads correctly.
 *A contender that finds the lock taken, or others waiting*, takes a ticket and waits for its *bell*, which the
 releaser rings for the first waiter alone, a moment before the lock is free: waking up takes longer than the rest of a
 release. ``_join`` tells why no ring is missed. Bells are hints and may be lost, with their ringer for instance: so
-the first waiter also watches the owner's process, every other one the process of the waiter in front, and all look
-for themselves now and then. A newcomer that gets the byte while others wait lets go of it again and rings, since it
-may have spoiled the only try of the waiter whose turn it was. A free lock whose first waiter does not come (it is
-paused) goes to the next after ``overtake_s``: order is a promise to the living and the awake.
+the first waiter also watches the owner's process, every other one the process of the last waiter that is still in
+front of it, and all look for themselves now and then. A newcomer that gets the byte while others wait lets go of it
+again and rings, since it may have spoiled the only try of the waiter whose turn it was. A free lock whose first waiter
+does not come (it is paused) goes to the next after ``overtake_s``: order is a promise to the living and the awake.
 
 The *generation* is the fencing token. ``fence`` grants the next generation over a live owner, with the byte of the
 next epoch; what stops the old owner is that each of its appends runs inside ``enter`` ... ``leave``, which checks,
@@ -823,13 +823,26 @@ def _waiter_ahead(calls: Calls, guard: Handle, state: GuardState, place: Place |
 def _in_queue(calls: Calls, request: GuardedRequest, guard: Handle, place: Place, busy: Busy) -> Busy:
     """What a waiter with this place waits for."""
     wait = busy.wait._replace(bell=place.bell)
+    deaf = place.bell is None  # we do not hear that the owner was overruled: what we wait for ends with that one
     if _waiter_ahead(calls, guard, busy.guard, place):
-        front = place.ticket - 1
+        front = _in_front(calls, guard, busy.guard, place)
         data = calls.read(guard, 16, guard_record.waiter_offset(front))
-        wait = wait._replace(pid=guard_record.decode_waiter(front, data), starttime=None, queued=True)
-    # Without a bell we do not hear that the owner was overruled, and what we wait for ends with the overruled one.
-    look_again_s = min(busy.look_again_s, request.overtake_s) if place.bell is None else busy.look_again_s
+        pid = guard_record.decode_waiter(front, data)
+        wait = wait._replace(pid=pid, starttime=None, queued=True)
+        deaf = deaf or pid is None  # if it dies when it was rung, its ring was ours
+    look_again_s = min(busy.look_again_s, request.overtake_s) if deaf else busy.look_again_s
     return replace(busy, wait=wait, look_again_s=look_again_s)
+
+
+def _in_front(calls: Calls, guard: Handle, state: GuardState, place: Place) -> int:
+    """The ticket of the last waiter ahead of us. Those between it and us have given up: nobody is rung for them."""
+    front = place.ticket - 1
+    if calls.locked_elsewhere(guard, TICKET_BASE + front):
+        return front  # nearly always
+    ahead = state.ticket
+    while (found := next_waiter(calls, guard, ahead, front - 1)) is not None:
+        ahead = found
+    return ahead
 
 
 def _queued(request: GuardedRequest, guard: Handle, state: GuardState) -> Busy:
