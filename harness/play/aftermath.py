@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lockjaw.behaviours import BEHAVIOURS
+from lockjaw.behaviours import BEHAVIOURS, Behaviour
 from lockjaw.clock import Clock
 from lockjaw.errors import LockStateError, SessionLocked
 from lockjaw.files import Files
@@ -33,7 +33,7 @@ def aftermath(world: World, scenario: Scenario, policy: str) -> Waits:
         ledger, files = world.state / "workspace" / scenario.effects.ledger, world.machine().files
         if files.exists(ledger):
             record_ledger(files.read(ledger).decode(errors="replace"), world.recorder)
-    turns = world.work(_next_turns(world, conversations(found), BEHAVIOURS[policy].lock_algorithm))
+    turns = world.work(_next_turns(world, conversations(found), BEHAVIOURS[policy]))
     yield Wait(turns.done, NEXT_TURN_LIMIT_S, "run", "the next turn did not end")
     turns.result()
     for path in transcripts(world.files()):
@@ -69,21 +69,24 @@ def conversations(found: Sequence[str]) -> list[Path]:
     return sorted({*transcripts(found), *locked})
 
 
-async def _next_turns(world: World, paths: Sequence[Path], algorithm: str) -> None:
+async def _next_turns(world: World, paths: Sequence[Path], behaviour: Behaviour) -> None:
     machine, ids = world.machine(), world.ids(HARNESS)
 
     def mend(path: Path, held: HeldLock) -> None:
-        # Recovery's chance includes the torn tail that a killed writer leaves.
+        # Recovery's chance includes the torn tail that a killed writer leaves, and its calls without a result.
         if machine.files.exists(path):
-            Transcript.open(
+            transcript = Transcript.open(
                 path, session_id=path.stem, cwd=world.state, clock=world.clock, ids=ids, section=held.section,
-                files=machine.files,
+                generation=held.generation, files=machine.files,
             )  # fmt: skip
+            if behaviour.durable_user_message:
+                transcript.close_open_calls()
 
+    use = mend if world.mends else None
     for path in paths:
         await try_next_turn(
-            path, algorithm, world.clock, world.recorder, host=machine.locks, use=mend if world.mends else None
-        )
+            path, behaviour.lock_algorithm, world.clock, world.recorder, host=machine.locks, use=use
+        )  # fmt: skip
 
 
 async def try_next_turn(

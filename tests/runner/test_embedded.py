@@ -173,6 +173,18 @@ async def test_a_call_without_a_result_is_closed_as_interrupted_and_not_run(benc
         assert b.roles() == ["user", "assistant", "toolResult", "assistant"]
 
 
+async def test_a_call_that_an_earlier_turn_left_without_a_result_is_closed_before_the_next_question(
+    bench: MakeBench,
+) -> None:
+    async with bench({"one": QUICK}) as b:
+        b.left({**USER, "idempotencyKey": "another turn"}, call("exec", command="echo paid >> ledger"))
+
+        assert await b.answer() == "the answer"
+        assert b.roles() == ["user", "assistant", "toolResult", "user", "assistant"]
+        assert read_entries(b.file).problems == []
+        assert not (b.rig.settings.agent.workspace / "ledger").exists()
+
+
 async def test_a_harmless_call_without_a_result_is_simply_made(bench: MakeBench) -> None:
     async with bench({"one": QUICK}) as b:
         (b.rig.settings.agent.workspace / "note").write_text("what it says")

@@ -24,6 +24,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from lockjaw.sessions.turns import interrupted_result
 from lockjaw.settings import ModelRef
 
 Message = dict[str, Any]  # the message objects of a transcript
@@ -398,11 +399,7 @@ class Turn:
 
     def _interrupt(self, effects: list[Effect], call: ToolCall, now_ms: int) -> None:
         self._touched_world = True
-        text = (
-            f"The call of {call.name} was interrupted; its outcome is unknown. It may have happened completely, "
-            "in part, or not at all. Check before you repeat it."
-        )
-        self._close(effects, call, text, now_ms, is_error=True, details={"interrupted": True})
+        self._append(effects, interrupted_result(call.id, call.name, now_ms))
 
     def _close(
         self,

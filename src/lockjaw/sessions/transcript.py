@@ -37,7 +37,7 @@ from lockjaw.sessions.repair import Survey
 from lockjaw.sessions.rows import WAIT_S, TranscriptRows, survey_of, write_rows
 from lockjaw.sessions.transcript_file import Section, TranscriptFile, TranscriptReplaced
 from lockjaw.sessions.tree import context_of, path_to
-from lockjaw.sessions.turns import TurnState, find_turn, tool_calls_of
+from lockjaw.sessions.turns import TurnState, find_turn, interrupted_result, open_calls, tool_calls_of
 
 __all__ = ["ReadOnlyTranscript", "Transcript", "TranscriptReplaced", "read_turn"]
 
@@ -237,6 +237,17 @@ class Transcript:
         leaf = self._by_id.get(self._leaf_id or "")
         if leaf is not None and leaf.role == "user":
             self._leaf_id = leaf.parent_id
+
+    def close_open_calls(self) -> int:
+        """Give each tool call of the conversation that has no result one that says so; how many those were.
+
+        For the opening of the next turn: whoever called died, and so did whoever took over from it. A model server
+        refuses a conversation with an open call. Raises as ``append_message``.
+        """
+        calls = open_calls(path_to(self._leaf_id, self._by_id))
+        for call in calls:
+            self.append_message(interrupted_result(str(call["id"]), str(call["name"]), self._clock.wall_ms()))
+        return len(calls)
 
     def fork(self, path: Path, session_id: str) -> None:
         """Write a new transcript that begins with the complete entries of this one.

@@ -81,7 +81,7 @@ def find_turn(
         user_entry_id=starts[-1].id,
         answer=answer.message if answer else None,
         answer_entry_id=answer.id if answer else None,
-        pending_tool_calls=_pending(turn),
+        pending_tool_calls=open_calls(turn),
         failed_models=_failed(turn),
         last_entry_id=turn[-1].id,
         on_path=leaf_id in members,
@@ -175,7 +175,20 @@ def _answer(turn: Sequence[Entry]) -> Entry | None:
     return answer
 
 
-def _pending(turn: Sequence[Entry]) -> list[dict[str, Any]]:
+def interrupted_result(call_id: str, name: str, now_ms: int) -> Message:
+    """What stands in for the result of a call whose run ended in the middle of it."""
+    text = (
+        f"The call of {name} was interrupted; its outcome is unknown. It may have happened completely, "
+        "in part, or not at all. Check before you repeat it."
+    )
+    return {
+        "role": "toolResult", "toolCallId": call_id, "toolName": name, "content": [{"type": "text", "text": text}],
+        "details": {"interrupted": True}, "isError": True, "timestamp": now_ms,
+    }  # fmt: skip
+
+
+def open_calls(turn: Sequence[Entry]) -> list[dict[str, Any]]:
+    """The calls that have no result, of entries in their order: of one turn, or of a conversation."""
     pending: list[dict[str, Any]] = []
     for entry in turn:
         message = entry.message or {}
