@@ -45,8 +45,12 @@ def started(history: Sequence[Record], client: str) -> Record | None:
 
 @once
 def locked_out(history: Sequence[Record]) -> list[Record]:
-    """The clients' lock waits that failed for good: neither the lock nor a way round it came after them."""
-    users = set(clients(history))
+    """The clients' lock waits that failed for good: neither the lock nor a way round it came after them.
+
+    A client that a fault ended before it said anything was still on its way.
+    """
+    ended = {r.actor for r in results(history)}
+    users = {one for one in clients(history) if one in ended or not interrupted(history, one)}
     return [r for r in history if r.actor in users and is_lock_error(r) and not _went_on(history, r)]
 
 

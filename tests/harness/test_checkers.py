@@ -100,6 +100,15 @@ class TestNeverSessionLocked:
         forked = inserted(frozen, Record(100.1, "client", "fallback", "info", {"step": "fork"}))
         assert judge("never_session_locked", forked).verdict is H
 
+    def test_a_client_that_was_killed_right_after_its_wait_was_still_on_its_way(self) -> None:
+        frozen = without(EXAMPLES["gateway-frozen"](), op("lock.fence"))
+        wait = find(frozen, op("lock", "fail", "client"))
+        dead = [r for r in frozen if r.actor != "client" or r.i <= wait.i]
+        killed = Record(wait.t, "harness", "nemesis", "info", {"action": "kill", "target": "client"})
+
+        assert judge("never_session_locked", inserted(dead)).verdict is V
+        assert judge("never_session_locked", inserted(dead, killed)).verdict is not V
+
     def test_a_failed_fence_does_not_excuse_the_wait_before_it(self) -> None:
         frozen = without(EXAMPLES["gateway-frozen"](), op("lock.fence"))
         refused = inserted(frozen, Record(100.1, "client", "lock.fence", "fail", {"path": PATH, "error": "foreign"}))
