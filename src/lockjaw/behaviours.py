@@ -33,6 +33,7 @@ class Behaviour:
     # A run that ends, and one whose session or conversation no longer fits.
     abort_reaches_agent_runs: bool = True
     run_timeout_ends_chain: bool = False
+    standstill_counts: bool = True  # a process that was frozen or suspended has used up the time of its attempt
     durable_user_message: bool = False  # the user's message is on disk before a model is asked
     #: How long an ended attempt waits for a model that does not hear its abort, before it is torn down all the same;
     #: None: it is cancelled, and that is that.
@@ -92,7 +93,7 @@ _ALL = (
         version="lockjaw", policy="takeover", lock_algorithm="guarded", lock_timeout_s=600.0, lock_per_attempt=False,
         lock_error_walks_chain=False, disk_error_walks_chain=False, readers_lock=False, cleaners_trust_pids=False,
         durable_user_message=True, follows_rotation=True, store_busy_text="", compaction="inside", store_wait_s=60.0,
-        store_bound_s=10.0, bookkeeping_decides=False, timeout_answer_fails=True,
+        store_bound_s=10.0, bookkeeping_decides=False, timeout_answer_fails=True, standstill_counts=False,
     ),
     # Baselines of single incidents: 2026.5.7's fallback, and what the report is about.
     replace(

@@ -35,13 +35,17 @@ UNAUTHORIZED = ConnectionLost(1008, "unauthorized: gateway token mismatch", defi
 STOOD_STILL = ConnectionLost(1008, "connect challenge timeout", definite=True)  # the client's own close
 TOO_SLOW = ConnectionLost(1008, "slow consumer", run_id=RUN)  # the gateway's, long after it took the run on
 REJECTED = RequestRejected("UNAVAILABLE", "FallbackSummaryError: All models failed (3): ...")
+LATE = RequestRejected("UNAVAILABLE", "FallbackSummaryError: All models failed (1): a/b: timed out (timeout)")
+
 
 Script = dict[type, Any]
 
 
-def drive(policy: str, error: LockjawError, answers: Script) -> tuple[list[Effect], Answer | LockjawError]:
+def drive(
+    policy: str, error: LockjawError, answers: Script, *, late: bool = False
+) -> tuple[list[Effect], Answer | LockjawError]:
     """Run a policy against answers by effect type; an answer that is an exception is thrown, a list is consumed."""
-    generator = POLICY_FUNCTIONS[policy](GatewayFailure(error, RUN), BEHAVIOURS[policy], lambda: "new-id")
+    generator = POLICY_FUNCTIONS[policy](GatewayFailure(error, RUN, late), BEHAVIOURS[policy], lambda: "new-id")
     seen: list[Effect] = []
     try:
         effect = next(generator)
@@ -100,6 +104,30 @@ class TestTakeover:
         assert answer.result is late
         assert answer.transport == "gateway"
         assert not any(isinstance(effect, RunEmbedded | Stop | TakeLock) for effect in effects)
+
+    @pytest.mark.parametrize("failure", [TIMEOUT, LOST, LATE])
+    @pytest.mark.parametrize(
+        "error",
+        [
+            "FallbackSummaryError: All models failed (2): a/b: LLM request timed out. (timeout) | a/c: 401 no (auth)",
+            "FailoverError: LLM request timed out.",
+            "session file locked (timeout 60000ms): pid=7 /s.jsonl.lock",
+            "Error: /s.jsonl: generation 1 was superseded by 2; this run may not write any more",
+        ],
+    )
+    def test_a_run_that_failed_for_want_of_time_is_gone_on_with(self, error: str, failure: Any) -> None:
+        answers = {**RUNNING, Ask: RunState("failed", error=error)}
+        seen, answer = drive("takeover", failure, answers, late=failure is LATE)
+        assert isinstance(answer, Answer)
+        assert steps(seen) == ["ask", "wait", "continue"]  # it has ended: there is nothing to stop
+        assert only(seen, RunEmbedded) == RunEmbedded("same", resume=True, locked=True)
+        assert "the gateway's run has failed meanwhile" in said(seen)
+
+    @pytest.mark.parametrize("error", ["401 invalid api key", "aborted", "DiskFull: no space", "402 payment required"])
+    def test_a_run_that_failed_for_good_is_not(self, error: str) -> None:
+        seen, raised = drive("takeover", TIMEOUT, {**RUNNING, Ask: RunState("failed", error=error)})
+        assert isinstance(raised, RequestRejected)
+        assert steps(seen) == ["ask", "give_up"]
 
     def test_failed_run_is_an_error_and_nothing_runs_again(self) -> None:
         effects, error = drive("takeover", TIMEOUT, {Ask: RunState("failed", error="All models failed")})

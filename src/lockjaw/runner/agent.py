@@ -48,7 +48,7 @@ from lockjaw.process import (
 )
 from lockjaw.runner.approvals import permitted_tools
 from lockjaw.runner.attempt import TurnPlan
-from lockjaw.runner.embedded import EmbeddedRunner
+from lockjaw.runner.embedded import EmbeddedRunner, hold_limit_s
 from lockjaw.runner.machine import THIS_MACHINE, Machine
 from lockjaw.runner.models import ModelClient
 from lockjaw.runner.policy import (
@@ -177,7 +177,7 @@ class TurnClient:
 
     async def _turn(self, session: Session) -> Answer:
         run_id = uuid4(self._ids)
-        started_ms = self.clock.wall_ms()
+        started, started_ms = self.clock.monotonic(), self.clock.wall_ms()
         if self.request.local:
             self._conversation = session = await self._settled(session)
             result = await self._embedded(session, run_id, started_ms, RunEmbedded("same", False, False))
@@ -187,7 +187,10 @@ class TurnClient:
         except (RemoteError, LocalError) as error:
             if isinstance(error, LocalError) and self.behaviour.fallback != "reuse-session":
                 raise  # nothing was sent: fix the call
-            return await self._fall_back(GatewayFailure(error, run_id), session, started_ms)
+            passed_ms = (self.clock.monotonic() - started) * 1000
+            late = passed_ms > self.settings.client_timeout_ms(self.request.timeout_s)
+            late = late and not self.behaviour.standstill_counts
+            return await self._fall_back(GatewayFailure(error, run_id, late), session, started_ms)
 
     async def _through_gateway(self, session: Session, run_id: str) -> Answer:
         params = AgentParams(
@@ -351,9 +354,10 @@ class TurnClient:
     def _session_lock(self, session: Session, timeout_s: float, run_id: str) -> SessionLock:
         path = self._file(session)
         self.machine.files.make_folder(path.parent)
+        turn_s = max(self.request.patience_s, self.settings.run_timeout_s(self.request.timeout_s))
         return SessionLock(
             path, timeout=timeout_s, algorithm=self.behaviour.lock_algorithm, clock=self.clock,
-            recorder=self.recorder, owner=run_id, host=self.machine.locks,
+            recorder=self.recorder, owner=run_id, max_hold_s=hold_limit_s(turn_s), host=self.machine.locks,
         )  # fmt: skip
 
     async def _take_lock(self, effect: TakeLock, session: Session, run_id: str, tries: int = LOCK_TRIES) -> LockReply:

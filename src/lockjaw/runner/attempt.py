@@ -36,6 +36,8 @@ from lockjaw.sessions import Transcript
 from lockjaw.settings import ModelRef, Settings
 
 T = TypeVar("T")
+SLICE_S = 15.0  # of a long wait: a standstill is seen to within so much
+OVERSLEPT_S = 5.0  # later than any busy machine wakes a sleeper, at every time scale
 Emit = Callable[[str, dict[str, Any]], None]
 
 
@@ -86,6 +88,36 @@ class AttemptTimedOut(LockjawError):
         super().__init__(f"run limit of {limit_s:g} s passed")
 
 
+class Allowance:
+    """How long an attempt may still take, nominal seconds.
+
+    Args:
+        counts_standstill: everything counts from now on, as upstream has it. Otherwise only what is waited for
+            counts: a model, a tool. A laptop that was closed or a process that was stopped used up nothing meanwhile,
+            whether it stood still in between or in the middle of a wait.
+    """
+
+    def __init__(self, clock: Clock, limit_s: float, *, counts_standstill: bool) -> None:
+        self.limit_s = limit_s
+        self._clock, self._left_s = clock, limit_s
+        self._deadline = clock.monotonic() + limit_s if counts_standstill else None
+
+    async def used_up(self) -> None:
+        """Returns when nothing is left. Cancelling keeps what is left by then for the next wait."""
+        if self._deadline is not None:
+            await self._clock.sleep(self._deadline - self._clock.monotonic())
+            return
+        while self._left_s > 0:
+            slept_s = min(self._left_s, SLICE_S)
+            began = self._clock.monotonic()
+            try:
+                await self._clock.sleep(slept_s)
+            finally:
+                # A sleep that is this much too long was none: the process stood still.
+                passed_s = self._clock.monotonic() - began
+                self._left_s -= passed_s if passed_s < slept_s + OVERSLEPT_S else slept_s
+
+
 @dataclass(frozen=True)
 class Stage:
     """What every attempt of this process shares."""
@@ -104,11 +136,11 @@ class Play:
     """One candidate's try at a turn.
 
     Attributes:
-        deadline: nominal monotonic second at which the attempt ends; ``limit_s`` is what it is called.
+        allowance: what the attempt may still take.
         held: the session lock.
         tear_down: called with a model's task that did not hear the end of the attempt (``abort_settle_s``), and with
-            whether its deadline ended it; ``torn_down`` from then on.
-        timed_out: the deadline ended it.
+            whether its limit ended it; ``torn_down`` from then on.
+        timed_out: its limit ended it.
         usage: of the last model reply.
     """
 
@@ -119,8 +151,7 @@ class Play:
     turn: Turn
     abort: asyncio.Event
     emit: Emit
-    deadline: float
-    limit_s: float
+    allowance: Allowance
     held: HeldLock
     tear_down: Callable[[asyncio.Task[Any], bool], None]
     timed_out: bool = False
@@ -278,22 +309,18 @@ class Play:
             pass  # the message append that follows meets the same fence and reports it
 
     async def _race(self, work: Coroutine[Any, Any, T]) -> T:
-        clock = self.stage.clock
-        return await race(
-            work, abort=self.abort, clock=clock, run_id=self.plan.run_id, deadline=self.deadline, limit_s=self.limit_s
-        )
+        return await race(work, abort=self.abort, run_id=self.plan.run_id, allowance=self.allowance)
 
 
 async def race(
     work: Coroutine[Any, Any, T],
     *,
     abort: asyncio.Event,
-    clock: Clock,
     run_id: str,
-    deadline: float | None = None,
-    limit_s: float = 0.0,
+    allowance: Allowance | None = None,
 ) -> T:
-    """The result of ``work``, unless the abort or the deadline comes first; then ``work`` is cancelled and awaited.
+    """The result of ``work``, unless the abort or the end of the allowance comes first; then ``work`` is
+    cancelled and awaited.
 
     A result that is there wins over an abort of the same instant: it happened.
 
@@ -302,8 +329,8 @@ async def race(
     """
     task = asyncio.ensure_future(work)
     watchers: list[asyncio.Future[Any]] = [asyncio.ensure_future(abort.wait())]
-    if deadline is not None:
-        watchers.append(asyncio.ensure_future(clock.sleep(deadline - clock.monotonic())))
+    if allowance is not None:
+        watchers.append(asyncio.ensure_future(allowance.used_up()))
     try:
         await asyncio.wait({task, *watchers}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
@@ -313,7 +340,8 @@ async def race(
             return task.result()
         if abort.is_set():
             raise RunAborted(run_id)
-        raise AttemptTimedOut(limit_s)
+        assert allowance is not None, "nothing else cancels the work"
+        raise AttemptTimedOut(allowance.limit_s)
     finally:
         leftovers = [t for t in (task, *watchers) if not t.done()]
         for leftover in leftovers:

@@ -24,7 +24,7 @@ from lockjaw.clock import Clock
 from lockjaw.errors import Fenced, LockjawError, ModelFailure, RunAborted, SessionLocked, printed
 from lockjaw.history import Recorder
 from lockjaw.locking import HeldLock, SessionLock
-from lockjaw.runner.attempt import AttemptTimedOut, Emit, Play, Stage, TurnPlan, race
+from lockjaw.runner.attempt import Allowance, AttemptTimedOut, Emit, Play, Stage, TurnPlan, race
 from lockjaw.runner.failover import OVERFLOW
 from lockjaw.runner.fallback import CONTINUE_PROMPT, Cooldowns, FallbackChain, order
 from lockjaw.runner.machine import THIS_MACHINE, Machine
@@ -236,12 +236,12 @@ class EmbeddedRunner:
         prompt, pending = self._prompt(transcript, plan, index)
         await self._pause(self.settings.pacing.setup_s, abort, plan)
 
-        deadline = self.clock.monotonic() + limit_s
+        allowance = Allowance(self.clock, limit_s, counts_standstill=self.behaviour.standstill_counts)
 
         def playing(prompt: Message | None, pending: tuple[ToolCall, ...]) -> tuple[Play, Turn]:
             turn = Turn(transcript.context(), options_for(ref, self._stage.tools), prompt=prompt, pending=pending)
             return Play(
-                self._stage, plan, ref, transcript, turn, abort, emit, deadline, limit_s, held,
+                self._stage, plan, ref, transcript, turn, abort, emit, allowance, held,
                 lambda task, late: self._tear_down(plan, held, task, limit_s if late else None),
             ), turn  # fmt: skip
 
@@ -343,6 +343,7 @@ class EmbeddedRunner:
                     return None, pending
                 return self._user(CONTINUE_PROMPT, plan), ()
             transcript.branch_over_orphan_user()
+            transcript.close_open_calls()  # of a turn that nobody is left to go on with
             return self._user(plan.message, plan), ()
         has_history = any(m.get("role") == "assistant" for m in transcript.context())
         transcript.branch_over_orphan_user()
@@ -413,11 +414,16 @@ class EmbeddedRunner:
         return SessionLock(
             plan.file, timeout=self.behaviour.lock_timeout_s, algorithm=self.behaviour.lock_algorithm, clock=self.clock,
             recorder=self.recorder, owner=plan.run_id, reentrant=self.behaviour.lock_reentrant,
-            max_hold_s=max(MIN_HOLD_S, plan.limit_s + COMPACTION_LIMIT_S + HOLD_GRACE_S), host=self.machine.locks,
+            max_hold_s=self._hold_limit_s(plan), host=self.machine.locks,
         )  # fmt: skip
 
+    def _hold_limit_s(self, plan: TurnPlan) -> float:
+        """Of the lock of one attempt, or of the whole turn where one lock serves all of its candidates."""
+        attempts = 1 if self.behaviour.lock_per_attempt else len(self._candidates(plan))
+        return hold_limit_s(max(plan.limit_s * attempts, plan.patience_s or 0.0))
+
     async def _unless_aborted(self, work: Coroutine[Any, Any, T], abort: asyncio.Event, plan: TurnPlan) -> T:
-        return await race(work, abort=abort, clock=self.clock, run_id=plan.run_id)
+        return await race(work, abort=abort, run_id=plan.run_id)
 
     async def _pause(self, seconds: float, abort: asyncio.Event, plan: TurnPlan) -> None:
         if seconds > 0:
@@ -472,6 +478,11 @@ class EmbeddedRunner:
             )
         except (SessionLocked, Fenced, OSError) as error:
             self._not_stored(plan, error)
+
+
+def hold_limit_s(turn_s: float) -> float:
+    """How long a lock may be held for work that takes so long; nominal seconds. As upstream computes it."""
+    return max(MIN_HOLD_S, turn_s + COMPACTION_LIMIT_S + HOLD_GRACE_S)
 
 
 def _overflowed(error: BaseException | None) -> bool:

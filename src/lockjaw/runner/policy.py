@@ -8,15 +8,17 @@ Three policies do what three published versions of OpenClaw do, messages include
 
 Theory of takeover
     The client names the run (its idempotency key is the run id), so after a deadline or a lost socket it can
-    ask what became of it. Then, in this order: an answer that exists is the answer; a run that goes on is
-    stopped; whoever holds the session lock is waited for, or succeeded if dead, or fenced if it lives, does not
-    stop and honours generations; and only with the lock in hand is the turn continued *from the transcript*.
+    ask what became of it. Then, in this order: an answer that exists is the answer; a run that has failed for want of
+    time is continued, one that has failed for good is not; a run that goes on is stopped; whoever holds the session
+    lock is waited for, or succeeded if dead, or fenced if it lives, does not stop and honours generations; and only
+    with the lock in hand is the turn continued *from the transcript*.
     If a foreign holder lives and cannot be fenced, the turn continues in a fork of the conversation, marked
     ``duplicate_possible``, because the first run may still answer. A lock error is never a model failure.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator
 from typing import Any, Literal
 
@@ -31,6 +33,7 @@ from lockjaw.errors import (
     RequestTimedOut,
     printed,
 )
+from lockjaw.runner.failover import by_text
 
 # --------------------------------------------------------------------------- effects
 
@@ -130,11 +133,12 @@ class GatewayFailure(msgspec.Struct, frozen=True):
 
     error: LockjawError  # RequestTimedOut, ConnectionLost, or what the gateway or this machine refused
     run_id: str
+    late: bool = False  # the gateway's "no" was read after the deadline: this process stood still meanwhile
 
     @property
     def kind(self) -> Literal["timeout", "closed", "malformed", "rejected"]:
         """``malformed``: the gateway answered, and what it said cannot be read."""
-        if isinstance(self.error, RequestTimedOut):
+        if isinstance(self.error, RequestTimedOut) or (isinstance(self.error, RequestRejected) and self.late):
             return "timeout"
         if isinstance(self.error, RemoteProtocolError):
             return "malformed"
@@ -222,10 +226,14 @@ def takeover(failure: GatewayFailure, behaviour: Behaviour, new_id: Callable[[],
         if asked.state == "finished" and asked.result is not None:
             yield Say(f"TAKEOVER: {first_line}; the gateway had finished the run meanwhile, this is its answer")
             return Answer(asked.result, "gateway", {"fallbackReason": reason, "lateAnswer": True})
-        if asked.state == "failed":
+        if asked.state == "failed" and not worth_going_on(asked.error):
             yield Step("give_up", "the run ended with an error")
             raise RequestRejected("UNAVAILABLE", asked.error)
-        if asked.state == "running":
+        if asked.state == "failed":
+            # It has ended, so nothing of it runs beside us. Had we asked a moment sooner (this process may have been
+            # frozen), we would have stopped it and gone on.
+            yield Say(f"TAKEOVER: {first_line}; the gateway's run has failed meanwhile, going on in the same session")
+        elif asked.state == "running":
             yield Step("stop", failure.run_id)
             stopped: StopReply = yield Stop(failure.run_id, STOP_LIMIT_S)
             stopping = "the gateway stopped its run, taking over in the same session"
@@ -266,6 +274,21 @@ def takeover(failure: GatewayFailure, behaviour: Behaviour, new_id: Callable[[],
     marks |= {"fallbackSessionId": session_id, "duplicatePossible": True}
     return Answer(result, "embedded", marks, duplicate_possible=True)
 
+
+def worth_going_on(error: str) -> bool:
+    """A run ended with this error; may the same turn come to an answer here?
+
+    Yes where a model was too slow or too busy, or where the session was somebody else's: time changes that. No where it
+    was stopped, refused, or cannot work at all: wrong key, unpaid bill, a request that is too long.
+    """
+    if _SESSION_TAKEN.search(error):
+        return True
+    reasons = set(_REASON_OF_ATTEMPT.findall(error)) or {by_text(error)}
+    return bool(reasons & {"timeout", "overloaded", "rate_limit"})
+
+
+_REASON_OF_ATTEMPT = re.compile(r" \((timeout|overloaded|rate_limit)\)(?: \||$)")
+_SESSION_TAKEN = re.compile(r"session file locked|may not write any more")
 
 PolicyFunction = Callable[[GatewayFailure, Behaviour, Callable[[], str]], Policy]
 
