@@ -16,6 +16,7 @@ from lockjaw.runner.policy import (
     Fence,
     GatewayFailure,
     LockReply,
+    Look,
     RunEmbedded,
     RunState,
     Say,
@@ -51,7 +52,7 @@ def drive(
         effect = next(generator)
         while True:
             seen.append(effect)
-            answer = answers.get(type(effect))
+            answer = answers.get(type(effect), LockReply(False) if isinstance(effect, Look) else None)
             if isinstance(answer, list):
                 answer = answer.pop(0)
             effect = generator.throw(answer) if isinstance(answer, LockjawError) else generator.send(answer)
@@ -200,6 +201,13 @@ class TestTakeover:
         assert not any(isinstance(effect, Fence) for effect in effects)
         waits = [effect.bound_s for effect in effects if isinstance(effect, TakeLock)]
         assert waits[1] > waits[0]
+
+    def test_another_turn_that_is_seen_to_hold_the_session_is_waited_for_once(self) -> None:
+        busy = LockReply(False, fenceable=True, foreign_run=True, owner="process 7")
+        effects, answer = drive("takeover", TIMEOUT, RUNNING | {Look: busy})
+        assert isinstance(answer, Answer)
+        assert only(effects, TakeLock).bound_s == 600.0
+        assert "process 7 is busy with another message" in said(effects)
 
     @pytest.mark.parametrize("error", [REJECTED, UNAUTHORIZED], ids=["answered with an error", "wrong token"])
     def test_refusal_is_an_error_and_no_embedded_run_hides_it(self, error: LockjawError) -> None:

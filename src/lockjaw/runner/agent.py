@@ -38,7 +38,7 @@ from lockjaw.errors import (
 from lockjaw.gateway.client import GatewayClient, call_gateway
 from lockjaw.gateway.frames import AgentParams, AgentWaitParams, ChatAbortParams
 from lockjaw.history import Recorder
-from lockjaw.locking import HeldLock, SessionLock, inspect_lock, release_all_held
+from lockjaw.locking import HeldLock, LockView, SessionLock, inspect_lock, release_all_held
 from lockjaw.process import (
     announce_ready,
     ids_from_environment,
@@ -59,6 +59,7 @@ from lockjaw.runner.policy import (
     Fence,
     GatewayFailure,
     LockReply,
+    Look,
     RunEmbedded,
     RunState,
     Say,
@@ -262,6 +263,8 @@ class TurnClient:
                 return await self._ask(effect, session, started_ms)
             case Stop():
                 return await self._stop(effect, session)
+            case Look():
+                return self._seen(session, failure.run_id)
             case TakeLock():
                 return await self._take_lock(effect, session, failure.run_id)
             case Fence():
@@ -360,6 +363,10 @@ class TurnClient:
             recorder=self.recorder, owner=run_id, max_hold_s=hold_limit_s(turn_s), host=self.machine.locks,
         )  # fmt: skip
 
+    def _seen(self, session: Session, run_id: str) -> LockReply:
+        view = inspect_lock(self._file(session), clock=self.clock, host=self.machine.locks)
+        return _in_the_way(view, run_id) if view.exists and view.alive else LockReply(False)
+
     async def _take_lock(self, effect: TakeLock, session: Session, run_id: str, tries: int = LOCK_TRIES) -> LockReply:
         self._lock = self._session_lock(session, effect.bound_s, run_id)
         path = self._file(session)
@@ -376,12 +383,7 @@ class TurnClient:
             if tries and not view.in_transit and (not view.exists or view.alive is False):
                 # It was given back while we looked for who has it, or this process stood still meanwhile.
                 return await self._take_lock(effect, session, run_id, tries - 1)
-            return LockReply(
-                False,
-                fenceable=(view.ours and bool(view.alive)) or view.in_transit,
-                foreign_run=bool(view.owner) and view.owner != run_id,
-                owner=f"process {view.pid}" if view.pid else "an unknown process",
-            )
+            return _in_the_way(view, run_id)
         dead = before.exists and before.alive is False
         return LockReply(True, reclaimed=dead, owner=f"dead process {before.pid}" if dead else "")
 
@@ -535,6 +537,15 @@ class TurnClient:
 
 
 # --------------------------------------------------------------------------- the process
+
+
+def _in_the_way(view: LockView, run_id: str) -> LockReply:
+    return LockReply(
+        False,
+        fenceable=(view.ours and bool(view.alive)) or view.in_transit,
+        foreign_run=bool(view.owner) and view.owner != run_id,
+        owner=f"process {view.pid}" if view.pid else "an unknown process",
+    )
 
 
 @contextmanager

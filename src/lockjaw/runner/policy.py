@@ -65,6 +65,10 @@ class Stop(msgspec.Struct, frozen=True):
     limit_s: float
 
 
+class Look(msgspec.Struct, frozen=True):
+    """Who has the session lock? Waits for nothing; performs to a ``LockReply`` that is never granted."""
+
+
 class TakeLock(msgspec.Struct, frozen=True):
     """Wait for the session lock, bounded; performs to a ``LockReply``. A granted lock stays with the shell."""
 
@@ -89,7 +93,7 @@ class RunEmbedded(msgspec.Struct, frozen=True):
     new_session_id: str = ""
 
 
-Effect = Say | Step | Ask | Stop | TakeLock | Fence | RunEmbedded
+Effect = Say | Step | Ask | Stop | Look | TakeLock | Fence | RunEmbedded
 
 
 # --------------------------------------------------------------------------- what effects perform to
@@ -247,7 +251,9 @@ def takeover(failure: GatewayFailure, behaviour: Behaviour, new_id: Callable[[],
         yield Say(f"TAKEOVER: {why}, the turn runs in this process ({first_line})")
 
     yield Step("wait", "session lock")
-    lock: LockReply = yield TakeLock(LOCK_BOUND_S)
+    lock: LockReply = yield Look()
+    if not lock.foreign_run:
+        lock = yield TakeLock(LOCK_BOUND_S)
     if lock.foreign_run and not lock.granted:
         yield Say(f"TAKEOVER: {lock.owner} is busy with another message of this session, waiting for it")
         lock = yield TakeLock(FOREIGN_RUN_BOUND_S)
