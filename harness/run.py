@@ -40,6 +40,7 @@ __all__ = [
     "Progress",
     "Reached",
     "Run",
+    "check_order",
     "check_playable",
     "judge",
     "judgement_of",
@@ -156,22 +157,13 @@ async def run_async(
     ``approved``, of a real one: keys of the tool calls that may be performed (``lockjaw.runner.approvals``); None: all.
     """
     loaded = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
-    if policy not in BEHAVIOURS:
-        raise UsageError("policy", "", f"one of {', '.join(BEHAVIOURS)}", policy)
-    if engine not in ENGINES:
-        raise UsageError("engine", "", f"one of {', '.join(ENGINES)}", engine)
-    if engine == "real" and (why := loaded.not_real):
-        raise UsageError("engine", "", f"sim: {why}", engine)
+    check_order(loaded, policy=policy, engine=engine, seed=seed, time_scale=time_scale)
     scale = loaded.time_scale if time_scale is None else time_scale
     facts: dict[str, Any] = {}
     if target is not None:
         check_playable(loaded, target.name)
         notes = tuple(target.notes(loaded, time_scale))
         scale, facts = 1.0, {"target": target.name, "notes": list(notes)} | target.facts
-    if not 0 < scale <= 1:
-        raise UsageError("--time-scale", "", "a number above 0 and at most 1 (real seconds per nominal second)", scale)
-    if seed < 0:
-        raise UsageError("seed", "", "a whole number >= 0", seed)
     store = Store(out)
     run = store.create(loaded.name, seed, policy, engine=engine, time_scale=scale, **facts)
     machine = ScaledClock.start()
@@ -221,6 +213,21 @@ async def run_async(
         raise
     store.finish(run, verdict=str(judged.verdict))
     return judged
+
+
+def check_order(scenario: Scenario, *, policy: str, engine: str, seed: int, time_scale: float | None = None) -> None:
+    """Raises UsageError if such a run cannot be made; nothing is begun. Arguments as ``run_scenario``."""
+    if policy not in BEHAVIOURS:
+        raise UsageError("policy", "", f"one of {', '.join(BEHAVIOURS)}", policy)
+    if engine not in ENGINES:
+        raise UsageError("engine", "", f"one of {', '.join(ENGINES)}", engine)
+    if engine == "real" and (why := scenario.not_real):
+        raise UsageError("engine", "", f"sim: {why}", engine)
+    if time_scale is not None and not 0 < time_scale <= 1:
+        expected = "a number above 0 and at most 1 (real seconds per nominal second)"
+        raise UsageError("--time-scale", "", expected, time_scale)
+    if seed < 0:
+        raise UsageError("seed", "", "a whole number >= 0", seed)
 
 
 def check_playable(scenario: Scenario, target: str) -> None:

@@ -150,23 +150,128 @@ class TestCase(unittest.TestCase):
     )
 
 
-@pytest.mark.parametrize(
-    ("marker", "said"),
-    [
-        ('"gateway_timeout", polcy="takeover"', "expected one scenario, then any of policy, engine, seed, time_scale"),
-        ("", "expected one scenario"),
-        ('"no_such_scenario"', "expected a scenario file or one of: "),
-        ('"gateway_timeout", policy="hope"', "policy: expected one of "),
-        ('"gateway_timeout", engine="steam"', "engine: expected one of "),
-    ],
-)
-def test_a_marker_that_is_wrong_fails_and_says_how_it_is_written(
-    project: pytest.Pytester, marker: str, said: str
-) -> None:
-    result = run(project, f"@pytest.mark.lockjaw({marker})\ndef test_it(): ...\n")
+MISTAKES = {
+    '"gateway_timeout", polcy="takeover"': "expected one scenario, then any of policy, engine, seed, time_scale, breaks",
+    "": "expected one scenario",
+    '"gateway_timeot"': "did you mean gateway_timeout",
+    '"no_such.yaml"': "no file has this name",
+    '"gateway_timeout", policy="reuse_session"': "did you mean reuse-session",
+    '"gateway_timeout", engine="steam"': "engine: expected one of ",
+    '"gateway_timeout", seed=-1': "seed: expected a whole number >= 0, got -1",
+    '"gateway_timeout", time_scale=2': "expected a number above 0 and at most 1",
+    '"gateway_timeout", breaks="answered"': "expected a list of laws",
+    '"gateway_timeout", breaks=["anwsered"]': "did you mean answered",
+    '"gateway_timeout", breaks=[]': "breaks: expected laws of gateway_timeout",
+}
 
-    result.assert_outcomes(failed=1)
-    assert said in result.stdout.str().replace("\n", " ")
+
+def test_a_marker_that_is_wrong_is_an_error_of_collection_which_no_xfail_hides(project: pytest.Pytester) -> None:
+    body = "".join(
+        f"""
+@pytest.mark.xfail(strict=True)
+@pytest.mark.lockjaw({marker})
+def test_{n}(): ...
+"""
+        for n, marker in enumerate(MISTAKES)
+    )
+    project.makepyfile(test_case=UNITTEST)
+    result = run(project, body, "--lockjaw-seeds", "2")
+
+    result.assert_outcomes(errors=2)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    shown = result.stdout.str()
+    for n, said in enumerate(MISTAKES.values()):
+        (line,) = (line for line in shown.splitlines() if line.startswith(f"test_{n}: "))
+        assert said in line
+    assert "test_method: gateway_timeot: expected " in shown
+
+
+UNITTEST = """
+import pytest, unittest
+class Case(unittest.TestCase):
+    @pytest.mark.lockjaw("gateway_timeot")
+    def test_method(self): ...
+"""
+
+
+def test_only_a_broken_law_is_a_failure_that_xfail_expects(project: pytest.Pytester) -> None:
+    project.path.joinpath("quiet.yaml").write_text(QUIET)
+    body = """
+known = pytest.mark.xfail(strict=True)
+
+@known
+@pytest.mark.lockjaw("gateway_timeout", policy="reuse-session")
+def test_broken(): ...
+
+@known
+@pytest.mark.lockjaw("quiet.yaml")
+def test_unknown(): ...
+
+@known
+def test_called(lockjaw_run):
+    lockjaw_run("quiet.yaml", must_hold=True)
+
+@known
+@pytest.mark.lockjaw("quiet.yaml", policy="no-fallback")
+def test_harness(monkeypatch): ...
+"""
+    project.makeconftest(HARNESS_FAILS)
+    result = run(project, body)
+
+    result.assert_outcomes(xfailed=1, failed=3)
+    result.stdout.fnmatch_lines(["*UNKNOWN danger_reached: never happened: the gateway was killed*"])
+    result.stdout.fnmatch_lines(["the machine is out of memory"])
+    assert "raise ScenarioFailed" not in result.stdout.str()
+
+
+HARNESS_FAILS = """
+from lockjaw.errors import HarnessError
+from lockjaw.testing import scenario_runs
+made = scenario_runs.run_scenario
+def run_scenario(scenario, *, policy, **others):
+    if policy == "no-fallback":
+        raise HarnessError("the machine is out of memory")
+    return made(scenario, policy=policy, **others)
+scenario_runs.run_scenario = run_scenario
+"""
+
+
+def test_a_known_bug_passes_while_exactly_the_laws_that_it_names_are_broken(project: pytest.Pytester) -> None:
+    project.path.joinpath("quiet.yaml").write_text(QUIET)
+    body = """
+@pytest.mark.lockjaw("gateway_timeout", policy="reuse-session", breaks=["answered", *OTHERS])
+def test_exactly(): ...
+
+@pytest.mark.lockjaw("gateway_timeout", policy="reuse-session", breaks=["answered"])
+def test_more(): ...
+
+@pytest.mark.lockjaw("gateway_timeout", policy="reuse-session", breaks=["answered", "one_writer", *OTHERS])
+def test_fewer(): ...
+
+@pytest.mark.lockjaw("gateway_timeout", breaks=["answered"])
+def test_gone(): ...
+
+@pytest.mark.lockjaw("quiet.yaml", breaks=["answered"])
+def test_unknown(): ...
+"""
+    result = run(project, f"OTHERS = {OTHERS!r}\n" + body)
+
+    result.assert_outcomes(passed=1, failed=4)
+    shown = result.stdout.str()
+    for said in (
+        "VIOLATED, but not as breaks=['answered'] says",
+        "X VIOLATED never_session_locked, which breaks does not name: ",
+        "+ HELD one_writer, which breaks names: ",
+        "+ HELD answered, which breaks names: ",
+        "The bug is gone? Remove breaks",
+        "UNKNOWN does not prove that the laws in breaks are still broken: answered",
+    ):
+        assert said in shown, said
+    assert shown.count("The bug is gone?") == 1
+
+
+#: What gateway_timeout breaks under reuse-session beside `answered`.
+OTHERS = ["never_session_locked", "lock_is_not_a_model_failure"]
 
 
 def test_many_seeds_are_many_tests_and_workers_keep_their_runs_apart(project: pytest.Pytester) -> None:

@@ -29,8 +29,9 @@ SEEDS = "--lockjaw-seeds"
 CLUSTER = "--lockjaw-cluster"
 ENGINE = "--lockjaw-engine"
 MARKER = (
-    "lockjaw(scenario, *, policy='takeover', engine=None, seed=1, time_scale=None): "
-    "run a Lockjaw scenario before the test's body; fail unless its verdict is HELD"
+    "lockjaw(scenario, *, policy='takeover', engine=None, seed=1, time_scale=None, breaks=None): "
+    "run a Lockjaw scenario before the test's body; fail unless its verdict is HELD or, for a known bug, unless it "
+    "breaks exactly the laws in breaks=['answered', ...]; UNKNOWN fails"
 )
 
 
@@ -44,6 +45,7 @@ FakeT = TypeVar("FakeT", bound=_Fake)
 _fakes: pytest.StashKey[dict[str, _Fake]] = pytest.StashKey()
 _told: pytest.StashKey[set[str]] = pytest.StashKey()
 _failed_by_fakes: pytest.StashKey[bool] = pytest.StashKey()
+_proves_nothing: pytest.StashKey[bool] = pytest.StashKey()
 _runs: pytest.StashKey[ScenarioRuns] = pytest.StashKey()
 _elsewhere: pytest.StashKey[Elsewhere] = pytest.StashKey()
 
@@ -104,7 +106,35 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _first_seed(marker: pytest.Mark | None) -> int:
     seed = marker.kwargs.get("seed", 1) if marker else 1
-    return seed if isinstance(seed, int) else 1  # what is wrong with it is said when the scenario is to run
+    return seed if isinstance(seed, int) else 1  # what is wrong with it is said when the module is collected
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A marker that is wrong is an error of collection: a failure of the test could be hidden by ``xfail``."""
+    report = yield
+    marked = [
+        (item, marker)
+        for item in report.result or ()
+        if isinstance(item, pytest.Item) and (marker := item.get_closest_marker("lockjaw")) is not None
+    ]
+    if not marked:
+        return report
+    from lockjaw.errors import LocalError
+    from lockjaw.testing.scenario_runs import Order
+
+    engine = collector.config.getoption(ENGINE)
+    wrong: dict[str, None] = {}  # the items of one test with many seeds say the same
+    for item, marker in marked:
+        try:
+            Order.of(marker.args, dict(marker.kwargs)).check(Path(item.path).parent, engine)
+        except LocalError as error:
+            wrong[f"{getattr(item, 'originalname', None) or item.name}: {error}"] = None
+    if wrong:
+        report.outcome, report.longrepr, report.result = "failed", "\n".join(wrong), []
+    return report
 
 
 # --------------------------------------------------------------------------- fixtures
@@ -226,19 +256,16 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return  # each worker of pytest-xdist has collected all tests, and runs some
     for item in session.items:
         marker = item.get_closest_marker("lockjaw")
-        try:
-            order = Order.of(marker.args, dict(marker.kwargs)) if marker else None
-            if order is None or choose_engine(order.engine, config.getoption(ENGINE)) != "sim":
-                continue
-            scenario = loaded_for(order.scenario, Path(item.path).parent)
-        except LocalError:
-            continue  # said when the test runs
+        order = Order.of(marker.args, dict(marker.kwargs)) if marker else None
+        if order is None or choose_engine(order.engine, config.getoption(ENGINE)) != "sim":
+            continue
+        scenario = loaded_for(order.scenario, Path(item.path).parent)
         for seed in _seeds(item, order):
             elsewhere.ask(scenario, order.policy, seed)
 
 
 def _run_marked(item: pytest.Item, marker: pytest.Mark) -> None:
-    from lockjaw.errors import LocalError
+    from lockjaw.errors import HarnessError, LocalError
     from lockjaw.testing.scenario_runs import Order, ScenarioFailed
 
     failure = ""
@@ -247,8 +274,9 @@ def _run_marked(item: pytest.Item, marker: pytest.Mark) -> None:
         runs = _scenario_runs(item)
         for seed in _seeds(item, order):
             runs.perform(order, seed)
-    except (LocalError, ScenarioFailed) as error:
+    except (LocalError, HarnessError, ScenarioFailed) as error:
         failure = str(error)
+        item.stash[_proves_nothing] = not isinstance(error, ScenarioFailed) or error.proves_nothing
     if failure:  # outside of the handler: pytest would print the error twice
         pytest.fail(failure, pytrace=False)
 
@@ -295,6 +323,9 @@ def pytest_runtest_makereport(
     report = yield
     if report.when != "call":
         return report
+    if hasattr(report, "wasxfail") and report.skipped and _is_no_finding(item, call):
+        del report.wasxfail
+        report.outcome = "failed"
     item.stash[_told] = {complaint.partition(": ")[2] for complaint in _complaints(item, unused=False)}
     if report.failed:
         complaints = _complaints(item, unused=True)
@@ -305,3 +336,12 @@ def pytest_runtest_makereport(
         if _runs in item.stash and item.stash[_runs].runs:
             report.sections.append(("lockjaw", item.stash[_runs].section()))
     return report
+
+
+def _is_no_finding(item: pytest.Item, call: pytest.CallInfo[None]) -> bool:
+    """The test failed, but not because a law was broken: what ``xfail`` expects has not been shown."""
+    if item.stash.get(_proves_nothing, False):
+        return True
+    testing = sys.modules.get("lockjaw.testing.scenario_runs")
+    error = call.excinfo.value if call.excinfo is not None else None
+    return testing is not None and isinstance(error, testing.ScenarioFailed) and bool(error.proves_nothing)

@@ -5,27 +5,31 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 import pytest
 
-from lockjaw.errors import LocalError
+from lockjaw.errors import LocalError, UsageError
 from lockjaw.harness.incident.scenario import Scenario, load_scenario
-from lockjaw.harness.run import DEFAULT_POLICY, ENGINES, Run, Simulate, run_scenario
+from lockjaw.harness.run import DEFAULT_POLICY, ENGINES, Run, Simulate, check_order, run_scenario
 from lockjaw.reports import text
 from lockjaw.reports.view import mark, run_view
 from lockjaw.verdict import Verdict
 
 
 class ScenarioFailed(AssertionError):
-    """A scenario that had to hold is VIOLATED or UNKNOWN. Field: ``run``."""
+    """A run is not what its test demands. Fields: ``run``, ``proves_nothing`` (its verdict is UNKNOWN)."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, sentences: str = "") -> None:
         self.run = run
-        super().__init__(findings(run))
+        super().__init__(sentences or findings(run))
+
+    @property
+    def proves_nothing(self) -> bool:
+        return self.run.verdict is Verdict.UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Order:
     engine: str | None = None
     seed: int = 1
     time_scale: float | None = None
+    breaks: tuple[str, ...] | None = None
 
     @classmethod
     def of(cls, args: Sequence[Any], kwargs: dict[str, Any]) -> Order:
@@ -53,7 +58,28 @@ class Order:
             value = getattr(order, name)
             if not isinstance(value, kinds) or isinstance(value, bool):
                 raise LocalError(f"@pytest.mark.lockjaw({name}={value!r}): expected {expected}")
-        return order
+        return order if order.breaks is None else replace(order, breaks=tuple(order.breaks))
+
+    def check(self, folder: Path, engine: str | None) -> None:
+        """Raises LocalError if no such run can be made or judged: pytest asks before any test runs.
+
+        Args:
+            folder: where the test file is.
+            engine: the command line's choice.
+        """
+        scenario = loaded_for(self.scenario, folder)
+        check_order(
+            scenario, policy=self.policy, engine=choose_engine(self.engine, engine), seed=self.seed,
+            time_scale=self.time_scale,
+        )  # fmt: skip
+        if self.breaks is None:
+            return
+        laws = ", ".join(scenario.checks)
+        if not self.breaks:
+            raise UsageError("breaks", "", f"laws of {scenario.name} ({laws}); without breaks, none may be broken", [])
+        for law in self.breaks:
+            if law not in scenario.checks:
+                raise UsageError("breaks", "", f"laws that {scenario.name} checks: {laws}", law)
 
 
 _KINDS: tuple[tuple[str, Any, str], ...] = (
@@ -62,6 +88,7 @@ _KINDS: tuple[tuple[str, Any, str], ...] = (
     ("engine", (str, type(None)), "'sim' or 'real'"),
     ("seed", int, "a whole number"),
     ("time_scale", (int, float, type(None)), "a number above 0 and at most 1"),
+    ("breaks", (list, tuple, type(None)), "a list of laws, such as ['answered']"),
 )
 
 
@@ -141,6 +168,7 @@ class ScenarioRuns:
             HarnessError: the harness or the machine failed.
             pytest.exit.Exception: Ctrl-C or SIGTERM; the session ends with status 130 or 143.
         """
+        __tracebackhide__ = True  # a failure shows the line of the test that called
         try:
             run = run_scenario(
                 self._located(scenario), policy=policy, engine=choose_engine(engine, self._engine),
@@ -159,11 +187,13 @@ class ScenarioRuns:
         return run
 
     def perform(self, order: Order, seed: int) -> None:
-        """Run what a marker orders. Raises ScenarioFailed unless it is HELD."""
-        self(
+        """Run what a marker orders. Raises ScenarioFailed unless it is HELD, or breaks exactly the laws named."""
+        run = self(
             order.scenario, policy=order.policy, engine=order.engine, seed=seed, time_scale=order.time_scale,
-            must_hold=True,
+            must_hold=order.breaks is None,
         )  # fmt: skip
+        if order.breaks is not None and (sentences := otherwise_broken(run, order.breaks)):
+            raise ScenarioFailed(run, sentences)
 
     def section(self) -> str:
         """What a failed test shows: the timeline of every run that is not HELD. The last line repeats one of them."""
@@ -193,6 +223,22 @@ def findings(run: Run) -> str:
     view = run_view(run)
     lines = [f"{_title(run)}: {run.verdict}", f"  {view.headline}"]
     lines += [f"  {mark(c.verdict)} {c.name}: {c.finding}" for c in view.checks if c.verdict is run.verdict]
+    return "\n".join(lines)
+
+
+def otherwise_broken(run: Run, named: Sequence[str]) -> str:
+    """How a run differs from a known bug that breaks exactly these laws, a line each; empty: it does not differ."""
+    if run.verdict is Verdict.UNKNOWN:
+        return f"{findings(run)}\n  UNKNOWN does not prove that the laws in breaks are still broken: {', '.join(named)}"
+    fewer = [check for check in run.checks if check.name in named and check.verdict is not Verdict.VIOLATED]
+    more = [check for check in run.checks if check.name not in named and check.verdict is Verdict.VIOLATED]
+    if not fewer and not more:
+        return ""
+    lines = [f"{_title(run)}: {run.verdict}, but not as breaks={list(named)!r} says"]
+    lines += [f"  {mark(c.verdict)} {c.name}, which breaks names: {c.finding}" for c in fewer]
+    lines += [f"  {mark(c.verdict)} {c.name}, which breaks does not name: {c.finding}" for c in more]
+    if run.verdict is Verdict.HELD:
+        lines.append("  The bug is gone? Remove breaks: from then on the test demands HELD.")
     return "\n".join(lines)
 
 
