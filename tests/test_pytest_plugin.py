@@ -151,7 +151,7 @@ class TestCase(unittest.TestCase):
 
 
 MISTAKES = {
-    '"gateway_timeout", polcy="takeover"': "expected one scenario, then any of policy, engine, seed, time_scale, breaks",
+    '"gateway_timeout", polcy="takeover"': "then any of policy, engine, seed, time_scale, breaks",
     "": "expected one scenario",
     '"gateway_timeot"': "did you mean gateway_timeout",
     '"no_such.yaml"': "no file has this name",
