@@ -11,6 +11,7 @@ import errno
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -85,6 +86,8 @@ def no_run(folder: Path, error: Exception) -> UsageError:
         why = "no folder has this name"
     elif not folder.is_dir():
         why = "this is a file"
+    elif (folder / "latest" / VERDICT).exists():
+        why = f"its newest run is {folder / 'latest'}"
     elif not (folder / VERDICT).exists():
         why = f"this one has no {VERDICT}"
     else:
@@ -127,6 +130,7 @@ class Store:
         } | facts  # fmt: skip
         try:
             parent.mkdir(parents=True, exist_ok=True)
+            _keep_out_of_git(self.root)
             hidden = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))  # mode 0700: state/ will hold a token
             for folder in ("state", "logs", "events", "home"):
                 (hidden / folder).mkdir()
@@ -202,6 +206,14 @@ def _created(pid: int) -> float | None:
         return psutil.Process(pid).create_time()
     except psutil.Error:
         return None
+
+
+def _keep_out_of_git(root: Path) -> None:
+    """Runs in a repository are not for committing: ``.lockjaw`` tells git so, as a cache folder does."""
+    for folder in (root, *root.parents):
+        if folder.name == ".lockjaw":
+            with suppress(FileExistsError), (folder / ".gitignore").open("x", encoding="utf-8") as file:
+                file.write("*\n")
 
 
 def _point(link: Path, target: Path) -> None:

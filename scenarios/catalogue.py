@@ -76,7 +76,8 @@ def in_short(scenario: Scenario) -> str:
     """The first sentences of the story, as many as it takes to say something."""
     said = ""
     for sentence in " ".join(scenario.story.split()).split(". "):
-        said += sentence.removesuffix(".") + ". "
+        said += sentence if sentence.endswith(("?", "!")) else sentence.removesuffix(".") + "."
+        said += " "
         if len(said) >= SHORT:
             break
     return said.strip()
@@ -85,29 +86,29 @@ def in_short(scenario: Scenario) -> str:
 # --------------------------------------------------------------------------- for a terminal
 
 
-def listing(scenarios: Sequence[Scenario]) -> Iterator[str]:
-    """The list by class, in lines of at most 80 columns."""
+def listing(scenarios: Sequence[Scenario], width: int = WIDTH) -> Iterator[str]:
+    """The list by class, in lines of at most so many columns."""
     for one, found in by_class(scenarios):
-        head = textwrap.wrap(f"{one.letter}  {one.says} ({one.counted})", WIDTH, subsequent_indent="   ")
+        head = textwrap.wrap(f"{one.letter}  {one.says} ({one.counted})", width, subsequent_indent="   ")
         yield from head
         for scenario in found:
-            yield f"   {scenario.name:<28} {_reports(scenario):<10} {engines_of(scenario)}"
+            yield f"  {scenario.name:<28} {_reports(scenario):<9} {engines_of(scenario)}"
             indent = " " * 6
-            yield from textwrap.wrap(in_short(scenario), WIDTH, initial_indent=indent, subsequent_indent=indent)
+            yield from textwrap.wrap(in_short(scenario), width, initial_indent=indent, subsequent_indent=indent)
         if beside := elsewhere(one.letter, scenarios):
             text = f"also: {', '.join(beside)}"
-            yield from textwrap.wrap(text, WIDTH, initial_indent=" " * 3, subsequent_indent=" " * 9)
+            yield from textwrap.wrap(text, width, initial_indent=" " * 3, subsequent_indent=" " * 9)
         yield ""
 
 
-def told(scenario: Scenario) -> Iterator[str]:
+def told(scenario: Scenario, width: int = WIDTH) -> Iterator[str]:
     """One scenario in full, for a terminal."""
     yield scenario.name
     yield from (
-        "  " + line for paragraph in scenario.story.split("\n\n") for line in textwrap.wrap(paragraph, WIDTH - 2)
+        "  " + line for paragraph in scenario.story.split("\n\n") for line in textwrap.wrap(paragraph, width - 2)
     )
     for what, text in _facts(scenario):
-        yield from textwrap.wrap(f"{what}: {text}", WIDTH, initial_indent="  ", subsequent_indent="      ")
+        yield from textwrap.wrap(f"{what}: {text}", width, initial_indent="  ", subsequent_indent="      ")
     yield ""
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from lockjaw.errors import HarnessError
 
 from . import npm
+from .growing import growing
 from .spec import Install, TargetSpec
 from .store import MANIFEST, Store, keep_json, until_complete
 
@@ -95,14 +96,15 @@ def _install(spec: TargetSpec, version: str, packages: list[str], store: Store, 
     store.require_space(folder.parent, f"{spec.name} {version}", spec.install.size_mb * 1_000_000 + ROOM_BYTES)
     store.say(f"installing {spec.name} {version}: {' '.join(packages)} (once)")
     if spec.install.npm:
-        with until_complete(folder) as hidden:
+        with until_complete(folder) as hidden, growing(hidden, f"{spec.name} {version}", store.say):
             integrity = npm.install_exactly(packages, hidden, lock)
             keep_json(hidden / MANIFEST, {"packages": packages, "integrity": integrity})
     else:
         # Programs of an environment name their interpreter by its path, so pip installs where they are to stay; the
         # manifest, written last, is what makes it an installation.
         try:
-            integrity = _pip(packages, folder, spec.install.python, lock)
+            with growing(folder, f"{spec.name} {version}", store.say):
+                integrity = _pip(packages, folder, spec.install.python, lock)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

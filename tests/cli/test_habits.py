@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -18,6 +19,7 @@ from packaging.requirements import Requirement
 from lockjaw.cli import explore, locks, report
 from lockjaw.harness import run_scenario
 from lockjaw.history.run import Run
+from lockjaw.locking import FileLock
 from lockjaw.visible import COMMAND_KEY, as_typed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -218,6 +220,15 @@ def test_locks_are_looked_for_where_openclaw_keeps_its_state_and_their_program_i
     monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
     ended = lockjaw("locks", "list", HOME=str(tmp_path / "nobody"))
     assert f"{tmp_path}/nobody/.openclaw: expected a folder" in ended.stderr
+
+
+def test_the_lock_of_any_file_is_shown_by_the_files_name(tmp_path: Path) -> None:
+    assert lockjaw("locks", "list", ".").stdout == f"No session locks below {tmp_path}.\n"
+    (tmp_path / "state.json").write_text("{}")
+    assert lockjaw("locks", "list", "state.json").stdout == "No lock of state.json.\n"
+    with FileLock(tmp_path / "state.json"):
+        shown = lockjaw("locks", "list", "state.json").stdout
+    assert re.search(rf"^held +pid {os.getpid()} .* state\.json\.lock$", shown, re.M)
 
 
 # --------------------------------------------------------------------------- what a start of pytest costs

@@ -95,7 +95,7 @@ def test_the_catalogue_command_shows_a_table_and_ends_with_how_many_are_as_told(
     out = capsys.readouterr().out.splitlines()
     assert status == 0
     assert out[2].split() == ["busy_database", "busy-store", "VIOLATED", "-", "HELD", "-"]
-    assert out[-1].startswith("4 of 4 runs as told, in ")
+    assert out[-1].startswith("4 of 4 runs as their files say, in ")
     assert max(map(len, out)) <= 80
 
 
@@ -163,7 +163,7 @@ def test_explore_all_shows_a_line_for_each_search(
     assert [(line.split()[0], line.split()[1], line.split()[3]) for line in marks] == [
         ("+", name, strategy) for name in few for strategy in ("random", "random", "delays")
     ]
-    assert out[-1].startswith("6 of 6 as told: ")
+    assert out[-1].startswith("6 of 6 as their files say: ")
 
 
 def test_explore_all_finds_a_bug_and_says_how_to_replay_it(

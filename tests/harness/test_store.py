@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lockjaw.errors import HarnessError
-from lockjaw.harness.store import MANIFEST, RunDirectory, Store
+from lockjaw.errors import HarnessError, UsageError
+from lockjaw.harness.store import MANIFEST, VERDICT, RunDirectory, Store, read_run
 
 
 def finished(store: Store, number: int = 1, scenario: str = "s") -> list[RunDirectory]:
@@ -47,6 +47,22 @@ def test_latest_points_at_the_run_that_ended_last(tmp_path: Path) -> None:
     assert (tmp_path / "latest").resolve() == first.path
     assert (tmp_path / "s" / "latest").resolve() == first.path
     assert first.manifest()["state"] == "finished"
+
+
+def test_git_ignores_a_folder_of_runs_by_itself(tmp_path: Path) -> None:
+    Store(tmp_path / ".lockjaw" / "runs").create("s", 1, "takeover")
+    assert (tmp_path / ".lockjaw" / ".gitignore").read_text() == "*\n"
+    Store(tmp_path / "elsewhere").create("s", 1, "takeover")
+    assert not list(tmp_path.glob("elsewhere/.gitignore"))
+
+
+def test_the_folder_of_a_scenario_is_answered_with_its_newest_run(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    run = store.create("s", 1, "takeover")
+    (run.path / VERDICT).write_text("{}")
+    store.finish(run)
+    with pytest.raises(UsageError, match=r"the folder of a finished run, .*; its newest run is .*/s/latest"):
+        read_run(tmp_path / "s")
 
 
 def test_only_the_newest_runs_are_kept(tmp_path: Path) -> None:

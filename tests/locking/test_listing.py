@@ -85,7 +85,7 @@ def test_a_folder_in_a_locks_place_is_shown(tmp_path: Path) -> None:
     (sessions_folder(tmp_path) / "s.jsonl.lock").mkdir()
 
     assert only(tmp_path).view.dead_reason == "not-a-file"
-    assert "something else: remove it" in render_locks([only(tmp_path)], tmp_path)
+    assert "not a lock file; remove it by hand" in render_locks([only(tmp_path)], tmp_path)
 
 
 def test_every_agents_locks_and_the_stores_are_found_and_other_files_are_not(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from lockjaw.errors import HarnessError
 
 from .. import npm
+from ..growing import growing
 from ..store import MANIFEST, Say, Store, keep_json, until_complete
 from . import plugins
 from .versions import PACKAGE, Version
@@ -96,7 +97,7 @@ class Cache:
         what = f"the packages of the plugins of {PACKAGE} {found.version}"
         self._store.require_space(found.folder, what, NEEDED_BYTES)
         self._say(f"installing {what} (once; up to a minute)")
-        with until_complete(store) as hidden:
+        with until_complete(store) as hidden, growing(hidden, what, self._say):
             plugins.install(found.package, found.node, hidden, lock)
         self._say(f"installed {what}")
 
@@ -130,7 +131,7 @@ class Cache:
         folder.parent.mkdir(parents=True, exist_ok=True)
         self._store.require_space(folder.parent, f"{shown} {version}", NEEDED_BYTES)
         self._say(f"installing {shown} {version} into {folder} (once; up to a minute or two)")
-        with until_complete(folder) as hidden:
+        with until_complete(folder) as hidden, growing(hidden, f"{shown} {version}", self._say):
             npm.install(package, version, hidden, lock)
             got = _integrity(hidden, package)
             if got != facts["integrity"]:

@@ -82,7 +82,10 @@ def catalogue(
         if agreements:
             agreeing = len(agreements) - len(differing)
             show(f"{agreeing} of {len(agreements)} runs of processes agree with the simulation")
-        show(f"{len(found) - len(wrong)} of {len(found)} runs as told, in {wall_s:.0f} s (seed {seed})")
+        for each in scenarios:
+            if not each.expect.get(each.baseline):
+                show(f"{each.name}: its file names no law that {each.baseline} breaks (key `expect`)")
+        show(f"{len(found) - len(wrong)} of {len(found)} runs as their files say, in {wall_s:.0f} s (seed {seed})")
     if differing or any(played.run is None for played in found):
         return EXIT_FAILED
     return EXIT_OTHERWISE if wrong else EXIT_AS_TOLD

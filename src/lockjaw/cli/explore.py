@@ -166,7 +166,7 @@ def _explored(found: Exploration) -> Iterator[str]:
     for finding in found.findings:
         yield f"X VIOLATED {', '.join(finding.violated)} (seed {finding.job.seed})"
         yield f"  the fewest choices that break it, found in {finding.tries} runs:"
-        yield from (f"    {step}" for step in finding.steps or ("none: the undisturbed run breaks it",))
+        yield from (f"    {step}" for step in finding.steps or ("none: it breaks without any disturbance",))
         if finding.run_dir is not None:
             yield f"  {finding.document()['replay']}"
 
@@ -218,7 +218,7 @@ def explore_all(
                 laws = ", ".join(finding.violated)
                 show(f"X {found.scenario}, {found.policy}: {laws}: {finding.document()['replay']}")
         runs, wall_s = sum(found.runs for found, _ in explored), time.perf_counter() - began
-        show(f"{len(explored) - len(wrong)} of {len(explored)} as told: {runs} runs, {wall_s:.0f} s")
+        show(f"{len(explored) - len(wrong)} of {len(explored)} as their files say: {runs} runs, {wall_s:.0f} s")
     if explored and explored[-1][0].interrupted:
         return EXIT_INTERRUPTED
     return EXIT_OTHERWISE if wrong else EXIT_AS_TOLD

@@ -10,7 +10,7 @@ from lockjaw import scenarios
 from lockjaw.cli.options import JsonFlag, print_json
 from lockjaw.harness.incident.scenario import load_scenario
 from lockjaw.scenarios import catalogue
-from lockjaw.visible import show_text
+from lockjaw.visible import columns, show_text
 
 __all__ = ["list_scenarios"]
 
@@ -24,6 +24,6 @@ def list_scenarios(
     if as_json:
         print_json("list", catalogue.document(found))
     elif name:
-        show_text("\n".join(line for scenario in found for line in catalogue.told(scenario)).rstrip())
+        show_text("\n".join(line for scenario in found for line in catalogue.told(scenario, columns())).rstrip())
     else:
-        show_text("\n".join(catalogue.listing(found)).rstrip())
+        show_text("\n".join(catalogue.listing(found, columns())).rstrip())

@@ -12,7 +12,7 @@ from lockjaw.cli.options import JsonFlag, print_json
 from lockjaw.locking import cleaning, listing
 from lockjaw.process import appear_as_openclaw
 from lockjaw.settings import state_folder
-from lockjaw.visible import show_text
+from lockjaw.visible import columns, show_text
 
 __all__ = ["clean_locks", "list_locks"]
 
@@ -29,7 +29,7 @@ def list_locks(directory: Directory = None, as_json: JsonFlag = False) -> None:
     if as_json:
         print_json("locks list", {"locks": [row.document() for row in rows]})
     else:
-        show_text(listing.render_locks(rows, directory))
+        show_text(listing.render_locks(rows, directory, width=columns()))
 
 
 def clean_locks(
@@ -50,5 +50,5 @@ def clean_locks(
     if as_json:
         print_json("locks clean", {"dry_run": dry_run, "locks": [one.document() for one in cleaned]})
     else:
-        show_text(cleaning.render_cleaned(cleaned, directory))
+        show_text(cleaning.render_cleaned(cleaned, directory, width=columns()))
     return cleaning.exit_status(cleaned)

@@ -229,4 +229,5 @@ def _row(name: str, text: str, hang: int = 0, start: str | None = None) -> list[
     after = " " * (12 + hang) if start is None else ""
     return textwrap.wrap(
         text, columns(), initial_indent=first, subsequent_indent=after, break_on_hyphens=False, drop_whitespace=True,
+        break_long_words=False,
     ) or [name]  # fmt: skip

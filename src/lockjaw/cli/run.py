@@ -45,7 +45,7 @@ def run(
         str | None,
         typer.Option(
             help="What the client does when the gateway fails: takeover (default), reuse-session, fresh-session, "
-            "no-fallback, baseline (as in the scenario's own era), or all."
+            "no-fallback, baseline (as in the scenario's own era), all, or several with commas."
         ),
     ] = None,
     engine: Annotated[
@@ -113,7 +113,8 @@ def run(
 
         real = Options(cache, allow_network, policy, out=out, seed=seed, time_scale=time_scale)
         return run_against(scenario, target, real, repeats, as_json=as_json, junit_file=junit, markdown_file=markdown)
-    policy = check_policy(policy or "takeover", "all", BASELINE)
+    for name in (policy := policy or "takeover").split(","):
+        check_policy(name, "all", BASELINE)
     check_file_to_write(junit, markdown)
     scenarios = [load_scenario(name) for name in scenario]  # all of them first: a typo must not cost a run
     check_one_of("--engine", (*ENGINES, BOTH), engine)
@@ -162,10 +163,9 @@ def _runs(
 
 
 def policies_of(scenario: Scenario, named: str) -> list[str]:
-    """The policies that a name means for a scenario: ``all``, ``baseline``, or itself."""
-    if named == "all":
-        return list(scenario.policies)
-    return [scenario.baseline if named == BASELINE else named]
+    """The policies that names mean for a scenario: ``all``, ``baseline``, or themselves; several with commas."""
+    meant = {"all": scenario.policies, BASELINE: (scenario.baseline,)}
+    return list(dict.fromkeys(policy for name in named.split(",") for policy in meant.get(name, (name,))))
 
 
 def _write_files(

@@ -23,7 +23,7 @@ from typing import Any
 from lockjaw.clock import Clock
 from lockjaw.errors import LockStateError, SessionLocked
 from lockjaw.locking.identity import process_state, this_process
-from lockjaw.locking.listing import SUFFIX, LockRow, indented, list_locks, why
+from lockjaw.locking.listing import SUFFIX, WIDTH, LockRow, indented, list_locks, none_below, why
 from lockjaw.locking.session_lock import SessionLock
 from lockjaw.visible import visible
 
@@ -128,14 +128,14 @@ def exit_status(cleaned: Sequence[Cleaned]) -> int:
     return EXIT_REFUSED if any(one.action == "refused" for one in cleaned) else 0
 
 
-def render_cleaned(cleaned: Sequence[Cleaned], directory: Path) -> str:
-    """What was done, as text of at most 80 columns."""
+def render_cleaned(cleaned: Sequence[Cleaned], directory: Path, *, width: int = WIDTH) -> str:
+    """What was done, as text of at most so many columns."""
     if not cleaned:
-        return f"No session locks below {directory}."
+        return none_below(directory)
     lines = []
     for one in cleaned:
-        lines += indented(f"{one.action}: {visible(os.path.relpath(one.path, directory))}", indent="")
-        lines += indented(visible(one.why))
+        lines += indented(f"{one.action}: {visible(os.path.relpath(one.path, directory))}", indent="", width=width)
+        lines += indented(visible(one.why), width=width)
     counts = {
         action: sum(one.action == action for one in cleaned) for action in dict.fromkeys(c.action for c in cleaned)
     }

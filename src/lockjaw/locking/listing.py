@@ -16,6 +16,7 @@ import psutil
 
 from lockjaw.clock import Clock
 from lockjaw.errors import LocalError
+from lockjaw.locking.algorithms.findings import OWNERLESS_GRACE_S
 from lockjaw.locking.inspection import LockView, inspect_lock
 from lockjaw.visible import visible
 
@@ -54,7 +55,12 @@ def list_locks(directory: Path, *, clock: Clock | None = None) -> list[LockRow]:
         LocalError: there is no such folder, or it may not be read.
     """
     if not directory.is_dir():
-        raise LocalError(f"{directory}: expected a folder, such as ~/.openclaw or a sessions folder in it")
+        if directory.is_file() or Path(f"{directory}{SUFFIX}").exists():
+            return _lock_of_file(directory, clock)
+        raise LocalError(
+            f"{directory}: expected a folder that exists, such as ~/.openclaw or a sessions folder in it, or a file "
+            "with a lock"
+        )
     rows = []
     for path in sorted(_lock_files(directory)):
         view = inspect_lock(path.with_name(path.name.removesuffix(SUFFIX)), clock=clock)
@@ -63,31 +69,41 @@ def list_locks(directory: Path, *, clock: Clock | None = None) -> list[LockRow]:
     return rows
 
 
-def render_locks(rows: Sequence[LockRow], directory: Path) -> str:
-    """The rows as text of at most 80 columns; paths are relative to the folder, long ones on a line of their own."""
+def _lock_of_file(file: Path, clock: Clock | None) -> list[LockRow]:
+    """The lock of one file of any name, such as one that ``FileLock`` guards; the lock file's name is right too."""
+    guarded = file.with_name(file.name.removesuffix(SUFFIX))
+    view = inspect_lock(guarded, clock=clock)
+    return [LockRow(guarded.with_name(f"{guarded.name}{SUFFIX}"), view)] if view.exists else []
+
+
+def render_locks(rows: Sequence[LockRow], directory: Path, *, width: int = WIDTH) -> str:
+    """The rows as text of at most so many columns; paths are relative to the folder, long ones on their own lines."""
     if not rows:
-        return f"No session locks below {directory}."
+        return none_below(directory)
+    base = directory if directory.is_dir() else directory.parent
     lines = [f"{'STATE':<8} {'OWNER':<12} {'AGE':>8} {'GEN':>5}  LOCK"]
     for row in rows:
         view = row.view
         owner = "unknown" if view.pid is None else f"pid {view.pid}"
         program = program_of(view) if view.alive else ""
         head = f"{row.state:<8} {owner:<12} {_age(view.age_s):>8} {view.generation or '-':>5}  "
-        name = visible(os.path.relpath(row.path, directory))
-        if len(head) + len(name) <= WIDTH:
+        name = visible(os.path.relpath(row.path, base))
+        if len(head) + len(name) <= width:
             lines.append(head + name)
         else:
-            lines += [head.rstrip(), *(f"    {part}" for part in _folded(name, WIDTH - 4))]
-        lines += indented(visible(why(view) + (f"; it is {program}" if program else "")))
+            lines += [head.rstrip(), *(f"    {part}" for part in _folded(name, width - 4))]
+        lines += indented(visible(why(view) + (f"; it is {program}" if program else "")), width=width)
         if view.max_hold_s is not None:
-            over = ": longer than that already" if view.age_s > view.max_hold_s else ""
-            lines.append(f"    its owner means to hold it for {_age(view.max_hold_s)} at most{over}")
+            over = ", and has held it for longer" if view.age_s > view.max_hold_s else ""
+            lines += indented(f"its owner means to hold it for {_age(view.max_hold_s)} at most{over}", width=width)
         if view.waiters:
             shown = ", ".join(f"pid {pid}" if pid else "unknown" for pid in view.waiters[:SHOWN_WAITERS])
             more = len(view.waiters) - SHOWN_WAITERS
-            lines += indented(f"{len(view.waiters)} waiting: {shown}{f' and {more} more' if more > 0 else ''}")
+            lines += indented(
+                f"{len(view.waiters)} waiting: {shown}{f' and {more} more' if more > 0 else ''}", width=width
+            )
         if view.owner:
-            lines += [f"    run {part}" for part in _folded(visible(view.owner), WIDTH - 8)]
+            lines += [f"    run {part}" for part in _folded(visible(view.owner), width - 8)]
     return "\n".join(lines)
 
 
@@ -112,9 +128,11 @@ def _started_as(name: str, command: Sequence[str]) -> str:
 def why(view: LockView) -> str:
     """Why its owner counts as alive, as dead, or as neither, in one sentence."""
     if view.pid_here and view.alive is None:
-        return f"process {view.pid_here} has that pid in its own pid namespace: it may be the owner, nothing is proven"
+        return f"process {view.pid_here} has that pid in its own pid namespace, and may or may not be the owner"
     if view.pid_here:
         return f"alive: it is process {view.pid_here} here, which has that pid in its own pid namespace"
+    if view.dead_reason == "missing-pid" and view.age_s > OWNERLESS_GRACE_S:
+        return f"it names no owner and is stale ({_age(view.age_s)} old); the next run takes it over"
     if view.dead_reason:
         return _REASONS.get(view.dead_reason, view.dead_reason)
     if view.ours:
@@ -130,10 +148,10 @@ _REASONS = {
     "zombie": "its process has ended and was not reaped; the next run takes it over",
     "recycled-pid": "another process has that pid now; the next run takes it over",
     "orphan-self-pid": "an earlier process with the same pid wrote it; the next run takes it over",
-    "missing-pid": "it names no owner: nobody is proven dead; the next run takes it over once it is 30 s old",
-    "other-pid-namespace": "its owner lives in another container: nothing is proven",
-    "unreadable": "we may not read it, so it counts as held",
-    "not-a-file": "no lock file but something else: remove it",
+    "missing-pid": f"it names no owner; the next run takes it over once it is {OWNERLESS_GRACE_S:.0f} s old",
+    "other-pid-namespace": "its owner lives in another container; whether it is alive cannot be seen from here",
+    "unreadable": "this user may not read it, so it counts as held",
+    "not-a-file": "this is a folder or a device, not a lock file; remove it by hand",
 }
 
 
@@ -157,9 +175,20 @@ def _age(seconds: float) -> str:
 
 
 def _folded(text: str, width: int) -> list[str]:
-    return [text[start : start + width] for start in range(0, len(text), width)]
+    """A long path in lines, broken after a slash where there is one."""
+    lines = []
+    while len(text) > width:
+        end = text.rfind("/", 0, width) + 1 or width
+        lines.append(text[:end])
+        text = text[end:]
+    return [*lines, text]
 
 
-def indented(sentence: str, *, indent: str = "    ") -> list[str]:
-    """A sentence in lines of at most 80 columns; names that are longer than a line are cut."""
-    return textwrap.wrap(sentence, WIDTH, initial_indent=indent, subsequent_indent="    ")
+def none_below(directory: Path) -> str:
+    """That no lock was found. A folder named ``.`` is shown whole: its dot would end the sentence twice."""
+    return f"No lock of {directory}." if directory.is_file() else f"No session locks below {directory.absolute()}."
+
+
+def indented(sentence: str, *, indent: str = "    ", width: int = WIDTH) -> list[str]:
+    """A sentence in lines of so many columns; names that are longer than a line are cut."""
+    return textwrap.wrap(sentence, width, initial_indent=indent, subsequent_indent="    ")
