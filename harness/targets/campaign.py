@@ -1,19 +1,25 @@
-"""A run against a described runtime."""
+"""Runs against a described runtime: one, those of a cell of the table, and what a version came to."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from lockjaw.errors import UsageError
+from lockjaw.errors import HarnessError, UsageError
+from lockjaw.verdict import Verdict
 
 from ..incident.scenario import Scenario
+from ..judge.shares import Repeats
 from ..real.engine import Limits
 from ..run import Progress, Run, check_playable, run_policies
 from .foreign import Foreign
+from .namespace import NoNamespace
+from .store import Say
+from .table import Cell, cell_of
 
-__all__ = ["LIMITS", "play_on"]
+__all__ = ["LIMITS", "JudgedVersion", "cell_on", "play_on"]
 
 #: Real time: a look every 20 ms, and a program that may need a minute to start on a busy machine.
 LIMITS = Limits(tick=0.02, ready=120.0, stop=15.0, run=60.0)
@@ -44,3 +50,53 @@ def play_on(
         scenario, [policy], seed=seed, time_scale=time_scale, out=out, progress=progress,
         target=target, limits=LIMITS,
     )[0]  # fmt: skip
+
+
+def cell_on(
+    target: Foreign,
+    scenario: Scenario,
+    repeats: Repeats,
+    say: Say,
+    *,
+    out: Path | None = None,
+    progress: Progress | None = None,
+) -> Cell:
+    """The runs of one cell. A run that could not be made does not stop the others; as many as were asked for do."""
+    runs: list[Run] = []
+    failed: list[str] = []
+    while not repeats.enough(runs) and len(failed) < repeats.most:
+        try:
+            runs.append(play_on(target, scenario, out=out, progress=progress))
+        except NoNamespace:
+            raise
+        except UsageError as error:
+            return Cell(target.name, scenario.name, error=str(error).splitlines()[0])
+        except HarnessError as error:
+            failed.append(str(error).splitlines()[0])
+            say(f"  not made: {failed[-1]}")
+    if not runs:
+        return Cell(target.name, scenario.name, error=failed[-1])
+    return cell_of(target.name, scenario.name, runs, scenario.checks)
+
+
+@dataclass(frozen=True)
+class JudgedVersion:
+    """What the runs of one version came to, for ``bisection.bisect``."""
+
+    version: str
+    cell: Cell
+
+    def verdict(self, check: str) -> Verdict | None:
+        """VIOLATED: the law broke in more than half of the runs that decided it. HELD: in none. None: not run."""
+        if self.cell.error:
+            return None
+        broken, decided = self.cell.laws.get(check, (0, 0))
+        if decided and not broken:
+            return Verdict.HELD
+        return Verdict.VIOLATED if 2 * broken > decided else Verdict.UNKNOWN
+
+    def why_unclear(self, check: str) -> str:
+        broken, decided = self.cell.laws.get(check, (0, 0))
+        if self.cell.error or not self.cell.reached:
+            return self.cell.error or self.cell.said
+        return f"broken in {broken} of {decided} runs" if decided else self.cell.why.get(check, "not judged")

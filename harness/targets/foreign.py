@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -112,6 +113,13 @@ class Foreign:
                 "scenario", "", "one with an `outside` part, which says how other programs play it", scenario.name
             )
         return ForeignWorld(self, scenario, scenario.outside, **how)
+
+    def shown(self, way: Way, message: str) -> str:
+        """The command line of a turn as a person would type it; SESSION stands for the conversation."""
+        values = {"port": str(self.gateway_port), "session": "SESSION", "message": message, "version": self.version}
+        values |= dict.fromkeys(("home", "work", "run", "install", "model_url"), "...")
+        words = [filled(word, values) for word in self.program.turn(way)]
+        return f"$ {shlex.join('python' if word == sys.executable else word for word in words)}"
 
     def inside(self, command: Sequence[str]) -> list[str]:
         """The command in the target's namespace."""
@@ -357,7 +365,7 @@ class ForeignWorld(RealWorld):
             self.recorder.record("next_turn", "fail", path=self._transcript, error=locked[0].strip()[:400])
 
     def files(self) -> list[str]:
-        return []  # its locks and transcripts are not OpenClaw's
+        return []  # its locks and transcripts are not in our format
 
     async def close(self) -> None:
         self._seen.close()

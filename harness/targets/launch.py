@@ -1,7 +1,7 @@
 """Starts one program inside the namespace: ``python -m lockjaw.harness.targets.launch [...] -- COMMAND``.
 
 Theory of operation
-    The engine's actors are processes that it may pause, kill and ask for their exit status. So the real program must
+    The engine's actors are processes that it may pause, kill and ask for their exit status. So the program must
     *be* the process that the engine started: this module joins the namespace, waits for the go, forks, and the parent
     executes the program. The child stays behind as its scribe: it reads the program's output through pipes and
     writes down each line with the time at which it came (the real client's lines carry none), answers the engine's
@@ -80,6 +80,13 @@ def arguments(
         "--",
         *command,
     ]
+
+
+def free_port() -> int:
+    """A port for a gateway that shares the machine's network."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
 
 
 def main(argv: Sequence[str]) -> NoReturn:

@@ -36,8 +36,8 @@ class NoNamespace(HarnessError):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(
-            f"the real program is only run in a network namespace that has nothing but loopback, and this machine does "
-            f"not allow one ({reason}); --allow-network runs it with the machine's own network"
+            f"programs of others run only in a network namespace that has nothing but loopback, and this machine does "
+            f"not allow one ({reason}); --allow-network runs them with the machine's own network"
         )
 
 
@@ -166,7 +166,7 @@ def _make(*, user: bool) -> None:
     uid, gid = os.geteuid(), os.getegid()
     if user:
         _call("unshare", CLONE_NEWUSER | CLONE_NEWNET)
-        # The same numbers inside as outside: file owners, and with them OpenClaw's permission checks, stay the same.
+        # The same numbers inside as outside: file owners, and with them programs' permission checks, stay the same.
         Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
         Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1", encoding="ascii")
         Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1", encoding="ascii")

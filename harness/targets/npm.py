@@ -38,7 +38,7 @@ def npm_program() -> str:
     found = shutil.which("npm")
     if found is None:
         raise HarnessError(
-            "npm is not installed (or not in PATH), and the real program comes as an npm package: install Node.js 20 "
+            "npm is not installed (or not in PATH), and this program comes as an npm package: install Node.js 20 "
             "or newer with npm, or use --target builtin"
         )
     return found

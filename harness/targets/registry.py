@@ -19,8 +19,8 @@ from lockjaw.errors import LocalError, UsageError
 from ..kit.origin import came_in
 from .foreign import GATEWAY_PORT, MODEL_PORT, Foreign, Program
 from .installing import Ask, install, missing_needs
+from .launch import free_port
 from .namespace import Namespace, NoNamespace
-from .openclaw.target import free_port
 from .spec import TargetSpec, load_target_spec
 from .store import Say, Store
 

@@ -12,6 +12,7 @@ from lockjaw.cli.openclaw.tables import table
 from lockjaw.errors import HarnessError
 from lockjaw.harness.incident.scenario import Scenario, load_scenario
 from lockjaw.harness.run import Reached, Run
+from lockjaw.harness.targets.bisection import Bisection
 from lockjaw.harness.targets.openclaw import campaign, fidelity
 from lockjaw.harness.targets.openclaw.campaign import Cell, Options, bisect, matrix
 from lockjaw.harness.targets.openclaw.versions import Version
@@ -48,7 +49,7 @@ class Fake:
         )  # fmt: skip
 
 
-def search(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> campaign.Bisection:
+def search(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Bisection[Cell]:
     monkeypatch.setattr(campaign, "run_version", fake)
     quiet = lambda *_: None  # noqa: E731
     return bisect(VERSIONS, load_scenario("gateway_timeout"), CHECK, Options(), quiet, quiet)

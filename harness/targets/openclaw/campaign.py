@@ -16,10 +16,13 @@ from lockjaw.verdict import Verdict
 from ...incident.scenario import Scenario
 from ...real.engine import Limits
 from ...run import Progress, Run, check_playable, run_policies
+from .. import bisection
+from ..bisection import Bisection
+from ..launch import free_port
 from ..namespace import Namespace, NoNamespace
 from .cache import Cache
-from .target import PORT, OpenClaw, free_port
-from .versions import Version
+from .target import PORT, OpenClaw
+from .versions import PACKAGE, Version
 
 #: Real time: a tick every 20 ms, and a program that needs ten seconds to start on a busy machine.
 LIMITS = Limits(tick=0.02, ready=180.0, stop=15.0, run=60.0)
@@ -132,38 +135,6 @@ def matrix(
     return cells
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """A version without a clear verdict, and why."""
-
-    version: str
-    why: str
-
-
-@dataclass(frozen=True)
-class Bisection:
-    """``first``: the first version with the verdict of the later end; ``before``: the last one known without it.
-
-    ``skipped`` gave no clear verdict. Those between the two, ``in_doubt``, may be where it changed.
-    """
-
-    check: str
-    was: Verdict
-    now: Verdict
-    before: str
-    first: str
-    skipped: tuple[Skipped, ...]
-    in_doubt: tuple[str, ...]
-    cells: tuple[Cell, ...]
-
-    def sentence(self) -> str:
-        doubt = f"; it may have changed in {', '.join(self.in_doubt)}, skipped" if self.in_doubt else ""
-        return (
-            f"openclaw {self.first} is the first version where {self.check} is {self.now}; "
-            f"{self.before} was {self.was}{doubt}"
-        )
-
-
 def bisect(
     versions: Sequence[Version],
     scenario: Scenario,
@@ -172,60 +143,16 @@ def bisect(
     say: Say,
     told: Callable[[Cell], None],
     progress: Progress | None = None,
-) -> Bisection:
-    """Search the first version whose verdict of one check is that of the last of ``versions``, not of the first.
+) -> Bisection[Cell]:
+    """Search the first version of OpenClaw with another verdict of one check; as ``bisection.bisect``."""
 
-    Verdicts are assumed to change once. A run without a clear verdict is repeated once. A version that then still has
-    none, or that cannot be run, is skipped, as ``git bisect skip`` does.
-
-    Raises:
-        HarnessError: one of the ends gives no clear verdict, or they do not differ.
-    """
-    cells: dict[Version, Cell] = {}
-
-    def verdict(version: Version) -> Verdict:
-        """HELD, VIOLATED, or UNKNOWN for a version to skip."""
-        if version not in cells:
-            cells[version] = one(version)
-            if cells[version].verdict(check) is Verdict.UNKNOWN:
-                say(f"  once more: {cells[version].why_unclear(check)}")
-                cells[version] = one(version)
-        return cells[version].verdict(check) or Verdict.UNKNOWN
-
-    def one(version: Version) -> Cell:
-        say(f"{scenario.name} against openclaw@{version}")
-        cell = _cell(version, scenario, options, say, progress)
+    def judge(version: str) -> Cell:
+        say(f"{scenario.name} against {PACKAGE}@{version}")
+        cell = _cell(Version(version), scenario, options, say, progress)
         told(cell)
         return cell
 
-    def end(version: Version) -> Verdict:
-        found = verdict(version)
-        if found is Verdict.UNKNOWN:
-            why = cells[version].why_unclear(check)
-            raise HarnessError(f"openclaw@{version} gives no clear verdict of {check}: {why}; choose another end")
-        return found
-
-    was, now = end(versions[0]), end(versions[-1])
-    if was == now:
-        raise HarnessError(f"{check} is {was} in {versions[0]} and in {versions[-1]}: there is nothing to search")
-    low, high = 0, len(versions) - 1
-    dead: list[int] = []
-    while open_places := [n for n in range(low + 1, high) if n not in dead]:
-        middle = min(open_places, key=lambda n: abs(2 * n - low - high))
-        found = verdict(versions[middle])
-        if found == now:
-            high = middle
-        elif found == was:
-            low = middle
-        else:
-            say(f"  skipped: {cells[versions[middle]].why_unclear(check)}")
-            dead.append(middle)
-    skipped = [Skipped(str(versions[n]), cells[versions[n]].why_unclear(check)) for n in sorted(dead)]
-    in_doubt = [str(versions[n]) for n in sorted(dead) if low < n < high]
-    return Bisection(
-        check, was, now, str(versions[low]), str(versions[high]), tuple(skipped), tuple(in_doubt),
-        tuple(cells[v] for v in sorted(cells)),
-    )  # fmt: skip
+    return bisection.bisect(PACKAGE, [str(version) for version in versions], check, judge, say)
 
 
 def _cell(version: Version, scenario: Scenario, options: Options, say: Say, progress: Progress | None) -> Cell:

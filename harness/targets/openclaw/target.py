@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -252,13 +251,6 @@ def without(made: dict[str, Any], paths: Sequence[str]) -> dict[str, Any]:
         if isinstance(at, dict):
             at.pop(last, None)
     return copy
-
-
-def free_port() -> int:
-    """A port for a gateway that shares the machine's network."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def _lines(logs: Path, actor: str) -> Path:

@@ -39,10 +39,10 @@ Host = Annotated[str, typer.Option(help="Address to bind.")]
 JournalFile = Annotated[Path | None, typer.Option("--journal", help="Append requests and events to this JSONL file.")]
 AllowRemote = Annotated[bool, typer.Option(help="Allow an address that is not loopback (no fake checks who calls).")]
 
-# the real program
+# programs of others
 CacheFolder = Annotated[Path | None, typer.Option(help="Where versions are installed (default: the user's cache).")]
 AllowNetwork = Annotated[
-    bool, typer.Option(help="Run the real program with the machine's network where no namespace can be made.")
+    bool, typer.Option(help="Run the program with the machine's network where no namespace can be made.")
 ]
 TimeoutS = Annotated[float | None, typer.Option(min=1, help="Instead of the scenario's timeout_s: shorter runs.")]
 

@@ -55,12 +55,14 @@ ABOUT = {
     "target list": "The runtimes that can be played by name.",
     "target check": "What works for a runtime, and what cannot be seen of it.",
     "target matrix": "Runtimes against scenarios, several runs a cell.",
+    "target bisect": "The first version with another verdict.",
+    "target demo": "The incident with a runtime's own client, and with Lockjaw's.",
     "target table": "Kept runs as a table of runtimes and scenarios.",
     "openclaw": "Run incidents against the real OpenClaw, by version.",
     "openclaw install": "Install versions (600 MB and a minute each).",
     "openclaw demo": "The incident, with each of the two command lines.",
     "openclaw matrix": "Scenarios against versions, as a table.",
-    "openclaw bisect": "The first version with another verdict.",
+    "openclaw bisect": "As `target bisect openclaw`.",
     "openclaw fidelity": "Versions beside the policies that model them.",
 }
 
@@ -176,6 +178,14 @@ def function_of(verb: str) -> Function:
             from lockjaw.cli.target import matrix as target_matrix
 
             return target_matrix.matrix
+        case "target bisect":
+            from lockjaw.cli.target import bisect as target_bisect
+
+            return target_bisect.bisect
+        case "target demo":
+            from lockjaw.cli.target import demo as target_demo
+
+            return target_demo.demo
         case "openclaw matrix":
             from lockjaw.cli.openclaw import matrix
 

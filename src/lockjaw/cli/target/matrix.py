@@ -12,14 +12,10 @@ from lockjaw.cli.openclaw.campaigns import say, watched
 from lockjaw.cli.options import AllowNetwork, CacheFolder, JsonFlag, Out, print_json
 from lockjaw.cli.repeats import Repeat, UntilSure, repeats_of
 from lockjaw.cli.target.playing import asker
-from lockjaw.errors import HarnessError, UsageError
-from lockjaw.harness.incident.scenario import Scenario, builtin_names
-from lockjaw.harness.judge.shares import Repeats
-from lockjaw.harness.run import Progress, Run
-from lockjaw.harness.targets.campaign import play_on
-from lockjaw.harness.targets.foreign import Foreign
+from lockjaw.harness.incident.scenario import builtin_names
+from lockjaw.harness.targets.campaign import cell_on
 from lockjaw.harness.targets.registry import choose, opened, versions_in
-from lockjaw.harness.targets.table import Cell, cell_of, markdown, ways
+from lockjaw.harness.targets.table import Cell, markdown, ways
 from lockjaw.verdict import combine
 from lockjaw.visible import show_text
 
@@ -52,7 +48,7 @@ def matrix(
             with opened(choice, ask=asker(yes), say=say, cache=cache, allow_network=allow_network) as target:
                 for one in scenarios:
                     say(f"{target.name}: {one.name}")
-                    cells.append(_cell(target, one, repeats, out, progress))
+                    cells.append(cell_on(target, one, repeats, say, out=out, progress=progress))
                     say(f"  {cells[-1].said}")
     if markdown_file is not None:
         markdown_file.write_text(markdown(cells) + "\n", encoding="utf-8")
@@ -61,20 +57,3 @@ def matrix(
     else:
         show_text("\n".join(f"{cell.target}  {cell.scenario}\n    {cell.said}" for cell in cells))
     return combine(cell.verdict for cell in cells).exit_status
-
-
-def _cell(target: Foreign, scenario: Scenario, repeats: Repeats, out: Path | None, progress: Progress) -> Cell:
-    """A run that could not be made does not stop the others; as many as were asked for do."""
-    runs: list[Run] = []
-    failed: list[str] = []
-    while not repeats.enough(runs) and len(failed) < repeats.most:
-        try:
-            runs.append(play_on(target, scenario, out=out, progress=progress))
-        except UsageError as error:
-            return Cell(target.name, scenario.name, error=str(error).splitlines()[0])
-        except HarnessError as error:
-            failed.append(str(error).splitlines()[0])
-            say(f"  not made: {failed[-1]}")
-    if not runs:
-        return Cell(target.name, scenario.name, error=failed[-1])
-    return cell_of(target.name, scenario.name, runs, scenario.checks)

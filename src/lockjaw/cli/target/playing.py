@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from lockjaw.cli.consent import scenarios_to_start
 from lockjaw.cli.openclaw.campaigns import say, watched
 from lockjaw.cli.repeats import shares_document, shares_said
 from lockjaw.errors import UsageError
-from lockjaw.harness.incident.scenario import Scenario, load_scenario
+from lockjaw.harness.incident.scenario import Scenario
 from lockjaw.harness.judge.shares import Repeats, repeated
 from lockjaw.harness.run import Progress, Run
 from lockjaw.harness.targets.campaign import play_on
@@ -61,7 +62,7 @@ def run_against_described(
 ) -> int:
     """``lockjaw run --target NAME@VERSION|FILE``. Returns the exit status."""
     choice = choose(target)
-    scenarios = [load_scenario(name) for name in names]
+    scenarios = scenarios_to_start(names)
     for scenario in scenarios:
         if scenario.outside is None:
             raise UsageError(
