@@ -49,7 +49,7 @@ def _state_folders(word: re.Match[str]) -> str:
 
 def session_of(path: object) -> str:
     """``9e051a52`` of ``.../sessions/9e051a52-<the rest of a UUID>.jsonl.lock``; the name of any other file."""
-    name = str(path or "").rpartition("/")[2].removesuffix(".lock").removesuffix(".jsonl")
+    name = str(path or "").rpartition("/")[2].removesuffix(".lock").removesuffix(".jsonl").removesuffix(".sqlite")
     name = _UUID.sub(r"\1", name)
     return name if len(name) <= 30 else f"{name[:16]}...{name[-8:]}"
 
@@ -260,6 +260,13 @@ def _deliver(record: Record, d: _Data) -> str:
     return f"has handed in {text}" if record.phase == "ok" else f"may have handed in {text}"
 
 
+def _database(r: Record, d: _Data) -> str:
+    whose = "the session list" if d("of") == "store" else f"session {session_of(r.data.get('path'))}"
+    if r.phase == "invoke":
+        return f"wants to write to the database of {whose}"
+    return f"{'begins to write' if r.phase == 'ok' else 'has written'} to the database of {whose}"
+
+
 def _read(record: Record, d: _Data) -> str:
     if record.phase == "ok":
         return f"sees {d('entries', '0')} entries in session {session_of(record.data.get('path'))}"
@@ -314,6 +321,7 @@ _TELLERS: dict[str, _Teller] = {
         f"{'REMOVES' if d.flag('removed') else 'examines and leaves'} the lock file of session "
         f"{session_of(r.data.get('path'))}"
     ),
+    "database": _database,
     "maintain": lambda r, d: f"changes the session's entry in the session list {_times(r)}",
     "rotate": lambda r, d: f"moves the conversation to the new session {session_of(r.data.get('session_id'))}",
     "session.final": lambda r, d: (

@@ -392,6 +392,8 @@ def _flag(at: int, record: Record, owned: Ownership) -> Flag | None:
             return Flag(at, f"sees {count} entries" if count else "SEES NOTHING", 1 if count else 4)
         case "clean":
             return Flag(at, "REMOVES the lock file" if data.get("removed") else "leaves the lock file", 2)
+        case "database" if phase != "invoke":
+            return Flag(at, "holds the database" if phase == "ok" else "gives the database back", 2)
         case "rotate":
             return Flag(at, "conversation moved to a new file", 2)
         case "maintain":

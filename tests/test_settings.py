@@ -42,6 +42,7 @@ FILE = """
     },
     list: [{ id: 'main' }, { id: 'work' }, 'nonsense'],
   },
+  sessions: { store: 'sqlite' },
 }
 """
 
@@ -77,6 +78,7 @@ def test_every_key_that_concerns_us_is_read(loaded: Load) -> None:
         system_prompt="Be brief.",
         agent_ids=("main", "work"),
     )
+    assert settings.sessions == "sqlite"
     assert settings.candidates == (ModelRef("qiniu", "deepseek/v3"), ModelRef("other", "x"))
     assert settings.providers == {
         "qiniu": Provider("qiniu", "http://one/v1", "secret", {"a": 100}),

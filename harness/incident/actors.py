@@ -88,6 +88,13 @@ class HoldStore(_Step, frozen=True, tag="hold_store"):
     for_s: Seconds  # how long
 
 
+class HoldDatabase(_Step, frozen=True, tag="hold_database"):
+    """Write to a database and take long over it, as backups, migrations and maintenance do (`sessions: sqlite`)."""
+
+    for_s: Seconds  # how long
+    of: Literal["session", "store"] = "session"  # the session's own database, or the one that lists all sessions
+
+
 class Maintain(_Step, frozen=True, tag="maintain"):
     """Change the session's entry in the store again and again, as turn maintenance and heartbeats do."""
 
@@ -95,7 +102,21 @@ class Maintain(_Step, frozen=True, tag="maintain"):
     every_s: Seconds = 0.1  # between two changes
 
 
-Step = Take | Release | Leak | Append | Sleep | Deliver | Read | Clean | Touch | Rotate | HoldStore | Maintain
+Step = (
+    Take
+    | Release
+    | Leak
+    | Append
+    | Sleep
+    | Deliver
+    | Read
+    | Clean
+    | Touch
+    | Rotate
+    | HoldStore
+    | HoldDatabase
+    | Maintain
+)
 
 # --------------------------------------------------------------------------- actors
 
@@ -123,6 +144,7 @@ class Caller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
 
     message: Text  # what it asks; `{n}` is the number of a copy
     start: Start = AT_ONCE  # when it asks; not given: at once
+    session: Text | None = None  # the id of a session of its own; not given: everybody's
     local: bool = False  # it runs the turn itself and asks no gateway, as a cron job or a subagent does
     copies: Count = 1  # so many of them: NAME-1, NAME-2, ...
 

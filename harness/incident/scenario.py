@@ -104,6 +104,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     engines_why: str = ""  # what keeps it from the other engine
     actors: dict[str, Actor] = {}  # who else wants the session; names of their own
     links: dict[str, Link] = {}  # where bytes can be held back, lost or cut on their way; names of their own
+    sessions: Literal["jsonl", "sqlite"] = "jsonl"  # what sessions are kept in: a file each, or a database each
     initial: Initial = Initial()  # the session as the client finds it
     outside: Outside | None = None  # how programs that are not ours play it; None: they do not, but for OpenClaw
     asks_when: Pattern | None = None  # the client begins when this has happened; until then only the cast is at work

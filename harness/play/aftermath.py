@@ -14,9 +14,11 @@ from lockjaw.clock import Clock
 from lockjaw.errors import LockStateError, SessionLocked
 from lockjaw.files import Files
 from lockjaw.history import Recorder
+from lockjaw.history.holds import is_session_list
 from lockjaw.locking import HeldLock, SessionLock, inspect_lock
 from lockjaw.locking.host import Host
-from lockjaw.sessions import SessionStore, Transcript
+from lockjaw.sessions import RowStore, SessionStore, Transcript
+from lockjaw.sessions.paths import JSONL, SQLITE
 from lockjaw.sessions.report import read_entries
 
 from ..incident.scenario import Scenario
@@ -55,17 +57,21 @@ def _record_left(world: World, found: Sequence[str]) -> None:
         if f"{folder}/sessions.json" in found:
             store = SessionStore(Path(f"{folder}/sessions.json"), clock=clock, lock=_unlocked, files=machine.files)
             record_keys(store.read(), recorder)
+        if f"{folder}/sessions{SQLITE}" in found:
+            rows = RowStore(Path(f"{folder}/sessions{SQLITE}"), clock=clock, wait_s=0.0, files=machine.files)
+            record_keys(rows.read(), recorder)
 
 
 def transcripts(found: Sequence[str]) -> list[Path]:
     """The conversations among these paths. OpenClaw 2026.5 and later keeps a debug log beside each one."""
-    return [Path(path) for path in found if path.endswith(".jsonl") and not path.endswith(".trajectory.jsonl")]
+    named = (path for path in found if path.endswith((JSONL, SQLITE)) and not path.endswith(".trajectory.jsonl"))
+    return [Path(path) for path in named if not is_session_list(path)]
 
 
 def conversations(found: Sequence[str]) -> list[Path]:
     """The transcripts, and those that are not there yet: a run that was killed before its first line leaves a lock and
     no transcript, which blocks all the same."""
-    locked = {Path(path.removesuffix(".lock")) for path in found if path.endswith(".jsonl.lock")}
+    locked = {Path(path.removesuffix(".lock")) for path in found if path.endswith((f"{JSONL}.lock", f"{SQLITE}.lock"))}
     return sorted({*transcripts(found), *locked})
 
 

@@ -24,7 +24,7 @@ OTHER_TICKS = 4242  # how much later another process with the same pid would hav
 async def stage(
     initial: Initial,
     *,
-    state_dir: Path,
+    paths: SessionPaths,
     clock: Clock,
     ids: random.Random,
     machine: Machine,
@@ -35,13 +35,13 @@ async def stage(
     Args:
         identity: actor -> (pid, start time) of its process.
     """
-    paths, files = SessionPaths(state_dir), machine.files
+    files = machine.files
     store = session_store(paths, AGENT, behaviour=BEHAVIOURS["takeover"], clock=clock, ids=ids, machine=machine)
     entry = await store.ensure(KEY, session_id=None, sessions_dir=paths.sessions_dir(AGENT))
     path = Path(entry["sessionFile"])
     if initial.turns:
         transcript = Transcript.open(
-            path, session_id=entry["sessionId"], cwd=state_dir, clock=clock, ids=ids, files=files
+            path, session_id=entry["sessionId"], cwd=paths.state_dir, clock=clock, ids=ids, files=files
         )  # fmt: skip
         for n in range(1, initial.turns + 1):
             for role, text in (("user", f"earlier question {n}"), ("assistant", f"earlier answer {n}")):

@@ -27,6 +27,7 @@ from ..incident.actors import (
     Append,
     Clean,
     Deliver,
+    HoldDatabase,
     HoldStore,
     Leak,
     Maintain,
@@ -42,6 +43,7 @@ from ..incident.actors import (
 
 AGENT = "main"
 KEY = main_session_key(AGENT)
+DATABASE_WAIT_S = 60.0  # as long as our own runs wait
 OWNERLESS_GRACE_S = 30.0  # how old a lock that names nobody must be for the cleaners of 2026.5
 
 
@@ -58,7 +60,7 @@ class Performer:
         name: str,
         actor: Scripted,
         *,
-        state_dir: Path,
+        paths: SessionPaths,
         behaviour: Behaviour,
         clock: Clock,
         recorder: Recorder,
@@ -70,7 +72,7 @@ class Performer:
         self._name, self._actor, self._behaviour = name, actor, behaviour
         self._clock, self._recorder, self._machine, self._ids, self._touch = clock, recorder, machine, ids, touch
         self._say = say
-        self._paths = SessionPaths(state_dir)
+        self._paths = paths
         self._store = session_store(
             self._paths, AGENT, behaviour=behaviour, clock=clock, ids=ids, machine=machine
         )  # fmt: skip
@@ -119,6 +121,8 @@ class Performer:
                 await self._rotate(step)
             case HoldStore():
                 await self._hold_store(step)
+            case HoldDatabase():
+                await self._hold_database(step)
             case Maintain():
                 await self._maintain(step)
 
@@ -127,7 +131,9 @@ class Performer:
     def _file(self) -> Path:
         """The transcript to which the key leads now."""
         entry = self._store.read().get(KEY, {})
-        return transcript_of_entry(entry, self._paths.sessions_dir(AGENT), files=self._machine.files)
+        return transcript_of_entry(
+            entry, self._paths.sessions_dir(AGENT), files=self._machine.files, kind=self._paths.kind
+        )
 
     async def _take(self, timeout_s: float | None = None, max_hold_s: float = 300.0) -> None:
         self._lock = SessionLock(
@@ -251,6 +257,15 @@ class Performer:
         )  # fmt: skip
         async with lock:
             await self._clock.sleep(step.for_s)
+
+    async def _hold_database(self, step: HoldDatabase) -> None:
+        path = self._file() if step.of == "session" else self._paths.store(AGENT)
+        told = {"path": str(path), "of": step.of}
+        self._recorder.record("database", "invoke", **told)
+        with self._machine.files.databases.writing(path, wait_s=DATABASE_WAIT_S, clock=self._clock):
+            self._recorder.record("database", "ok", **told)
+            await self._clock.sleep(step.for_s)
+        self._recorder.record("database", "info", **told)
 
 
 def sweep_by_pid(calls: Calls, lock_path: str) -> bool:

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lockjaw.history import Record
+from lockjaw.sessions import SessionPaths
 
 from ..faults import Fault
 from ..incident.scenario import Scenario
@@ -100,8 +101,9 @@ class Play:
     def _set_up(self) -> Waits:
         """The session as the client finds it."""
         world, initial = self._world, self._scenario.initial
+        paths = SessionPaths(world.state, f".{self._scenario.sessions}")
         work = stage(
-            initial, state_dir=world.state, clock=world.clock, ids=world.ids("stage"), machine=world.machine(),
+            initial, paths=paths, clock=world.clock, ids=world.ids("stage"), machine=world.machine(),
             identity=lambda name: world.identity(world.process(name)),
         )  # fmt: skip
         job = world.work(work)

@@ -58,7 +58,7 @@ def command_of(name: str, launch: Launch, fds: Descriptors) -> list[str]:
     actor = launch.scenario.cast[name]
     if isinstance(actor, Caller):
         local = ["--local"] if actor.local else []
-        return [*_ambushed(name, launch), *_asking(actor.message, launch, fds), *local]
+        return [*_ambushed(name, launch), *_asking(actor.message, launch, fds, actor.session), *local]
     return [*_module("scripted"), launch.plan(name), str(fds.ready), str(fds.go)]
 
 
@@ -73,8 +73,9 @@ def _module(name: str) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", f"lockjaw.harness.real.{name}")
 
 
-def _asking(message: str, launch: Launch, fds: Descriptors) -> list[str]:
-    options = ["--agent", "main", "--message", message, "--policy", launch.policy, "--json"]
+def _asking(message: str, launch: Launch, fds: Descriptors, session: str | None = None) -> list[str]:
+    where = ["--agent", "main"] if session is None else ["--session-id", session]
+    options = [*where, "--message", message, "--policy", launch.policy, "--json"]
     return ["agent", *options, "--ready-fd", str(fds.ready), "--go-fd", str(fds.go)]
 
 
@@ -95,7 +96,7 @@ def prepare(run: RunDirectory, scenario: Scenario, policy: str) -> Path:
         struck = Struck(str(board_of(run)), tuple(n for n, _ in found), tuple(fault for _, fault in found))
         actor = scenario.cast.get(name)
         if isinstance(actor, Scripted):
-            _write_json(plans / f"{name}.json", Plan(name, policy, str(run.state), actor, struck))
+            _write_json(plans / f"{name}.json", Plan(name, policy, str(run.state), scenario.sessions, actor, struck))
         elif found:
             _write_json(plans / f"{name}.json", struck)
     return script
@@ -163,6 +164,7 @@ def config(run: RunDirectory, scenario: Scenario, model_port: int) -> dict[str, 
         "browser": {"enabled": False},
         "cron": {"enabled": False},
         "hooks": {"internal": {"enabled": False}},
+        **({"sessions": {"store": scenario.sessions}} if scenario.sessions != "jsonl" else {}),
     }
 
 

@@ -23,6 +23,7 @@ from lockjaw.process import (
     watch_lifeline,
 )
 from lockjaw.runner.machine import THIS_MACHINE
+from lockjaw.sessions import SessionPaths
 from lockjaw.visible import tell
 
 from ..incident.actors import Scripted
@@ -36,6 +37,7 @@ class Plan(msgspec.Struct, frozen=True):
     name: str
     policy: str
     state_dir: str
+    sessions: str
     actor: Scripted
     struck: Struck
 
@@ -47,10 +49,9 @@ def main() -> int:
     watch_lifeline(os.environ)  # a thread: it must find the signals blocked that ``install`` blocks
     clock = ScaledClock.from_environment()
     performer = Performer(
-        plan.name, plan.actor, state_dir=Path(plan.state_dir), behaviour=BEHAVIOURS[plan.policy], clock=clock,
-        recorder=recorder_from_environment(os.environ, clock), machine=THIS_MACHINE,
-        ids=ids_from_environment(os.environ, plan.name), touch=os.utime,
-        say=tell,
+        plan.name, plan.actor, paths=SessionPaths(Path(plan.state_dir), f".{plan.sessions}"),
+        behaviour=BEHAVIOURS[plan.policy], clock=clock, recorder=recorder_from_environment(os.environ, clock),
+        machine=THIS_MACHINE, ids=ids_from_environment(os.environ, plan.name), touch=os.utime, say=tell,
     )  # fmt: skip
 
     async def perform() -> int:

@@ -43,7 +43,7 @@ class Steered(RandomChoices):
     def point(self, label: str) -> Value:  # type: ignore[override]  # every other part of the tape may wait too
         value = super().point(label)
         actor, _, operation = label.partition(": ")
-        if operation.startswith(_BEGINS) and ".jsonl" in operation:
+        if operation.startswith(_BEGINS) and (".jsonl" in operation or ".sqlite" in operation):
             self._seen[label] += 1
             due = self._owners[0] if self._owners else actor
             if due != actor and actor in self._owners and actor not in self._holding:

@@ -55,7 +55,7 @@ class SimDatabases:
     def __init__(self, process: Process, disk: Disk) -> None:
         self._process, self._world, self._disk = process, process.world, disk
         self._bound = False  # what it holds ends with it
-        self._until: float | None = None  # when the work that is done aside has waited long enough
+        self._writing: list[Image] = []
 
     @contextmanager
     def reading(self, path: Path) -> Iterator[Transaction]:
@@ -68,8 +68,6 @@ class SimDatabases:
         name = os.fspath(path)
         value = self._point("Begin", name)
         image = self._disk.image(name, self._process)
-        if self._until is not None:
-            wait_s = max(0.0, self._until - self._world.now)
         waited_for(lambda: self._began(image), name, wait_s=wait_s, clock=clock)
         if value:
             self._world.die(self._process, f"after Begin {self._world.short(name)}")
@@ -87,6 +85,7 @@ class SimDatabases:
             yield _SimTransaction(name, copy, self._point, done)
         finally:
             self._let_go(image)
+            self._writing.remove(image)
 
     def _point(self, operation: str, path: str, size_bytes: int = 0) -> int:
         return self._world.point(self._process, operation, path, size_bytes=size_bytes)
@@ -95,6 +94,7 @@ class SimDatabases:
         if image.writer is not None:
             return None
         image.writer = self._process
+        self._writing.append(image)
         if not self._bound:
             self._bound = True
             self._process.at_death.append(self._died)
@@ -106,22 +106,25 @@ class SimDatabases:
             self._disk.changed()
 
     def _died(self) -> None:
-        for image in self._disk.images.values():
+        for image in self._writing:
             self._let_go(image)
 
     async def aside(self, path: Path, work: Callable[[], T], *, wait_s: float, clock: Clock) -> T:
         name, until = os.fspath(path), self._world.now + wait_s
         while self._world.now < until and self._held(name):  # noqa: ASYNC110 - as the real one does
             await asyncio.sleep(POLL_S)
-        self._until = until
-        try:
-            return work()
-        finally:
-            self._until = None
+        return work()
+
+    def replace(self, source: Path, target: Path) -> None:
+        name = os.fspath(target)
+        value = self._point("Replace", name)
+        self._disk.replace(os.fspath(source), name)
+        if value:
+            self._world.die(self._process, f"after Replace {self._world.short(name)}")
 
     def _held(self, name: str) -> bool:
-        image = self._disk.images.get(name)
-        return image is not None and image.writer is not None
+        inode = self._disk.names.get(name)
+        return inode is not None and inode.image is not None and inode.image.writer is not None
 
 
 def _never(value: int, size_bytes: int) -> None:

@@ -21,11 +21,12 @@ MTIME_GRANULARITY_NS = 4_000_000  # a kernel tick, as ext4 has
 class Inode:
     """A file. ``links``: its names; ``held``: how many names and open descriptions keep it in being."""
 
-    __slots__ = ("data", "held", "links", "locks", "number", "written_ns")
+    __slots__ = ("data", "held", "image", "links", "locks", "number", "written_ns")
 
     def __init__(self, number: int, now_ns: int) -> None:
         self.number, self.written_ns, self.held, self.links = number, now_ns, 0, 0
         self.data = bytearray()
+        self.image: Image | None = None  # of one that is a database
         self.locks: list[tuple[int, int, bool, OpenFile]] = []  # offset, end, exclusive, owner
 
 
@@ -86,7 +87,6 @@ class Disk:
         self.written_bytes = 0  # ever; gaps that were filled with NULs included
         self.changed: Callable[[], None] = lambda: None
         self.past: dict[str, list[tuple[float, Inode | None]]] | None = None
-        self.images: dict[str, Image] = {}  # of the files that are databases
         self._inodes, self._descriptors = itertools.count(1), itertools.count(1)
         self._free: list[int] = []
 
@@ -261,10 +261,10 @@ class Disk:
             if maker is None:
                 raise _error(errno.ENOENT, path)
             self.close(self.open(path, os.O_RDWR | os.O_CREAT, maker).fd)
-        image = self.images.get(path)
-        if image is None or image.inode is not self.names[path]:
-            image = self.images[path] = Image(self.names[path])
-        return image
+        inode = self.names[path]
+        if inode.image is None:
+            inode.image = Image(inode)
+        return inode.image
 
     def commit(self, image: Image, changed: sqlite3.Connection, size_bytes: int) -> None:
         image.connection = changed

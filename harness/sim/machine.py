@@ -18,6 +18,7 @@ from lockjaw.runner.agent import AgentOutcome, AgentRequest, TurnClient
 from lockjaw.runner.machine import Machine
 from lockjaw.runner.models import ModelClient
 from lockjaw.runner.service import build_gateway
+from lockjaw.runner.stores import paths_of
 from lockjaw.seeds import Seeds
 from lockjaw.settings import AgentSettings, GatewaySettings, Provider, Settings
 
@@ -59,6 +60,7 @@ def settings_of(scenario: Scenario) -> Settings:
         ),
         providers=providers,
         pacing=scenario.pacing,
+        sessions=scenario.sessions,
     )
 
 
@@ -219,9 +221,11 @@ class Rig:
                     tokens=tokens,
                 )  # fmt: skip
 
+            session_id = caller.session if caller else None
             request = AgentRequest(
-                message=caller.message if caller else self.scenario.message, agent_id="main", policy=self.policy,
-                as_json=True, local=caller is not None and caller.local,
+                message=caller.message if caller else self.scenario.message, policy=self.policy, as_json=True,
+                agent_id="main" if session_id is None else None, session_id=session_id,
+                local=caller is not None and caller.local,
             )  # fmt: skip
             client = TurnClient(
                 settings, request, clock=clock, recorder=SimRecorder(process), say=self.log(name),
@@ -244,7 +248,7 @@ class Rig:
         """Start a scripted actor that waits for its go. Returns the go."""
         process = self.process(name, "scripted", namespace=actor.namespace, pid=pid)
         performer = Performer(
-            name, actor, state_dir=STATE, behaviour=BEHAVIOURS[self.policy], clock=SimClock(process),
+            name, actor, paths=paths_of(self.settings), behaviour=BEHAVIOURS[self.policy], clock=SimClock(process),
             recorder=SimRecorder(process), machine=self.machine(process), ids=self.ids(name),
             touch=lambda path: self.disk.touch(str(path)), say=self.log(name),
         )  # fmt: skip

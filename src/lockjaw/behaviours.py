@@ -47,6 +47,7 @@ class Behaviour:
 
     # The session store.
     store: Literal["locked", "revision"] = "locked"  # revision: compare and swap, one retry at once
+    store_blocks: bool = False  # waiting for a database keeps the whole process waiting, other sessions included
     store_wait_s: float = 10.0  # how long a writer of the session store waits for another one
     #: After which a live owner of the store's lock is overruled, if it is of our own kind; None: never.
     store_bound_s: float | None = None

@@ -106,8 +106,18 @@ class Databases(Protocol):
             DatabaseBusy: it did not end in time. DatabaseMalformed, OSError: as above.
         """
 
+    def replace(self, source: Path, target: Path) -> None:
+        """Put one database in the place of another one, which programs may still have open; atomically.
+
+        Nobody but the caller may write to ``target`` meanwhile; a commit that is under way there is lost.
+        """
+
     async def aside(self, path: Path, work: Callable[[], T], *, wait_s: float, clock: Clock) -> T:
-        """Perform work with transactions on this database, while the event loop goes on."""
+        """Perform work with transactions on this database, while the event loop goes on.
+
+        Args:
+            wait_s: how long the work waits for another writer at most, counted from now.
+        """
 
 
 def waited_for(begin: Callable[[], T | None], path: str, *, wait_s: float, clock: Clock) -> T:
@@ -189,6 +199,28 @@ class LocalDatabases:
 
     def commit(self, path: str, connection: sqlite3.Connection) -> None:
         connection.execute("COMMIT")
+
+    def replace(self, source: Path, target: Path) -> None:
+        """The WAL must not stay for the new file, which would take it for its own: first everything that is committed
+        goes into the old file, then the WAL goes, then the old file. What is there at each step is whole. (A program
+        that still has the old one open finds that its file has moved, and leaves the new one's WAL alone.)"""
+        name = os.fspath(target)
+        with _opened(name, os.O_RDONLY, RECOVERY_REAL_S) as connection:
+            try:
+                busy, logged, taken_in = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            except sqlite3.Error as error:
+                raise _translated(error, name) from None
+            if busy or logged != taken_in:
+                raise DatabaseBusy(name, timeout_s=RECOVERY_REAL_S, waited_s=0.0)
+            for suffix in ("-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    os.unlink(f"{name}{suffix}")
+        os.replace(source, target)
+        folder = os.open(os.path.dirname(name), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
     async def aside(self, path: Path, work: Callable[[], T], *, wait_s: float, clock: Clock) -> T:
         begun = asyncio.get_running_loop().run_in_executor(_THREADS, work)

@@ -116,6 +116,7 @@ class Settings:
     agent: AgentSettings = default(default_factory=AgentSettings)
     providers: Mapping[str, Provider] = default(default_factory=dict)
     pacing: Pacing = default(default_factory=Pacing)
+    sessions: Literal["jsonl", "sqlite"] = "jsonl"  # what new sessions are kept in
 
     @property
     def candidates(self) -> tuple[ModelRef, ...]:
@@ -208,12 +209,17 @@ class ModelsConfig(Struct, frozen=True):
     providers: dict[str, ProviderConfig] | None = None  # servers by name
 
 
+class SessionsConfig(Struct, frozen=True):
+    store: Literal["jsonl", "sqlite"] | None = None  # what new sessions are kept in: a file each, or a database each
+
+
 class Config(Struct, frozen=True):
     """The part of ``openclaw.json`` that concerns us; the rest of the file belongs to OpenClaw. null: not there."""
 
     gateway: GatewayConfig | None = None
     agents: AgentsConfig | None = None
     models: ModelsConfig | None = None
+    sessions: SessionsConfig | None = None
 
 
 # --------------------------------------------------------------------------- reading
@@ -267,6 +273,7 @@ def load(
         agent=_agent(config, document, home, state),
         providers=_providers(config, env),
         pacing=_pacing(env),
+        sessions=(config.sessions or SessionsConfig()).store or "jsonl",
     )
     for ref in settings.candidates:
         if settings.providers and ref.provider not in settings.providers:

@@ -96,8 +96,8 @@ def a_run_that_begins_late_does_not_look_whether_its_turn_is_done(plant: Plant) 
 
     begun = EmbeddedRunner._begun
 
-    def blind(self: Any, plan: Any, held: Any) -> Any:
-        return begun(self, plan, held) if plan.resume else None
+    async def blind(self: Any, plan: Any, held: Any) -> Any:
+        return await begun(self, plan, held) if plan.resume else None
 
     plant(EmbeddedRunner, "_begun", blind)
 

@@ -97,6 +97,47 @@ def test_owner_that_is_overruled_before_its_commit_has_written_nothing(
     assert len(read_entries(file).entries) == len(transcript.entries) == 1
 
 
+def test_owner_overruled_in_its_transaction_commits_where_nobody_looks(
+    file: Path, open_transcript: OpenTranscript, recorder: MemoryRecorder
+) -> None:
+    """It stands still right before its commit. Its successor makes the database anew, and goes on at once."""
+    overruled: list[bool] = []
+
+    @contextmanager
+    def section() -> Iterator[Callable[[], None]]:
+        def check() -> None:
+            if overruled:
+                raise Fenced(str(file), 1, 2)
+
+        yield check
+
+    class StandsStill(LocalDatabases):
+        def commit(self, path: str, connection: sqlite3.Connection) -> None:
+            if len(successors) == 0 and len(old.entries) == 1:
+                file.with_name("s.sqlite.overruled").touch()
+                new = open_transcript(file, generation=2, run_id="new", ids=random.Random(8), wait_s=0.0)
+                successors.append(new)
+                assert claim_of(LOCAL_FILES, file) is None  # a new database, and not read through the old one's WAL
+                new.append_custom("new", {})
+                overruled.append(True)
+            super().commit(path, connection)
+
+    successors: list[Transcript] = []
+    files = LocalFiles()
+    files.databases = StandsStill()
+    old = open_transcript(file, generation=1, run_id="old", section=section, files=files, recorder=recorder)
+    old.append_custom("first", {})
+    with pytest.raises(Fenced):
+        old.append_custom("late", {})
+    (new,) = successors
+    new.append_custom("newer", {})
+    report = read_entries(file)
+    assert [entry.raw["customType"] for entry in report.entries] == ["first", "new", "newer"]
+    assert report.problems == []
+    assert [record.op for record in recorder.records] == ["append", "append.refused"]
+    assert sorted(os.listdir(file.parent)) == ["s.sqlite"]
+
+
 # ------------------------------------------------------------------ who waits for whom
 
 

@@ -33,7 +33,7 @@ __all__ = [
     "transcript_of",
 ]
 
-SESSION_LIST = "sessions.json"
+SESSION_LISTS = ("sessions.json", "sessions.sqlite")
 LOCK_OPS = frozenset({"lock", "lock.fence", "lock.release", "lock.lost"})
 
 Ended = Literal["released", "died", "fenced", "lost", "open"]
@@ -49,7 +49,7 @@ def transcript_of(path: object) -> str:
 
 def is_session_list(path: object) -> bool:
     """True for the list of sessions (``sessions.json``) or its lock: no conversation stands in it."""
-    return str(path or "").removesuffix(".lock").endswith(SESSION_LIST)
+    return str(path or "").removesuffix(".lock").endswith(SESSION_LISTS)
 
 
 def is_session_lock(path: object) -> bool:

@@ -162,7 +162,7 @@ def _lock_files(directory: Path) -> Iterator[Path]:
     for folder, folders, files in os.walk(directory, onerror=refuse):
         # Something that is no file may lie in a lock's place, and is as much in the way.
         for name in (*files, *folders):
-            if name.endswith((f".jsonl{SUFFIX}", f"{STORE}{SUFFIX}")):
+            if name.endswith((f".jsonl{SUFFIX}", f".sqlite{SUFFIX}", f"{STORE}{SUFFIX}")):
                 yield Path(folder, name)
 
 

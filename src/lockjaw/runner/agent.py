@@ -71,10 +71,10 @@ from lockjaw.runner.policy import (
 from lockjaw.runner.reply import AbortReply, MalformedReply, WaitReply, shown
 from lockjaw.runner.reply import read as reply_of
 from lockjaw.runner.result import result_of
+from lockjaw.runner.stores import paths_of
 from lockjaw.runner.tools import Tool, built_in_tools
 from lockjaw.seeds import uuid4
 from lockjaw.sessions import (
-    SessionPaths,
     Transcript,
     agent_of_key,
     explicit_session_key,
@@ -153,7 +153,7 @@ class TurnClient:
         self.behaviour = BEHAVIOURS[request.policy]
         self._ids = ids or random.SystemRandom()
         self._print = say
-        self.paths = SessionPaths(settings.state_dir)
+        self.paths = paths_of(settings)
         self.runner = EmbeddedRunner(
             settings, behaviour=self.behaviour, clock=clock, recorder=recorder, models=models,
             tools=built_in_tools() if tools is None else tools, log=self._say, ids=self._ids, machine=machine,

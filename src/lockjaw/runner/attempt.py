@@ -163,7 +163,7 @@ class Play:
         while True:
             for effect in effects[:-1]:
                 assert isinstance(effect, AppendMessage), effect  # only the last one is waited for
-                self._append(effect)
+                await self._append(effect)
             last = effects[-1]
             if not isinstance(last, Finish):
                 self.held.verify()  # whoever was overruled meanwhile asks no model and starts no tool
@@ -175,8 +175,8 @@ class Play:
                 case Finish():
                     return last
 
-    def _append(self, effect: AppendMessage) -> None:
-        self.transcript.append_message(effect.message)
+    async def _append(self, effect: AppendMessage) -> None:
+        await self.transcript.aside(lambda: self.transcript.append_message(effect.message))
         if effect.message["role"] == "assistant":
             self.usage = effect.message.get("usage") or self.usage
 
@@ -211,21 +211,21 @@ class Play:
             reply = await self._prompted(work)
         except ModelFailure as failure:
             record("model.call", "fail", **call, error=failure.message, reason=failure.reason)
-            self._prompt_error(failure.message)
+            await self._prompt_error(failure.message)
             return self.turn.model_failed(
                 failure, clock.wall_ms(), partial.content(), usage=partial.usage, response_id=partial.response_id
             )
         except AttemptTimedOut as error:
             record("model.call", "fail", **call, error="run limit", reason="timeout")
             self.timed_out = True
-            self._prompt_error("request timed out | request timed out")
+            await self._prompt_error("request timed out | request timed out")
             return self.turn.model_failed(
                 error, clock.wall_ms(), partial.content(), stop_reason="aborted", response_id=partial.response_id
             )
         except (RunAborted, asyncio.CancelledError):
             record("model.call", "fail", **call, error="aborted", reason="aborted")
-            self._prompt_error("This operation was aborted | This operation was aborted")
-            self._write_abort(partial)
+            await self._prompt_error("This operation was aborted | This operation was aborted")
+            await self._write_abort(partial)
             raise
         record("model.call", "ok", **call, stop_reason=reply.stop_reason)
         return self.turn.model_replied(reply, clock.wall_ms())
@@ -281,30 +281,30 @@ class Play:
             return self.turn.aborted(stage.clock.wall_ms())
         except (RunAborted, asyncio.CancelledError):
             record("tool", "info", **data, is_error=True)
-            self._write_abort(Partial())
+            await self._write_abort(Partial())
             raise
         record("tool", "ok", **data, is_error=outcome.is_error)
         shown = {"phase": "result", "name": call.name, "toolCallId": call.id, "isError": outcome.is_error}
         self.emit("tool", {**shown, "result": outcome.text})
         return self.turn.tool_finished(call.id, outcome, stage.clock.wall_ms())
 
-    def _write_abort(self, partial: Partial) -> None:
+    async def _write_abort(self, partial: Partial) -> None:
         """Leave what had arrived, for the successor; a fence means that there is one already."""
         try:
             for effect in self.turn.aborted(self.stage.clock.wall_ms(), partial.content()):
                 if isinstance(effect, AppendMessage):
-                    self._append(effect)
+                    await self._append(effect)
         except Fenced:
             pass
 
-    def _prompt_error(self, error: str) -> None:
+    async def _prompt_error(self, error: str) -> None:
         now_ms = self.stage.clock.wall_ms()
         data = {
             "timestamp": now_ms, "runId": self.plan.turn_id, "sessionId": self.plan.session_id,
             "provider": self.ref.provider, "model": self.ref.model, "api": "openai-completions", "error": error,
         }  # fmt: skip
         try:
-            self.transcript.append_custom("openclaw:prompt-error", data)
+            await self.transcript.aside(lambda: self.transcript.append_custom("openclaw:prompt-error", data))
         except Fenced:
             pass  # the message append that follows meets the same fence and reports it
 

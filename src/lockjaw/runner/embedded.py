@@ -30,10 +30,10 @@ from lockjaw.runner.fallback import CONTINUE_PROMPT, Cooldowns, FallbackChain, o
 from lockjaw.runner.machine import THIS_MACHINE, Machine
 from lockjaw.runner.models import ModelClient
 from lockjaw.runner.result import result, result_of, timed_out_result
-from lockjaw.runner.stores import session_store
+from lockjaw.runner.stores import paths_of, session_store
 from lockjaw.runner.tools import Tool
 from lockjaw.runner.turn import TIMEOUT_TEXT, Message, ToolCall, Turn, options_for
-from lockjaw.sessions import SessionPaths, SessionStore, Transcript, TurnState, transcript_of_entry
+from lockjaw.sessions import SessionStore, Transcript, TurnState, transcript_of_entry
 from lockjaw.settings import ModelRef, Settings
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ class EmbeddedRunner:
     ) -> None:
         self.machine = machine
         self.settings, self.behaviour, self.clock, self.recorder = settings, behaviour, clock, recorder
-        self.paths = SessionPaths(settings.state_dir)
+        self.paths = paths_of(settings)
         self._log = log
         self._ids = ids or random.SystemRandom()
         self._stage = Stage(settings, behaviour, clock, recorder, models, tools, self._ids)
@@ -122,7 +122,7 @@ class EmbeddedRunner:
             return await self._chain(plan, self._candidates(plan), None, abort, emit)
         async with self._locked(plan, abort) as (plan, held):
             candidates = self._candidates(plan)
-            if (begun := self._begun(plan, held)) is not None:
+            if (begun := await self._begun(plan, held)) is not None:
                 transcript, state = begun
                 if state.answer is not None:
                     # The turn was finished after all: that is the answer, nothing runs twice.
@@ -132,7 +132,7 @@ class EmbeddedRunner:
             plan = replace(plan, resume=begun is not None)
             return await self._chain(plan, candidates, held, abort, emit)
 
-    def _begun(self, plan: TurnPlan, held: HeldLock) -> tuple[Transcript, TurnState] | None:
+    async def _begun(self, plan: TurnPlan, held: HeldLock) -> tuple[Transcript, TurnState] | None:
         """What another run has done of this turn.
 
         A takeover comes to go on with it. But a run that was accepted and stood still before it began, for longer than
@@ -141,7 +141,7 @@ class EmbeddedRunner:
         """
         if not plan.resume and not self.machine.files.exists(plan.file):
             return None
-        transcript = self._open(plan, held)
+        transcript = await self._open(plan, held)
         state = self._turn_state(transcript, plan) if plan.resume else transcript.turn_of(plan.turn_id)
         return None if state is None else (transcript, state)
 
@@ -225,14 +225,10 @@ class EmbeddedRunner:
         emit: Emit,
     ) -> dict[str, Any]:
         """One model's try at the turn, inside the lock."""
-        transcript = self._open(plan, held)
+        transcript = await self._open(plan, held)
         # Upstream words a time-out by what stands in the transcript: only the first one is "timed out".
         seen_aborted = any(m.get("stopReason") == "aborted" for m in transcript.context())
-        if not transcript.entries:
-            transcript.append_model_change(ref.provider, ref.model)
-            transcript.append_thinking_level("off")
-        snapshot = {"timestamp": self.clock.wall_ms(), "provider": ref.provider, "modelApi": "openai-completions"}
-        transcript.append_custom("model-snapshot", {**snapshot, "modelId": ref.model})
+        await transcript.aside(lambda: self._announce(transcript, ref))
         prompt, pending = self._prompt(transcript, plan, index)
         await self._pause(self.settings.pacing.setup_s, abort, plan)
 
@@ -270,6 +266,14 @@ class EmbeddedRunner:
         payloads = [{"text": finish.text, "mediaUrl": None, **({"isError": True} if finish.is_error else {})}]
         return result(payloads, plan.session_id, ref, attempt.usage, finish.stop_reason)
 
+    def _announce(self, transcript: Transcript, ref: ModelRef) -> None:
+        """Write down which model is about to be asked."""
+        if not transcript.entries:
+            transcript.append_model_change(ref.provider, ref.model)
+            transcript.append_thinking_level("off")
+        snapshot = {"timestamp": self.clock.wall_ms(), "provider": ref.provider, "modelApi": "openai-completions"}
+        transcript.append_custom("model-snapshot", {**snapshot, "modelId": ref.model})
+
     async def _compact(self, plan: TurnPlan, transcript: Transcript, abort: asyncio.Event) -> bool:
         """Leave out what stands before the user's last message. False: there is nothing to leave out, or we do not."""
         messages = [entry for entry in transcript.entries if entry.message is not None]
@@ -280,7 +284,7 @@ class EmbeddedRunner:
             lock = self._session_lock(plan)
             await self._unless_aborted(lock.acquire_async(), abort, plan)
             await lock.release_async()
-        transcript.append_compaction(COMPACTION_SUMMARY, kept.id)
+        await transcript.aside(lambda: transcript.append_compaction(COMPACTION_SUMMARY, kept.id))
         return True
 
     def _log_timeout(self, plan: TurnPlan, limit_s: float) -> None:
@@ -363,15 +367,17 @@ class EmbeddedRunner:
         """The session's transcript: where its store entry says (a topic, an imported file), else by its id."""
         entry = self.store(agent_id).read().get(session_key, {})
         if entry.get("sessionId") == session_id:
-            return transcript_of_entry(entry, self.paths.sessions_dir(agent_id), files=self.machine.files)
+            folder = self.paths.sessions_dir(agent_id)
+            return transcript_of_entry(entry, folder, files=self.machine.files, kind=self.paths.kind)
         return self.paths.transcript(agent_id, session_id)
 
-    def _open(self, plan: TurnPlan, held: HeldLock) -> Transcript:
-        return Transcript.open(
+    async def _open(self, plan: TurnPlan, held: HeldLock) -> Transcript:
+        return await Transcript.opened(
             plan.file, session_id=plan.session_id, cwd=self.settings.agent.workspace,
             clock=self.clock, ids=self._ids, recorder=self.recorder, section=held.section,
             generation=held.generation, run_id=plan.run_id, durable=self.behaviour.durable_user_message,
-            files=self.machine.files,
+            files=self.machine.files, wait_s=self.behaviour.store_wait_s, blocks=self.behaviour.store_blocks,
+            starttime=self.machine.locks.identity().starttime,
         )  # fmt: skip
 
     @asynccontextmanager

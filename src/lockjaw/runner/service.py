@@ -21,10 +21,9 @@ from lockjaw.runner.attempt import TurnPlan
 from lockjaw.runner.embedded import EmbeddedRunner
 from lockjaw.runner.machine import THIS_MACHINE, Machine
 from lockjaw.runner.models import ModelClient
-from lockjaw.runner.stores import session_store
+from lockjaw.runner.stores import paths_of, session_store
 from lockjaw.runner.tools import Tool, built_in_tools
 from lockjaw.sessions import (
-    SessionPaths,
     SessionStore,
     Transcript,
     agent_of_key,
@@ -51,7 +50,7 @@ class Sessions:
     ) -> None:
         self._settings, self._behaviour, self._clock, self._ids = settings, behaviour, clock, ids
         self._machine = machine
-        self._paths = SessionPaths(settings.state_dir)
+        self._paths = paths_of(settings)
 
     def _store(self, agent_id: str) -> SessionStore:
         return session_store(
@@ -83,10 +82,12 @@ class Sessions:
         session_id = entry.get("sessionId")
         if not isinstance(session_id, str):
             return None, []
-        path = transcript_of_entry(entry, self._paths.sessions_dir(agent_id), files=self._machine.files)
+        path = transcript_of_entry(
+            entry, self._paths.sessions_dir(agent_id), files=self._machine.files, kind=self._paths.kind
+        )
         if not self._machine.files.exists(path):
             return session_id, []
-        transcript = Transcript.open(
+        transcript = await Transcript.opened(
             path,
             session_id=session_id,
             cwd=self._settings.agent.workspace,

@@ -15,10 +15,12 @@ from lockjaw.clock import Clock
 from lockjaw.errors import LockStateError, SessionLocked, StoreLocked
 from lockjaw.locking import HeldLock, LockView, SessionLock, inspect_lock
 from lockjaw.runner.machine import THIS_MACHINE, Machine
-from lockjaw.sessions import SessionPaths, SessionStore
+from lockjaw.sessions import RowStore, SessionPaths, SessionStore
+from lockjaw.sessions.paths import JSONL, SQLITE
 from lockjaw.sessions.revision_store import RevisionStore
+from lockjaw.settings import Settings
 
-__all__ = ["StoreLock", "session_store"]
+__all__ = ["StoreLock", "paths_of", "session_store"]
 
 STORE_MAX_HOLD_S = 15.0
 LAST_TRY_S = 1.0
@@ -89,6 +91,11 @@ class StoreLock:
         return inspect_lock(self._path, clock=self._clock, host=self._machine.locks)
 
 
+def paths_of(settings: Settings) -> SessionPaths:
+    """Where this configuration keeps its sessions, and in what."""
+    return SessionPaths(settings.state_dir, SQLITE if settings.sessions == "sqlite" else JSONL)
+
+
 def session_store(
     paths: SessionPaths,
     agent_id: str,
@@ -99,13 +106,19 @@ def session_store(
     machine: Machine = THIS_MACHINE,
     wait_s: float | None = None,
 ) -> SessionStore:
-    """``sessions.json`` of an agent, under the session lock's own algorithm.
+    """``sessions.json`` of an agent, under the session lock's own algorithm, or its ``sessions.sqlite``.
 
     Args:
         wait_s: how long an update waits for its lock, nominal seconds; None: as long as the behaviour says.
     """
     if wait_s is not None:
         behaviour = replace(behaviour, store_wait_s=wait_s)
+    if paths.kind == SQLITE:
+        return RowStore(
+            paths.store(agent_id), clock=clock, wait_s=behaviour.store_wait_s, busy_text=behaviour.store_busy_text,
+            ids=ids, files=machine.files, reads_when_locked=not behaviour.bookkeeping_decides,
+            blocks=behaviour.store_blocks,
+        )  # fmt: skip
 
     def lock(path: Path) -> StoreLock:
         return StoreLock(path, behaviour=behaviour, clock=clock, machine=machine)

@@ -39,6 +39,7 @@ class RowStore(SessionStore):
 
     Args:
         wait_s: nominal seconds that an update waits for another writer.
+        blocks: an update waits on the thread of the event loop, and everything with it (to be shown, not used).
         busy_text: the version's words for one that did not end in time; empty: the database's own.
     """
 
@@ -49,13 +50,14 @@ class RowStore(SessionStore):
         clock: Clock,
         wait_s: float,
         busy_text: str = "",
+        blocks: bool = False,
         ids: random.Random | None = None,
         files: Files = LOCAL_FILES,
         reads_when_locked: bool = False,
     ) -> None:
         super().__init__(path, clock=clock, lock=_no_lock, ids=ids, files=files, reads_when_locked=reads_when_locked)
         self.kind = SQLITE
-        self._wait_s, self._busy_text = wait_s, busy_text
+        self._wait_s, self._busy_text, self._blocks = wait_s, busy_text, blocks
 
     def read(self) -> dict[str, dict[str, Any]]:
         if not self._files.exists(self.path):
@@ -69,13 +71,18 @@ class RowStore(SessionStore):
         """As ``SessionStore.update``. Raises DatabaseBusy, in the version's words StoreLocked: nothing was written."""
         self._files.make_folder(self.path.parent)
 
+        until = self._clock.monotonic() + self._wait_s
+
         def work() -> dict[str, Any]:
-            with self._files.databases.writing(self.path, wait_s=self._wait_s, clock=self._clock) as transaction:
+            wait_s = max(0.0, until - self._clock.monotonic())
+            with self._files.databases.writing(self.path, wait_s=wait_s, clock=self._clock) as transaction:
                 entry = self._changed(transaction, key, change)
                 transaction.commit()
                 return entry
 
         try:
+            if self._blocks:
+                return work()
             return await self._files.databases.aside(self.path, work, wait_s=self._wait_s, clock=self._clock)
         except DatabaseBusy as error:
             if not self._busy_text:

@@ -13,27 +13,33 @@ Theory of operation
     higher one instead of writing (``Fenced``). So a claim that a dead run left refuses nobody: the next turn has a
     higher generation from the session lock, which it gets by proof of death or by overruling.
 
-    *The lock's section lies inside the transaction*, around its commit: nobody is granted a newer generation between
-    our last look and the moment at which the rows count. (The other way round, a run that waits for a stranger's
-    transaction would keep its successor from overruling it.)
+    *Every transaction lies inside the lock's section*, so that an owner that stands still in one is overruled as one is
+    that stands still in its append: the new owner copies the rows that are committed into a new database and renames it
+    over the old one (``sever``), where the late commit lands unseen. Behind its commit each owner looks again, before
+    it tells anybody that something was written. A run that waits for a stranger's transaction leaves the section
+    meanwhile: its successor must not have to overrule it for that.
 """
 
 from __future__ import annotations
 
 import io
+import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from lockjaw.clock import Clock
-from lockjaw.databases import Transaction
+from lockjaw.databases import POLL_S, DatabaseBusy, Transaction
 from lockjaw.errors import Fenced
 from lockjaw.files import Files
 from lockjaw.history import Recorder
+from lockjaw.seeds import uuid4
+from lockjaw.sessions import disk
 from lockjaw.sessions.entries import Entry, encode, entries_of, is_header, read_lines
 from lockjaw.sessions.paths import is_database
 from lockjaw.sessions.repair import Survey, survey, survey_stream
+from lockjaw.sessions.severing import is_due, severed
 from lockjaw.sessions.transcript_file import Section, TranscriptReplaced
 
 __all__ = ["Claim", "TranscriptRows", "claim_of", "survey_of", "write_rows"]
@@ -72,6 +78,7 @@ class TranscriptRows:
     Args:
         wait_s: nominal seconds that a write waits for another process's transaction.
         starttime: of this process, for the claim.
+        blocks: ``aside`` waits on the thread of the event loop, and everything with it (to be shown, not used).
     """
 
     def __init__(
@@ -81,25 +88,35 @@ class TranscriptRows:
         *,
         files: Files,
         clock: Clock,
+        ids: random.Random,
         recorder: Recorder,
         section: Section | None,
         generation: int,
         run_id: str,
         wait_s: float = WAIT_S,
         starttime: int | None = None,
+        blocks: bool = False,
     ) -> None:
         self.path, self.header = path, header
         self.begun = False
         self._session_id, self._files, self._clock, self._recorder = path.stem, files, clock, recorder
         self._section: Section = section or nullcontext
         self._generation, self._run_id, self._wait_s, self._starttime = generation, run_id, wait_s, starttime
+        self._blocks, self._ids = blocks, ids
+        self._since: float | None = None  # when the work that is done aside began to wait
         self._known = 0  # rows that the caller knows of
         self._pending: list[Entry] = []
         self._next = 0  # what ``_known`` becomes when they are committed
 
     async def aside(self, work: Callable[[], T]) -> T:
         """Perform work on this transcript while the event loop goes on."""
-        return await self._files.databases.aside(self.path, work, wait_s=self._wait_s, clock=self._clock)
+        if self._blocks:
+            return work()
+        self._since = self._clock.monotonic()
+        try:
+            return await self._files.databases.aside(self.path, work, wait_s=self._wait_s, clock=self._clock)
+        finally:
+            self._since = None
 
     # ------------------------------------------------------------------ opening
 
@@ -109,7 +126,17 @@ class TranscriptRows:
         self._known = found.lines
 
     def sever(self) -> None:
-        """A writer that stands still in its transaction has committed nothing, and will not: nothing is to be done."""
+        """If an owner was overruled in mid-transaction, make it anew: its late commit shall not land in ours."""
+        if not is_due(self._files, self.path):
+            return
+        with self._section():
+            temporary = self.path.with_name(f"{self.path.name}.{uuid4(self._ids)}{disk.TEMPORARY}")
+            disk.sweep(self._files, self.path)
+            if self._files.exists(self.path):
+                lines = _lines(self._files, self.path)
+                write_rows(self._files, temporary, lines, self._clock, session_id=self._session_id)
+                self._files.databases.replace(temporary, self.path)
+            severed(self._files, self.path)
 
     def make_sound(self, found: Survey) -> tuple[Survey, Path | None]:
         """A database keeps whole rows or none: there is nothing to mend."""
@@ -125,24 +152,41 @@ class TranscriptRows:
             DatabaseBusy: another process's transaction did not end in time. Fenced: a newer generation writes.
         """
         self._files.make_folder(self.path.parent)
-        databases = self._files.databases
-        with databases.writing(self.path, wait_s=self._wait_s, clock=self._clock) as transaction:
-            try:
-                with self._section() as check:
-                    for statement in _SCHEMA:
-                        transaction.all(statement)
-                    self._claim(transaction)
-                    self._pending = []
-                    yield transaction
-                    if check is not None:
-                        check()
-                    transaction.commit()
-                    self._committed()
-            except Fenced as refused:
-                self._recorder.record(
-                    "append.refused", "fail", path=str(self.path), generation=self._generation, current=refused.current
-                )
-                raise
+        try:
+            with self._admitted() as (transaction, check):
+                for statement in _SCHEMA:
+                    transaction.all(statement)
+                self._claim(transaction)
+                self._pending = []
+                yield transaction
+                check()
+                transaction.commit()
+                check()
+                self._committed()
+        except Fenced as refused:
+            self._recorder.record(
+                "append.refused", "fail", path=str(self.path), generation=self._generation, current=refused.current
+            )
+            raise
+
+    @contextmanager
+    def _admitted(self) -> Iterator[tuple[Transaction, Callable[[], None]]]:
+        """The section and in it the database, once both are to be had at the same time."""
+        clock, databases = self._clock, self._files.databases
+        start = clock.monotonic() if self._since is None else self._since
+        while True:
+            with ExitStack() as stack:
+                check = stack.enter_context(self._section())
+                try:
+                    transaction = stack.enter_context(databases.writing(self.path, wait_s=0.0, clock=clock))
+                except DatabaseBusy:
+                    waited_s = clock.monotonic() - start
+                    if waited_s >= self._wait_s:
+                        raise DatabaseBusy(str(self.path), timeout_s=self._wait_s, waited_s=waited_s) from None
+                else:
+                    yield transaction, check or _unchecked
+                    return
+            clock.sleep_blocking(min(POLL_S, self._wait_s - waited_s))
 
     def _claim(self, transaction: Transaction) -> None:
         if not self._generation:
@@ -199,16 +243,18 @@ class TranscriptRows:
 
     def lines(self) -> list[bytes]:
         """Every row, as lines of a ``.jsonl``."""
-        return [_line(row) for row in _rows(self._files, self.path)]
+        return _lines(self._files, self.path)
 
 
-def write_rows(files: Files, path: Path, lines: Iterable[bytes], clock: Clock) -> None:
-    """Make a session of its own that begins with these lines: all of them, or none."""
+def write_rows(
+    files: Files, path: Path, lines: Iterable[bytes], clock: Clock, *, session_id: str | None = None
+) -> None:
+    """Make a session of its own that begins with these lines: all of them, or none. ``session_id``: not the file's."""
     with files.databases.writing(path, wait_s=WAIT_S, clock=clock) as transaction:
         for statement in _SCHEMA:
             transaction.all(statement)
         for seq, line in enumerate(lines):
-            transaction.all(_INSERT, path.stem, seq, line.decode().rstrip("\n"), clock.wall_ms())
+            transaction.all(_INSERT, session_id or path.stem, seq, line.decode().rstrip("\n"), clock.wall_ms())
         transaction.commit()
 
 
@@ -234,6 +280,14 @@ def claim_of(files: Files, path: Path) -> Claim | None:
 def _claim_in(transaction: Transaction, session_id: str) -> Claim | None:
     rows = transaction.all(_CLAIM, session_id)
     return Claim(*rows[0]) if rows else None
+
+
+def _lines(files: Files, path: Path) -> list[bytes]:
+    return [_line(row) for row in _rows(files, path)]
+
+
+def _unchecked() -> None:
+    """Where there is no lock, there is no overruling."""
 
 
 def _rows(files: Files, path: Path) -> list[tuple[Any, ...]]:

@@ -19,7 +19,7 @@ from lockjaw.files import OVERRULED_SUFFIX, Files
 from lockjaw.sessions import disk
 from lockjaw.sessions.repair import chunks_of
 
-__all__ = ["is_due", "sever"]
+__all__ = ["is_due", "sever", "severed"]
 
 
 def _marker(path: Path) -> Path:
@@ -42,5 +42,10 @@ def sever(files: Files, path: Path, *, temporary: Path) -> None:
     disk.sweep(files, path)
     if files.exists(path):
         disk.replace_file(files, path, chunks_of(files, path), temporary=temporary)
+    severed(files, path)
+
+
+def severed(files: Files, path: Path) -> None:
+    """The file was made anew: take the marker away."""
     with suppress(FileNotFoundError):
         files.remove(_marker(path))

@@ -98,6 +98,8 @@ class Transcript:
         read_only: bool = False,
         files: Files = LOCAL_FILES,
         wait_s: float = WAIT_S,
+        starttime: int | None = None,
+        blocks: bool = False,
     ) -> Transcript:
         """Open a transcript, or begin one; an absent file is created by the first write.
 
@@ -113,7 +115,7 @@ class Transcript:
             generation, run_id: for the records.
             durable: each entry is flushed to the device when ``append_*`` returns; else the real program's rule.
             read_only: touch nothing, for a file that somebody else is writing.
-            wait_s: nominal seconds that a write waits for another process's transaction on a database.
+            wait_s, starttime, blocks: for a database, see ``TranscriptRows``.
 
         Raises:
             Fenced: the file needed mending and this run may not write any more.
@@ -131,8 +133,8 @@ class Transcript:
         file: TranscriptFile | TranscriptRows
         if is_database(path):
             file = TranscriptRows(
-                path, header, files=files, clock=clock, recorder=recorder, section=section,
-                generation=generation, run_id=run_id, wait_s=wait_s,
+                path, header, files=files, clock=clock, ids=ids, recorder=recorder, section=section,
+                generation=generation, run_id=run_id, wait_s=wait_s, starttime=starttime, blocks=blocks,
             )  # fmt: skip
         else:
             file = TranscriptFile(

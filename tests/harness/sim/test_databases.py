@@ -158,14 +158,15 @@ def test_aside_leaves_the_rest_of_the_process_alone_and_blocking_does_not() -> N
         assert len(beats) == (10 if aside else 0), beats  # type: ignore[arg-type]
 
 
-def test_aside_waits_as_long_as_it_is_told_and_then_says_so() -> None:
+def test_append_aside_waits_as_long_as_it_is_told_and_then_says_so() -> None:
     arena = Arena()
     arena.start("holder", lambda files, clock: hold(files, clock, 10.0))
 
     async def work(files: Files, clock: Clock) -> str:
         await clock.sleep(0.5)
+        transcript = Transcript.open(PATH, session_id="s", cwd=PATH.parent, clock=clock, files=files, wait_s=3.0)
         try:
-            await files.databases.aside(PATH, lambda: add(files, PATH, clock), wait_s=3.0, clock=clock)
+            await transcript.aside(lambda: transcript.append_custom("x", {}))
         except DatabaseBusy:
             return "busy"
         return "written"
