@@ -95,6 +95,6 @@ def _story(run: RunView, check: CheckResult) -> str:
     for row in important(run.rows):
         hit = ">" if row.index in check.witness else " "
         lines.append(f"{hit} {row.at_s:8.1f} s  lock: {row.lock:12}  {row.actor}: {row.text}")
-    if run.error:
-        lines += ["", f"the user saw: {run.error}"]
+    for who, error in run.errors:
+        lines += ["", f"{who} saw: {error}"]
     return "\n".join([*lines, "", f"seed: {run.seed}", f"repeat: {run.replay}"])

@@ -84,8 +84,8 @@ def _details(run: RunView) -> str:
     if rows:
         header = ["| | at | locked by | who | what happened |", "|---|---:|---|---|---|"]
         parts.append("\n".join(header + [_row(cells) for cells in _cells(run)]))
-    if run.error:
-        parts.append("What the user saw:\n\n" + fence(run.error, "text"))
+    for who, error in run.errors:
+        parts.append(f"What {escape(who)} saw:\n\n" + fence(error, "text"))
     body = "\n\n".join(parts)
     return f"<details><summary>{html.escape(run.title)}: what happened</summary>\n\n{body}\n\n</details>"
 

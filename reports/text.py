@@ -180,8 +180,8 @@ def _run(console: Console, run: RunView, *, legend: bool = True) -> None:
         if hidden:
             shown = f"  {hidden} more step{'' if hidden == 1 else 's'}: {run.run_dir or '.'}/history.jsonl"
             console.print(Text(shown, style="dim"), soft_wrap=True)
-    if run.error:
-        _indented(console, Text(f"The user saw: {condensed(run.error)}"), 2)
+    for who, error in run.errors:
+        _indented(console, Text(f"{who.replace('the user', 'The user')} saw: {condensed(error)}"), 2)
     console.print()
 
 

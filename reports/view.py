@@ -12,12 +12,12 @@ import msgspec
 from msgspec.structs import replace
 
 from lockjaw.history import Record
-from lockjaw.history.holds import acquires, holds
+from lockjaw.history.holds import acquires, holds, is_session_lock
 from lockjaw.history.ordered import numbered
 from lockjaw.history.run import Outcome, Reached, Run
 from lockjaw.verdict import CheckResult, Verdict, combine
 
-from .lockband import lock_band
+from .lockband import FREE, lock_band
 from .sentences import Tone, sentence, shorten, tone_of
 
 #: Verdict -> (symbol, word): the symbol alone must be enough without colour, and the word without the symbol.
@@ -76,7 +76,10 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class RunView(msgspec.Struct, frozen=True):
-    """One run, ready to be laid out. ``headline`` says in words what the user got and what went wrong."""
+    """One run, ready to be laid out. ``headline`` says in words what the user got and what went wrong.
+
+    ``errors``: who saw which error; ``the user``, or with several clients each by its name.
+    """
 
     scenario: str
     policy: str
@@ -91,7 +94,7 @@ class RunView(msgspec.Struct, frozen=True):
     wall_s: float
     replay: str
     run_dir: str
-    error: str
+    errors: tuple[tuple[str, str], ...] = ()
     story: str = ""
 
     @property
@@ -159,7 +162,7 @@ def run_view(run: Run) -> RunView:
     told = (replace(check, finding=shorten(check.finding, run.folder)) for check in run.checks)
     checks = (*_danger(run.reached), *told)
     witness = {i for check in checks if check.verdict is Verdict.VIOLATED for i in check.witness}
-    error = run.outcome.error or ""
+    errors = _errors(run.outcome)
     return RunView(
         scenario=run.scenario,
         policy=run.policy,
@@ -169,12 +172,12 @@ def run_view(run: Run) -> RunView:
         verdict=run.verdict,
         headline=headline(run.outcome),
         checks=checks,
-        rows=timeline(run.history, witness, shown_elsewhere=error),
+        rows=timeline(run.history, witness, shown_elsewhere=[error for _, error in errors]),
         nominal_s=run.nominal_s,
         wall_s=run.wall_s,
         replay=run.replay,
         run_dir=run.folder,
-        error=shorten(error, run.folder),
+        errors=tuple((who, shorten(error, run.folder)) for who, error in errors),
         story=run.story,
     )
 
@@ -191,7 +194,7 @@ def _danger(conditions: Sequence[Reached]) -> tuple[CheckResult, ...]:
 
 def headline(outcome: Outcome) -> str:
     """What the user got, and at what price, in one sentence."""
-    parts = ["the user got an answer" if outcome.answered else "the user got NO answer"]
+    parts = _answers(outcome)
     locked, ran = outcome.session_locked_errors, outcome.turn_executions
     if locked:
         parts.append(f"the fallback found the session locked {times(locked)}")
@@ -206,6 +209,30 @@ def headline(outcome: Outcome) -> str:
     return "; ".join(parts)
 
 
+def _answers(outcome: Outcome) -> list[str]:
+    if not outcome.several:
+        return ["the user got an answer" if outcome.answered else "the user got NO answer"]
+    got = [one.name for one in outcome.clients if one.answered]
+    gone = [one.name for one in outcome.clients if not one.answered and one.ended_by_fault]
+    without = [one.name for one in outcome.clients if not one.answered and not one.ended_by_fault]
+    said = ((got, "got an answer"), (without, "got NO answer"), (gone, "was ended by a fault"))
+    told = ", ".join(f"{_some(names)} {what}" for names, what in said if names)
+    return [f"of {len(outcome.clients)} clients, {told}"]
+
+
+def _some(names: Sequence[str], limit: int = 3) -> str:
+    """A few names, and how many more."""
+    shown = ", ".join(names[:limit])
+    return f"{shown} and {len(names) - limit} more" if len(names) > limit else " and ".join(shown.rsplit(", ", 1))
+
+
+def _errors(outcome: Outcome) -> list[tuple[str, str]]:
+    """Who saw which error. A run that was kept by an older Lockjaw does not know its clients."""
+    if outcome.several:
+        return [(one.name, one.error) for one in outcome.clients if one.error]
+    return [("the user", outcome.error)] if outcome.error else []
+
+
 def times(count: int) -> str:
     return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
@@ -213,12 +240,14 @@ def times(count: int) -> str:
 # --------------------------------------------------------------------------- the timeline
 
 
-def timeline(history: Sequence[Record], witness: Iterable[int] = (), *, shown_elsewhere: str = "") -> tuple[Row, ...]:
+def timeline(
+    history: Sequence[Record], witness: Iterable[int] = (), *, shown_elsewhere: Sequence[str] = ()
+) -> tuple[Row, ...]:
     """Every step that a person may want to read, repetitions collapsed; time counts from the client's start.
 
-    ``shown_elsewhere``: the error that the user saw, which every report prints whole; no step repeats it.
+    ``shown_elsewhere``: the errors that users saw, which every report prints whole; no step repeats them.
     """
-    pointed = set(witness)
+    pointed, shown = set(witness), {error.strip() for error in shown_elsewhere}
     begun = next((r.t for r in history if r.op.startswith("client.")), 0.0)
     rows = []
     ordered = numbered(history)
@@ -229,7 +258,7 @@ def timeline(history: Sequence[Record], witness: Iterable[int] = (), *, shown_el
         other = record.op == "actor.exit" and record.data.get("role") not in (None, "client", "gateway")
         if (quiet or other) and record.i not in pointed:
             continue
-        text, at_s = sentence(_said_once(record, shown_elsewhere)), record.t - begun
+        text, at_s = sentence(_with_owner(_said_once(record, shown), lock)), _since(begun, record.t)
         hit = record.i in pointed
         actor = str(record.data.get("actor") or record.actor) if record.op == "actor.exit" else record.actor
         rows.append(
@@ -238,9 +267,22 @@ def timeline(history: Sequence[Record], witness: Iterable[int] = (), *, shown_el
     return tuple(_collapse(rows))
 
 
-def _said_once(record: Record, shown_elsewhere: str) -> Record:
+def _since(begun: float, at: float) -> float:
+    """Seconds from the client's start; what rounds to -0.0 is the start itself."""
+    return 0.0 if -AT_ONCE_S < at - begun < 0 else at - begun
+
+
+def _with_owner(record: Record, lock: str) -> Record:
+    """A waiter knows its lock's owner by a pid at most; the reader knows it by the name in the lock column."""
+    failed = (record.op, record.phase) == ("lock", "fail") and is_session_lock(record.data.get("path"))
+    if not failed or lock == FREE or "+" in lock:  # with two locks held, which of them is this one's is not said
+        return record
+    return msgspec.structs.replace(record, data={**record.data, "owner": lock})
+
+
+def _said_once(record: Record, shown_elsewhere: set[str]) -> Record:
     error = record.data.get("error")
-    if record.op in ("turn", "client.result") and error and str(error).strip() == shown_elsewhere.strip():
+    if record.op in ("turn", "client.result") and error and str(error).strip() in shown_elsewhere:
         return msgspec.structs.replace(record, data={**record.data, "error": None, "reply": None})
     return record
 

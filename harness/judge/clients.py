@@ -14,6 +14,7 @@ LOCK_REASONS = frozenset({"session_locked", "session-locked", "lock", "locked"})
 #: Lock waits that somebody called off, or that the machine ended: they say nothing about who holds the lock.
 GIVEN_UP = frozenset({"cancelled", "aborted", "interrupted", "os"})
 TURN_METHODS = frozenset({"", "agent", "chat.send", "connect"})  # the calls that carry the user's turn
+SHOWN_NAMES = 3
 TIMEOUT_REPLY = "Request timed out before a response was generated"
 
 
@@ -36,6 +37,13 @@ def clients(history: Sequence[Record]) -> list[str]:
         if role == "client" or record.op.startswith("client.") or record.op == "fallback":
             seen.setdefault(str(record.data.get("actor") or record.actor) if role else record.actor)
     return list(seen)
+
+
+def named(names: Sequence[str]) -> str:
+    """A few of the clients that a finding is about, and how many more."""
+    different = list(dict.fromkeys(names))
+    rest = f" and {len(different) - SHOWN_NAMES} more" if len(different) > SHOWN_NAMES else ""
+    return ", ".join(different[:SHOWN_NAMES]) + rest
 
 
 def started(history: Sequence[Record], client: str) -> Record | None:

@@ -6,29 +6,59 @@ from collections.abc import Sequence
 
 from lockjaw.history import Record
 from lockjaw.history.holds import is_session_lock
-from lockjaw.history.run import Outcome
+from lockjaw.history.run import ClientOutcome, Outcome
 
-from .clients import GIVEN_UP, clients
+from .clients import GIVEN_UP, clients, interrupted, results
 from .executions import turn_executions
 
 
 def outcome_of(history: Sequence[Record]) -> Outcome:
-    """Summarise a history. Of several results of the client the last one counts."""
-    users = set(clients(history))
-    results = [r.data for r in history if r.op == "client.result"]
-    result = results[-1] if results else {}
-    exits = [r.data.get("code") for r in history if r.op == "actor.exit" and r.data.get("role") == "client"]
+    """Summarise a history. Of several results of one client the last one counts."""
+    every = tuple(_of_client(history, name) for name in clients(history))
+    waited = [one for one in every if one.answered or not one.ended_by_fault]
+    shown = _shown(history, waited or every)
     return Outcome(
-        answered=bool(result.get("answered")),
-        exit_code=exits[-1] if exits else result.get("exit_code"),
-        session_locked_errors=_locked_attempts(history, users),
+        answered=bool(waited) and all(one.answered for one in waited),
+        exit_code=shown.exit_code if shown else None,
+        session_locked_errors=_locked_attempts(history, {one.name for one in every}),
         turn_executions=turn_executions(history),
         provider_calls=sum(1 for r in history if r.op == "provider.request" and r.phase == "invoke"),
         sessions=_sessions(history),
+        duplicate_possible=any(one.duplicate_possible for one in every),
+        reply=shown.reply if shown else None,
+        error=shown.error if shown else None,
+        client=shown.name if shown else None,
+        clients=every,
+    )
+
+
+def _of_client(history: Sequence[Record], name: str) -> ClientOutcome:
+    result = next((r.data for r in reversed(results(history)) if r.actor == name), {})
+    exits = [
+        r.data.get("code")
+        for r in history
+        if r.op == "actor.exit" and r.data.get("role") == "client" and str(r.data.get("actor") or r.actor) == name
+    ]
+    return ClientOutcome(
+        name=name,
+        answered=bool(result.get("answered")),
+        exit_code=exits[-1] if exits else result.get("exit_code"),
         duplicate_possible=bool(result.get("duplicate_possible")),
         reply=_text(result.get("reply")),
         error=_text(result.get("error")),
+        ended_by_fault=interrupted(history, name),
     )
+
+
+def _shown(history: Sequence[Record], among: Sequence[ClientOutcome]) -> ClientOutcome | None:
+    """The client whose words stand for all: the first without an answer, else the last that got one."""
+    ended = [r.actor for r in results(history)]
+    unanswered = next((one for one in among if not one.answered), None)
+    return unanswered or max(among, key=lambda one: _last(ended, one.name), default=None)
+
+
+def _last(names: Sequence[str], name: str) -> int:
+    return max((at for at, one in enumerate(names) if one == name), default=-1)
 
 
 def _text(value: object) -> str | None:

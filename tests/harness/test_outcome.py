@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from lockjaw.harness.judge.outcome import Outcome, outcome_of
+from lockjaw.harness.judge.outcome import outcome_of
 from lockjaw.harness.judge.skeleton import skeleton, skeleton_hash
 from lockjaw.history import Record
+from lockjaw.history.run import ClientOutcome, Outcome
 
 LOCK = "/state/agents/main/sessions/s.jsonl.lock"
 
@@ -56,7 +57,40 @@ def test_result_of_the_client_is_the_outcome() -> None:
             ("harness", "transcript.final", "info", {"path": "/b.jsonl"}),
         )
     )
-    assert found == Outcome(True, 5, 0, 0, 2, 2, True, "hi", None)
+    alone = ClientOutcome("client", True, 5, True, "hi", None)
+    assert found == Outcome(True, 5, 0, 0, 2, 2, True, "hi", None, "client", (alone,))
+
+
+def result_of(client: str, **data: Any) -> tuple[str, str, str, dict[str, Any]]:
+    return (
+        client,
+        "client.result",
+        "info",
+        {"answered": "reply" in data, "exit_code": int("reply" not in data)} | data,
+    )
+
+
+def test_of_several_clients_the_one_without_an_answer_speaks_and_each_is_named() -> None:
+    found = outcome_of(history(result_of("first", error="E: locked"), result_of("second", reply="hi")))
+    assert (found.answered, found.client, found.error, found.reply, found.exit_code) == (
+        False, "first", "E: locked", None, 1
+    )  # fmt: skip
+    assert [(one.name, one.answered, one.reply, one.error) for one in found.clients] == [
+        ("first", False, None, "E: locked"), ("second", True, "hi", None)
+    ]  # fmt: skip
+
+
+def test_of_several_clients_that_all_got_an_answer_the_last_speaks() -> None:
+    found = outcome_of(history(result_of("b", reply="1"), result_of("a", reply="2"), result_of("b", reply="3")))
+    assert (found.answered, found.client, found.reply) == (True, "b", "3")
+
+
+def test_a_client_that_a_fault_ended_waits_for_no_answer() -> None:
+    killed = ("harness", "nemesis", "info", {"action": "kill", "target": "first"})
+    began = ("first", "client.call", "invoke", {"method": "agent"})
+    found = outcome_of(history(began, killed, result_of("second", reply="hi")))
+    assert (found.answered, found.client, found.clients[0].ended_by_fault) == (True, "second", True)
+    assert not outcome_of(history(began, killed)).answered
 
 
 def test_exit_code_of_the_process_beats_the_promised_one() -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from lockjaw.harness.judge.checkers.examples import EXAMPLES, FOLDER, PATH, Story
-from lockjaw.history.run import Outcome
+from lockjaw.harness.judge.checkers import run_checks
+from lockjaw.harness.judge.checkers.examples import EXAMPLES, FACTS, FOLDER, PATH, Story
+from lockjaw.harness.judge.outcome import outcome_of
+from lockjaw.history.run import Outcome, Run, read_document
 from lockjaw.reports.lockband import lock_band
+from lockjaw.reports.text import render
 from lockjaw.reports.view import DANGER, Row, headline, important, run_view, timeline, view
 from lockjaw.verdict import Verdict
 
@@ -147,8 +152,10 @@ def test_a_danger_that_was_not_reached_is_a_row_of_its_own(make_run: Callable[..
 def test_findings_and_errors_name_no_machine_folder(make_run: Callable[..., Any]) -> None:
     run = run_view(make_run("reuse-session"))
 
-    assert "/home/" not in run.error
-    assert "<state>/agents/main/sessions" in run.error
+    ((who, error),) = run.errors
+    assert who == "the user"
+    assert "/home/" not in error
+    assert "<state>/agents/main/sessions" in error
 
 
 def test_headlines_say_what_the_user_got_and_at_what_price() -> None:
@@ -165,3 +172,37 @@ def test_headlines_say_what_the_user_got_and_at_what_price() -> None:
         "the user got NO answer; the turn was not executed; 0 provider calls"
     )
     assert "executed twice" in headline(replace(good, turn_executions=2))
+
+
+def test_of_several_clients_the_report_says_which_one_got_an_answer() -> None:
+    story = Story()
+    for client in ("first", "client"):
+        story.add(0.0, client, "client.call", "invoke", method="agent", run_id=client)
+    story.add(1.0, "first", "lock", "ok", path=LOCK)
+    story.add(2.0, "client", "lock", "invoke", path=LOCK)
+    story.add(12.0, "client", "lock", "fail", path=LOCK, kind="timeout", owner="pid=7")
+    story.add(13.0, "client", "client.result", answered=False, exit_code=1, error="E: session file locked")
+    story.add(14.0, "first", "client.result", answered=True, exit_code=0, reply="hi")
+    history = story.history()
+    checks = run_checks(["never_session_locked", "answered"], history, FACTS)
+    run = Run(
+        "s", "p", "sim", 1, Verdict.VIOLATED, tuple(checks), (), outcome_of(history), "", 14.0, 0.0, Path("r"), history
+    )
+
+    shown = run_view(run)
+    assert shown.headline.startswith("of 2 clients, first got an answer, client got NO answer;")
+    assert shown.errors == (("client", "E: session file locked"),)
+    assert [check.finding.partition(" although")[0] for check in shown.checks] == [
+        "the fallback of client found the session locked: 1 lock wait timed out", "client got no answer"
+    ]  # fmt: skip
+    assert "does NOT get the lock; first has it" in [row.text for row in shown.rows]
+    assert "client saw: E: session file locked" in render([run])
+    assert read_document(json.loads(json.dumps(run.document())), history, Path("r")) == run
+
+
+def test_no_step_stands_at_minus_zero() -> None:
+    story = Story()
+    story.add(0.98, "first", "turn", "invoke", session_id="s")
+    story.add(1.0, "client", "client.call", "invoke", method="agent")
+
+    assert [f"{row.at_s:.1f}" for row in timeline(story.history())] == ["0.0", "0.0"]

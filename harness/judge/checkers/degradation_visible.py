@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from lockjaw.history import Record
 from lockjaw.history.spans import deaths
 from lockjaw.verdict import CheckResult, Verdict, combine
@@ -21,11 +23,12 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
 
     UNKNOWN when nothing was degraded: no fallback, no failure.
     """
-    parts = [_of_client(history, client) for client in clients(history)]
+    parts = [(client, _of_client(history, client)) for client in clients(history)]
     if not parts:
         return CheckResult(NAME, Verdict.UNKNOWN, "no client sent a message")
-    verdict = combine(part.verdict for part in parts)
-    return next(part for part in parts if part.verdict is verdict)
+    verdict = combine(part.verdict for _, part in parts)
+    client, found = next((client, part) for client, part in parts if part.verdict is verdict)
+    return found if len(parts) == 1 else msgspec.structs.replace(found, finding=f"{client}: {found.finding}")
 
 
 def _of_client(history: Sequence[Record], client: str) -> CheckResult:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lockjaw.history import Record
 from lockjaw.verdict import CheckResult, Verdict
 
-from ..clients import clients, contended, gave_up_at_once, is_lock_error, is_lock_text, locked_out, trouble
+from ..clients import clients, contended, gave_up_at_once, is_lock_error, is_lock_text, locked_out, named, trouble
 from .facts import ScenarioFacts
 
 NAME = "never_session_locked"
@@ -30,7 +30,8 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
         witness = tuple(sorted({r.i for r in (*told, *stuck)}))
         waits = len([r for r in history if r.actor in users and is_lock_error(r)])
         count = f"{waits} lock wait{'s' if waits != 1 else ''} timed out" if waits else "its attempt failed"
-        return CheckResult(NAME, Verdict.VIOLATED, f"the fallback found the session locked: {count}", witness)
+        whose = "" if len(users) == 1 else f" of {named([r.actor for r in (*told, *stuck)])}"
+        return CheckResult(NAME, Verdict.VIOLATED, f"the fallback{whose} found the session locked: {count}", witness)
     if contended(history):
         return CheckResult(NAME, Verdict.HELD, "another process had the lock, and no attempt failed on it")
     if gave_up_at_once(history):

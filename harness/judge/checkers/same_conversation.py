@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from lockjaw.history import Record
 from lockjaw.history.holds import transcript_of
-from lockjaw.verdict import CheckResult, Verdict
+from lockjaw.verdict import CheckResult, Verdict, combine
 
-from ..clients import TURN_METHODS, results
+from ..clients import TURN_METHODS, clients, results
 from .facts import ScenarioFacts
 
 NAME = "same_conversation"
@@ -23,14 +25,15 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
     the session that was asked. UNKNOWN when nobody was answered, or
     nothing shows where the answer went.
     """
-    verdicts = [_of(history, r, facts) for r in results(history) if r.data.get("answered")]
-    if not verdicts:
+    answers = [r for r in results(history) if r.data.get("answered")]
+    if not answers:
         return CheckResult(NAME, Verdict.UNKNOWN, "the user got no answer, so there is none to look for")
-    for verdict in (Verdict.VIOLATED, Verdict.UNKNOWN):
-        for found in verdicts:
-            if found.verdict is verdict:
-                return found
-    return verdicts[0]
+    verdicts = [(r.actor, _of(history, r, facts)) for r in answers]
+    verdict = combine(found.verdict for _, found in verdicts)
+    client, found = next((client, found) for client, found in verdicts if found.verdict is verdict)
+    if len(clients(history)) == 1 or verdict is Verdict.HELD:
+        return found
+    return msgspec.structs.replace(found, finding=f"{client}: {found.finding}")
 
 
 def _of(history: Sequence[Record], result: Record, facts: ScenarioFacts) -> CheckResult:

@@ -17,13 +17,28 @@ import msgspec
 from lockjaw.history.records import Record
 from lockjaw.verdict import CheckResult, Verdict
 
-__all__ = ["BUILTIN", "Outcome", "Reached", "Run", "read_document"]
+__all__ = ["BUILTIN", "ClientOutcome", "Outcome", "Reached", "Run", "read_document"]
 
 BUILTIN = "builtin"
 
 
+class ClientOutcome(msgspec.Struct, frozen=True):
+    """What one client gave its user. ``name`` is its actor; ``ended_by_fault``: the scenario killed it."""
+
+    name: str
+    answered: bool
+    exit_code: int | None
+    duplicate_possible: bool
+    reply: str | None
+    error: str | None
+    ended_by_fault: bool = False
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """What the user got, and at what price: the ``outcome`` object of the run document.
+
+    With several clients, ``answered`` means each of them (but those that a fault ended), and ``exit_code``, ``reply``
+    and ``error`` are those of ``client``: the first that got no answer, else the last to get one. ``clients`` has all.
 
     ``exit_code`` is what the client's process ended with (negative: killed by that signal), None when it never
     ended. ``session_locked_errors`` counts the fallback's attempts that failed on a session lock.
@@ -40,6 +55,13 @@ class Outcome(msgspec.Struct, frozen=True):
     duplicate_possible: bool
     reply: str | None
     error: str | None
+    client: str | None = None
+    clients: tuple[ClientOutcome, ...] = ()
+
+    @property
+    def several(self) -> bool:
+        """More than one client asked: whoever speaks of an answer must say whose."""
+        return len(self.clients) > 1
 
 
 class Reached(msgspec.Struct, frozen=True):
@@ -105,7 +127,8 @@ class Run:
             "event_hash": self.event_hash,
             "nominal_s": round(self.nominal_s, 1),
             "wall_s": round(self.wall_s, 1),
-            "outcome": msgspec.to_builtins(self.outcome),
+            "outcome": msgspec.to_builtins(self.outcome)
+            | {"clients": [msgspec.to_builtins(client) for client in self.outcome.clients]},
             "checks": [msgspec.to_builtins(check) | {"witness": list(check.witness)} for check in self.checks],
             "sometimes": [{"says": r.says, "met": r.met, "witness": r.witness} for r in self.reached],
             **({"notes": list(self.notes)} if self.notes else {}),
