@@ -139,3 +139,41 @@ async def test_a_stop_signal_is_heard_inside_the_loop(number: signal.Signals) ->
     finally:
         loop.remove_signal_handler(signal.SIGTERM)
         loop.remove_signal_handler(signal.SIGINT)
+
+
+ACTOR = """
+import asyncio, os, sys
+from lockjaw.process import perform_at_go
+
+async def work():
+    try:
+        if sys.argv[3] == "waits":
+            print("at work", flush=True)
+            await asyncio.Event().wait()
+        return 7
+    finally:
+        print("tidied", flush=True)
+
+sys.exit(perform_at_go(work, int(sys.argv[1]), int(sys.argv[2])))
+"""
+
+
+@pytest.mark.parametrize(("what", "number", "status"), [("ends", None, 7), ("waits", signal.SIGTERM, 143)])
+def test_an_actor_begins_at_its_go_and_tidies_up_when_it_is_stopped(
+    what: str, number: signal.Signals | None, status: int
+) -> None:
+    ready, said = os.pipe()
+    begins, go = os.pipe()
+    command = [sys.executable, "-c", ACTOR, str(said), str(begins), what]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=(said, begins), text=True) as process:
+        os.close(said)
+        assert json.loads(os.read(ready, 1000))["pid"] == process.pid
+        os.write(go, b"x")
+        assert process.stdout is not None
+        if number is not None:
+            assert process.stdout.readline() == "at work\n"
+            process.send_signal(number)
+        assert process.stdout.read() == "tidied\n"
+        assert process.wait(PATIENCE_S) == status
+    for fd in (ready, begins, go):
+        os.close(fd)

@@ -5,7 +5,6 @@ Everything is loaded before it says that it is ready; it begins at its go. SIGTE
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from pathlib import Path
@@ -14,14 +13,7 @@ import msgspec
 
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.clock import ScaledClock
-from lockjaw.process import (
-    announce_ready,
-    ids_from_environment,
-    on_stop_signals,
-    recorder_from_environment,
-    wait_for_go,
-    watch_lifeline,
-)
+from lockjaw.process import ids_from_environment, perform_at_go, recorder_from_environment, watch_lifeline
 from lockjaw.runner.machine import THIS_MACHINE
 from lockjaw.sessions import SessionPaths
 from lockjaw.visible import tell
@@ -54,23 +46,7 @@ def main() -> int:
         machine=THIS_MACHINE, ids=ids_from_environment(os.environ, plan.name), touch=os.utime, say=tell,
     )  # fmt: skip
 
-    async def perform() -> int:
-        task = asyncio.ensure_future(performer.run())
-        stopped: list[int] = []
-
-        def stop(number: int) -> None:
-            stopped.append(number)
-            task.cancel()
-
-        on_stop_signals(asyncio.get_running_loop(), stop)
-        try:
-            return await task
-        except asyncio.CancelledError:
-            return 128 + stopped[0]
-
-    announce_ready(int(ready_fd))
-    wait_for_go(int(go_fd))
-    return asyncio.run(perform())
+    return perform_at_go(performer.run, int(ready_fd), int(go_fd))
 
 
 if __name__ == "__main__":

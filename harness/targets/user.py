@@ -21,13 +21,7 @@ import msgspec
 
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.history import Recorder
-from lockjaw.process import (
-    announce_ready,
-    on_stop_signals,
-    recorder_from_environment,
-    wait_for_go,
-    watch_lifeline,
-)
+from lockjaw.process import perform_at_go, recorder_from_environment, watch_lifeline
 
 __all__ = ["Attempt", "Plan", "User", "Way"]
 
@@ -236,24 +230,11 @@ def main(arguments: Sequence[str]) -> int:
     async def perform() -> int:
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, user.question_is_there)
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, user.enough)
-        task = asyncio.ensure_future(user.run())
-        stopped: list[int] = []
-
-        def stop(number: int) -> None:
-            stopped.append(number)
-            task.cancel()
-
-        on_stop_signals(asyncio.get_running_loop(), stop)
-        try:
-            return await task
-        except asyncio.CancelledError:
-            return 128 + stopped[0]
+        return await user.run()
 
     for number in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # until the loop listens
-    announce_ready(int(ready_fd))
-    wait_for_go(int(go_fd))
-    return asyncio.run(perform())
+    return perform_at_go(perform, int(ready_fd), int(go_fd))
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lockjaw.clock import Clock
 from lockjaw.errors import UsageError
@@ -31,6 +31,8 @@ EVENTS_KEY = "LOCKJAW_EVENTS"
 ACTOR_KEY = "LOCKJAW_ACTOR"
 LIFELINE_KEY = "LOCKJAW_LIFELINE_FD"
 SEED_KEY = "LOCKJAW_SEED"
+
+Done = TypeVar("Done")
 
 
 class Terminated(KeyboardInterrupt):
@@ -118,6 +120,37 @@ def watch_lifeline(env: Mapping[str, str]) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
+
+
+async def until_stopped(work: Coroutine[Any, Any, Done]) -> Done | signal.Signals:
+    """Do ``work``; SIGTERM and SIGINT cancel it. Returns what it returns, or the signal that stopped it."""
+    task = asyncio.ensure_future(work)
+    stopped: list[signal.Signals] = []
+
+    def stop(number: signal.Signals) -> None:
+        stopped.append(number)
+        task.cancel()
+
+    on_stop_signals(asyncio.get_running_loop(), stop)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return stopped[0] if stopped else signal.SIGINT
+
+
+def perform_at_go(work: Callable[[], Coroutine[Any, Any, int]], ready_fd: int, go_fd: int) -> int:
+    """An actor's main: say that it is ready, wait for its go, do ``work``. Returns the exit status, 128 + N by signal.
+
+    ``work`` is called inside the event loop.
+    """
+
+    async def perform() -> int:
+        ended = await until_stopped(work())
+        return 128 + ended if isinstance(ended, signal.Signals) else ended
+
+    announce_ready(ready_fd)
+    wait_for_go(go_fd)
+    return asyncio.run(perform())
 
 
 def on_stop_signals(loop: asyncio.AbstractEventLoop, stop: Callable[[signal.Signals], None]) -> None:

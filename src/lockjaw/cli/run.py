@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -21,22 +20,20 @@ from lockjaw.cli.options import (
     check_policy,
 )
 from lockjaw.cli.progress import run_progress
-from lockjaw.cli.repeats import Repeat, UntilSure, repeats_of, shares_document, shares_said
+from lockjaw.cli.repeats import Repeat, UntilSure, repeats_of
+from lockjaw.cli.results import hand_over
 from lockjaw.errors import UsageError
 from lockjaw.harness.incident.scenario import Scenario, load_scenario
-from lockjaw.harness.judge.agreement import Agreement, agreement
-from lockjaw.harness.judge.baseline import Comparison, compare, read_baseline, verdicts_of
+from lockjaw.harness.judge.agreement import agreement
+from lockjaw.harness.judge.baseline import compare, read_baseline, verdicts_of
 from lockjaw.harness.judge.shares import repeated
 from lockjaw.harness.run import ENGINES, Progress, Run, run_policies
-from lockjaw.reports import document, text
-from lockjaw.visible import show
 
 __all__ = ["run"]
 
 BOTH = "both"
 BOTH_IN_TURN = ("sim", "real")
 BASELINE = "baseline"  # the policy that shows the incident
-EXIT_DISAGREE = 4  # the engines do: one of them is wrong, whatever the verdicts are
 
 
 def run(
@@ -98,6 +95,7 @@ def run(
         if seeds != 1:
             raise UsageError("--seeds", "", "--repeat N with --target: no seed steers a program of others", seeds)
     repeats = repeats_of(repeat, repeat_until_sure, engine=engine)
+    check_file_to_write(junit, markdown)
     if target != "builtin" and not target.startswith("openclaw"):
         from lockjaw.cli.target.playing import Playing, run_against_described
 
@@ -115,7 +113,6 @@ def run(
         return run_against(scenario, target, real, repeats, as_json=as_json, junit_file=junit, markdown_file=markdown)
     for name in (policy := policy or "takeover").split(","):
         check_policy(name, "all", BASELINE)
-    check_file_to_write(junit, markdown)
     scenarios = [load_scenario(name) for name in scenario]  # all of them first: a typo must not cost a run
     check_one_of("--engine", (*ENGINES, BOTH), engine)
     # Before the runs: the folder may be the very one that they go to.
@@ -139,15 +136,12 @@ def run(
     since = None
     if known is not None:
         since = compare(str(baseline), known, verdicts_of(runs))
-    notes = [] if since is None else since.lines()
-    notes += shares_said(runs, repeats)
-    notes += dict.fromkeys(f"{made.scenario}: {note}" for made in runs for note in made.notes)
+    notes = [*dict.fromkeys(f"{made.scenario}: {note}" for made in runs for note in made.notes)]
     notes += pages.write_pages(runs)
-    _write_files(runs, since, junit=junit, markdown=markdown)
-    _show(runs, compared, since, notes, shares_document(runs, repeats), as_json=as_json)
-    if not all(one.agrees for one in compared):
-        return EXIT_DISAGREE
-    return document.exit_status(runs) if since is None else since.verdict.exit_status
+    return hand_over(
+        runs, as_json=as_json, repeats=repeats, notes=notes, junit_file=junit, markdown_file=markdown,
+        since=since, compared=compared,
+    )  # fmt: skip
 
 
 def _runs(
@@ -166,38 +160,3 @@ def policies_of(scenario: Scenario, named: str) -> list[str]:
     """The policies that names mean for a scenario: ``all``, ``baseline``, or themselves; several with commas."""
     meant = {"all": scenario.policies, BASELINE: (scenario.baseline,)}
     return list(dict.fromkeys(policy for name in named.split(",") for policy in meant.get(name, (name,))))
-
-
-def _write_files(
-    runs: Sequence[Run], since: Comparison | None, *, junit: Path | None, markdown: Path | None
-) -> None:  # fmt: skip
-    if junit is not None:
-        from lockjaw.reports import junit as as_junit
-
-        junit.write_text(as_junit.render(runs), encoding="utf-8")
-    if markdown is not None:
-        from lockjaw.reports import markdown as as_markdown
-
-        changed = "" if since is None else f"\n{as_markdown.fence(chr(10).join(since.lines()), 'text')}\n"
-        markdown.write_text(as_markdown.render(runs) + changed, encoding="utf-8")
-
-
-def _show(
-    runs: Sequence[Run],
-    compared: Sequence[Agreement],
-    since: Comparison | None,
-    notes: Sequence[str],
-    more: dict[str, Any],
-    *,
-    as_json: bool,
-) -> None:
-    if as_json:
-        if compared:
-            more["agreement"] = [one.document() for one in compared]
-        if since is not None:
-            more["baseline"] = since.document()
-        sys.stdout.write(document.to_json(document.document(runs, **more)))
-        return
-    text.print_report(runs, notes=notes)
-    for one in compared:
-        show(one.sentence())

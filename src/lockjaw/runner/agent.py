@@ -42,8 +42,8 @@ from lockjaw.locking import HeldLock, LockView, SessionLock, inspect_lock, relea
 from lockjaw.process import (
     announce_ready,
     ids_from_environment,
-    on_stop_signals,
     recorder_from_environment,
+    until_stopped,
     wait_for_go,
 )
 from lockjaw.runner.approvals import permitted_tools
@@ -576,20 +576,12 @@ def agent_main(settings: Settings, request: AgentRequest, *, ready_fd: int | Non
     )  # fmt: skip
 
     async def command() -> AgentOutcome:
-        task = asyncio.ensure_future(client.run())
-        stopped: list[signal.Signals] = []
-
-        def stop(number: signal.Signals) -> None:
-            stopped.append(number)
-            task.cancel()
-
-        on_stop_signals(asyncio.get_running_loop(), stop)
         try:
             with _waiting():
-                return await task
-        except asyncio.CancelledError:
-            number = stopped[0] if stopped else signal.SIGINT
-            return AgentOutcome(128 + number, error="interrupted")
+                outcome = await until_stopped(client.run())
+            if isinstance(outcome, signal.Signals):
+                return AgentOutcome(128 + outcome, error="interrupted")
+            return outcome
         finally:
             release_all_held()
             await models.aclose()

@@ -11,7 +11,7 @@ from typing import Any
 from lockjaw.behaviours import POLICIES
 from lockjaw.cli.options import check_one_of
 from lockjaw.cli.progress import progress
-from lockjaw.cli.repeats import shares_document, shares_said
+from lockjaw.cli.results import hand_over
 from lockjaw.errors import HarnessError, UsageError
 from lockjaw.harness.incident.scenario import Scenario, load_scenario
 from lockjaw.harness.judge.shares import Repeats, repeated
@@ -19,7 +19,7 @@ from lockjaw.harness.run import Progress
 from lockjaw.harness.targets.openclaw.campaign import Cell, Options, run_version
 from lockjaw.harness.targets.openclaw.versions import parse_target
 from lockjaw.history import Record
-from lockjaw.reports import document, junit, markdown, text
+from lockjaw.reports import document, text
 from lockjaw.reports.progress import LiveProgress
 from lockjaw.verdict import Verdict
 from lockjaw.visible import show, tell
@@ -83,16 +83,10 @@ def run_against(
             for scenario in scenarios
             for run in repeated(lambda: [run_version(scenario, version, options, say, progress)], repeats)  # noqa: B023
         ]
-    if junit_file:
-        junit_file.write_text(junit.render(runs), encoding="utf-8")
-    if markdown_file:
-        markdown_file.write_text(markdown.render(runs), encoding="utf-8")
-    if as_json:
-        sys.stdout.write(document.to_json(document.document(runs, **shares_document(runs, repeats))))
-    else:
-        notes = [f"{target}: {note}" for run in runs[:1] for note in run.notes]
-        text.print_report(runs, notes=notes + shares_said(runs, repeats))
-    return document.exit_status(runs)
+    notes = [f"{target}: {note}" for run in runs[:1] for note in run.notes]
+    return hand_over(
+        runs, as_json=as_json, repeats=repeats, notes=notes, junit_file=junit_file, markdown_file=markdown_file
+    )
 
 
 def replay_against(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lockjaw.cli.consent import scenarios_to_start
 from lockjaw.cli.openclaw.campaigns import say, watched
-from lockjaw.cli.repeats import shares_document, shares_said
+from lockjaw.cli.results import hand_over
 from lockjaw.errors import UsageError
 from lockjaw.harness.incident.scenario import Scenario
 from lockjaw.harness.judge.shares import Repeats, repeated
@@ -18,7 +18,6 @@ from lockjaw.harness.run import Progress, Run
 from lockjaw.harness.targets.campaign import play_on
 from lockjaw.harness.targets.foreign import Foreign
 from lockjaw.harness.targets.registry import choose, opened
-from lockjaw.reports import document, junit, markdown, text
 from lockjaw.visible import visible
 
 __all__ = ["Playing", "asker", "run_against_described"]
@@ -79,17 +78,10 @@ def run_against_described(
             for scenario in scenarios
             for run in repeated(partial(_play, opened_target, scenario, playing, progress), playing.repeats)
         ]
-    if junit_file:
-        junit_file.write_text(junit.render(runs), encoding="utf-8")
-    if markdown_file:
-        markdown_file.write_text(markdown.render(runs), encoding="utf-8")
     notes = [f"{choice.name}: {note}" for run in runs[:1] for note in run.notes]
-    notes += shares_said(runs, playing.repeats)
-    if as_json:
-        sys.stdout.write(document.to_json(document.document(runs, **shares_document(runs, playing.repeats))))
-    else:
-        text.print_report(runs, notes=notes)
-    return document.exit_status(runs)
+    return hand_over(
+        runs, as_json=as_json, repeats=playing.repeats, notes=notes, junit_file=junit_file, markdown_file=markdown_file
+    )
 
 
 def _play(target: Foreign, scenario: Scenario, playing: Playing, progress: Progress) -> list[Run]:
