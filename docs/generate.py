@@ -44,6 +44,9 @@ from lockjaw.runner import agent
 from lockjaw.scenarios import catalogue
 from lockjaw.verdict import Verdict
 
+sys.path.insert(0, str(Path(__file__).parent))
+from key_notes import NOTES
+
 FOLDER = Path(__file__).resolve().parent / "reference"
 SUMMARY = FOLDER.parent / "other-runtimes.json"
 FILLED = (FOLDER.parent / "against-other-runtimes.md", FOLDER.parents[1] / "README.md")
@@ -127,23 +130,25 @@ def prose(text: str | None) -> str:
 # --------------------------------------------------------------------------- keys of a struct
 
 
-def keys(cls: type[msgspec.Struct], without: Iterable[str] = (), *, whole: bool = False) -> str:
+def keys(cls: type[msgspec.Struct], without: Iterable[str] = ()) -> str:
     """The keys that a part of a YAML file may have: type, default, and the comment that stands beside the field.
 
-    ``whole``: a key without a comment is a mistake.
+    A key of a fake's script without a comment takes its note from ``key_notes``; a key with neither is a mistake.
     """
     schema = msgspec.json.schema(cls)
     parts = schema["$defs"]
     told = comments(cls)
     fields = {field.encode_name: field for field in msgspec.structs.fields(cls)}
+    shared = cls.__module__.startswith("lockjaw.fakes.")
     rows = []
     for name, spec in parts[cls.__name__]["properties"].items():
         if name not in fields or name in without:  # the tag of a union is no field
             continue
         field = fields[name]
         default = "required" if field.required else shown_default(field)
-        assert told.get(field.name) or not whole, f"{cls.__name__}.{field.name}: no note (a comment beside the field)"
-        rows.append((code(name), kind(spec, parts), default, told.get(field.name, "")))
+        note = told.get(field.name) or (shared and (NOTES.get(f"{cls.__name__}.{name}") or NOTES.get(name)))
+        assert note, f"{cls.__name__}.{field.name}: no note (a comment beside the field, or one in docs/key_notes.py)"
+        rows.append((code(name), kind(spec, parts), default, note))
     told_rows = table(("key", "value", "default", "notes"), rows) if rows else ""
     return f"{prose(cls.__doc__)}\n\n{told_rows}".rstrip()
 
@@ -241,18 +246,18 @@ def scenario_file() -> Iterator[str]:
     for cls in kept:
         tag, named = cls.__struct_config__.tag_field, cls.__struct_config__.tag
         yield f"## {cls.__name__}" + (f" (`{tag}: {named}`)" if tag else "")
-        yield keys(cls, whole=True)
+        yield keys(cls)
     yield "## Fault"
     yield (
         "One act of the nemesis: what (`action`), to whom (`target`: an actor, or a link), and when: at a time, some "
         "time after a record, or, where the fault has the key `before`, right before an operation of the target."
     )
-    yield keys(timing.Timing, whole=True)
+    yield keys(timing.Timing)
     common = {*timing.Timing.__struct_fields__, "target"}
     for action, fault in FAULTS.items():
         where = "" if len(fault.worlds) > 1 else f" Only the {'simulation' if fault.worlds == ('sim',) else 'machine'}."
         yield f"### {action}"
-        yield keys(fault, common, whole=True).replace("\n\n|", f"{where}\n\n|", 1) + (
+        yield keys(fault, common).replace("\n\n|", f"{where}\n\n|", 1) + (
             where if set(fault.__struct_fields__) <= common else ""
         )
 
@@ -653,7 +658,8 @@ def _members(cls: type) -> Iterator[tuple[str, str]]:
             continue
         arguments = "" if isinstance(member, property) else f"({_arguments(function)})"
         shown = f"(call){arguments}" if name == "__call__" else f".{name}{arguments}"
-        yield code(shown), prose(function.__doc__) or "-"
+        assert function.__doc__, f"{cls.__name__}.{name}: no docstring"
+        yield code(shown), prose(function.__doc__)
 
 
 def _arguments(function: Any) -> str:

@@ -14,12 +14,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from lockjaw.cli import verbs
+from lockjaw.fakes.links.toxics import Latency
 
 pytest_plugins = ["pytester"]
 
@@ -101,12 +103,33 @@ def test_the_reference_is_what_the_code_says() -> None:
     assert told.returncode == 0, f"run `python docs/generate.py`: {told.stdout}{told.stderr}"
 
 
-def test_a_page_that_is_not_current_is_seen(tmp_path: Path) -> None:
+def test_a_key_without_a_note_fails_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    generate = the_generator()
+    assert "how much later each piece arrives" in generate.keys(Latency)
+    monkeypatch.delitem(generate.NOTES, "latency_s")
+    with pytest.raises(AssertionError, match=r"Latency\.latency_s: no note"):
+        generate.keys(Latency)
+
+    class Bare(msgspec.Struct):
+        """A part of a file."""
+
+        jitter_s: float = 0.0
+
+    with pytest.raises(AssertionError, match=r"Bare\.jitter_s: no note"):
+        generate.keys(Bare)  # shared notes are for the scripts of the fakes: a scenario's keys have their own
+
+
+def the_generator() -> Any:
     spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
     assert spec is not None
     assert spec.loader is not None
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
+    return generate
+
+
+def test_a_page_that_is_not_current_is_seen(tmp_path: Path) -> None:
+    generate = the_generator()
     generate.FOLDER = tmp_path
 
     assert generate.main([]) == 0

@@ -118,6 +118,7 @@ class Contender:
         self._send(order="append", text=text)
 
     def wait_appended(self) -> None:
+        """Return when the append of ``begin_append`` is on disk. Raises its error, such as ``Fenced``."""
         self._answer(0.0)
 
     def enter_section(self) -> None:
@@ -125,6 +126,7 @@ class Contender:
         self._order("enter")
 
     def leave_section(self) -> None:
+        """Leave the section that ``enter_section`` entered; the lock stays held."""
         self._order("leave")
 
     def release(self) -> None:
@@ -227,6 +229,7 @@ class Contender:
 
     @property
     def alive(self) -> bool:
+        """Whether its process runs, a paused one included; False before its first order."""
         return self._process is not None and self._process.poll() is None
 
     def close(self) -> None:
