@@ -294,7 +294,7 @@ _TELLERS: dict[str, _Teller] = {
     "lock.fence": lambda r, d: (
         "cannot fence the holder"
         if r.phase == "fail"
-        else f"raises the generation to {d('generation')}: the old holder cannot write any more"
+        else f"raises the generation to {d('generation')}: the old holder can no longer write"
     ),
     "lock.lost": lambda r, d: f"notices that it has lost the lock of session {session_of(r.data.get('path'))}",
     "lock.limit": lambda r, d: (

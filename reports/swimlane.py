@@ -296,7 +296,7 @@ def _labels(kind: BarKind, begin: Record, before: Sequence[Stretch]) -> tuple[st
             return (f"runs tool {data.get('name') or '?'}", str(data.get("name") or "tool"))
         case "paused":
             if data.get("action") == "block":
-                return ("stuck in a busy loop: serves nobody", "stuck in a busy loop", "stuck")
+                return ("stuck in a busy loop: serves no request", "stuck in a busy loop", "stuck")
             if data.get("action") == "part":
                 return ("blocks everything", "blocked")
             if data.get("action") == "toxic":
@@ -415,7 +415,7 @@ def _fault(at: int, record: Record, lanes: dict[str, int]) -> Fault | None:
     target = str(data.get("target") or record.actor)
     operation = str(data.get("at") or "").removeprefix("before ").partition(" ")[0]
     words = {
-        "kill": "killed", "pause": "frozen", "terminate": "told to end", "resume": "woken", "restart": "restarted",
+        "kill": "killed", "pause": "frozen", "terminate": "asked to end", "resume": "woken", "restart": "restarted",
         "block": "stuck in a busy loop", "fail": f"{operation} fails ({data.get('errno')})",
         "toxic": str(data.get("toxic")), "part": "holds everything back", "heal": f"healed {data.get('toxic') or ''}",
         "cut": "reset", "jump": f"clock jumps by {data.get('by_s')} s",

@@ -69,8 +69,8 @@ SAMPLES: list[tuple[LockjawError, str]] = [
         "database is locked",
     ),
     (LockStateError("/l", {"pid": 1}, "two records"), "/l: two records (found: {'pid': 1})"),
-    (Fenced("/s", 1, 2), "/s: generation 1 was superseded by 2; this run may not write any more"),
-    (LockLost("/s", 1, "removed"), "/s: generation 1 has lost its lock (removed); this run may not write any more"),
+    (Fenced("/s", 1, 2), "/s: generation 1 was superseded by 2; this run may no longer write"),
+    (LockLost("/s", 1, "removed"), "/s: generation 1 has lost its lock (removed); this run may no longer write"),
     (ModelFailure("slow down", "rate_limit", status=429, retry_after_s=2.0, provider="p", model="m"), "slow down"),
     (
         ModelsFailed([Attempt("p", "a", "boom", "timeout"), Attempt("p", "b", "bang")]),

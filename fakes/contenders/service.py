@@ -85,18 +85,18 @@ class Plan:
         if self.kill_at is not None and self.pause_at is not None:
             raise LocalError("a contender is killed or paused at a step, not both")
         if self.pause_s is not None and self.pause_at is None:
-            raise LocalError("how long it stands still (--pause-for) wants to know where (--pause-at STEP)")
+            raise LocalError("--pause-for needs --pause-at STEP, the place where the contender stands still")
         plants = [self.garbage is not None, self.pid is not None, self.recycled]
         if sum(plants) > 1:
             raise LocalError("one lock file has one content: garbage, a foreign pid, or a recycled one")
         if any(plants) and (self.leak or self.kill_at or self.pause_at or self.namespace or self.count != 1):
-            raise LocalError("a lock file that is only planted is held by nobody: nobody can leak it, die or pause")
+            raise LocalError(
+                "a planted lock file has no living owner, so it cannot be combined with --leak, --kill-at or --pause-at"
+            )
         if self.retire_wal and self.algorithm not in DATABASE_LOCKS:
             raise LocalError("only a database has a WAL to take away (--retire-wal): name it with --sqlite FILE")
         if self.rounds != 1 and (self.hold_s is None or self.leak):
-            raise LocalError(
-                "more than one round (--rounds) wants to know how long each holds (--hold), without --leak"
-            )
+            raise LocalError("--rounds N needs --hold SECONDS, and no --leak")
 
     @property
     def planted(self) -> bool:
@@ -138,7 +138,7 @@ class ContenderService:
         Returns the exit status: 1 if a contender did not get the lock, or did not come to its step.
         """
         if not self._file.parent.is_dir():
-            raise LocalError(f"{self._file.parent} is no folder; name a session file in one that exists")
+            raise LocalError(f"{self._file.parent} is not a folder; name a session file in a folder that exists")
         with ExitStack() as stack:
             stack.callback(self._journal.close)
             if self._plan.planted:

@@ -122,7 +122,7 @@ class RecordingProxy(HttpServer):
             raise LocalError(f"{self._script} exists; give --script another name, or remove it, to record into it")
         folder = self._script.absolute().parent
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise LocalError(f"{self._script} cannot be recorded: {folder} is no folder that can be written")
+            raise LocalError(f"{self._script} cannot be recorded: the folder {folder} cannot be written")
         self._unwritten = ""  # why the last replies are not in the script
         self._clock = clock or ScaledClock.start()
         self._journal = Journal(journal, self._clock)

@@ -239,7 +239,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         patterns += [(("asks_when", "actor"), self.asks_when.actor)] if self.asks_when else []
         for place, pattern in patterns:
             if pattern is not None and not any(fnmatchcase(name, pattern) for name in acting):
-                raise FieldError(place, f"an actor that there is: {', '.join(acting)}", pattern)
+                raise FieldError(place, f"an actor of this scenario: {', '.join(acting)}", pattern)
 
     @property
     def cast(self) -> dict[str, Actor]:

@@ -100,7 +100,7 @@ def read_archive(path: Path) -> dict[str, bytes]:
     except OSError as error:
         raise UsageError(str(path), "", f"a kit that can be read ({error.strerror or error})") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise BadKit(path, f"this is no whole zip file ({error})") from error
+        raise BadKit(path, f"the zip file is damaged or incomplete ({error})") from error
 
 
 def _check_entries(path: Path, entries: list[zipfile.ZipInfo]) -> None:

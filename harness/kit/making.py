@@ -214,7 +214,7 @@ def _redacted_scenario(source: _Source, redactor: Redactor) -> Scenario:
         return msgspec.convert(redacted, Scenario)
     except (msgspec.ValidationError, FieldError, DocumentError) as error:
         raise HarnessError(
-            f"without its private words the scenario is none any more ({redactor.text(str(error))}). Rename what is "
+            f"after redaction the scenario is no longer valid ({redactor.text(str(error))}). Rename what is "
             "private in its keys and names, and run it again"
         ) from error
 

@@ -177,7 +177,7 @@ def _decoded(path: Path, name: str, data: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(data, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise BadKit(path, f"{name} in it is no JSON: {error}") from error
+        raise BadKit(path, f"its {name} is not JSON: {error}") from error
 
 
 def _each(path: Path, name: str, data: bytes, kind: type[Any], most: int) -> list[Any]:

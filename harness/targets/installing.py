@@ -133,7 +133,7 @@ def python_of(wanted: str | None) -> str:
         return sys.executable
     found = shutil.which(f"python{wanted}")
     if found is None:
-        raise HarnessError(f"this program needs Python {wanted}, and there is no python{wanted} on PATH; install it")
+        raise HarnessError(f"this program needs Python {wanted}, and PATH has no python{wanted}; install it")
     return found
 
 

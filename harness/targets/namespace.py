@@ -36,8 +36,8 @@ class NoNamespace(HarnessError):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(
-            f"programs of others run only in a network namespace that has nothing but loopback, and this machine does "
-            f"not allow one ({reason}); --allow-network runs them with the machine's own network"
+            f"the real program runs only in a network namespace that has nothing but loopback, and this machine does "
+            f"not allow one ({reason}); --allow-network runs it with the machine's own network"
         )
 
 

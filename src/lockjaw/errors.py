@@ -276,20 +276,18 @@ class LockStateError(LockjawError, OSError):
 
 
 class Fenced(LockjawError):
-    """A newer generation was granted: this holder may not write any more.
+    """A newer generation was granted: this holder may no longer write.
 
     Fields: ``path`` (of the file), ``generation`` (ours), ``current`` (the newest granted).
     """
 
     def __init__(self, path: str, generation: int, current: int) -> None:
         self.path, self.generation, self.current = path, generation, current
-        super().__init__(
-            f"{path}: generation {generation} was superseded by {current}; this run may not write any more"
-        )
+        super().__init__(f"{path}: generation {generation} was superseded by {current}; this run may no longer write")
 
 
 class LockLost(Fenced):
-    """The lock file was taken away from outside, or given back: this holder may not write any more.
+    """The lock file was taken away from outside, or given back: this holder may no longer write.
 
     Fields: as Fenced, ``current`` being our own generation; ``reason``.
     """
@@ -297,7 +295,7 @@ class LockLost(Fenced):
     def __init__(self, path: str, generation: int, reason: str) -> None:
         self.path, self.generation, self.current, self.reason = path, generation, generation, reason
         LockjawError.__init__(
-            self, f"{path}: generation {generation} has lost its lock ({reason}); this run may not write any more"
+            self, f"{path}: generation {generation} has lost its lock ({reason}); this run may no longer write"
         )
 
 

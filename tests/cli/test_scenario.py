@@ -154,7 +154,7 @@ sometimes:
     [
         ("op: client.call", "op: client.cal", "sometimes[0].seen.op expected an operation of the history"),
         ("{status: ok}", "{staus: ok}", "sometimes[0].seen.data.staus expected a key of client.call"),
-        ("phase: ok", "phase: ok, actor: cliant", "sometimes[0].seen.actor expected an actor that there is"),
+        ("phase: ok", "phase: ok, actor: cliant", "sometimes[0].seen.actor expected an actor of this scenario"),
         ("    seen:", "    while_locked_by: gatway\n    seen:", "sometimes[0].while_locked_by expected an actor"),
     ],
 )

@@ -262,7 +262,7 @@ def test_a_machine_without_pid_namespaces_says_so(monkeypatch: pytest.MonkeyPatc
         ({"kill_at": Moment("held"), "pause_at": Moment("held")}, "not both"),
         ({"pause_s": 1.0}, "--pause-at STEP"),
         ({"garbage": "x", "pid": 1}, "one content"),
-        ({"pid": 1, "leak": True}, "held by nobody"),
+        ({"pid": 1, "leak": True}, "has no living owner"),
         ({"rounds": 2}, "--hold"),
     ],
 )

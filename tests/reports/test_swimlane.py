@@ -207,7 +207,7 @@ def test_faults_that_last_end_when_they_say_so_or_are_healed() -> None:
     story.add(13.1, "cron", "append", "ok", path=PATH)
     lane = swimlane(story.history())
     assert [(lane.lanes[b.lane].actor, b.labels[0], b.start, b.end) for b in bars(lane, "paused")] == [
-        ("cron", "frozen by a fault", 1, 7), ("gateway", "stuck in a busy loop: serves nobody", 2, 4),
+        ("cron", "frozen by a fault", 1, 7), ("gateway", "stuck in a busy loop: serves no request", 2, 4),
         ("uplink", "blocks everything", 3, 5),
     ]  # fmt: skip
     assert [(fault.text, fault.heals) for fault in lane.faults] == [

@@ -113,7 +113,7 @@ class TestTakeover:
             "FallbackSummaryError: All models failed (2): a/b: LLM request timed out. (timeout) | a/c: 401 no (auth)",
             "FailoverError: LLM request timed out.",
             "session file locked (timeout 60000ms): pid=7 /s.jsonl.lock",
-            "Error: /s.jsonl: generation 1 was superseded by 2; this run may not write any more",
+            "Error: /s.jsonl: generation 1 was superseded by 2; this run may no longer write",
         ],
     )
     def test_a_run_that_failed_for_want_of_time_is_gone_on_with(self, error: str, failure: Any) -> None:

@@ -27,7 +27,7 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
     """
     answers = [r for r in results(history) if r.data.get("answered")]
     if not answers:
-        return CheckResult(NAME, Verdict.UNKNOWN, "the user got no answer, so there is none to look for")
+        return CheckResult(NAME, Verdict.UNKNOWN, "the user got no answer, so no conversation can contain it")
     verdicts = [(r.actor, _of(history, r, facts)) for r in answers]
     verdict = combine(found.verdict for _, found in verdicts)
     client, found = next((client, found) for client, found in verdicts if found.verdict is verdict)

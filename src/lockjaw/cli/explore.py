@@ -146,7 +146,7 @@ def _left(found: Exploration) -> str:
 
 def _explored(found: Exploration) -> Iterator[str]:
     points = f" at {found.points} operations" if found.points else ""
-    ended = "; interrupted" if found.interrupted else "; nothing new any more" if found.quiet else ""
+    ended = "; interrupted" if found.interrupted else "; no new ordering in the last runs" if found.quiet else ""
     yield f"{found.scenario}, {found.policy}, strategy {found.strategy}: {found.verdict}"
     yield (
         f"  {found.runs} runs{points} in {found.wall_s:.1f} s ({found.per_second:.0f} runs/s, "

@@ -34,7 +34,7 @@ def replay(
         Path | None, typer.Option(help="Where the new run goes (default: beside the old one; a kit: .lockjaw/runs).")
     ] = None,
     yes_real: Annotated[
-        bool, typer.Option("--yes-real", help="Let a kit or run folder of others start real processes here.")
+        bool, typer.Option("--yes-real", help="Let a kit or run folder from elsewhere start real processes here.")
     ] = False,
     as_json: JsonFlag = False,
 ) -> int:

@@ -93,7 +93,9 @@ def run(
         if engine != "real":
             raise UsageError("--engine", "", "real (with --target: a real program cannot be simulated)", engine)
         if seeds != 1:
-            raise UsageError("--seeds", "", "--repeat N with --target: no seed steers a program of others", seeds)
+            raise UsageError(
+                "--seeds", "", "--repeat N with --target, because a seed does not steer the real program", seeds
+            )
     repeats = repeats_of(repeat, repeat_until_sure, engine=engine)
     check_file_to_write(junit, markdown)
     if target != "builtin" and not target.startswith("openclaw"):

@@ -58,7 +58,7 @@ OPERATIONS: dict[str, str] = {
     "kind, waited_s, owner",
     "lock.release": "release of a lock: path, owner, generation, removed",
     "lock.fence": "the generation was raised over a live holder: path, owner, generation, previous",
-    "lock.lost": "a holder found that the lock is not its own any more: path, owner, generation",
+    "lock.lost": "a holder noticed that it no longer owns its lock: path, owner, generation",
     "lock.limit": "a holder was stopped at its hold limit and may write no more: path, owner, generation, max_hold_s",
     "turn": "one execution of the user's turn: turn_id, run_id, session_id, message, resumed; "
     "ok: stop_reason; fail: error",

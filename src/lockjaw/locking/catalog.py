@@ -286,13 +286,14 @@ _ALL: tuple[LockAlgorithm, ...] = (
     ReleasedForPrompt(),
     Plain(
         "soft",
-        "Nobody's: what a program without a lock library writes. A file made with O_EXCL, polled, that names no owner.",
+        "Not OpenClaw's: what a program without a lock library writes, a file made with O_EXCL, polled, without an "
+        "owner's name.",
         plain.acquire_soft,
     ),
     Plain(
         "flock",
-        "Nobody's: a kernel lock on a byte of `<session>.lock.flock`, polled. No other program sees it; to hold the "
-        "`flock` that a program of yours takes, see `lock_contender`.",
+        "Not OpenClaw's: a kernel lock on a byte of `<session>.lock.flock`, polled. No other program sees it; to hold "
+        "the `flock` that a program of yours takes, see `lock_contender`.",
         plain.acquire_flock,
     ),
 )

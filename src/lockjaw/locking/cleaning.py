@@ -106,7 +106,7 @@ def _doubt(path: Path) -> str | None:
     if began_s is not None and written_s < began_s:
         return (
             "it may be older than this container (pid namespace), and does not say where its owner lives: perhaps "
-            "outside. Look from there, or remove it by hand if nobody outside uses this folder"
+            "outside. Run this outside, or remove the file by hand if no process outside uses this folder"
         )
     return None
 

@@ -257,7 +257,7 @@ class HeldLock:
         who = f" by {self._port.owner}" if self._port.owner else ""
         calls.print_error(
             f"lockjaw: {self._port.paths.lock} was held{who} for longer than its limit of {self._port.max_hold_s:g} s "
-            f"(generation {self.generation}); this holder was stopped and may not write any more"
+            f"(generation {self.generation}); this holder was stopped and may no longer write"
         )
 
     def _begin_release(self) -> bool:

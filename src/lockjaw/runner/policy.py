@@ -294,7 +294,7 @@ def worth_going_on(error: str) -> bool:
 
 
 _REASON_OF_ATTEMPT = re.compile(r" \((timeout|overloaded|rate_limit)\)(?: \||$)")
-_SESSION_TAKEN = re.compile(r"session file locked|may not write any more")
+_SESSION_TAKEN = re.compile(r"session file locked|may no longer write")
 
 PolicyFunction = Callable[[GatewayFailure, Behaviour, Callable[[], str]], Policy]
 

@@ -239,7 +239,7 @@ def entries_of(header: dict[str, Any] | None, values: Iterable[dict[str, Any]]) 
         if is_header(value):
             continue
         if flaw := entry_flaw(value):
-            problems.append(f"object {number} is no entry: {flaw}")
+            problems.append(f"object {number} is not an entry: {flaw}")
         else:
             entries.append(Entry(value))
     return entries, problems

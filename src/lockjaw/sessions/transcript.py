@@ -118,7 +118,7 @@ class Transcript:
             wait_s, starttime, blocks: for a database, see ``TranscriptRows``.
 
         Raises:
-            Fenced: the file needed mending and this run may not write any more.
+            Fenced: the file needed mending and this run may no longer write.
             OSError: the file cannot be read or mended.
         """
         ids = ids or random.SystemRandom()

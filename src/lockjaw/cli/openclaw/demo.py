@@ -72,7 +72,7 @@ def _ask(version: str) -> None:
     """Raises UsageError unless a person at a terminal says yes."""
     what = f"openclaw@{version} and its Node take about 800 MB of disk and of traffic"
     if not sys.stdin or not sys.stdin.isatty():
-        raise UsageError("openclaw demo", "", f"--yes, because {what}, and nobody can be asked here")
+        raise UsageError("openclaw demo", "", f"--yes, because {what}, and there is no terminal to ask at")
     tell(f"{what}.")
     if not typer.confirm("Install them?", err=True):
         raise UsageError("openclaw demo", "", "a yes; nothing was installed")

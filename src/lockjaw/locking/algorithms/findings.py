@@ -173,7 +173,7 @@ def understood(guard: Handle, data: bytes) -> GuardState:
         state = guard.known = guard_record.since(known or GuardState(), data)
     except UnreadableGuard as error:
         raise LockStateError(
-            guard.path, data[:80], f"{error}; when no process uses this session any more, remove that file"
+            guard.path, data[:80], f"{error}; once no process uses this session, remove that file"
         ) from error
     return state
 
@@ -181,7 +181,7 @@ def understood(guard: Handle, data: bytes) -> GuardState:
 def _read_lock_file(calls: Calls, path: str, status: FileStatus) -> Contents | FileStatus | None:
     """Contents; the status alone if we may not read it; None if it is gone."""
     if status.kind != "file":
-        raise LockStateError(path, status.kind, "there is no lock file but something else in its place; remove it")
+        raise LockStateError(path, status.kind, "something other than a file is in the lock file's place; remove it")
     try:
         return calls.read_file(path)
     except FileNotFoundError:
