@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ def test_each_engine_that_can_plays_baseline_and_takeover() -> None:
 
     assert list(map(str, plays)) == [
         "gateway_timeout (reuse-session, sim)",
+        "gateway_timeout (fresh-session, sim)",
+        "gateway_timeout (no-fallback, sim)",
         "gateway_timeout (takeover, sim)",
         "cleaner_in_other_namespace (fresh-session, sim)",
         "cleaner_in_other_namespace (takeover, sim)",
@@ -48,7 +51,37 @@ def test_a_baseline_that_keeps_a_law_which_it_is_said_to_break_is_told(tmp_path:
     played = play("busy_database", "busy-store", tmp_path, expect=expect)
 
     assert not played.as_told
-    assert "VIOLATED, and transcript_whole not violated; lockjaw replay" in played.complaint()
+    assert "VIOLATED, but not broken: transcript_whole; lockjaw replay" in played.complaint()
+
+
+def test_a_law_that_is_broken_and_not_named_is_told_in_the_simulation(tmp_path: Path) -> None:
+    expect = {"reuse-session": ("answered",), "takeover": ()}
+
+    played = play("gateway_timeout", "reuse-session", tmp_path, expect=expect)
+    on_processes = replace(played, play=replace(played.play, engine="real"))
+
+    assert not played.as_told
+    assert "but broken, and not named in expect: never_session_locked, lock_is_not_a_model_" in played.complaint()
+    assert on_processes.as_told  # they race, and may break more
+
+
+def test_a_policy_of_which_the_file_says_nothing_is_told_with_the_line_to_add(tmp_path: Path) -> None:
+    held = play("gateway_timeout", "takeover", tmp_path, expect={})
+
+    assert (held.verdict, held.as_told) == ("HELD", False)
+    assert held.complaint().endswith("HELD, and the file's expect says nothing about it; add `takeover: []`")
+
+
+def test_every_policy_that_the_file_names_is_played_where_it_costs_little() -> None:
+    scenario = msgspec.structs.replace(load_scenario("wrong_token"), expect={"takeover": (), "no-fallback": ()})
+    bare = msgspec.structs.replace(scenario, expect={})
+
+    def policies(one: Any, *engines: str) -> list[str]:
+        return [f"{play.policy} {play.engine}" for play in plays_of([one], engines)]
+
+    assert policies(scenario, "sim", "real") == ["takeover sim", "no-fallback sim", "takeover real"]
+    assert policies(scenario, "real") == ["takeover real", "no-fallback real"]
+    assert policies(bare, "sim") == ["fresh-session sim", "takeover sim"]
 
 
 def test_a_runtime_that_breaks_a_law_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +128,7 @@ def test_the_catalogue_command_shows_a_table_and_ends_with_how_many_are_as_told(
     out = capsys.readouterr().out.splitlines()
     assert status == 0
     assert out[2].split() == ["busy_database", "busy-store", "VIOLATED", "-", "HELD", "-"]
-    assert out[-1].startswith("4 of 4 runs as their files say, in ")
+    assert out[-1].startswith("5 of 5 runs as their files say, in ")
     assert max(map(len, out)) <= 80
 
 
@@ -104,7 +137,7 @@ def test_the_catalogue_as_json_is_one_document(tmp_path: Path, capsys: pytest.Ca
 
     told = capsys.readouterr()
     document = json.loads(told.out)
-    assert (status, told.err, document["as_told"], len(document["runs"])) == (0, "", True, 4)
+    assert (status, told.err, document["as_told"], len(document["runs"])) == (0, "", True, 5)
     assert all(run["as_told"] for run in document["runs"])
 
 
