@@ -94,7 +94,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     models: Annotated[dict[str, Any], Meta(min_length=1)]  # model -> what it does at each call (see Model scripts)
     checks: Annotated[tuple[str, ...], Meta(min_length=1)]  # the laws that a run is held to (see Checks)
     reports: tuple[str, ...] = ()  # the issues that tell of it, as OWNER/REPOSITORY#NUMBER
-    #: classes of incidents, A to N (see `lockjaw list`)
+    #: classes of incidents, A to S (see `lockjaw list`)
     classes: tuple[str, ...] = msgspec.field(default=(), name="class")
     era: Era | None = None  # when it happened: versions, and the policy that does as they did
     #: row of the table "Replay first" of the field reports; 0: none
