@@ -162,10 +162,13 @@ class Play:
         return True
 
     def _over(self, name: str) -> bool:
-        """The actor has ended, and does not begin again."""
-        return (
-            self._is_born(name) and self._world.gone(self._world.process(name)) and name not in self._world.restarting
-        )
+        """The actor has ended, and does not begin again. Asked after every step of a simulated run."""
+        world = self._world
+        try:
+            process = world.process(name)
+        except KeyError:
+            return False
+        return world.gone(process) and name not in world.restarting
 
     def _goes_on(self, name: str) -> bool:
         """The actor has begun and has not ended."""

@@ -55,7 +55,7 @@ class Log:
         self.disk: Disk | None = None
         self._inodes: dict[Inode, str] = {}
         self._named: dict[str, int] = {}
-        self._fixed: dict[tuple[str, str], tuple[Touch, ...]] = {}
+        self._fixed: dict[tuple[str, str, int | None], tuple[Touch, ...]] = {}
         self._heard: dict[tuple[str, str], str] = {}
 
     def add(self, actor: str, label: str, touches: tuple[Touch, ...] = ()) -> int:
@@ -89,15 +89,18 @@ class Log:
         self, operation: str, path: str, short: str, number: int | None, offset: int | None
     ) -> tuple[Touch, ...]:
         """What an operation is about to touch. ``number``: of the descriptor; None: it goes by the name."""
+        known = self._fixed.get((operation, short, offset))
+        if known is not None:
+            return known
         if operation in _LOCKS or operation == "RangeTest":
             byte = "section" if offset is None else byte_name(offset)
-            return self._once(operation, f"lock {short} {byte}", operation != "RangeTest")
+            return self._always(operation, short, offset, f"lock {short} {byte}", operation != "RangeTest")
         if operation == "RangeFind":
-            return self._once(operation, f"lock {short} ticket", False)
+            return self._always(operation, short, offset, f"lock {short} ticket", False)
         if operation in _NAME_READ:
-            return self._once(operation, f"name {short}", False)
+            return self._always(operation, short, offset, f"name {short}", False)
         if operation in _NAME_CHANGED:
-            return self._once(operation, f"name {short}", True)
+            return self._always(operation, short, offset, f"name {short}", True)
         if self.disk is None:
             return ()
         file = self.disk.open_files.get(number) if number is not None else None
@@ -119,10 +122,11 @@ class Log:
             return ((f"bell {short}", True),)
         return ()
 
-    def _once(self, operation: str, thing: str, changes: bool) -> tuple[Touch, ...]:
-        found = self._fixed.get((operation, thing))
-        if found is None:
-            found = self._fixed[operation, thing] = ((thing, changes),)
+    def _always(
+        self, operation: str, short: str, offset: int | None, thing: str, changes: bool
+    ) -> tuple[Touch, ...]:  # fmt: skip
+        """What the operation touches whenever it comes, whichever inode the name leads to."""
+        found = self._fixed[operation, short, offset] = ((thing, changes),)
         return found
 
     def _content(self, inode: Inode, short: str) -> str:

@@ -45,7 +45,7 @@ from lockjaw.history import Phase, Record
 
 from ..faults.base import Part
 from ..faults.door import Door
-from .bounds import LOOK_EVERY, Bounds
+from .bounds import LOOK_AT_INSTANTS, LOOK_EVERY, Bounds
 from .log import Log
 from .loop import SimHandle, SimLoop, waited_s
 from .tape import CRASH_BEFORE, DELAYS_S, FAULTS, FIRST_FAULT, NEXT, TEAR, Choices, SparseChoices, Until
@@ -494,6 +494,7 @@ class World:
         """
         self._stack = getcurrent()
         runnable, timers, doomed = self._runnable, self._timers, self._doomed
+        instants = 0
         while True:
             if self.broken is not None:
                 raise self.broken
@@ -531,7 +532,9 @@ class World:
                     loop.ready.append(handle)
                     if len(loop.ready) == 1:
                         self.has_work(loop.process)
-            self._check_bounds()
+            instants += 1
+            if instants & LOOK_AT_INSTANTS == 0:
+                self._check_bounds()
 
     def _enter(self, process: Process, switch: Callable[..., Any], *args: Any) -> None:
         """Go to the stack of a process until it waits or has nothing more to do."""
