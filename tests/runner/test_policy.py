@@ -202,6 +202,14 @@ class TestTakeover:
         waits = [effect.bound_s for effect in effects if isinstance(effect, TakeLock)]
         assert waits[1] > waits[0]
 
+    def test_another_turn_that_has_the_session_by_the_time_of_the_fence_is_waited_for(self) -> None:
+        stuck = LockReply(False, fenceable=True, owner="process 7")
+        busy = LockReply(False, fenceable=True, foreign_run=True, owner="process 7")
+        effects, answer = drive("takeover", TIMEOUT, RUNNING | {TakeLock: [stuck, LockReply(True)], Fence: busy})
+        assert isinstance(answer, Answer)
+        assert steps(effects)[-2:] == ["wait", "continue"]  # neither fenced nor forked
+        assert [effect.bound_s for effect in effects if isinstance(effect, TakeLock)] == [10.0, 600.0]
+
     def test_another_turn_that_is_seen_to_hold_the_session_is_waited_for_once(self) -> None:
         busy = LockReply(False, fenceable=True, foreign_run=True, owner="process 7")
         effects, answer = drive("takeover", TIMEOUT, RUNNING | {Look: busy})

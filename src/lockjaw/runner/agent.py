@@ -268,7 +268,7 @@ class TurnClient:
             case TakeLock():
                 return await self._take_lock(effect, session, failure.run_id)
             case Fence():
-                return await self._fence()
+                return await self._fence(session, failure.run_id)
             case RunEmbedded():
                 slow = failure.kind == "timeout"
                 return await self._embedded(session, failure.run_id, started_ms, effect, deadline_passed=slow)
@@ -392,8 +392,11 @@ class TurnClient:
         stored = self.runner.store(session.agent_id).read().get(session.key, {}).get("sessionId")
         return replace(session, session_id=stored) if isinstance(stored, str) else session
 
-    async def _fence(self) -> LockReply:
+    async def _fence(self, session: Session, run_id: str) -> LockReply:
         assert self._lock is not None, "TakeLock comes first"
+        seen = self._seen(session, run_id)
+        if seen.foreign_run:
+            return seen  # while we made up our mind our run gave the session back, and the next one has it
         try:
             self._held = await self._lock.fence_async()
         except (LockStateError, SessionLocked) as error:

@@ -265,6 +265,9 @@ def takeover(failure: GatewayFailure, behaviour: Behaviour, new_id: Callable[[],
         if fenced.granted:
             yield Step("fence", lock.owner)
         lock = fenced
+        if lock.foreign_run:
+            yield Say(f"TAKEOVER: {lock.owner} is busy with another message of this session, waiting for it")
+            lock = yield TakeLock(FOREIGN_RUN_BOUND_S)
     if lock.granted:
         yield Step("continue", "same session")
         result = yield RunEmbedded("same", resume=True, locked=True)

@@ -16,8 +16,8 @@ from lockjaw.harness.search.strategies import Job, plan
 from lockjaw.scenarios import names
 
 SEEDS, SWEPT = 6, 5
-#: What a frozen or waiting owner may break, of those laws that docs/concepts/limits.md speaks of. No other one.
-OF_LIMITS = {"same_conversation", "executed_once", "answered", "never_session_locked", "recovered_within"}
+#: What may break under a schedule that docs/concepts/limits.md shows. No other law.
+OF_LIMITS = {"same_conversation", "answered"}
 
 
 @pytest.mark.parametrize("name", names())
