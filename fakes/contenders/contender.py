@@ -10,6 +10,7 @@ so that it cannot outlive the test that started it.
 from __future__ import annotations
 
 import ctypes
+import difflib
 import json
 import os
 import select
@@ -308,7 +309,9 @@ def check_algorithm(name: str) -> str:
     """
     if name not in LOCK_ALGORITHMS and name not in USER_LOCKS:
         known = ", ".join(dict.fromkeys((*LOCK_ALGORITHMS, *USER_LOCKS)))
-        raise LocalError(f"unknown lock algorithm {name!r}; known: {known}")
+        close = difflib.get_close_matches(name, known.split(", "), 1)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        raise LocalError(f"unknown lock algorithm {name!r}; known: {known}{meant}")
     return name
 
 
@@ -408,7 +411,7 @@ def _rebuilt(answer: dict[str, Any]) -> Exception:
         case "LockStateError":
             return LockStateError(fields["path"], fields["record"], fields["reason"])
         case _:
-            return LocalError(f"the contender: {answer['error']}")
+            return LocalError(f"the contender: {answer['error'].removeprefix('LocalError: ')}")
 
 
 # --------------------------------------------------------------------------- the process

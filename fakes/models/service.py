@@ -223,7 +223,8 @@ class ModelService:
 
     def _fail_unknown(self, order: Order) -> None:
         known = ", ".join(sorted(self.script.models))
-        order.problem = f"unexpected request: model {order.model!r} is not in the script (it has: {known})"
+        missing = f"is not in the script (it has: {known})" if known else "has no script"
+        order.problem = f"unexpected request: model {order.model!r} {missing}"
         order.unexpected = True
         self._fail(order, "model_not_found")
 
