@@ -1,7 +1,7 @@
 """What a fake saw, as JSON lines for people: one write per line, nominal and wall time in each.
 
-A full disk costs entries, never an answer: whoever waited for one would take the fake for the fault that is played. It
-is said once, and at the end how many entries are missing.
+A full disk costs entries, never an answer: a client that waited for one would take the fake for the fault that is
+played. The server says so once, and at the end how many entries are missing.
 
 Secrets never reach a journal: its writers pass names and sizes, and frames only through ``redacted``.
 """

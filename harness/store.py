@@ -160,7 +160,7 @@ class Store:
             manifest = _read_manifest(run.path)
             if manifest is None or run.path == spare or _going_on(manifest):
                 continue
-            # Renamed first: of two harnesses that prune at once, one wins, and nobody reads half a run.
+            # Renamed first: of two harnesses that prune at once, one wins, and no reader sees half a run.
             doomed = run.path.with_name(f".old-{os.getpid()}-{run.path.name}")
             try:
                 run.path.rename(doomed)

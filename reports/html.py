@@ -31,7 +31,7 @@ from .view import MARKS, RunView, ScenarioView, important, run_view, view
 
 MAX_ROWS = 150  # steps in the tables below the pictures: what fits on three printed pages
 MAX_TEXT = 800  # characters of one text outside the data block, so that 150 steps of it leave the page below 2 MB
-#: Swimlanes on one page: the four policies, and the behaviour of a scenario's own era. A sixth nobody scrolls to.
+#: Swimlanes on one page: the four policies, and the behaviour of a scenario's own era. No reader scrolls to a sixth.
 MAX_PICTURES = 5
 _SIGNS = {Verdict.HELD: "✓", Verdict.VIOLATED: "✗", Verdict.UNKNOWN: "?"}
 

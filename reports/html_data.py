@@ -13,7 +13,7 @@ Shape (read by ``templates/swimlane.js``)::
                "bars": [[kind, lane, row, start, end or -1, failed, labels]],   a wait also: lock, holder's lane (or -1)
                "holds": [[lock, owner_lane, start, end or -1, dead, how, owner]],
                "doubled": [[lock, start, end or -1, text]],         two owners at once
-               "ownerless": [[lock, start, end or -1, text]],       a lock file that nobody of the run made
+               "ownerless": [[lock, start, end or -1, text]],       a lock file that no process of the run made
                "arrows": [[start, end, label]], "flags": [[at, text, level]],
                "faults": [[at, lane, text, heals]],
                "checks": [[name, verdict, finding, [position, ...]]],

@@ -15,7 +15,7 @@ _HANDOFF: dict[How, str] = {
     "reclaims": "took over the lock of",
     "fences": "fenced off",
 }
-MAX_MOMENTS = 4  # instants named in one sentence; more of them nobody reads
+MAX_MOMENTS = 4  # instants named in one sentence; a reader skips more of them
 MAX_ACTORS = 3  # who failed, by name; with more the number says it better
 
 

@@ -20,7 +20,7 @@ FREE = "-"
 
 
 def lock_band(history: Sequence[Record]) -> list[str]:
-    """For each record, who holds session locks just after it: ``gateway``, ``gateway+client``, ``-`` for nobody.
+    """For each record, who holds session locks just after it: ``gateway``, ``gateway+client``, ``-``: all free.
 
     A holder that died without giving the lock back stays as ``gateway (dead)`` until another owner gets it.
     """
@@ -37,5 +37,5 @@ def lock_band(history: Sequence[Record]) -> list[str]:
 
 
 def names_of(holds: Iterable[Hold]) -> str:
-    """``gateway``, ``gateway (dead)``, ``a+b``; empty for nobody."""
+    """``gateway``, ``gateway (dead)``, ``a+b``; empty for a free session."""
     return "+".join(dict.fromkeys(f"{hold.actor} (dead)" if hold.dead else hold.actor for hold in holds))

@@ -233,7 +233,7 @@ def _bar(stay: Stay, history: Sequence[Record], owned: Ownership, lanes: dict[st
 
 
 def _before(stay: Stay, owned: Ownership, actor: str) -> list[Stretch]:
-    """Who was in the way of a wait when it ended, or when it began if nobody was then; the waiter itself comes last."""
+    """The owners that blocked a wait when it ended, or else when it began; the waiter itself comes last."""
     found = owned.before.get(stay.start if stay.end is None else stay.end) or owned.before.get(stay.start, ())
     return [hold for hold in found if hold.owner != actor] or list(found)
 
@@ -241,7 +241,7 @@ def _before(stay: Stay, owned: Ownership, actor: str) -> list[Stretch]:
 def _ownerless(
     bars: Sequence[Bar], history: Sequence[Record], owned: Ownership, pids: dict[str, object]
 ) -> Iterator[Ownerless]:
-    """What stood in the way of waits that no holder explains; neighbours are one as long as nobody got that lock."""
+    """Lock files without a known owner that blocked a wait; adjacent ones are merged."""
     known = {str(pid): actor for actor, pid in pids.items()}
     taken = {lock: [hold.start for hold in owned.stretches if hold.lock == lock] for lock in owned.locks}
     last: dict[tuple[str, str], Ownerless] = {}

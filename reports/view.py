@@ -109,7 +109,7 @@ class RunView(msgspec.Struct, frozen=True):
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """Policy x check: the combined verdict of ``total`` runs, of which ``like`` say it. None: nobody checked."""
+    """Policy x check: the combined verdict of ``total`` runs, of which ``like`` say it. None: not checked."""
 
     verdict: Verdict | None
     like: int = 0
@@ -330,5 +330,5 @@ def important(rows: Sequence[Row], limit: int = 12) -> tuple[Row, ...]:
 
 
 def mark(verdict: Verdict | None) -> str:
-    """``X VIOLATED``; ``-`` where nobody checked."""
+    """``X VIOLATED``; ``-`` where the law was not checked."""
     return "-" if verdict is None else " ".join(MARKS[verdict])

@@ -258,7 +258,7 @@ class Contender:
             command = [sys.executable, "-m", "lockjaw.fakes.contenders.contender"]
             if self._namespace:
                 command = [*namespace_command(), *command, _INIT]
-            # A session of its own: a Ctrl-C in the terminal is for whoever leads it.
+            # A session of its own: a Ctrl-C in the terminal is for its leader.
             self._process = subprocess.Popen(  # noqa: S603
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True,
                 preexec_fn=_bound_to(os.getpid()) if self._bound else None,  # noqa: PLW1509 - no thread runs yet
@@ -327,7 +327,7 @@ def plant_lock(
     starttime: int | None = None,
     created_at: str = "2026-01-01T00:00:00.000Z",
 ) -> Path:
-    """Leave a lock file of a foreign program beside a session: nobody of ours holds it, and it names ``pid``.
+    """Leave a lock file of a foreign program beside a session: no process of ours holds it, and it names ``pid``.
 
     Args:
         starttime: of that process, in clock ticks since boot; another one than its own: its pid was recycled.

@@ -118,7 +118,7 @@ class Link(FakeServer):
         self._journal.close()
 
     async def disable(self) -> None:
-        """As if the upstream's process had ended: nobody listens, and every connection is closed. Idempotent."""
+        """As if the upstream's process had ended: connections are refused, and every open one is closed. Idempotent."""
         server, self._server = self._server, None
         if server is not None:
             server.close()

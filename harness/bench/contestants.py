@@ -16,7 +16,7 @@ from .node_rivals import NodeRival, node_rivals
 
 Calls = tuple[Callable[[], object], Callable[[], object]]
 AsyncCalls = tuple[Callable[[], Awaitable[object]], Callable[[], Awaitable[object]]]
-WAIT_S = 600.0  # nobody times out: a starving contender shall be seen starving
+WAIT_S = 600.0  # no contender times out: a starving one shall be seen starving
 
 
 @dataclass(frozen=True)

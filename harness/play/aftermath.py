@@ -104,7 +104,7 @@ async def try_next_turn(
     host: Host,
     use: Callable[[Path, HeldLock], None] | None = None,
 ) -> None:
-    """Can whoever comes next get this conversation's lock, and ``use`` it? That is recovery's chance."""
+    """Can the next process get this conversation's lock, and ``use`` it? That is recovery's chance."""
     lock = SessionLock(path, algorithm=algorithm, clock=clock, owner="next-turn", host=host)
     try:
         held = await lock.acquire_async()

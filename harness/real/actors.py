@@ -270,7 +270,7 @@ def _kill_group(group: int) -> None:
     try:
         os.killpg(group, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
-        pass  # nobody is left in it
+        pass  # no process is left in it
 
 
 def _mark_of(process: psutil.Process) -> str | None:

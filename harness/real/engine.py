@@ -196,7 +196,7 @@ class RealWorld:
         self._script = prepare(self.run, self.scenario, self.policy)
 
     def open(self) -> None:
-        """Prepare the folder, and start what depends on nobody."""
+        """Prepare the folder, and start the processes that depend on no other."""
         self.prepare()
         self._ahead = {name: self._start(name) for name in self.scenario.cast if self._role(name) == "scripted"}
 

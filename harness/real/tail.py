@@ -43,4 +43,4 @@ def _decoded(line: bytes) -> Record | None:
     try:
         return _decoder.decode(line)
     except msgspec.DecodeError:
-        return None  # as the merge at the end does: a torn line is nobody's record
+        return None  # as the merge at the end does: a torn line is not a record

@@ -111,7 +111,7 @@ def run_contention(setup: Contention, *, seed: int, choices: Choices) -> Contend
 
 
 def one_holder(history: Sequence[Record]) -> CheckResult:
-    """Nobody is granted the lock while another one holds it, unless he fences him."""
+    """No contender is granted the lock while another one holds it, unless it fences that one."""
     grants = holds(numbered(history))
     for hold in grants:
         beside = [h for h in grants if h is not hold and h.path == hold.path and h.live_at(hold.granted.i)]

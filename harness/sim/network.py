@@ -160,12 +160,12 @@ class Network:
         process.at_death.append(lambda: self.close(process, port))
 
     def close(self, process: Process, port: int) -> None:
-        """Nobody is accepted any more. (Not if a successor listens there already.)"""
+        """Accept no more connections. (Not if a successor listens there already.)"""
         if port in self._listeners and self._listeners[port][0] is process:
             del self._listeners[port]
 
     async def dial(self, process: Process, port: int) -> End:
-        """Connect. Raises ConnectionLost (definite) when nobody listens."""
+        """Connect. Raises ConnectionLost (definite) when no gateway listens."""
         world = self.world
         found = self._listeners.get(port)
         await asyncio.sleep(world.latency(process.name, found[0].name if found else "nobody"))

@@ -62,7 +62,7 @@ class Crossing:
             self._end(UPSTREAM, Ending.RESET)
 
     def forget(self) -> None:
-        """Nobody is interested any more."""
+        """The caller has stopped waiting."""
         self.over = True
         if self._timer is not None:
             self._timer.cancel()

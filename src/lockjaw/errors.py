@@ -149,7 +149,7 @@ class RemoteProtocolError(RemoteError):
 
 
 class InvalidFrame(RemoteProtocolError):
-    """A text frame that is none of ours.
+    """A text frame that the protocol does not know.
 
     Fields: ``is_json`` (False: not even JSON), ``frame_id`` (its ``id``, if it had one that is a string).
     """

@@ -1,4 +1,4 @@
-"""How a Lockjaw process reports to whoever started it: readiness, records, and a shared end.
+"""How a Lockjaw process reports to its parent: readiness, records, and a shared end.
 
 All of it is optional and inherited: a person who types ``lockjaw agent`` has none of these variables.
 

@@ -4,7 +4,7 @@
     def test_users_get_an_answer(): ...
 
 pytest imports this module in every project of the environment, so it imports nothing of Lockjaw but on use. A fake
-is loud: a request that its script does not know, and a step that nobody used, fail the test.
+is loud: a request that its script does not know, and a step that was not used, fail the test.
 """
 
 from __future__ import annotations

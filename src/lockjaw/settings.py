@@ -24,8 +24,8 @@ from lockjaw.documents.json5 import read_json5
 from lockjaw.errors import UsageError
 
 DEFAULT_PORT = 18789
-DEFAULT_RUN_TIMEOUT_S = 172_800.0  # the gateway's own limit for a run when nobody names one
-DEFAULT_CLIENT_TIMEOUT_S = 600.0  # the command line's T when nobody names one
+DEFAULT_RUN_TIMEOUT_S = 172_800.0  # the gateway's own limit for a run without one
+DEFAULT_CLIENT_TIMEOUT_S = 600.0  # the command line's T when no flag names one
 CLIENT_GRACE_S = 30.0  # the command line waits T + 30 s in all, connecting included
 UNLIMITED_S = 2_147_000.0  # what "0 = no limit" means upstream (2 147 000 000 ms)
 PACING_KEY = "LOCKJAW_PACING"

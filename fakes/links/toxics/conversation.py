@@ -46,7 +46,7 @@ class Stream:
         return min((at for at in deadlines if at is not None), default=None)
 
     def add(self, name: str, stage: Stage, now: float) -> None:
-        self._advance(now)  # what arrived before the toxic is none of its business
+        self._advance(now)  # the toxic does not apply to what arrived before it
         self._stages[name] = stage
 
     def replace(self, name: str, stage: Stage, now: float) -> None:

@@ -1,4 +1,4 @@
-"""Stall: nothing arrives any more."""
+"""Stall: from now on nothing arrives."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What a checker may know beside the history: the scenario's own numbers.
 
-Knows no scenario file: whoever loads one fills this in.
+Knows no scenario file: the loader of scenarios fills this in.
 """
 
 from __future__ import annotations

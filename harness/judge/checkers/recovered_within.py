@@ -46,7 +46,7 @@ def _others(grants: Sequence[Hold], hold: Hold) -> list[Hold]:
 def _recovery(
     history: Sequence[Record], hold: Hold, free: Record, grants: Sequence[Hold], asked: Sequence[Span], bound_s: float
 ) -> CheckResult | float | None:
-    """Seconds from free-and-wanted to the next grant, a violation, or None if nobody (still alive) wanted it."""
+    """Seconds from free-and-wanted to the next grant, a violation, or None if no living process asked for it."""
     after = next((h for h in grants if h.path == hold.path and h.granted.i > free.i), None)
     until = after.granted.i if after is not None else len(history)
     waiting = [

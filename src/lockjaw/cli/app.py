@@ -150,7 +150,7 @@ def _drop_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-# --------------------------------------------------------------------------- what nobody expected
+# --------------------------------------------------------------------------- what was not expected
 
 
 def _unexpected(error: BaseException) -> int:

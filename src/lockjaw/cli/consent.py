@@ -28,7 +28,7 @@ def approved_calls(
         yes_real: this user has agreed.
 
     Raises:
-        LocalError: nobody has agreed yet (names every act, and the flag), or nobody can.
+        LocalError: the user has not agreed yet (names every act, and the flag), or there is no terminal to ask at.
     """
     if is_builtin(scenario) and target == BUILTIN:
         return None

@@ -152,7 +152,7 @@ def _folded(text: str | None) -> str:
 
 
 def verify_signature(public_key: str, payload: str, signature: str) -> bool:
-    """Whether ``signature`` is ``public_key``'s over ``payload``. False, too, for a key or signature that is none."""
+    """Whether ``signature`` is ``public_key``'s over ``payload``. False, too, for a malformed key or signature."""
     raw, signed = _raw_key(public_key), _decoded(signature)
     if raw is None or signed is None:
         return False
@@ -234,7 +234,7 @@ class DeviceTokens:
         self._write(device_id, tokens)
 
     def erase(self, device_id: str, role: str) -> None:
-        """Forget a token that the gateway does not take any more."""
+        """Forget a token that the gateway no longer accepts."""
         tokens = self._tokens(device_id)
         if tokens.pop(role, None) is not None:
             self._write(device_id, tokens)
@@ -268,7 +268,7 @@ def _create_exclusive(path: Path, raw: bytes) -> None:
 
 
 def _temporary(path: Path, raw: bytes) -> Path:
-    """``raw`` on disk beside ``path``, mode 0600, under a name that nobody else uses."""
+    """``raw`` on disk beside ``path``, mode 0600, under a name that no other process uses."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

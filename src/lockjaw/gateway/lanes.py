@@ -6,7 +6,7 @@ First come, first served in each lane.
 
 ``Lanes`` is a state machine over futures: it knows no clock, socket or task. The race to mind is a waiter that
 is withdrawn (aborted, or its task cancelled) in the same moment in which the lane is handed to it: the place
-then goes to the next waiter, or the lane would stay occupied by nobody.
+then goes to the next waiter, or the lane would stay occupied without an owner.
 
 Source: protocol facts B7.
 """

@@ -24,7 +24,7 @@ class Link(Protocol):
     async def close(self, code: int, reason: str) -> None: ...
     def buffered_bytes(self) -> int: ...
     def authenticated(self) -> None:
-        """The peer said hello: it does not count as an unauthenticated socket any more."""
+        """The peer said hello: it no longer counts as an unauthenticated socket."""
 
 
 class Place:

@@ -230,7 +230,7 @@ class Pairing:
         )
 
     def approve(self, request_id: str, now_ms: int) -> str | None:
-        """A person approved a pending request; the device's id, or None if there is no such request (any more)."""
+        """A person approved a pending request. Returns the device's id; None: unknown or expired request."""
         pending = _fresh(self._documents.read("pending"), now_ms)
         request = pending.pop(request_id, None)
         if request is None:

@@ -204,7 +204,7 @@ class GatewayProtocol:
         self._outbox[request_id] = text
 
     def forget(self, request_id: str) -> None:
-        """The caller does not wait any more. Unsent, the request stays unsent; its answers are dropped."""
+        """The caller has stopped waiting. A request that was not sent yet is not sent; answers to it are dropped."""
         self._pending.pop(request_id, None)
         self._outbox.pop(request_id, None)
 
@@ -229,7 +229,7 @@ class GatewayProtocol:
         return texts
 
     def receive_text(self, text: str | bytes, *, now: float) -> list[Event]:
-        """What one frame means. A frame that is none is ignored, as the real client does."""
+        """What one frame means. A text that is not a frame is ignored, as the real client does."""
         if self.state is State.CLOSED:
             return []
         try:

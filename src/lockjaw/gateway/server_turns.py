@@ -191,7 +191,7 @@ class Turns:
         result: dict[str, Any] | None = None,
         error: BaseException | None = None,
     ) -> None:
-        """The one way out of a run: remember how it ended, tell the world, answer whoever waits."""
+        """The one way out of a run: keep how it ended, broadcast it, answer the clients that wait."""
         stopped = bool(_meta(result).get("aborted"))  # also by the run's own time limit, which is an answer
         aborted = isinstance(error, RunAborted) or (run.abort.is_set() and (error is not None or stopped))
         answer, status = self._final(run, result, error, aborted=aborted, stopped=stopped)

@@ -57,7 +57,7 @@ class WebSocketTransport:
 
 
 def _lost(error: ConnectionClosed) -> ConnectionLost:
-    """The peer's close; ours when only we closed (a frame over the limit: 1009); 1006 when nobody did."""
+    """The peer's close code; ours when only we closed (a frame over the limit: 1009); 1006 when neither did."""
     frame = error.rcvd or error.sent
     return ConnectionLost(frame.code, frame.reason) if frame else ConnectionLost(1006)
 

@@ -124,7 +124,7 @@ class Holders:
         self._releasing: set[tuple[object, ...]] = set()
 
     def standing(self) -> list[Hold]:
-        """Whoever has a lock now, in the order of the grants. A dead holder stays until another owner gets its lock."""
+        """The current holders, in the order of their grants. A dead holder stays until another owner gets its lock."""
         standing = list(self._standing.values())  # a copy: the live progress is drawn in a thread of its own
         return [self.grants[n] for n in sorted(n for numbers in standing for n in numbers)]
 
@@ -187,7 +187,7 @@ class Holders:
         return hold.granted.op == "lock.fence" and hold.generation == record.data.get("generation")
 
     def _let_go(self, record: Record, path: str) -> None:
-        # A release may be recorded twice, before (invoke) and after (ok): from the first on nobody relies on it.
+        # A release may be recorded twice, before (invoke) and after (ok): from the first on no process relies on it.
         key = (record.actor, path, record.data.get("generation"), record.data.get("owner"))
         if record.phase == "invoke":
             self._releasing.add(key)

@@ -139,7 +139,7 @@ class Run:
 
 
 class _Document(msgspec.Struct):
-    """The shape of a document. Keys that it does not name are nobody's: a newer Lockjaw may write more."""
+    """The shape of a document. Unknown keys are ignored: a newer Lockjaw may write more."""
 
     scenario: str
     policy: str

@@ -45,7 +45,7 @@ def ring(path: str, ticket: int) -> bool:
     try:
         _sender.sendto(b"!", _address(path, ticket))
     except BlockingIOError:
-        return True  # nobody has listened to it for long, and it has been rung already: that is enough
+        return True  # no process has listened to it for long, and it has been rung already: that is enough
     except OSError:
         return False
     return True

@@ -1,12 +1,12 @@
-"""``lockjaw locks clean``: removes the lock files of owners that are proven dead, and of nobody else.
+"""``lockjaw locks clean``: removes the lock files of owners that are proven dead, and no others.
 
 Not by looking and unlinking: between the two somebody faster may have put a fresh lock in the place of the dead one,
 and would lose it. A dead lock is *taken over* as every contender of ours takes it over (in the guard's section, in
-place, judged anew), and is then given back. Whoever comes in between waits a moment and finds the session free.
+place, judged anew), and is then given back. A contender in between waits a moment and finds the session free.
 
 What is never removed: the lock of a live owner, however old; of an owner in another pid namespace or on another
-machine; a file that may not be read, or that names nobody (its creator may be about to write it); and the guard files,
-which are part of the lock: a guard that is removed while somebody has it open makes two locks of one.
+machine; a file that may not be read, or that names no owner (its creator may be about to write it); and the guard
+files, which are part of the lock: a guard that is removed while somebody has it open makes two locks of one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from lockjaw.locking.listing import SUFFIX, WIDTH, LockRow, indented, list_locks
 from lockjaw.locking.session_lock import SessionLock
 from lockjaw.visible import visible
 
-#: What ``inspect_lock`` and the lock algorithm call a proof. Age is none, and an absent pid is none.
+#: What ``inspect_lock`` and the lock algorithm call a proof. Neither its age nor an absent pid is a proof.
 PROOFS = frozenset({"owner-byte-free", "dead-pid", "zombie", "recycled-pid", "orphan-self-pid"})
 
 EXIT_REFUSED = 1

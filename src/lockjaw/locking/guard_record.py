@@ -166,7 +166,7 @@ def state(data: bytes) -> GuardState:
 
 
 def since(known: GuardState, data: bytes) -> GuardState:
-    """As ``state``, for who has understood these records before: nearly always only tickets were drawn since."""
+    """Like ``state``, but cheap when only tickets changed."""
     if known.generation and data[:LENGTH] == known.data[:LENGTH]:
         return _with_tickets(data, known.generation, known.epoch, known.ticket, known.slot)
     return state(data)

@@ -135,7 +135,7 @@ class HeldLock:
 
     @contextmanager
     def section(self) -> Iterator[Callable[[], None]]:
-        """One append: nobody of ours can change the lock's owner until it ends, unless this process stands still.
+        """One append: no process of ours can change the lock's owner until it ends, unless this process stands still.
 
         What it gives raises Fenced once this holder was overruled inside the section: ask it with the file open,
         before the first byte, and again behind the last one, before anybody is told that something was written.
@@ -226,7 +226,7 @@ class HeldLock:
             released = await port.host.run_to_end(port.clock, port.algorithm.release, self._grant)
         except OSError:
             # The disk refuses to remove the file. What the holder wrote stands, and must not be reported as failed
-            # (#128032): the lock has no holder any more, the freed byte says so, and the next one takes it over.
+            # (#128032): the lock no longer has a holder, the freed byte says so, and the next one takes it over.
             released = Released(removed=False)
         self._end_release(released)
 
@@ -236,7 +236,7 @@ class HeldLock:
             self._give_back()
 
     def stop_at_limit(self) -> bool:
-        """The hold limit is over: give the lock back, so that this holder may not write any more, and say so.
+        """The hold limit is over: give the lock back, so that this holder may no longer write, and say so.
 
         Called by the watchdog, in its own thread. -> False: an append is being written; try again.
         """

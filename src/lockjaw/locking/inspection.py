@@ -36,7 +36,7 @@ class LockView:
         generation: the last one that the guard granted; 0 without a guard.
         age_s: nominal seconds since it was taken (by its body, else by the file's time).
         max_hold_s: how long its owner means to hold it at most, nominal seconds; None where it does not say. A promise
-            for people: nobody of ours takes a lock for its age.
+            for people: no process of ours takes a lock for its age.
         waiters: pids of who waits with a lock of ours, first come first; 0 for one that cannot be named.
         pid_here: the owner's process as this pid namespace counts, where ``pid`` counts in another one and the process
             can be seen from here.

@@ -35,7 +35,7 @@ class LockRow:
 
     @property
     def state(self) -> str:
-        """``held``, ``dead`` (whoever comes next takes it over) or ``unclear`` (nothing is proven)."""
+        """``held``, ``dead`` (the next run takes it over) or ``unclear`` (nothing is proven)."""
         return {True: "held", False: "dead", None: "unclear"}[self.view.alive]
 
     def document(self) -> dict[str, Any]:

@@ -84,5 +84,5 @@ class LockReport:
         return round(self._clock.monotonic() - self._start, 6) if self.heard else 0.0
 
 
-#: For locks that nobody listens to.
+#: For locks without a listener.
 SILENT = LockReport(NullRecorder(), "", "", ScaledClock.start())

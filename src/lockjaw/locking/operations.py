@@ -26,11 +26,11 @@ Identity: TypeAlias = tuple[int, int]
 
 
 class Handle:
-    """An open file. Belongs to whoever opened it for the algorithm, which only passes it back.
+    """An open file. Belongs to the driver that opened it for the algorithm, which only passes it back.
 
     Attributes:
         rests: the descriptor may be kept for the next one who opens the file.
-        identity: device and inode; (0, 0) where nobody asked.
+        identity: device and inode; (0, 0) where it was not asked for.
         body: of a guard's handle: that of its body file.
         checked_s: when (monotonic, real) somebody last saw that its name still leads to it.
         epoch, known, claim: the guarded algorithm's notes: which owner's byte is the current one, what the guard said
@@ -102,7 +102,7 @@ class FileStatus(NamedTuple):
         return other is not None and (self.device, self.inode) == (other.device, other.inode)
 
     def unchanged(self, other: FileStatus | None) -> bool:
-        """The same inode and nobody wrote to it."""
+        """The same inode, unchanged since."""
         return other is not None and self.same_file(other) and self.written_ns == other.written_ns
 
 

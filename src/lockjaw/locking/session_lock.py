@@ -189,7 +189,7 @@ class SessionLock:
             raise
 
     def release(self) -> None:
-        """Give the lock back; a re-entrant one with the last of its releases. No error if it is not held any more
+        """Give the lock back; a re-entrant one with the last of its releases. No error if it is no longer held
         (fenced, lost, or released by a signal).
 
         An interruption (Ctrl-C) passes on when nothing of the lock is left.

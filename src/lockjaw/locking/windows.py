@@ -3,7 +3,7 @@
 What differs, and how it is bridged:
 
 * A file that is open can be neither removed nor linked by others unless each who has it open shares it so. ``open``
-  shares all, but for guards (``O_KEEP_NAME``): while somebody uses a guard, nobody can remove it.
+  shares all, but for guards (``O_KEEP_NAME``): while one process uses a guard, no process can remove it.
 * A name that is removed may stay until the last handle of the file is closed, and a lock file is the second name of a
   file that is never closed. ``unlink`` removes it at once.
 * Locked bytes cannot even be read through another handle, so none may hold data (see ``windows_locks``).
@@ -200,7 +200,7 @@ def sched_yield() -> None:
 
 
 def register_at_fork(**hooks: object) -> None:
-    """Nobody forks here."""
+    """Windows has no fork."""
 
 
 def is_remote(descriptor: int) -> bool:

@@ -327,7 +327,7 @@ class TurnClient:
         return None if self._uplink is None else self._uplink(settings)
 
     async def _abort_on_the_way_out(self, session: Session, run_id: str) -> None:
-        """Ctrl-C in mid-call: the user does not want the answer any more, so the run should not go on."""
+        """Ctrl-C in mid-call: the user gave up on the answer, so the run should not go on."""
         try:
             await self._side_call("chat.abort", ChatAbortParams(sessionKey=session.key, runId=run_id), ABORT_LIMIT_S)
         except (RemoteError, LocalError) as error:

@@ -166,7 +166,7 @@ class Play:
                 await self._append(effect)
             last = effects[-1]
             if not isinstance(last, Finish):
-                self.held.verify()  # whoever was overruled meanwhile asks no model and starts no tool
+                self.held.verify()  # a run that was overruled meanwhile asks no model and starts no tool
             match last:
                 case CallModel():
                     effects = await self._call_model(last)

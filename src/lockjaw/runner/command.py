@@ -182,7 +182,7 @@ class _Group:
             os.write(self._line, b"\n")
             await asyncio.wait({ending}, timeout=max(clock.real_s(TERM_GRACE_S), MIN_GRACE_REAL_S))
         except BrokenPipeError:
-            pass  # no guard any more: it has done its work, or the command killed it
+            pass  # the guard is gone: it has done its work, or the command killed it
         finally:
             self.let_go()
             await asyncio.wait({ending}, timeout=LAST_RESORT_REAL_S)

@@ -309,12 +309,12 @@ class EmbeddedRunner:
             self._in_background(self._reacquire(held, task))
 
     async def _reacquire(self, held: HeldLock, task: asyncio.Task[Any]) -> None:
-        """What the torn-down attempt still does when its model has settled: nobody has told it that it is over."""
+        """What the torn-down attempt still does once its model has settled: it does not know that it is over."""
         await asyncio.wait({task})
         try:
             await held.resume_async()
         except (LockjawError, OSError):
-            pass  # there is nobody whom it could tell
+            pass  # no caller is left to report to
 
     async def _release_settled(self, lock: SessionLock, task: asyncio.Task[Any]) -> None:
         await asyncio.wait({task})
@@ -322,7 +322,7 @@ class EmbeddedRunner:
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
-        self._background.append(task)  # a task that nobody refers to may vanish
+        self._background.append(task)  # the garbage collector may take a task without a reference
         task.add_done_callback(self._background.remove)
 
     # ------------------------------------------------------------------ pieces
@@ -347,7 +347,7 @@ class EmbeddedRunner:
                     return None, pending
                 return self._user(CONTINUE_PROMPT, plan), ()
             transcript.branch_over_orphan_user()
-            transcript.close_open_calls()  # of a turn that nobody is left to go on with
+            transcript.close_open_calls()  # of a turn whose process is gone
             return self._user(plan.message, plan), ()
         has_history = any(m.get("role") == "assistant" for m in transcript.context())
         transcript.branch_over_orphan_user()

@@ -132,12 +132,12 @@ _STATUS_AT_HEAD = re.compile(r"^\s*(?:http\s*)?([45]\d\d)\b", re.IGNORECASE)
 
 
 def is_abort(error: BaseException) -> bool:
-    """Somebody asked the run to stop. The chain ends; nobody's model failed."""
+    """A client or a signal asked the run to stop. The chain ends; no model failed."""
     return isinstance(error, (RunAborted, asyncio.CancelledError, KeyboardInterrupt))
 
 
 def is_lock_error(error: BaseException | str) -> bool:
-    """The session lock said no: locked, fenced, or in a state that nobody may touch."""
+    """The session lock was refused: locked, fenced, or in a state that no program may change."""
     if isinstance(error, str):
         return error.startswith(LOCK_TEXT)
     return isinstance(error, (SessionLocked, Fenced, LockStateError))

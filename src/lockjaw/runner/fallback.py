@@ -46,7 +46,7 @@ CONTINUE_PROMPT = "Continue where you left off. The previous model attempt faile
 BACKOFF_S = (30.0, 60.0, 300.0)  # by the number of failures within the window; the last one repeats
 BILLING_S, BILLING_MAX_S = 5 * 3600.0, 24 * 3600.0  # doubling
 PERMANENT_S, PERMANENT_MAX_S = 600.0, 3600.0  # doubling
-WINDOW_S = 24 * 3600.0  # a failure older than this does not count any more
+WINDOW_S = 24 * 3600.0  # an older failure no longer counts
 PROBE_AHEAD_S = 120.0  # the primary may be probed this long before its cool-down ends
 PROBE_EVERY_S = 30.0
 RETRY_AFTER_MAX_S = 60.0  # who wants to be left alone for longer is not waited for within a chain
@@ -126,10 +126,10 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 class Advance(msgspec.Struct, frozen=True):
-    """Who is next. ``candidate`` None: nobody, raise ``FallbackChain.error()``.
+    """The next candidate. ``candidate`` None: none is left, raise ``FallbackChain.error()``.
 
     ``not_before``: nominal monotonic second before which the candidate must not be asked; at most ``now``
-    unless its server named a waiting time and nobody else is left.
+    unless its server named a waiting time and no other candidate is left.
     """
 
     candidate: ModelRef | None

@@ -21,7 +21,7 @@ MAX_DEPTH = 100  # of a document that is printed again; printing recurses
 
 
 class MalformedReply(RemoteProtocolError):
-    """The gateway's answer is none. Fields: ``run_id``, ``reason``."""
+    """The gateway's answer is unusable. Fields: ``run_id``, ``reason``."""
 
     def __init__(self, run_id: str, reason: str) -> None:
         self.run_id, self.reason = run_id, reason

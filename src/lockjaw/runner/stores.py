@@ -1,6 +1,6 @@
 """``sessions.json`` as a version keeps it.
 
-Apart from the runner: whoever needs only the store (an actor of the harness, say) must not load model clients for it.
+Apart from the runner: a program that needs only the store (an actor of the harness, say) need not load model clients.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Two operations only. ``append`` adds bytes to the end of a file in one system call and takes them back when
 they did not fit. ``replace_file`` writes a new file beside the old one and renames it over. A reader that
 comes at any moment sees the state before or the state after; a crash leaves at most a torn last line (which
-``repair`` cuts off) or a ``*.tmp`` file that nobody reads.
+``repair`` cuts off) or a ``*.tmp`` file that no program reads.
 
 This module knows nothing of what the bytes mean.
 """
@@ -153,7 +153,7 @@ def replace_file(
             overruled; raises what a writer that was overruled gets.
 
     Raises:
-        Swept: whoever overruled us has removed ``temporary``; nothing changed.
+        Swept: the process that overruled us has removed ``temporary``; nothing changed.
         OSError: nothing changed, and ``temporary`` is gone.
     """
     write_new(files, temporary, chunks)

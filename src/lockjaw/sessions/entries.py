@@ -231,7 +231,7 @@ def entry_flaw(value: dict[str, Any]) -> str:
 
 
 def entries_of(header: dict[str, Any] | None, values: Iterable[dict[str, Any]]) -> tuple[list[Entry], list[str]]:
-    """The entries among the objects of a file, migrated, and one problem for each object that is none."""
+    """The entries among the objects of a file, migrated, and one problem for each object that is not an entry."""
     version = version_of(header)
     lines = migrate(values, version) if version < CURRENT_VERSION else values
     entries, problems = [], []

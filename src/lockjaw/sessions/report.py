@@ -57,7 +57,7 @@ def read_entries(path: Path, *, files: Files = LOCAL_FILES) -> TranscriptReport:
 
 
 def _broken_tree(entries: Sequence[Entry]) -> Iterator[str]:
-    # A parent must stand before its child: whoever appends has read or written the parent.
+    # A parent must stand before its child: a writer has read or written the parent before it appends the child.
     known: set[str] = set()
     for entry in entries:
         if entry.id in known:

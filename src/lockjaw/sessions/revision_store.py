@@ -1,7 +1,7 @@
 """The session store of OpenClaw 2026.6: compare and swap against a revision, one retry, at once.
 
-A writer reads the store, prepares its change, and commits it if nobody else has committed meanwhile. On a conflict it
-begins anew, once and without a pause; whoever writes often therefore starves everybody who takes longer to prepare
+A writer reads the store, prepares its change, and commits it if no other writer has meanwhile. On a conflict it
+begins anew, once and without a pause; a frequent writer therefore starves every writer that takes longer to prepare
 (#98220: "reply session initialization conflicted", 16 times in a day over six sessions). Kept to be shown, not used.
 """
 

@@ -23,7 +23,7 @@ def new(
 ) -> None:
     """Write a commented scenario to start from. It runs as it stands.
 
-    Exit status: 0 written, 2 the name is none, or the file exists.
+    Exit status: 0 written, 2 the name is not allowed, or the file exists.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise UsageError("NAME", "", "small letters, digits and _, a letter first", name)
