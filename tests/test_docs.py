@@ -22,6 +22,7 @@ from markdown_it.token import Token
 
 from lockjaw.cli import verbs
 from lockjaw.fakes.links.toxics import Latency
+from lockjaw.harness.targets.spec import load_target_spec
 
 pytest_plugins = ["pytester"]
 
@@ -183,6 +184,14 @@ def test_every_python_example_runs_as_it_stands(path: Path, pytester: pytest.Pyt
     tests = sum(example.count("\ndef test_") for example in examples)
     assert outcomes.get("passed", 0) + outcomes.get("xfailed", 0) == tests, result.stdout.str()
     assert result.ret == 0
+
+
+def test_the_runtime_of_the_page_is_the_one_that_comes_with_lockjaw(tmp_path: Path) -> None:
+    (shown,) = blocks(DOCS / "how-to" / "test-your-runtime.md", "toml")
+    (tmp_path / "nanobot.toml").write_text(shown)
+    kept = load_target_spec(ROOT / "harness" / "targets" / "nanobot" / "target.toml")
+    install = msgspec.structs.replace(kept.install, needs=())
+    assert load_target_spec(tmp_path / "nanobot.toml") == msgspec.structs.replace(kept, tested=(), install=install)
 
 
 def test_every_scenario_that_is_shown_runs(tmp_path: Path) -> None:

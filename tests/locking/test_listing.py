@@ -81,6 +81,14 @@ def test_garbage_is_unclear(garbage: str, tmp_path: Path) -> None:
     assert "unknown" in render_locks([only(tmp_path)], tmp_path)
 
 
+def test_a_narrow_terminal_breaks_no_name(tmp_path: Path) -> None:
+    name = "f1ed789f-4c82-4e54-a10a-0141cd1ecdca.jsonl.lock"
+    write_lock(sessions_folder(tmp_path), name, "")
+    narrow = render_locks(list_locks(tmp_path), tmp_path, width=50).splitlines()
+    assert [line for line in narrow if len(line) > 50] == [f"    {name}"]
+    assert all(len(line) <= 80 for line in render_locks(list_locks(tmp_path), tmp_path).splitlines())
+
+
 def test_a_folder_in_a_locks_place_is_shown(tmp_path: Path) -> None:
     (sessions_folder(tmp_path) / "s.jsonl.lock").mkdir()
 

@@ -175,10 +175,10 @@ def _age(seconds: float) -> str:
 
 
 def _folded(text: str, width: int) -> list[str]:
-    """A long path in lines, broken after a slash where there is one."""
+    """A long path in lines, broken after a slash where there is one. A name that fits 80 columns is not broken."""
     lines = []
     while len(text) > width:
-        end = text.rfind("/", 0, width) + 1 or width
+        end = text.rfind("/", 0, width) + 1 or max(width, min(WIDTH - 4, text.find("/") + 1 or len(text)))
         lines.append(text[:end])
         text = text[end:]
     return [*lines, text]

@@ -14,7 +14,7 @@ from lockjaw.errors import LocalError
 from lockjaw.fakes.gateway import scripts
 from lockjaw.fakes.gateway.script import load_gateway_script
 from lockjaw.fakes.gateway.server import serve_gateway
-from lockjaw.visible import show, show_as_it_is
+from lockjaw.visible import columns, show, show_as_it_is
 
 __all__ = ["gateway"]
 
@@ -64,4 +64,4 @@ def _print_scripts() -> None:
         show(f"{group}:")
         for name, file in named.items():
             about = " ".join(file.about.split())
-            show(f"  {name}", *textwrap.wrap(about, 80, initial_indent=" " * 4, subsequent_indent=" " * 4))
+            show(f"  {name}", *textwrap.wrap(about, columns(), initial_indent=" " * 4, subsequent_indent=" " * 4))
