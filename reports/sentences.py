@@ -260,6 +260,16 @@ def _deliver(record: Record, d: _Data) -> str:
     return f"has handed in {text}" if record.phase == "ok" else f"may have handed in {text}"
 
 
+def _claim(r: Record, d: _Data) -> str:
+    session = session_of(r.data.get("path"))
+    if r.phase == "fail":
+        return f"is refused: run {session_of(d('owner'))} has a claim on session {session}"
+    if r.phase == "info":
+        return f"takes back its claim on session {session}"
+    before = f", over that of run {session_of(d('from'))}" if d("from") else ""
+    return f"claims session {session} for its run{before}"
+
+
 def _database(r: Record, d: _Data) -> str:
     whose = "the session list" if d("of") == "store" else f"session {session_of(r.data.get('path'))}"
     if r.phase == "invoke":
@@ -321,6 +331,7 @@ _TELLERS: dict[str, _Teller] = {
         f"{'REMOVES' if d.flag('removed') else 'examines and leaves'} the lock file of session "
         f"{session_of(r.data.get('path'))}"
     ),
+    "claim": _claim,
     "database": _database,
     "maintain": lambda r, d: f"changes the session's entry in the session list {_times(r)}",
     "rotate": lambda r, d: f"moves the conversation to the new session {session_of(r.data.get('session_id'))}",

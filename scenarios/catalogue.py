@@ -49,6 +49,11 @@ CLASSES = {
         IncidentClass("L", "A fallback or a status hides the real failure", 7),
         IncidentClass("M", "File systems and platforms behave otherwise", 2, 2, 1),
         IncidentClass("N", "After the file lock: revisions and busy databases", 17, 3),
+        IncidentClass("O", "A durable turn claim is left without a run", 9),
+        IncidentClass("P", "Maintenance keeps a start or a turn waiting", 7),
+        IncidentClass("Q", "One synchronous call of the store stops everybody", 7),
+        IncidentClass("R", "A turn is lost in the window of a restart", 9),
+        IncidentClass("S", "An exclusive state folder refuses a legitimate second process", 4, 1),
     )
 }
 

@@ -58,6 +58,7 @@ class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     recovered_within_s: Positive | None = None  # from the holder's end to the next grant
     amplification: Positive | None = None  # nominal seconds lost plus provider calls wasted, per second of fault
+    bystander_s: Positive | None = None  # how long a held database may delay a client of another session
     fault_s: Seconds = 0.0  # how many seconds of injected fault there are, for `amplification`
     #: requests to models for the user's question at most, for `amplification`; one more ends a run with `outside`
     calls: Annotated[int, Meta(ge=1)] | None = None
@@ -304,6 +305,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             recovered_within_s=self.bounds.recovered_within_s,
             amplification=self.bounds.amplification,
             fault_s=self.bounds.fault_s,
+            bystander_s=self.bounds.bystander_s,
             calls=self.bounds.calls,
             ledger=self.effects.allowed if self.effects else {},
         )

@@ -49,8 +49,14 @@ class Behaviour:
     store: Literal["locked", "revision"] = "locked"  # revision: compare and swap, one retry at once
     store_blocks: bool = False  # waiting for a database keeps the whole process waiting, other sessions included
     store_wait_s: float = 10.0  # how long a writer of the session store waits for another one
+    #: How long a run waits for a stranger's transaction on its session's database; None: as for the session store.
+    database_wait_s: float | None = None
     #: After which a live owner of the store's lock is overruled, if it is of our own kind; None: never.
     store_bound_s: float | None = None
+    #: A run notes in the session list (of SQLite) that the session is its own, and takes that back when it ends; one
+    #: that is aborted or killed does not, and every later one is refused.
+    durable_claims: bool = False
+    state_is_exclusive: bool = False  # a turn of one's own (`--local`) is refused while a gateway runs
     bookkeeping_decides: bool = True  # a store whose status line cannot be written fails the turn
 
     watches_sessions: bool = False  # a gateway that reports sessions which do not move on, and keeps their lanes
@@ -94,7 +100,8 @@ _ALL = (
         version="lockjaw", policy="takeover", lock_algorithm="guarded", lock_timeout_s=600.0, lock_per_attempt=False,
         lock_error_walks_chain=False, disk_error_walks_chain=False, readers_lock=False, cleaners_trust_pids=False,
         durable_user_message=True, follows_rotation=True, store_busy_text="", compaction="inside", store_wait_s=60.0,
-        store_bound_s=10.0, bookkeeping_decides=False, timeout_answer_fails=True, standstill_counts=False,
+        store_bound_s=10.0, database_wait_s=600.0, bookkeeping_decides=False, timeout_answer_fails=True,
+        standstill_counts=False,
     ),
     # Baselines of single incidents: 2026.5.7's fallback, and what the report is about.
     replace(
@@ -128,6 +135,19 @@ _ALL = (
     replace(
         # #148307: SQLite's busy time-out of 5 s against a writer that needs 9 to 47 s.
         _V2026_9_6, version="2026.9.4", policy="busy-store", published_as="no-fallback", store_wait_s=5.0,
+    ),
+    replace(
+        # #117262: the wait for the database is one synchronous call on the thread of the event loop.
+        _V2026_9_6, version="2026.9.2", policy="blocking-store", published_as="no-fallback", store_blocks=True,
+        store_wait_s=60.0,
+    ),
+    replace(
+        # #146692, #136477: the claim of a run that was aborted or killed refuses every later turn, after restarts too.
+        _V2026_9_6, version="2026.9.3", policy="durable-claim", published_as="no-fallback", durable_claims=True,
+    ),
+    replace(
+        # #120896, #156170: no embedded turn beside a live gateway, whatever it is for.
+        _V2026_9_6, version="2026.8.1", policy="exclusive-state", published_as="no-fallback", state_is_exclusive=True,
     ),
 )  # fmt: skip
 

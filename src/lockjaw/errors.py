@@ -256,6 +256,26 @@ class StoreLocked(SessionLocked):
         self.args = (text,)
 
 
+class TurnClaimed(LockjawError):
+    """A row in the session list says that another run has the session (upstream's durable claim).
+
+    Fields: ``session_id``, ``run_id`` (of the claim; whether it still runs, the row does not say).
+    """
+
+    def __init__(self, session_id: str, run_id: str) -> None:
+        self.session_id, self.run_id = session_id, run_id
+        super().__init__(f'Session "{session_id}" already has an active turn claim (run {run_id})')
+
+
+class StateInUse(LockjawError):
+    """A gateway runs on this state folder, and this version's embedded runs refuse beside one. Fields: ``path``,
+    ``port``."""
+
+    def __init__(self, path: str, port: int) -> None:
+        self.path, self.port = path, port
+        super().__init__(f"another process owns the state directory {path}: a gateway on port {port}; stop it first")
+
+
 class SessionChanged(LockjawError):
     """The transcript changed while its lock was given back for a prompt (upstream's takeover fence).
 

@@ -103,6 +103,35 @@ def a_run_that_begins_late_does_not_look_whether_its_turn_is_done(plant: Plant) 
 
 
 @bug
+def a_transaction_waits_on_the_event_loop(plant: Plant) -> None:
+    """Every other session of the process waits with it, for a minute."""
+    from lockjaw.harness.sim import machine
+    from lockjaw.sessions.rows import TranscriptRows
+
+    async def here(self: Any, work: Callable[[], Any]) -> Any:
+        return work()
+
+    plant(TranscriptRows, "aside", here)
+    patient = replace(machine.BEHAVIOURS["no-fallback"], store_wait_s=60.0)
+    plant(machine, "BEHAVIOURS", {**machine.BEHAVIOURS, "no-fallback": patient})
+
+
+@bug
+def a_claim_outlives_its_run(plant: Plant) -> None:
+    """Upstream's idea: a row in the session list, which the next run believes."""
+    from lockjaw.behaviours import BEHAVIOURS
+    from lockjaw.runner import agent, service
+
+    believing = {**BEHAVIOURS, "takeover": replace(BEHAVIOURS["takeover"], durable_claims=True)}
+    for module in (agent, service):
+        if hasattr(module, "BEHAVIOURS"):
+            plant(module, "BEHAVIOURS", believing)
+    from lockjaw.harness.sim import machine
+
+    plant(machine, "BEHAVIOURS", believing)
+
+
+@bug
 def nobody_falls_back(plant: Plant) -> None:
     from lockjaw.runner import policy
 

@@ -49,6 +49,8 @@ FOREIGN = Setting("frozen", gateway="fresh-session")  # upstream's lock cannot b
 SUBAGENTS, NIGHTLY = Setting("subagents_announce", engine="sim"), Setting("reader_sees_nothing", engine="sim")
 IN_APPEND = Setting("frozen_inside_append", engine="sim")
 STORE = Setting("store_owner_stands_still", engine="sim")
+HELD_DATABASE = Setting("store_call_stops_everybody", "no-fallback", engine="sim")
+CLAIMED = Setting("orphaned_turn_claim", engine="sim")
 STALLED = Setting("gateway_stalls_at_connect", engine="sim")
 
 
@@ -92,6 +94,8 @@ PLANTED = [
     Planted("nothing_held_after_end", "an_ended_run_takes_its_lock_again", NO_FALLBACK),
     Planted("all_delivered", "a_waiter_gives_up_early", SUBAGENTS),
     Planted("reads_are_true", "a_reader_stops_one_entry_early", NIGHTLY),
+    Planted("store_delays_no_other", "a_transaction_waits_on_the_event_loop", HELD_DATABASE),
+    Planted("claims_end", "a_claim_outlives_its_run", CLAIMED),
 ]
 
 

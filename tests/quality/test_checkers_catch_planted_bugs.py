@@ -187,6 +187,19 @@ BUGS = [
         lambda h: changed(h, op("read", "ok"), entries=0)),
     Bug("reads_are_true", "a reader misses the entry that was written last", "announced",
         lambda h: changed(h, op("read", "ok"), entries=2)),
+    Bug("store_delays_no_other", "the neighbour is answered when the database is free", "databases",
+        lambda h: moved(h, op("client.result", actor="neighbour"), 62.5)),
+    Bug("store_delays_no_other", "the neighbour is turned away", "databases",
+        lambda h: changed(h, op("client.result", actor="neighbour"), answered=False, reply=None)),
+    Bug("store_delays_no_other", "the database is never given back, and the neighbour never answered", "databases",
+        lambda h: without(without(h, op("client.result", actor="neighbour")), op("database", "info"))),
+    Bug("claims_end", "the claim of a run whose process was killed refuses the next one", "databases",
+        lambda h: changed(changed_phase(h, op("claim", "ok", actor="client")), op("claim", "fail"), owner="run-1")),
+    Bug("claims_end", "the claim of a run that failed refuses the next one", "databases",
+        lambda h: inserted(
+            changed(changed_phase(without(h, op("nemesis")), op("claim", "ok", actor="client")), op("claim", "fail"),
+                    owner="run-1"),
+            at(3.0, "gateway", "turn", "fail", turn_id="run-1", run_id="run-1", error="aborted"))),
 ]  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from . import (
     all_delivered,
     amplification,
     answered,
+    claims_end,
     degradation_visible,
     executed_once,
     lock_is_not_a_model_failure,
@@ -29,6 +30,7 @@ from . import (
     reads_are_true,
     recovered_within,
     same_conversation,
+    store_delays_no_other,
     transcript_whole,
 )
 from .facts import ScenarioFacts
@@ -52,6 +54,8 @@ _MODULES = (
     nothing_held_after_end,
     all_delivered,
     reads_are_true,
+    store_delays_no_other,
+    claims_end,
 )
 
 #: name -> checker, in the order in which reports show them.

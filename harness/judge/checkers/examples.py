@@ -32,6 +32,7 @@ FACTS = ScenarioFacts(
     recovered_within_s=2.0,
     amplification=1.0,
     fault_s=90.0,
+    bystander_s=20.0,
 )
 
 
@@ -340,6 +341,31 @@ def announced() -> list[Record]:
     return story.add(5.0, "harness", "run.end", reason="done").history()
 
 
+def databases() -> list[Record]:
+    """Another program writes to one session's database for a minute; a run of that session was killed meanwhile, and
+    its claim is taken over. A neighbour asks in another session, whose database is free."""
+    story, path = Story(), f"{FOLDER}/{SESSION}.sqlite"
+    story.add(0.0, "harness", "run.start", scenario="databases", policy="takeover", seed=1, engine="sim", scale=0.0)
+    story.add(1.0, "gateway", "claim", "ok", path=path, run_id="run-1", owner="run-1")
+    story.add(2.0, "maintenance", "database", "invoke", path=path, of="session")
+    story.add(2.0, "maintenance", "database", "ok", path=path, of="session")
+    story.add(3.0, "harness", "nemesis", action="kill", target="gateway", pid=101)
+    story.add(
+        10.0, "neighbour", "client.call", "invoke", method="agent", run_id="run-9", session_key="agent:main:other"
+    )
+    story.add(15.0, "neighbour", "client.result", answered=True, reply="done", exit_code=0, error=None, degraded=False,
+              session_id="other", session_key="agent:main:other", transport="gateway",
+              duplicate_possible=False)  # fmt: skip
+    story.add(15.5, "neighbour", "actor.exit", role="client", pid=109, code=0)
+    story.add(62.0, "maintenance", "database", "info", path=path, of="session")
+    story.add(63.0, "client", "claim", "ok", path=path, run_id="run-2", owner="run-2", **{"from": "run-1"})
+    story.add(70.0, "client", "claim", path=path, run_id="run-2", owner="")
+    story.add(74.0, "harness", "session.final", key="agent:main:other", session_id="other")
+    story.add(74.0, "harness", "transcript.final", path=f"{FOLDER}/other.sqlite", session_id="other", lines=3,
+              problems=[], entry_ids=[], user_messages=[MESSAGE], assistant_texts=["done"])  # fmt: skip
+    return story.add(75.0, "harness", "run.end", reason="done").history()
+
+
 #: name -> history. The first four are the design's table of policies.
 EXAMPLES: dict[str, Callable[[], list[Record]]] = {
     "takeover": takeover,
@@ -350,4 +376,5 @@ EXAMPLES: dict[str, Callable[[], list[Record]]] = {
     "gateway-frozen": gateway_frozen,
     "quiet": quiet,
     "announced": announced,
+    "databases": databases,
 }

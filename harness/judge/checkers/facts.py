@@ -22,6 +22,7 @@ class ScenarioFacts:
             at the earliest, None when it never would.
         recovered_within_s: bound for the next acquire after a holder ended or died; None: not demanded.
         amplification: bound for (seconds lost + provider calls wasted) per second of injected fault.
+        bystander_s: how long a held database may delay a client of another session; None: not demanded.
         fault_s: seconds of fault that the scenario injects; 0 when it injects none.
         calls: bound for the requests to models for the user's question; None: not demanded.
         ledger: effect key -> how often it may be found when the run is over; keys that are not named: once.
@@ -35,6 +36,7 @@ class ScenarioFacts:
     recovered_within_s: float | None = None
     amplification: float | None = None
     fault_s: float = 0.0
+    bystander_s: float | None = None
     calls: int | None = None
     ledger: Mapping[str, int] = field(default_factory=dict)
 

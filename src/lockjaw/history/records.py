@@ -74,6 +74,7 @@ OPERATIONS: dict[str, str] = {
     "deliver": "a scripted actor hands a result in: text; ok: entry_id; fail: error",
     "read": "a reader looks at a conversation: path; ok: entries",
     "clean": "a cleaner judged a lock file: path, removed",
+    "claim": "a run notes that the session is its own: path, run_id, owner, from; fail: owner has it; info: taken back",
     "database": "a scripted actor writes to a database: path, of (session, store); ok it has begun; info it has ended",
     "maintain": "a scripted actor changed the session's entry in the store: count",
     "stage": "the session as the client finds it: path, entries",

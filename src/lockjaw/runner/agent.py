@@ -32,11 +32,13 @@ from lockjaw.errors import (
     RequestTimedOut,
     RunAborted,
     SessionLocked,
+    StateInUse,
     UsageError,
     printed,
 )
 from lockjaw.gateway.client import GatewayClient, call_gateway
 from lockjaw.gateway.frames import AgentParams, AgentWaitParams, ChatAbortParams
+from lockjaw.gateway.params import HealthParams
 from lockjaw.history import Recorder
 from lockjaw.locking import HeldLock, LockView, SessionLock, inspect_lock, release_all_held
 from lockjaw.process import (
@@ -89,6 +91,7 @@ EXIT_ANSWERED, EXIT_FAILED, EXIT_USAGE, EXIT_DUPLICATE_POSSIBLE = 0, 1, 2, 5
 SIDE_CALL_FLOOR_REAL_S = 1.0
 LOCK_TRIES = 2  # more, for a lock that looks free each time when its wait is over
 ABORT_LIMIT_S = 2.0  # an interrupted command must end soon; 2026.7.1 gives its chat.abort the same
+STATE_LIMIT_S = 5.0  # how long an embedded run of 2026.8 waits to learn whether a gateway runs
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,8 @@ class TurnClient:
         run_id = uuid4(self._ids)
         started, started_ms = self.clock.monotonic(), self.clock.wall_ms()
         if self.request.local:
+            if self.behaviour.state_is_exclusive:
+                await self._refuse_beside_gateway()
             self._conversation = session = await self._settled(session)
             result = await self._embedded(session, run_id, started_ms, RunEmbedded("same", False, False))
             return Answer(result, "embedded", {"transport": "embedded"})
@@ -308,6 +313,14 @@ class TurnClient:
         except msgspec.ValidationError:
             return StopReply(confirmed=False, reachable=True)
         return StopReply(confirmed=abort.aborted and effect.run_id in abort.runIds, reachable=True)
+
+    async def _refuse_beside_gateway(self) -> None:
+        """Upstream asks a lock on the state folder; what it learns is whether a gateway runs."""
+        try:
+            await self._side_call("health", HealthParams(), STATE_LIMIT_S)
+        except RemoteError:
+            return
+        raise StateInUse(str(self.settings.state_dir), self.settings.gateway.port)
 
     async def _side_call(self, method: str, params: object, limit_s: float) -> Any:
         quick = replace(self.settings, pacing=Pacing())  # connecting costs what it costs: the way is known

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from lockjaw.behaviours import Behaviour
 from lockjaw.clock import Clock
-from lockjaw.errors import Fenced, LockjawError, ModelFailure, RunAborted, SessionLocked, printed
+from lockjaw.errors import Fenced, LockjawError, ModelFailure, RunAborted, SessionLocked, TurnClaimed, printed
 from lockjaw.history import Recorder
 from lockjaw.locking import HeldLock, SessionLock
 from lockjaw.runner.attempt import Allowance, AttemptTimedOut, Emit, Play, Stage, TurnPlan, race
@@ -33,7 +33,7 @@ from lockjaw.runner.result import result, result_of, timed_out_result
 from lockjaw.runner.stores import paths_of, session_store
 from lockjaw.runner.tools import Tool
 from lockjaw.runner.turn import TIMEOUT_TEXT, Message, ToolCall, Turn, options_for
-from lockjaw.sessions import SessionStore, Transcript, TurnState, transcript_of_entry
+from lockjaw.sessions import RowStore, SessionStore, Transcript, TurnState, transcript_of_entry
 from lockjaw.settings import ModelRef, Settings
 
 T = TypeVar("T")
@@ -96,8 +96,10 @@ class EmbeddedRunner:
             message=plan.original, resumed=plan.resume,
         )  # fmt: skip
         try:
+            await self._claim(plan)
             await self._begin_mark(plan)
             answer = await self._walk(plan, abort, emit)
+            await self._unclaim(plan)
         except BaseException as error:
             aborted = isinstance(error, (RunAborted, asyncio.CancelledError))
             text = "aborted" if aborted else printed(error)
@@ -376,9 +378,14 @@ class EmbeddedRunner:
             plan.file, session_id=plan.session_id, cwd=self.settings.agent.workspace,
             clock=self.clock, ids=self._ids, recorder=self.recorder, section=held.section,
             generation=held.generation, run_id=plan.run_id, durable=self.behaviour.durable_user_message,
-            files=self.machine.files, wait_s=self.behaviour.store_wait_s, blocks=self.behaviour.store_blocks,
+            files=self.machine.files, wait_s=self._database_wait_s, blocks=self.behaviour.store_blocks,
             starttime=self.machine.locks.identity().starttime,
         )  # fmt: skip
+
+    @property
+    def _database_wait_s(self) -> float:
+        wait_s = self.behaviour.database_wait_s
+        return self.behaviour.store_wait_s if wait_s is None else wait_s
 
     @asynccontextmanager
     async def _locked(self, plan: TurnPlan, abort: asyncio.Event) -> AsyncIterator[tuple[TurnPlan, HeldLock]]:
@@ -474,6 +481,21 @@ class EmbeddedRunner:
         """The turn's outcome is in the transcript; losing a status line must not turn it into a failure."""
         why = f"sessions.json is busy ({error.owner})" if isinstance(error, SessionLocked) else error
         self._log(f"[sessions] status of {plan.session_key} not stored: {why}")
+
+    async def _claim(self, plan: TurnPlan) -> None:
+        store = self.store(plan.agent_id)
+        if self.behaviour.durable_claims and isinstance(store, RowStore):
+            owner = await store.claim(plan.session_id, plan.run_id)
+            told = {"path": str(plan.file), "run_id": plan.run_id, "owner": owner}
+            self.recorder.record("claim", "ok" if owner == plan.run_id else "fail", **told)
+            if owner != plan.run_id:
+                raise TurnClaimed(plan.session_id, owner)
+
+    async def _unclaim(self, plan: TurnPlan) -> None:
+        store = self.store(plan.agent_id)
+        if self.behaviour.durable_claims and isinstance(store, RowStore):
+            await store.unclaim(plan.session_id, plan.run_id)
+            self.recorder.record("claim", "info", path=str(plan.file), run_id=plan.run_id, owner="")
 
     async def _finish_mark(self, plan: TurnPlan, status: str, started: float) -> None:
         runtime_ms = round((self.clock.monotonic() - started) * 1000)

@@ -26,6 +26,7 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS session_entries (position INTEGER PRIMARY KEY, session_key TEXT NOT NULL UNIQUE, "
     "entry_json TEXT NOT NULL, updated_at INTEGER NOT NULL)"
 )
+_CLAIMS = "CREATE TABLE IF NOT EXISTS turn_claims (session_id TEXT PRIMARY KEY, run_id TEXT NOT NULL)"
 _ALL = "SELECT session_key, entry_json FROM session_entries ORDER BY position"
 _ONE = "SELECT session_key, entry_json FROM session_entries WHERE session_key = ?"
 _PUT = (
@@ -88,6 +89,31 @@ class RowStore(SessionStore):
             if not self._busy_text:
                 raise
             raise StoreLocked(error, self._busy_text.format(path=error.path)) from None
+
+    async def claim(self, session_id: str, run_id: str) -> str:
+        """Note that a run has the session, unless another one does. Returns the run that has it now. (To be shown, not
+        used: a row does not end with its run.)"""
+        self._files.make_folder(self.path.parent)
+
+        def work() -> str:
+            with self._files.databases.writing(self.path, wait_s=self._wait_s, clock=self._clock) as transaction:
+                transaction.all(_CLAIMS)
+                transaction.all("INSERT OR IGNORE INTO turn_claims VALUES (?, ?)", session_id, run_id)
+                owner = transaction.all("SELECT run_id FROM turn_claims WHERE session_id = ?", session_id)[0][0]
+                transaction.commit()
+                return str(owner)
+
+        return await self._files.databases.aside(self.path, work, wait_s=self._wait_s, clock=self._clock)
+
+    async def unclaim(self, session_id: str, run_id: str) -> None:
+        """Take the note of ``claim`` back."""
+
+        def work() -> None:
+            with self._files.databases.writing(self.path, wait_s=self._wait_s, clock=self._clock) as transaction:
+                transaction.all("DELETE FROM turn_claims WHERE session_id = ? AND run_id = ?", session_id, run_id)
+                transaction.commit()
+
+        await self._files.databases.aside(self.path, work, wait_s=self._wait_s, clock=self._clock)
 
     def _changed(self, transaction: Transaction, key: str, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         transaction.all(_SCHEMA)

@@ -106,6 +106,7 @@ class TranscriptRows:
         self._since: float | None = None  # when the work that is done aside began to wait
         self._known = 0  # rows that the caller knows of
         self._pending: list[Entry] = []
+        self._taken: str | None = None  # the run from which the claim is being taken; empty: from none
         self._next = 0  # what ``_known`` becomes when they are committed
 
     async def aside(self, work: Callable[[], T]) -> T:
@@ -156,8 +157,8 @@ class TranscriptRows:
             with self._admitted() as (transaction, check):
                 for statement in _SCHEMA:
                     transaction.all(statement)
+                self._taken, self._pending = None, []
                 self._claim(transaction)
-                self._pending = []
                 yield transaction
                 check()
                 transaction.commit()
@@ -198,6 +199,7 @@ class TranscriptRows:
             pid, now_ms = self._files.process_id(), self._clock.wall_ms()
             row = (self._session_id, self._generation, pid, self._starttime, self._run_id, now_ms)
             transaction.all(_CLAIM_IT, *row)
+            self._taken = "" if claim is None else claim.run_id
 
     def news(self, transaction: Transaction) -> list[Entry]:
         """The entries that others appended since our last look.
@@ -234,6 +236,10 @@ class TranscriptRows:
         if not self._pending:
             return
         self._known, self.begun = self._next, True
+        if self._taken is not None:
+            told = {"path": str(self.path), "run_id": self._run_id, "owner": self._run_id, "from": self._taken}
+            self._recorder.record("claim", "ok", **told, generation=self._generation)
+            self._taken = None
         for entry in self._pending:
             self._recorder.record(
                 "append", "ok", path=str(self.path), entry_id=entry.id, type=entry.type, role=entry.role,

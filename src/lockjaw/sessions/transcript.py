@@ -160,9 +160,9 @@ class Transcript:
         def work() -> Transcript:
             return cls.open(path, clock=clock, files=files, **how)
 
-        if not is_database(path):
+        if not is_database(path) or how.get("blocks"):
             return work()
-        return await files.databases.aside(path, work, wait_s=how.get("wait_s", WAIT_S), clock=clock)
+        return await files.databases.aside(path, work, wait_s=0.0, clock=clock)  # a reader waits for no writer
 
     async def aside(self, work: Callable[[], T]) -> T:
         """Perform work on this transcript: at once for a file, beside the event loop for a database. Cancelling waits

@@ -1,0 +1,79 @@
+"""A held database delays only who needs it: a client of another session is neither kept waiting nor turned away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import inf
+from typing import NamedTuple
+
+from lockjaw.history import Record
+from lockjaw.history.holds import transcript_of
+from lockjaw.verdict import CheckResult, Verdict
+
+from ..clients import clients, started
+from .facts import ScenarioFacts
+
+NAME = "store_delays_no_other"
+
+
+class _Held(NamedTuple):
+    path: str
+    begun: Record
+    until_s: float
+
+
+def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
+    """A held database delays only who needs it: a client of another session is neither kept waiting nor turned away.
+
+    A client that began to ask while a database of one session was held, and whose own session is another one, has its
+    answer within the scenario's ``bystander_s`` (or the database is free by then), and does not end without an answer
+    meanwhile. UNKNOWN when there is no such client, or no bound.
+    """
+    bound_s = facts.bystander_s
+    if bound_s is None:
+        return CheckResult(NAME, Verdict.UNKNOWN, "the scenario names no bound (bystander_s)")
+    seen = 0
+    for client in clients(history):
+        first, result = started(history, client), _result(history, client)
+        if first is None:
+            continue
+        for held in _held(history):
+            if not held.begun.t <= first.t < held.until_s or _needs(history, client, result, held):
+                continue
+            seen += 1
+            if result is not None and result.t < held.until_s and not result.data.get("answered"):
+                finding = f"{client} was turned away while the database of another session was held"
+                return CheckResult(NAME, Verdict.VIOLATED, finding, (held.begun.i, result.i))
+            waited_s = min(result.t if result is not None else inf, held.until_s) - first.t
+            if waited_s > bound_s:
+                finding = f"{client} waited {waited_s:.1f} s while the database of another session was held"
+                return CheckResult(NAME, Verdict.VIOLATED, finding, (held.begun.i, first.i))
+    if not seen:
+        return CheckResult(NAME, Verdict.UNKNOWN, "no client of another session asked while a database was held")
+    return CheckResult(NAME, Verdict.HELD, f"no client of another session waited longer than {bound_s:g} s")
+
+
+def _held(history: Sequence[Record]) -> Iterator[_Held]:
+    """The databases of single sessions that were held, and for how long; up to the end if nobody gave one back."""
+    for record in history:
+        if record.op == "database" and record.phase == "ok" and record.data.get("of") == "session":
+            ended = (
+                r.t for r in history[record.i :]
+                if r.actor == record.actor and (r.op == "actor.exit" or (r.op == "database" and r.phase == "info"))
+            )  # fmt: skip
+            yield _Held(transcript_of(record.data.get("path")), record, next(ended, history[-1].t))
+
+
+def _result(history: Sequence[Record], client: str) -> Record | None:
+    return next((r for r in reversed(history) if r.op == "client.result" and r.actor == client), None)
+
+
+def _needs(history: Sequence[Record], client: str, result: Record | None, held: _Held) -> bool:
+    """The client's own session is the one whose database is held. Who was not told a session asks for its own."""
+    session_id = str((result.data.get("session_id") if result is not None else "") or "")
+    keys = {r.data.get("session_key") for r in history if r.actor == client and r.op == "client.call"}
+    mine = [r for r in history if r.op in ("gateway.accepted", "session.final") and (
+        r.data.get("session_key") in keys or r.data.get("key") in keys
+    )]  # fmt: skip
+    ids = {session_id, *(str(r.data.get("session_id") or "") for r in mine)} - {""}
+    return any(f"/{one}." in held.path for one in ids)
