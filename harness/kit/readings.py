@@ -23,7 +23,7 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "'": "'", "/": "/", "\\":
 #: One layer. A backslash before anything else is left alone: Windows writes its paths with it.
 _UNIT = re.compile(
     r"""\\(?:u\{(?P<brace>[0-9A-Fa-f]{1,6})\}|u(?P<u>[0-9A-Fa-f]{4})|U(?P<wide>[0-9A-Fa-f]{8})|x(?P<x>[0-9A-Fa-f]{2})"""
-    r"""|(?P<octal>[0-3][0-7]{2})|(?P<fold>\r?\n)|(?P<letter>[ntre"'`/\\]))"""
+    r"""|(?P<octal>[0-3][0-7]{2})|(?P<fold>\r?\n)|(?P<slashes>\\(?:\\\\)*)|(?P<letter>[ntre"'`/]))"""
     r"""|(?P<percent>(?:%[0-9A-Fa-f]{2})+)"""
     r"""|(?P<entity>&(?:\#\d{1,7}|\#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});)"""
     r"""|(?P<ansi>\x1b(?:\[[0-?]{0,40}[ -/]{0,4}[@-~]|\][^\x07\x1b]{0,400}(?:\x07|\x1b\\)|[@-Z\\^_()][0-9A-B]?))"""
@@ -41,7 +41,7 @@ class Reading:
     ``text`` is what to look at; ``source(start, end)`` gives the span of the original that those characters came from.
     """
 
-    __slots__ = ("_decoded", "_ends", "_starts", "_under", "below", "text")
+    __slots__ = ("_under", "below", "decoded", "ends", "starts", "text")
 
     def __init__(self, text: str, under: Reading | None = None) -> None:
         self.text = text
@@ -50,24 +50,18 @@ class Reading:
         self.below: tuple[Reading, ...] = (self,) if under is None else (*under.below, self)
         #: Of each unit or untouched run, in order: where it begins here, where in the layer below, where it ends there
         #: (-1: an untouched run, whose characters stand one to one).
-        self._decoded: list[int] = []
-        self._starts: list[int] = []
-        self._ends: list[int] = []
-
-    def add(self, decoded: int, start: int, end: int = -1) -> None:
-        """Note where the next piece of ``text`` came from."""
-        self._decoded.append(decoded)
-        self._starts.append(start)
-        self._ends.append(end)
+        self.decoded: list[int] = []
+        self.starts: list[int] = []
+        self.ends: list[int] = []
 
     def source(self, start: int, end: int) -> tuple[int, int]:
         """The span of the original behind ``text[start:end]``; ``start < end``."""
         if self._under is None:
             return start, end
-        first = bisect_right(self._decoded, start) - 1
-        last = bisect_right(self._decoded, end - 1) - 1
-        low = self._starts[first] + (0 if self._ends[first] >= 0 else start - self._decoded[first])
-        high = self._ends[last] if self._ends[last] >= 0 else self._starts[last] + end - self._decoded[last]
+        first = bisect_right(self.decoded, start) - 1
+        last = bisect_right(self.decoded, end - 1) - 1
+        low = self.starts[first] + (0 if self.ends[first] >= 0 else start - self.decoded[first])
+        high = self.ends[last] if self.ends[last] >= 0 else self.starts[last] + end - self.decoded[last]
         return self._under.source(low, high)
 
     def cuts(self) -> tuple[list[int], list[int]]:
@@ -75,7 +69,7 @@ class Reading:
         under = self._under
         assert under is not None
         starts, ends = [], []
-        for start, end in zip(self._starts, self._ends, strict=True):
+        for start, end in zip(self.starts, self.ends, strict=True):
             if end > start + 1:
                 low, high = under.source(start, end)
                 starts.append(low)
@@ -106,26 +100,33 @@ def _undone(below: Reading, units: re.Pattern[str], decode: Callable[[re.Match[s
     text = below.text
     pieces: list[str] = []
     above = Reading("", below)
+    decoded, starts, ends = above.decoded, above.starts, above.ends  # a bad text has 500,000 units in a megabyte
     at = length = 0
     for unit in units.finditer(text):
         new = decode(unit)
         start, end = unit.span()
-        if new == text[start:end]:
+        if new == unit[0]:
             continue
         if start > at:
-            above.add(length, at)
+            decoded.append(length)
+            starts.append(at)
+            ends.append(-1)
             pieces.append(text[at:start])
             length += start - at
         if new:
+            decoded.append(length)
+            starts.append(start)
             # One character for each: a run whose characters stand one to one.
-            above.add(length, start, -1 if unit.lastgroup == "other" and len(new) == end - start else end)
+            ends.append(-1 if unit.lastgroup == "other" and len(new) == end - start else end)
             pieces.append(new)
             length += len(new)
         at = end
     if not at:
         return None
     if at < len(text):
-        above.add(length, at)
+        decoded.append(length)
+        starts.append(at)
+        ends.append(-1)
         pieces.append(text[at:])
     above.text = "".join(pieces)
     return above
@@ -135,6 +136,8 @@ def _decoded(unit: re.Match[str]) -> str:
     kind, whole = unit.lastgroup, unit[0]
     if kind == "letter":
         return _ESCAPES[whole[1]]
+    if kind == "slashes":
+        return "\\" * (len(whole) // 2)  # a run of them is one unit: it has a million in a bad text
     if kind == "other":
         return "".join(map(_plain, whole))
     if kind == "percent":

@@ -19,14 +19,14 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from .prefixes import PREFIXES
+from .prefixes import GROUPS, HEADS, PREFIXES
 
 
 class Rule(NamedTuple):
     """``pattern``: its named groups are replaced; ``why``: for the redaction report.
 
     ``hints``: groups of words in lower case; a text that lacks every word of a group cannot match, so the rule is not
-    tried on it. ``0`` stands for any digit, ``~`` for a blank.
+    tried on it. ``0`` stands for any digit, ``~`` for a blank. ``NEAR`` has such conditions that are no words.
     """
 
     name: str
@@ -59,7 +59,7 @@ _VALUE = rf"(?P<secret5>{_WORD}{{3,}})"
 _MORE = r"(?:e?s|[_-]?(?:hash|data|values?|id|b64|base64|enc|encrypted|encoded|string|plain|text|seed|old|new|prod|production|dev|test|main|primary|secondary|live|default|base|words?|\d{1,3}))?"
 _NAMES_OF_PASSWORDS = (
     r"(?:passw(?:or)?[dt]|passwort|pass[_ -]?phrase|pass[_ -]?code|kennwort|contrase[ñn]a|mot de passe|has[łl]o|wachtwoord|l[öo]senord|senha|"
-    r"парол[ья]|密码|密碼|口令|パスワード|비밀번호|(?<![a-z])pwd|_pwd|(?-i:Pwd)|(?<![A-Za-z])psk|pre[_-]?shared[_-]?key|master[_-]?key|recovery[_ -](?:key|code|phrase)s?|seed[_ -]phrase|mnemonic|backup[_ -]codes?)"
+    r"парол[ья]|密码|密碼|口令|パスワード|비밀번호|(?<![a-z])pwd|_pwd|(?-i:Pwd)|[_-]pass(?![a-z])|(?-i:[a-z]Pass)(?![a-z])|(?<![a-z])pass(?=[\"']?[:=][^\s:=/])|(?<![A-Za-z])psk|pre[_-]?shared[_-]?key|master[_-]?key|recovery[_ -](?:key|code|phrase)s?|seed[_ -]phrase|mnemonic|backup[_ -]codes?)"
 )
 _NAMED = (
     r"(?:secret|token|api[_ -]?key|access[_ -]?key|private[_ -]?key|secret[_ -]?key|account[_ -]?key|shared[_ -]?key|signing[_ -]?key|encryption[_ -]?key|"
@@ -74,6 +74,8 @@ _SLASH = r"[\\/]{1,8}"
 _PART = r"""[^\\/\s"'`:;,|<>()\[\]{}*?]"""  # of a path
 #: One part of a path that names a user; with blanks only where a slash shows that it goes on ("Max Mustermann").
 _USER = rf"(?:{_PART}+(?: [A-Z]{_PART}*){{1,2}}(?=[\\/])|{_PART}+)"
+#: Folders of everybody's below /root, /opt and /srv; hidden ones are programs'.
+_PUBLIC_FOLDERS = r"\.[\w.-]+|homebrew|local|google|microsoft|conda|miniconda3?|anaconda3?|venv|node|nodejs|python[\d.]*|java|jdk[\w.-]*|go|rust|cuda|lib|lib64|bin|sbin|etc|share|src|app|apps|work|workspace|data|www|http|https|ftp|tftp|git|tmp|var|containerd|docker|hostedtoolcache|pipx|code|project|repo|openclaw|lockjaw"
 #: Last parts of host names; of words with points in them, only those that end in one are hosts.
 _TOPS = (
     "com org net edu gov mil int info biz io ai app dev cloud online site tech xyz me tv cc co eu us uk de fr es "
@@ -85,6 +87,33 @@ _TOPS = (
 )
 TOP_LEVELS = frozenset(_TOPS.split())
 _MONTH = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
+
+_DIGITS = r"\p{Nd}"
+#: What every match of a rule contains, for RE2, which looks for all of it in one pass: most texts spare most rules.
+NEAR = {
+    "quoted-password": r"[\pL\p{Nd}][ \t]+\\*[\"'`]",
+    "acting-user": r"(?i:as|user|for|su -|-u|chown|adduser|useradd|usermod)[ \t]+[A-Za-z_]",
+    "process-user": rf"[ \t](?:pts/|tty|console)|{_DIGITS}\.{_DIGITS}[ \t]|: TTY=",
+    "chat-id": r"(?:ou|oc|on|om|og|cli|open|union)_[0-9a-f]|wxid_|gh_|[UCR][0-9a-f]{8}|npub1|nsec1|note1|nprofile1|ding",
+    "tilde-user": r"~[A-Za-z_]",
+    "mac": r"[0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2}[:-]|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.",
+    "ipv4": rf"{_DIGITS}\.{_DIGITS}{{1,3}}\.{_DIGITS}",
+    "ipv6": r":[0-9A-Fa-f]{0,4}:",
+    "syslog": rf"{_DIGITS}{{2}}:{_DIGITS}{{2}}:{_DIGITS}{{2}}",
+    "iban": rf"[A-Za-z]{{2}}{_DIGITS}{{2}}[ A-Za-z0-9-]",
+    "hex-id": r"[0-9A-Fa-f]{12}",
+    "ulid": r"[0-9A-Z]{9}",
+    "geo": rf"\.{_DIGITS}{{4}}|°|(?i:lat|lon|lng)",
+    "grouped-digits": rf"{_DIGITS}{{2}}[ .-]{_DIGITS}{{2,6}}[ .-]{_DIGITS}",
+    "digits": rf"{_DIGITS}{{9}}",
+    "telegram": rf"{_DIGITS}{{6}}:",
+    "email-ip": rf"@\[?(?:IPv6:)?[0-9A-Fa-f:{_DIGITS}]",
+    "handle": r"@[A-Za-z_]",
+    "peer": r"agent:",
+    "discord": r"[\pL\p{Nd}_-]{5}\.[\pL\p{Nd}_-]{25}",
+    "user-password": r"(?:-u|--user|--proxy-user|-U)[ =]",
+    "two-parts": r"[0-9a-f]{12}\.[A-Za-z0-9]",
+}
 
 RULES: tuple[Rule, ...] = (
     _rule(
@@ -122,9 +151,9 @@ RULES: tuple[Rule, ...] = (
     _rule("element", "values in elements of XML", rf"<[\w:.-]{{0,60}}(?:{_NAMES_OF_PASSWORDS}|{_NAMED}){_MORE}[^<>]{{0,80}}>[ \t]{{0,8}}(?P<secret>[^<>\r\n]{{3,}})", _I, "< & >"),
     _rule(
         "pair", "a value whose name stands under a name of its own",
-        rf"(?:{_NAMES_OF_PASSWORDS}|{_NAMED}|[_-]key){_MORE}\\*[\"']?[\s,]{{1,40}}-?[ \t]{{0,8}}\\*[\"']?(?:value|val|content|data)\\*[\"']?[ \t]{{0,8}}[:=][ \t]{{0,8}}\\*[\"']?(?P<secret>[^\s\"'\\,;}}]{{3,}})", _I, "value val content data",
+        rf"(?:{_NAMES_OF_PASSWORDS}|{_NAMED}|[_-]key){_MORE}\\*[\"']?[\s,{{]{{1,40}}-?[ \t]{{0,8}}\\*[\"']?(?:value|val|content|data|default)\\*[\"']?[ \t]{{0,8}}[:=][ \t]{{0,8}}\\*[\"']?(?P<secret>[^\s\"'\\,;}}]{{3,}})", _I, "value val content data default",
     ),
-    _rule("one-time", "codes that are used once", r"(?<![A-Za-z])(?:pin|otp|tan|puk|(?:your|verification|security|access|login|confirmation|einmal|sms)[ -]?(?:code|pin))(?:[ \t]+(?:is|ist|lautet|es|est))?[ \t]*[:=]?[ \t]*[\"']?(?P<number>\d{4,8})(?![\d.])|(?<!\d)(?P<number1>\d{4,8})(?= is your)", _I, "0 & pin otp tan puk code your"),
+    _rule("one-time", "codes that are used once", r"(?<![A-Za-z])(?:pin|otp|tan|puk|(?:your|verification|security|access|login|confirmation|einmal|sms)[ -]?(?:code|pin))(?:[ \t]+(?:is|ist|lautet|es|est))?[ \t]*[:=]?[ \t]*[\"']?(?P<number>\d{4,8}|\d{3}[ -]\d{3})(?![\d.])|(?<!\d)(?P<number1>\d{4,8})(?= is your)", _I, "0 & pin otp tan puk code your"),
     _rule(
         "flag-secret", "secrets behind a flag of a command line",
         rf"(?<![\w-])--?[\w-]*(?:token|secret|password|passwd|pass|pwd|api-?key|access-?key|private-?key|secret-?key|psk|passphrase|credentials?)(?:[ \t]+|=)(?!-)(?:\"(?P<secret>[^\"\r\n]+)|'(?P<secret1>[^'\r\n]+)|(?P<secret2>{_WORD}{{3,}}))",
@@ -132,10 +161,14 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule(
         "short-flag", "passwords behind the short flags of programs that are known to have them",
-        rf"\b(?:docker|podman|helm|buildah|skopeo|mysql|mysqldump|mysqladmin|mariadb|sshpass|mongo|mongosh|mongodump|redis-cli|smbclient|ldapsearch|ldapmodify|7z|7za|zip|unzip|plink|pscp|psftp|xfreerdp|rdesktop|sqlcmd|bcp|isql|sqlplus|htpasswd|ftp|lftp|net use|cifs|az|oc|cf|kinit|vncviewer|snmp\w{1,8})\b[^\r\n|;&]{{0,120}}?[ \t](?:-p|-a|-P|-w|-W|-y|-c|-A|/p:|/pass:)[ =:]?(?:\"(?P<secret>[^\"\r\n]+)|'(?P<secret1>[^'\r\n]+)|(?P<secret2>(?![\d.:/]+(?![\w-]))(?!-)(?=\S{{0,60}}[a-z\d]){_WORD}{{4,}}))",
+        rf"\b(?:docker|podman|helm|buildah|skopeo|mysql|mysqldump|mysqladmin|mariadb|sshpass|mongo|mongosh|mongodump|redis-cli|smbclient|ldapsearch|ldapmodify|7z|7za|zip|unzip|plink|pscp|psftp|xfreerdp|rdesktop|sqlcmd|bcp|isql|sqlplus|htpasswd|ftp|lftp|net use|cifs|az|oc|cf|kinit|vncviewer|snmp\w{{1,8}})\b[^\r\n|;&]{{0,120}}?[ \t](?:-p|-a|-P|-w|-W|-y|-c|-A|/p:|/pass:)[ =:]?(?:\"(?P<secret>[^\"\r\n]+)|'(?P<secret1>[^'\r\n]+)|(?P<secret2>(?![\d.:/]+(?![\w-]))(?!-)(?=\S{{0,60}}[a-z\d]){_WORD}{{4,}}))",
         0, "-p -a -w -y -c /p",
     ),
     _rule("short-user", "user names behind the short flags of programs", r"\b(?:docker|podman|helm|mysql|mysqldump|mariadb|redis-cli|mongo|mongosh|psql|smbclient|ssh|scp|sftp|rsync|curl|wget)\b[^\r\n|;&]{0,120}?[ \t](?:-u|-l|-U|--user|--username)[ =](?P<user>[A-Za-z_][\w.-]{2,})(?![:\w])", 0, "-u -l --user"),
+    _rule("curl-user", "USER:PASSWORD glued to curl's -u", r"\bcurl\b[^\r\n|;&]{0,120}?[ \t]-[A-Za-z]{0,6}u(?P<user>[A-Za-z_][^\s:\"']*):(?P<secret>[^\s\"']+)", 0, "curl"),
+    _rule("secure-string", "passwords given to PowerShell", r"ConvertTo-SecureString(?:[ \t]+-String)?[ \t]+\\*(?:\"(?P<secret>[^\"\\\r\n]+)|'(?P<secret1>[^'\\\r\n]+))", _I, "convertto-securestring"),
+    _rule("vpn", "users and passwords of OpenVPN", r"auth-user-pass[ \t]+(?P<user>[^\s\"'/]+)[ \t]+(?P<secret>[^\s\"']+)", 0, "auth-user-pass"),
+    _rule("long-key", "long values of one word under the name of a key", rf"(?:key|pwd|pass(?:word)?|token)\\*[\"'`]?\]?(?:{_IS}|[ \t]{{0,8}}::[ \t]{{0,8}}|[ \t]{{1,8}})\\*[\"'`]?(?P<secret>[\w+/=-]{{40,}})", _I, "key pwd pass token"),
     _rule("identified", "passwords in SQL", r"identified[ \t]+(?:with[ \t]+\S+[ \t]+)?by[ \t]+\\*[\"'](?P<secret>[^\"'\\\r\n]+)", _I, "identified"),
     _rule("quoted-password", "passwords in quotes, as in sentences", rf"{_NAMES_OF_PASSWORDS}(?:[ \t]+(?:is|was|ist|lautet|es|est))?[ \t]+(?:\\*\"(?P<secret>[^\"\\\r\n]+)|\\*'(?P<secret1>[^'\\\r\n]+)|`(?P<secret2>[^`\r\n]+))", _I, f"{_PASSES} & ~\" ~' ~`"),
     _rule(
@@ -159,13 +192,14 @@ RULES: tuple[Rule, ...] = (
     _rule("query", "keys in the query of an address", r"[?&;](?:key|auth|sig|code|state|sid|s|t|hash|ticket|nonce|jwt|otp|pwd?|access|sv|se|skoid|sktid|auth_?key|[a-z-]*signature|[a-z-]*credential)=(?P<secret>[^&\s\"'<>#]{4,})", _I, "="),
     _rule("jwt", "JSON web tokens", r"(?P<secret>(?<![A-Za-z0-9])eyJ[\w-]{5,}\.[\w-]+(?:\.[\w-]*){0,3})", 0, "eyj"),
     _rule("base64-json", "base64 of JSON", r"(?P<secret>(?<![A-Za-z0-9+/])(?:eyJ|eyAi|ewog|W3si|WyJ)[A-Za-z0-9+/_-]{12,}={0,2})", 0, "eyj eyai ewog w3si wyj"),
-    _rule("telegram", "Telegram bot tokens", r"(?<![\d])(?P<secret>\d{6,12}:[A-Za-z0-9_-]{30,})", 0, ":"),
+    _rule("telegram", "Telegram bot tokens", r"(?P<secret>\d(?<!\d\d)\d{5,11}:[A-Za-z0-9_-]{30,})", 0, ": & 0"),
     _rule("discord", "Discord bot tokens", r"(?<![\w.-])(?P<secret>[\w-]{18,30}\.[\w-]{5,8}\.[\w-]{25,})", 0, "."),
-    _rule("vendor", "keys by their makers' prefixes", rf"(?<![A-Za-z0-9])(?=[A-Za-z0-9])(?P<secret>{PREFIXES})"),
+    _rule("vendor", "keys by their makers' prefixes", rf"(?<![A-Za-z0-9])(?=[A-Za-z0-9])(?P<secret>{PREFIXES})", 0, HEADS),
+    _rule("key-shape", "keys by their shapes", rf"(?<![A-Za-z0-9])(?P<secret>{GROUPS})"),
     _rule("two-parts", "keys of two parts with a point", r"(?<![\w.-])(?P<secret>[0-9a-f]{32}\.[A-Za-z0-9]{16})(?!\w)", 0, ". & 0"),
     _rule(
         "jid", "WhatsApp addresses",
-        r"(?<!\w)(?P<number>\d{5,}(?:[-:.]\d+){0,3})@(?:s\.whatsapp\.net|g\.us|c\.us|lid|newsletter|broadcast)\b", 0, "@",
+        r"(?P<number>\d(?<!\w\d)\d{4,}(?:[-:.]\d+){0,3})@(?:s\.whatsapp\.net|g\.us|c\.us|lid|newsletter|broadcast)\b", 0, "@s. @g. @c. @lid @newsletter @broadcast",
     ),
     _rule("matrix", "Matrix addresses", r"(?<![\w@])[@!#](?P<user>[\w.=/+-]+):(?P<host>[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)", 0, "@ ! #"),
     _rule("teams", "conversations of Teams and Skype", r"(?P<id>\b(?:19|28|29|8):[\w.:-]{6,}@(?:thread|unq)\.\w+(?:\.\w+)*|\blive:[\w.:-]{4,})", 0, "@thread @unq live:"),
@@ -177,21 +211,28 @@ RULES: tuple[Rule, ...] = (
     _rule("mention", "people who are mentioned", r"<@[!&]?(?P<id>\w{5,})(?:\|(?P<user>[^>\r\n]{1,80}))?>", 0, "<@"),
     _rule(
         "handle", "names behind an @",
-        r"(?<![\w.@/:+-])@(?P<user>(?=\w{0,40}[\d_])[A-Za-z_]\w{4,31})(?![\w@/(-]|\.\w)|\b(?:from|by|to|cc|hi|hey|hello|thanks|user|dm|ping|telegram|twitter|instagram|github|follow|contact|ask)[: ]{1,3}@(?P<user1>[A-Za-z_][\w.-]{2,31})", _I, "@",
+        r"@(?<![\w.@/:+-]@)(?P<user>(?=\w{0,40}[\d_])[A-Za-z_]\w{4,31})(?![\w@/(-]|\.\w)", _I, "@",
+    ),
+    _rule(
+        "handle-told", "names behind an @ in a sentence",
+        r"\b(?:from|by|to|cc|hi|hey|hello|thanks|user|dm|ping|telegram|twitter|instagram|github|follow|contact|ask)[: ]{1,3}@(?P<user>[A-Za-z_][\w.-]{2,31})", _I, ":@ ~@",
     ),
     _rule("profile", "pages of people", r"(?:\bt\.me|telegram\.me|wa\.me|twitter\.com|\bx\.com|instagram\.com|facebook\.com|linkedin\.com/in|github\.com|gitlab\.com|bitbucket\.org|tiktok\.com|medium\.com|keybase\.io|reddit\.com/u(?:ser)?|steamcommunity\.com/id|discord\.gg|line\.me/ti/p|huggingface\.co)/[@~+]?(?P<user>[\w.-]{2,})", _I, ".me/ .com/ .org/ .io/ .gg/ .co/"),
     _rule("sender", "names in the head of a mail", r"\b(?:From|To|Cc|Bcc|Reply-To|Sender|Author|Committer|[A-Z][\w-]{2,20}-by):[ \t]*\\*\"?(?P<user>[^\W\d_][^<>\"\n@\\]{1,60}?)\\*\"?[ \t]*<", 0, "<"),
     _rule("email", "e-mail addresses", r"(?<![\w.+!#$&*^{|}~-])(?P<email>[\w.+!#$&*^{|}~'-]+@(?:[^\W_](?:[\w-]*[^\W_])?\.)+[^\W\d_](?:[\w-]*[^\W_])?)", 0, "@"),
     _rule("email-quoted", "e-mail addresses in quotes", r"(?<![\w\"])\"(?P<email>[^\"\r\n@]{1,60}\"@[\w-]+(?:\.[\w-]+)+)", 0, "\"@"),
     _rule("dn", "names in a directory", r"(?<![A-Za-z])(?:cn|uid|ou|dc|samaccountname)=(?P<name>[^,;\s\"'=](?:[^,;\"'=\r\n]{0,60}[^,;\"'=\s])?)(?=,|;|\s|[\"']|$)", _I, "cn= uid= ou= dc= samaccountname="),
+    _rule("email-utf7", "e-mail addresses in UTF-7", r"(?<![\w.-])(?P<email>[\w.-]+\+AEA-[\w-]+(?:\.[\w-]+)+)", 0, "+aea-"),
     _rule("email-ip", "e-mail addresses at numbers", r"(?<![\w.+-])(?P<user>[\w.+-]+)@\[?(?:IPv6:)?(?P<ip>\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f:]{3,40})\]?", 0, "@"),
     _rule("email-told", "e-mail addresses that hide from robots", r"(?<![\w.+-])(?P<email>[\w.+-]+[ \t]?(?:[\[({<][ \t]?(?:at|@)[ \t]?[\])}>]|[ \t]at[ \t])[ \t]?[\w-]+(?:[ \t]?(?:[\[({][ \t]?(?:dot|\.)[ \t]?[\])}]|[ \t]dot[ \t])[ \t]?[\w-]+)+)", _I, "dot (.) [.]"),
     _rule("email-at", "e-mail addresses with (at)", r"(?<![\w.+-])(?P<email>[\w.+-]+[ \t]?[\[({<][ \t]?(?:at|@)[ \t]?[\])}>][ \t]?[\w-]+(?:\.[\w-]+)+)", _I, "at) at] at} at> @) @]"),
     _rule(
         "home-user", "user names in paths to a home",
-        rf"{_SLASH}(?:(?:home\d{{0,2}}|Users|Documents and Settings|Profiles|homes|media|people|staff|students|vol/home|nethome|afs/\w+/user)(?![\w.-])){_SLASH}(?!Users|Public|shared|all users|default user)(?P<user>{_USER})", _I,
+        rf"{_SLASH}(?:(?:home\d{{0,2}}|Users|Documents and Settings|Profiles|homes|media|people|staff|students|vol/home|nethome|afs/\w+/user)\$?(?![\w.-])){_SLASH}(?!Users|Public|shared|all users|default user)(?P<user>{_USER})", _I,
         "home users settings profiles media people staff students",
     ),
+    _rule("own-folder", "folders of root's, and of programs of somebody's own", rf"(?<![\w.])/(?:root|opt|srv)/(?P<name>(?!(?:{_PUBLIC_FOLDERS})(?![\w-])){_PART}{{3,}})(?=/)", 0, "/root/ /opt/ /srv/"),
+    _rule("windows-user", "users as whoami shows them", r"(?<![\w-])(?:DESKTOP|LAPTOP|WIN|PC|SRV|EC2AMAZ)-[A-Z0-9]{5,15}\\+(?P<user>[A-Za-z][\w.-]{2,})", 0, "-"),
     _rule("tilde-user", "user names after ~", r"(?<![\w/~])~(?P<user>[A-Za-z_][\w.-]+)(?=[/\\])"),
     _rule("slug-user", "user names in paths that became names", r"-(?:home|Users)-(?P<user>[^-/\\\s\"']+)(?=-|$|\s)", 0, "-home- -users-"),
     _rule("mac-folder", "the user's folder of macOS", rf"/var/folders/(?P<id>{_PART}+/{_PART}+)", 0, "/var/folders/"),
@@ -200,7 +241,7 @@ RULES: tuple[Rule, ...] = (
     _rule("uid", "users as id(1) shows them", r"\b(?:uid|gid|euid|groups)=\d{1,10}\((?P<user>[^()\s]{1,64})\)|,\d{1,10}\((?P<user1>[^()\s]{1,64})\)", 0, "id= groups="),
     _rule("temp-user", "users in names of temporary folders", r"/(?:pytest-of-|ssh-|systemd-private-|com\.apple\.launchd\.)(?P<user>[A-Za-z_][\w.-]*)|/tmp/(?P<user1>[a-z_][\w.-]{1,31}?)-\d{3,5}(?=/|$|\s)", 0, "/pytest-of- /tmp/ /ssh- /systemd"),
     _rule("process-user", "users as ps, who and sudo show them", r"(?<![\w.-])(?P<user>[a-z_][\w-]{1,31})(?:[ \t]+(?:pts/\d|tty\w|console[ \t])|[ \t]+\d{1,7}[ \t]+\d{1,3}\.\d[ \t]+\d{1,3}\.\d|[ \t]*: TTY=)", 0, "pts/ tty console . :"),
-    _rule("acting-user", "users who log in", r"\b(?:(?:logged|signed|log|sign) ?in as|login as|running as|session (?:opened|closed) for user|(?:invalid|illegal) user|(?:publickey|password|keyboard-interactive/pam) for|su -|sudo -u|chown|adduser|useradd|usermod)[ \t]+(?!invalid|illegal)(?P<user>[A-Za-z_][\w.-]+)", _I, "as user for su sudo chown adduser usermod"),
+    _rule("acting-user", "users who log in", r"\b(?:(?:logged|signed|log|sign) ?in as|login as|running as|session (?:opened|closed) for user|(?:invalid|illegal) user|(?:publickey|password|keyboard-interactive/pam) for|(?:failed|failure|granted|opened|denied) (?:for|to) (?:user )?|su -|sudo -u|chown|adduser|useradd|usermod)[ \t]*(?<=[ \t])(?!invalid|illegal|the |an? |all |any |this |that |it |its |user |session )(?P<user>[A-Za-z_][\w.-]+)", _I, "as user for su sudo chown adduser usermod"),
     _rule("listing", "owners of files", r"[-dlbcps][rwxsStT-]{9}[+@.]?[ \t]+\d{1,6}[ \t]+(?P<user>[^\s]+)[ \t]+(?P<user1>[^\s]+)[ \t]+\d", 0, "r-x r-- rw- --- rwx"),
     _rule(
         "user-value", "values that are called a user",
@@ -228,8 +269,8 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule("uname", "the machine that uname names", r"\b(?:Linux|Darwin|FreeBSD|OpenBSD|NetBSD|SunOS|AIX|CYGWIN_\S{1,20}|MINGW\S{1,20})[ \t]+(?P<host>[A-Za-z][\w.-]*)[ \t]+\d+\.\d+", 0, "linux darwin bsd sunos aix cygwin mingw"),
     _rule("hosts-line", "lines of /etc/hosts", r"^[ \t]*(?:\d{1,3}\.){3}\d{1,3}[ \t]+(?P<host>[A-Za-z][\w.-]*)(?:[ \t]+(?P<host1>[A-Za-z][\w.-]*))?[ \t]*$", _M, "."),
-    _rule("mac", "hardware addresses", r"(?<![A-Za-z0-9:-])(?P<mac>[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}(?:[:-][0-9A-Fa-f]{2}){0,2})(?![A-Za-z0-9:-])|(?<![A-Za-z0-9.])(?P<mac1>[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4})(?![\w.])", 0, ": - ."),
-    _rule("ipv4", "IPv4 addresses that are not loopback", r"(?<![\d])(?<![\d]\.)(?P<ip>\d{1,3}(?:\.\d{1,3}){3})(?!\d|\.\d)", 0, "."),
+    _rule("mac", "hardware addresses", r"(?P<mac>[0-9A-Fa-f](?<![A-Za-z0-9:-].)[0-9A-Fa-f](?:[:-][0-9A-Fa-f]{2}){5}(?:[:-][0-9A-Fa-f]{2}){0,2})(?![A-Za-z0-9:-])|(?P<mac1>[0-9A-Fa-f](?<![A-Za-z0-9.].)[0-9A-Fa-f]{3}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4})(?![\w.])", 0, ": - ."),
+    _rule("ipv4", "IPv4 addresses that are not loopback", r"(?P<ip>\d(?<!\d\d)(?<!\d\.\d)\d{0,2}(?:\.\d{1,3}){3})(?!\d|\.\d)", 0, ". & 0"),
     _rule("ip-dashed", "IPv4 addresses in names of machines", r"(?<![A-Za-z0-9])(?P<host>(?:[A-Za-z][A-Za-z0-9]{1,15}-){1,2}(?:\d{1,3}-){3}\d{1,3})(?![\d-])|(?<![\w-])(?P<host1>(?:\d{1,3}-){3}\d{1,3})(?=\.[a-z])", 0, "-"),
     _rule("ipv6", "IPv6 addresses that are not loopback", r"(?<![A-Za-z0-9:.])(?P<ip>[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?:\.\d{1,3}){0,3})(?:%\w{1,20})?(?![A-Za-z0-9:])", 0, ":"),
     _rule("url-host", "hosts of URLs", r"(?<![a-z0-9+.-])[a-z][a-z0-9+.-]*:/{2,3}(?:[^/\s@\"'\\]*@)?(?P<host>[^\W_][\w.-]*)", _I, "://"),

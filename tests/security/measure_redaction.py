@@ -2,8 +2,9 @@
 
 Usage: measure_redaction.py
 
-Planted: every kind of ``secrets.jsonl`` (got through once) and ``more_secrets.jsonl`` (of which 191 of 229 were found
-before there were rules for the others; those with ``missed`` are known not to be found, and why). Harmless: every
+Planted: every kind of ``secrets.jsonl`` (got through once), ``more_secrets.jsonl`` (of which 191 of 229 were found
+before there were rules for the others; those with ``missed`` are known not to be found, and why) and
+``first_look.jsonl`` (written before its author had read the rules: 71 of 82 were found then). Harmless: every
 scenario of the catalogue, its history and its logs under its baseline, as if they were somebody's own and all texts
 were kept; ids of sessions, runs and devices are meant to be replaced and not counted.
 """
@@ -67,7 +68,7 @@ def harmless() -> tuple[int, Counter[str]]:
 
 
 def main() -> None:
-    for name in ("secrets.jsonl", "more_secrets.jsonl"):
+    for name in ("secrets.jsonl", "more_secrets.jsonl", "first_look.jsonl"):
         all_kinds = kinds(name)
         missed = [kind["name"] for kind in all_kinds if survives(kind)]
         found = len(all_kinds) - len(missed)
