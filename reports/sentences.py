@@ -171,7 +171,8 @@ _STEPS = {
 
 def _fallback(record: Record, d: _Data) -> str:
     step, detail = d("step"), d.first_line("detail")
-    return _STEPS.get(step, step) + (f" ({detail})" if detail else "")
+    text = _STEPS.get(step, step)
+    return text if not detail or text.endswith(detail) else f"{text} ({detail})"
 
 
 def _lock(record: Record, d: _Data) -> str:
