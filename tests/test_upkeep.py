@@ -19,7 +19,7 @@ def load(path: str) -> Any:
 
 def test_constraints_pin_everything_that_the_gate_asks_for_and_agree_with_its_bounds() -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
-    pinned = dict(line.split("==") for line in lines)
+    pinned = {name.lower().replace("_", "-"): version for name, version in (line.split("==") for line in lines)}
     assert len(pinned) == len(lines) > 40
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]

@@ -190,7 +190,7 @@ def test_an_unknown_scenario_is_refused_with_the_one_that_was_meant_or_those_tha
     ("text", "told"),
     [
         ("story: x\nchain: [", "bad.yaml:"),
-        (QUIET.replace("story:", "storey:"), "bad.yaml:2:1: at storey expected one of 30 names, got"),
+        (QUIET.replace("story:", "storey:"), "names, got 'storey'; did you mean story?"),
         (QUIET.replace("chain: [p/m]", "chain: nonsense"), "bad.yaml:4:1: at chain expected a list"),
         (QUIET.replace("answered]", "answred]"), "bad.yaml:6:32: at checks[1] expected names among:"),
         (
