@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from lockjaw.history import Record
 from lockjaw.history.holds import transcript_of
+from lockjaw.history.spans import held_up_s
 from lockjaw.verdict import CheckResult, Verdict
 
 from ..clients import clients, started
@@ -27,7 +28,7 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
 
     A client that began to ask while a database of one session was held, and whose own session is another one, has its
     answer within the scenario's ``bystander_s`` (or the database is free by then), and does not end without an answer
-    meanwhile. UNKNOWN when there is no such client, or no bound.
+    meanwhile. What the search held the actors up for is not counted. UNKNOWN when there is no such client, or no bound.
     """
     bound_s = facts.bystander_s
     if bound_s is None:
@@ -44,7 +45,8 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
             if result is not None and result.t < held.until_s and not result.data.get("answered"):
                 finding = f"{client} was turned away while the database of another session was held"
                 return CheckResult(NAME, Verdict.VIOLATED, finding, (held.begun.i, result.i))
-            waited_s = min(result.t if result is not None else inf, held.until_s) - first.t
+            until_s = min(result.t if result is not None else inf, held.until_s)
+            waited_s = until_s - first.t - held_up_s(history, first.t, until_s)
             if waited_s > bound_s:
                 finding = f"{client} waited {waited_s:.1f} s while the database of another session was held"
                 return CheckResult(NAME, Verdict.VIOLATED, finding, (held.begun.i, first.i))
