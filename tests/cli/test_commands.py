@@ -135,7 +135,7 @@ def test_list_names_every_scenario_with_its_story(lockjaw: Command) -> None:
     assert ended.status == 0
     lines = ended.out.splitlines()
     assert [line[0] for line in lines if line and not line.startswith(" ")] == list("ABCDEFGHIJKLMNOPQRS")
-    named = [line.split()[0] for line in lines if line.startswith("   ") and line[3] != " " and ":" not in line]
+    named = [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " " and ":" not in line]
     assert sorted(name for name in named if name in names()) == names()
     assert "C  A lock is left by a dead process (17 reports, 2 pull requests, 1 page)" in lines
     assert max(map(len, lines)) <= 80
