@@ -172,3 +172,8 @@ def doubled(history: Sequence[Record], stretches: Sequence[Stretch]) -> tuple[Do
                 found.append(Doubled(other, hold, hold.start, min(ends) if ends else None))
         current[hold.lock] = [*beside, hold]
     return tuple(found)
+
+
+def owners_named(owners: Sequence[Stretch]) -> str:
+    """``gateway``, ``gateway (dead)``, ``a+b``."""
+    return "+".join(dict.fromkeys(h.owner + (" (dead)" if h.dead else "") for h in owners))
