@@ -31,7 +31,9 @@ from lockjaw.errors import (
     RunAborted,
     SessionChanged,
     SessionLocked,
+    StateInUse,
     StoreLocked,
+    TurnClaimed,
     UsageError,
     printed,
 )
@@ -51,6 +53,11 @@ SAMPLES: list[tuple[LockjawError, str]] = [
     (DocumentError("s.yaml", 3, "chain", "a list", 7), "s.yaml:3: at chain expected a list, got 7"),
     (DocumentError("s.yaml", 0, "", "a file"), "s.yaml: expected a file"),
     (SessionChanged("/s/a.jsonl"), "session file changed while embedded prompt lock was released: /s/a.jsonl"),
+    (TurnClaimed("s1", "r1"), 'Session "s1" already has an active turn claim (run r1)'),
+    (
+        StateInUse("/s", 18789),
+        "another process owns the state directory /s: a gateway on port 18789; stop it first",
+    ),
     (InvalidSessionId("../x"), "Invalid session ID: ../x"),
     (RemoteError("gone"), "gone"),
     (RemoteProtocolError("bad", 1002), "bad"),
