@@ -99,13 +99,15 @@ def test_a_folder_in_a_locks_place_is_shown(tmp_path: Path) -> None:
 def test_every_agents_locks_and_the_stores_are_found_and_other_files_are_not(tmp_path: Path) -> None:
     for agent in ("main", "work"):
         folder = sessions_folder(tmp_path, agent)
-        for name in ("a.jsonl.lock", "sessions.json.lock", "b.jsonl", "c.lock", "a.jsonl.guard"):
+        for name in ("a.jsonl.lock", "b.sqlite.lock", "sessions.json.lock", "b.jsonl", "c.lock", "a.jsonl.guard"):
             write_lock(folder, name, {"pid": os.getppid()})
 
     names = [str(row.path.relative_to(tmp_path / "agents")) for row in list_locks(tmp_path)]
 
-    assert names == [f"{a}/sessions/{n}" for a in ("main", "work") for n in ("a.jsonl.lock", "sessions.json.lock")]
-    assert len(list_locks(tmp_path / "agents" / "main" / "sessions")) == 2
+    assert names == [
+        f"{a}/sessions/{n}" for a in ("main", "work") for n in ("a.jsonl.lock", "b.sqlite.lock", "sessions.json.lock")
+    ]
+    assert len(list_locks(tmp_path / "agents" / "main" / "sessions")) == 3
 
 
 def test_the_text_fits_80_columns_whatever_a_lock_is_called(tmp_path: Path) -> None:
