@@ -12,18 +12,16 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
 
-from lockjaw import cli, process, pytest_plugin, scenarios, settings, visible
+from lockjaw import cli, process, scenarios, settings, visible
 from lockjaw.behaviours import BEHAVIOURS
-from lockjaw.cli import verbs
 from lockjaw.cli.kit import EXIT_MADE
 from lockjaw.documents.yaml import read_document
-from lockjaw.errors import Fenced, LockLost, LockStateError, SessionLocked
 from lockjaw.fakes.gateway import script as gateway_script
 from lockjaw.fakes.gateway import scripts as gateway_scripts
 from lockjaw.fakes.links import toxics
@@ -37,7 +35,7 @@ from lockjaw.harness.judge.checkers import CHECKERS, law_of
 from lockjaw.harness.targets import table as other_runtimes
 from lockjaw.harness.targets.kept import cells_summarised
 from lockjaw.history import OPERATIONS
-from lockjaw.locking import LOCK_ALGORITHMS, FileLock, HeldLock, LockView, SessionLock, inspect_lock
+from lockjaw.locking import LOCK_ALGORITHMS
 from lockjaw.locking.cleaning import EXIT_REFUSED
 from lockjaw.locking.states import TRANSITIONS, diagram
 from lockjaw.runner import agent
@@ -45,7 +43,8 @@ from lockjaw.scenarios import catalogue
 from lockjaw.verdict import Verdict
 
 sys.path.insert(0, str(Path(__file__).parent))
-from key_notes import NOTES
+from markdown_pieces import code, keys, kind, prose, structs, table
+from python_pages import command_line, lock_api, plugin
 
 FOLDER = Path(__file__).resolve().parent / "reference"
 SUMMARY = FOLDER.parent / "other-runtimes.json"
@@ -103,105 +102,6 @@ def scenarios_of_others() -> list[str]:
 
 
 _PART = re.compile(r"(<!-- other-runtimes: (\w+) -->).*?(<!-- end -->)", re.DOTALL)
-
-
-# --------------------------------------------------------------------------- pieces of Markdown
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell(text) for text in line) + " |" for line in lines)
-
-
-def cell(value: object) -> str:
-    return " ".join(str(value).split()).replace("|", "\\|")
-
-
-def code(value: object) -> str:
-    return f"`{value}`"
-
-
-def prose(text: str | None) -> str:
-    """A docstring's sentences as Markdown: double back-ticks become single ones, sections of arguments are left out."""
-    kept = re.split(r"\n\s*(?:Args|Raises|Returns|Attributes):", inspect.cleandoc(text or ""))[0]
-    return kept.replace("``", "`").strip()
-
-
-# --------------------------------------------------------------------------- keys of a struct
-
-
-def keys(cls: type[msgspec.Struct], without: Iterable[str] = ()) -> str:
-    """The keys that a part of a YAML file may have: type, default, and the comment that stands beside the field.
-
-    A key of a fake's script without a comment takes its note from ``key_notes``; a key with neither is a mistake.
-    """
-    schema = msgspec.json.schema(cls)
-    parts = schema["$defs"]
-    told = comments(cls)
-    fields = {field.encode_name: field for field in msgspec.structs.fields(cls)}
-    shared = cls.__module__.startswith("lockjaw.fakes.")
-    rows = []
-    for name, spec in parts[cls.__name__]["properties"].items():
-        if name not in fields or name in without:  # the tag of a union is no field
-            continue
-        field = fields[name]
-        default = "required" if field.required else shown_default(field)
-        note = told.get(field.name) or (shared and (NOTES.get(f"{cls.__name__}.{name}") or NOTES.get(name)))
-        assert note, f"{cls.__name__}.{field.name}: no note (a comment beside the field, or one in docs/key_notes.py)"
-        rows.append((code(name), kind(spec, parts), default, note))
-    told_rows = table(("key", "value", "default", "notes"), rows) if rows else ""
-    return f"{prose(cls.__doc__)}\n\n{told_rows}".rstrip()
-
-
-def shown_default(field: Any) -> str:
-    value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
-    if value is None:
-        return "-"
-    plain = msgspec.to_builtins(value)
-    if isinstance(value, tuple) and any(isinstance(one, msgspec.Struct) and one == type(one)() for one in value):
-        return code("[{}]")
-    if isinstance(value, msgspec.Struct) or plain in ([], {}, ()):
-        return "none"
-    return code(msgspec.json.encode(plain).decode())
-
-
-def kind(spec: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
-    """A JSON schema in a few words."""
-    if "$ref" in spec:
-        return spec["$ref"].rpartition("/")[2]
-    if "enum" in spec:
-        return " or ".join(code(value) for value in spec["enum"])
-    if "anyOf" in spec:
-        said = [kind(one, parts) for one in spec["anyOf"] if one.get("type") != "null"]
-        return " or ".join(dict.fromkeys(said))
-    bounds = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
-    limits = [f"{sign} {spec[key]:,}" for key, sign in bounds.items() if key in spec]
-    limit = f" {' and '.join(limits)}" if limits else ""
-    match spec.get("type"):
-        case "array":
-            if "prefixItems" in spec:
-                return (
-                    f"list of {len(spec['prefixItems'])}: {', '.join(kind(one, parts) for one in spec['prefixItems'])}"
-                )
-            return f"list of {kind(spec['items'], parts)}" if "items" in spec else "list"
-        case "object":
-            inner = spec.get("additionalProperties")
-            return f"mapping to {kind(inner, parts)}" if isinstance(inner, dict) and inner else "mapping"
-        case "string":
-            return "text"
-        case "boolean":
-            return "`true` or `false`"
-        case "integer":
-            return f"whole number{limit}"
-        case "number":
-            return f"number{limit}"
-    return "anything"
-
-
-def structs(*classes: type[msgspec.Struct]) -> Iterator[str]:
-    for cls in classes:
-        yield f"## {cls.__name__}"
-        yield keys(cls)
 
 
 # --------------------------------------------------------------------------- pages
@@ -490,193 +390,6 @@ def lock_algorithms() -> Iterator[str]:
     ]  # fmt: skip
     header = ("policy", "as in", "lock", "lock wait", "lock error counts as model failure", "runs can be aborted")
     yield table(header, rows)
-
-
-def lock_api() -> Iterator[str]:
-    yield "# The lock in Python"
-    yield f"```python\n{LOCK_EXAMPLE}```"
-    yield (
-        "All durations are nominal seconds, which are ordinary seconds outside a harness run. A `SessionLock` is made "
-        "for each turn or used again, as you like: both cost about the same. A turn that may hold the lock for longer "
-        "than five minutes names its own `max_hold_s`, or its holder is stopped."
-    )
-    for cls in (SessionLock, HeldLock, FileLock):
-        yield f"## {cls.__name__}"
-        yield prose(cls.__doc__)
-        if cls is SessionLock:
-            yield f"### {cls.__name__}({_arguments(cls.__init__)})"
-            yield _parameters(cls.__init__, cls.__doc__)
-        if cls is FileLock:
-            continue
-        for name, member in vars(cls).items():
-            if name.startswith("_") or name in _WATCHDOGS_OWN:
-                continue
-            if isinstance(member, property):
-                yield f"### .{name}"
-                yield prose(member.fget.__doc__) or _section(cls.__doc__, "Attributes")[name]
-            elif callable(member):
-                function = inspect.unwrap(member)
-                yield f"### .{name}({_arguments(function)})"
-                yield prose(function.__doc__)
-                yield from _notes(function)
-        for name in _section(cls.__doc__, "Attributes"):
-            if name not in vars(cls) or not isinstance(vars(cls)[name], property):
-                yield f"### .{name}"
-                yield _section(cls.__doc__, "Attributes")[name]
-    yield "## Errors"
-    rows = [(code(cls.__name__), prose(cls.__doc__)) for cls in (SessionLocked, Fenced, LockLost, LockStateError)]
-    yield table(("error", "what it means"), rows)
-    yield "## inspect_lock(session_file)"
-    yield prose(inspect_lock.__doc__) + " It returns a `LockView`:"
-    yield table(("field", "what it says"), [(code(k), v) for k, v in _section(LockView.__doc__, "Args").items()])
-
-
-LOCK_EXAMPLE = """\
-# test_the_lock.py
-from lockjaw.locking import SessionLock
-
-
-def append(transcript, line):
-    with SessionLock(transcript, timeout=10.0) as held:
-        with held.section(), transcript.open("a") as file:
-            file.write(line)
-
-
-def test_the_lock(tmp_path):
-    append(tmp_path / "main.jsonl", "{}")
-    lock = SessionLock(tmp_path / "main.jsonl", reentrant=True)
-    with lock.acquire(timeout=1.0), lock.acquire(blocking=False):
-        assert lock.is_locked
-    assert not lock.is_locked
-"""
-_WATCHDOGS_OWN = {"belongs_to_parent", "release_at_exit", "stop_at_limit", "suspends", "suspend_async", "resume_async"}
-
-
-def _notes(function: Any) -> Iterator[str]:
-    if _section(function.__doc__, "Args"):
-        yield _parameters(function, function.__doc__)
-    raises = _section(function.__doc__, "Raises")
-    if raises:
-        yield table(("raises", "when"), [(code(name), text) for name, text in raises.items()])
-
-
-def _parameters(function: Any, docstring: str | None) -> str:
-    """Each argument with its default and its note; a blank note fails the build."""
-    notes, rows = _section(docstring, "Args"), []
-    for name, parameter in list(inspect.signature(function).parameters.items())[1:]:
-        required = parameter.default is inspect.Parameter.empty
-        shown = "required" if required else "this process" if name == "host" else code(repr(parameter.default))
-        rows.append((code(name), shown, notes[name]))
-    return table(("argument", "default", "meaning"), rows)
-
-
-def _section(docstring: str | None, title: str) -> dict[str, str]:
-    """The entries of one section of a docstring, such as its arguments: ``name, other: text``."""
-    _, _, rest = inspect.cleandoc(docstring or "").partition(f"\n{title}:\n")
-    entries: dict[str, str] = {}
-    names: list[str] = []
-    for line in rest.splitlines():
-        if line and not line.startswith(" "):
-            break
-        head = re.match(r"    (\w[\w, ]*): ?(.*)", line)
-        if head:
-            names = head[1].split(", ")
-            entries |= dict.fromkeys(names, head[2])
-        else:
-            entries |= {name: f"{entries[name]} {line.strip()}" for name in names}
-    return {name: text.replace("``", "`").strip() for name, text in entries.items()}
-
-
-def command_line() -> Iterator[str]:
-    yield "# Command line"
-    yield "Every command has `--help`. Exit status: see [Exit status](exit-status.md)."
-    for path, command in sorted(verbs.walk(), key=lambda found: found[0]):
-        if not hasattr(command, "commands"):
-            yield from _command(" ".join(("lockjaw", *path)), command)
-
-
-def _command(path: str, command: Any) -> Iterator[str]:
-    yield f"## {path}"
-    yield prose(command.help)
-    rows = []
-    for parameter in command.params:
-        if getattr(parameter, "hidden", False) or parameter.name == "help":
-            continue
-        names = ", ".join(code(name) for name in (*parameter.opts, *parameter.secondary_opts))
-        if parameter.param_type_name == "argument":
-            names = code(str(parameter.name).upper() + ("..." if parameter.nargs == -1 else ""))
-        rows.append((names, getattr(parameter, "help", "") or "", _default(parameter)))
-    if rows:
-        yield table(("option", "meaning", "default"), rows)
-
-
-def _default(parameter: Any) -> str:
-    if parameter.required:
-        return "required"
-    value = parameter.default
-    return "-" if value is None or value is False or callable(value) else code(value)
-
-
-def plugin() -> Iterator[str]:
-    yield "# pytest plugin"
-    yield "Installed with Lockjaw; pytest finds it by itself. It imports nothing of Lockjaw before a test uses it."
-    yield "## Marker"
-    call, _, meaning = pytest_plugin.MARKER.partition(": ")
-    yield f"`@pytest.mark.{call}`\n\n{meaning[0].upper()}{meaning[1:]}."
-    yield "## Options"
-    parser = _Options()
-    pytest_plugin.pytest_addoption(parser)  # type: ignore[arg-type]
-    yield table(("option", "meaning"), parser.rows)
-    yield "## Fixtures"
-    rows = []
-    for name, fixture in vars(pytest_plugin).items():
-        function = getattr(fixture, "_fixture_function", None)
-        if function is not None:
-            rows.append((code(name), prose(function.__doc__)))
-    yield table(("fixture", "what a test gets"), rows)
-    from lockjaw.fakes.contenders import contender
-    from lockjaw.testing import fake_model, mock_gateway, scenario_runs
-
-    yield "A fixture that yields a fake has these members:"
-    for name, cls in (
-        ("lockjaw_run", scenario_runs.ScenarioRuns), ("fake_model", fake_model.FakeModel),
-        ("mock_gateway", mock_gateway.GatewayFixture), ("lock_contender", contender.Contender),
-    ):  # fmt: skip
-        yield f"### {name}"
-        yield prose(cls.__doc__)
-        yield table(("member", "what it does"), list(_members(cls)))
-
-
-_PLUGINS_OWN = {"perform", "section", "close"}
-
-
-def _members(cls: type) -> Iterator[tuple[str, str]]:
-    for name, member in vars(cls).items():
-        public = name == "__call__" or not (name.startswith("_") or name in _PLUGINS_OWN)
-        function = member.fget if isinstance(member, property) else inspect.unwrap(member) if callable(member) else None
-        if not public or function is None:
-            continue
-        arguments = "" if isinstance(member, property) else f"({_arguments(function)})"
-        shown = f"(call){arguments}" if name == "__call__" else f".{name}{arguments}"
-        assert function.__doc__, f"{cls.__name__}.{name}: no docstring"
-        yield code(shown), prose(function.__doc__)
-
-
-def _arguments(function: Any) -> str:
-    return ", ".join(list(inspect.signature(function).parameters)[1:])
-
-
-class _Options:
-    """Stands in for pytest's parser: keeps what the plugin adds."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[str, str]] = []
-
-    def getgroup(self, *_: str) -> _Options:
-        return self
-
-    def addoption(self, name: str, *, help: str, metavar: str, **_: Any) -> None:
-        self.rows.append((code(f"{name} {metavar}"), help))
 
 
 def lock_states() -> Iterator[str]:
