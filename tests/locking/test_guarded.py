@@ -220,7 +220,7 @@ def test_something_else_in_the_lock_files_place_is_refused(clock, session_file, 
             lock_file.symlink_to(tmp_path / "nowhere")
         case "fifo":
             os.mkfifo(lock_file)
-    with pytest.raises(LockStateError, match="something else in its place"):
+    with pytest.raises(LockStateError, match="something other than a file is in"):
         try_once(session_file, clock).acquire()
     assert inspect_lock(session_file).dead_reason == "not-a-file"
 

@@ -152,7 +152,7 @@ async def test_a_recording_goes_on_until_it_can_be_written(
 
 
 def test_a_recording_that_could_not_be_kept_does_not_begin(tmp_path: Path) -> None:
-    with pytest.raises(LocalError, match="is no folder that can be written"):
+    with pytest.raises(LocalError, match="cannot be written"):
         RecordingProxy("http://127.0.0.1:9", tmp_path / "none" / "s.yaml")
 
 

@@ -93,7 +93,7 @@ def test_placeholders_are_filled_once_and_other_braces_stay() -> None:
 
 
 def test_a_python_that_is_missing_is_named() -> None:
-    with pytest.raises(Exception, match=r"needs Python 2\.4.*no python2\.4 on PATH"):
+    with pytest.raises(Exception, match=r"needs Python 2\.4.*PATH has no python2\.4"):
         python_of("2.4")
 
 
