@@ -23,7 +23,7 @@ from lockjaw.harness.judge.checkers.examples import (
     op,
     without,
 )
-from lockjaw.history import Record
+from lockjaw.history import Phase, Record
 from lockjaw.verdict import CheckResult, Verdict
 
 H, V, U = Verdict.HELD, Verdict.VIOLATED, Verdict.UNKNOWN
@@ -298,6 +298,22 @@ class TestExecutedOnce:
 
         assert judge("executed_once", story.history()).finding == "gateway executed the turn twice at the same time"
 
+    def test_two_tools_with_the_same_words_are_two_acts(self) -> None:
+        def acted(second: str) -> list[Record]:
+            story = Story()
+            for n, name in enumerate(("read_mail", second)):
+                run = f"r{n}"
+                story.add(n, "gateway", "turn", "invoke", turn_id="t", run_id=run, resumed=n > 0)
+                story.add(n, "gateway", "model.call", "invoke", call_id=run, run_id=run)
+                story.add(n + 0.1, "gateway", "tool", "invoke", run_id=run, tool_call_id=f"t{n}", name=name, key="k")
+                story.add(n + 0.2, "gateway", "tool", "ok", run_id=run, tool_call_id=f"t{n}")
+                story.add(n + 0.3, "gateway", "model.call", "ok", call_id=run)
+                story.add(n + 0.4, "gateway", "turn", "fail", turn_id="t", run_id=run)
+            return story.history()
+
+        assert judge("executed_once", acted("send_mail")).verdict is not V
+        assert "read_mail (k) ran twice" in judge("executed_once", acted("read_mail")).finding
+
     def test_another_users_turn_is_another_turn(self) -> None:
         story = Story()
         story.add(0.0, "a", "turn", "invoke", turn_id="t1", run_id="r1", message="same words")
@@ -337,7 +353,49 @@ class TestExecutedOnce:
         assert judge("executed_once", without(seen(6.0), op("client.call"))).verdict is U
 
 
+class TestAllDelivered:
+    def handed(self, outcome: Phase, *, killed_s: float | None = None) -> list[Record]:
+        story = Story()
+        story.add(1.0, "subagent", "deliver", "invoke", text="result")
+        if outcome != "invoke":
+            story.add(2.0, "subagent", "deliver", outcome, text="result", entry_id="d1")
+        if killed_s is not None:
+            story.add(killed_s, "harness", "nemesis", action="kill", target="subagent")
+        story.add(9.0, "harness", "transcript.final", path=PATH, entry_ids=["d1"])
+        return story.history()
+
+    def test_a_result_that_was_given_up_is_lost_whatever_its_actor_logged(self) -> None:
+        assert judge("all_delivered", self.handed("ok")).verdict is H
+        assert judge("all_delivered", self.handed("fail")).verdict is V
+
+    def test_a_kill_excuses_what_was_under_way_and_not_what_had_been_given_up(self) -> None:
+        assert judge("all_delivered", self.handed("invoke", killed_s=3.0)).verdict is U
+        assert judge("all_delivered", self.handed("fail", killed_s=3.0)).verdict is V
+
+
 class TestSameConversation:
+    def test_what_is_written_after_the_result_was_shown_proves_nothing_about_it(self) -> None:
+        blind = without(without(EXAMPLES["takeover"](), op("transcript.final")), op("append"))
+        late = {"path": PATH, "entry_id": "e9", "role": "assistant", "type": "message"}
+
+        assert judge("same_conversation", inserted(blind, Record(99.0, "client", "append", "info", late))).verdict is U
+
+    def test_an_answer_before_the_question_is_named_by_the_last_answer(self) -> None:
+        story = Story()
+        for n, role in enumerate(("assistant", "assistant", "user")):
+            story.add(n, "client", "append", path=PATH, entry_id=f"e{n}", role=role)
+        story.add(5.0, "client", "client.result", answered=True, reply="x", session_id=SESSION)
+
+        result = judge("same_conversation", story.history())
+        assert (result.verdict, result.witness) == (V, (1, 2))
+
+    def test_a_call_that_does_not_carry_a_turn_asks_nothing(self) -> None:
+        """A look at the session's status under another key is not where the user asked."""
+        looked = {"method": "status", "run_id": "s", "session_key": "agent:main:other"}
+        before = inserted(EXAMPLES["takeover"](), Record(0.05, "client", "client.call", "invoke", looked))
+
+        assert judge("same_conversation", before).verdict is H
+
     def test_a_fresh_session_is_seen_even_under_the_same_key(self) -> None:
         same_key = changed(EXAMPLES["fresh-session"](), op("client.result"), session_key="agent:main:main")
 
@@ -550,6 +608,12 @@ class TestDegradationVisible:
 
     def test_a_client_that_says_nothing_is_a_violation(self) -> None:
         assert judge("degradation_visible", without(EXAMPLES["takeover"](), op("client.result"))).verdict is V
+
+    def test_a_client_that_dies_without_a_word_is_a_violation_before_the_run_is_over(self) -> None:
+        silent = without(EXAMPLES["takeover"](), op("client.result"))
+
+        assert judge("degradation_visible", without(silent, op("run.end"))).verdict is V
+        assert judge("degradation_visible", without(silent, op("actor.exit"))).verdict is V
 
     def test_a_fork_must_show_in_the_result_and_in_the_exit_code(self) -> None:
         forked = changed(EXAMPLES["takeover"](), op("fallback", step="continue"), step="fork")

@@ -268,6 +268,18 @@ async def test_a_model_that_takes_too_long_leaves_the_turn_to_the_next(bench: Ma
         assert next(r.data["reason"] for r in b.rig.records("model.decision")) == "timeout"
 
 
+async def test_a_model_that_does_not_settle_is_torn_down_and_the_log_says_so_after_the_time_out(
+    bench: MakeBench,
+) -> None:
+    """Upstream's order (#90065)."""
+    async with bench({"one": SLOW, "two": QUICK}, abort_settle_s=2.0) as b:
+        assert await b.answer(limit_s=20.0) == "the answer"
+
+        said = [line for line in b.rig.logged if "timeoutMs=" in line]
+        assert "embedded run timeout" in said[0]
+        assert said[1].endswith("embedded abort settle timed out: runId=run-1 timeoutMs=2000")
+
+
 # --------------------------------------------------------------------------- aborts, locks, fences
 
 

@@ -181,6 +181,16 @@ async def test_new_id_starts_a_new_call_even_without_or_with_the_same_index() ->
     assert reply.invalid_arguments == {}
 
 
+@pytest.mark.parametrize("ids", [("a", "b"), ("b", "a")])
+async def test_a_new_id_starts_a_new_call_whatever_its_order(ids: tuple[str, str]) -> None:
+    """Ids are names: a later one may sort before an earlier one."""
+    pieces = [chunk({"tool_calls": [{"id": one, "function": {"name": "f", "arguments": "{}"}}]}) for one in ids]
+
+    reply = await ask(sse(*pieces))
+
+    assert [part["id"] for part in reply.content] == list(ids)
+
+
 async def test_calls_without_or_with_equal_ids_get_ids_of_their_own() -> None:
     calls = [{"index": n, "id": call_id, "function": {"name": "f"}} for n, call_id in enumerate(["", "x", "x"])]
     reply = await ask(sse(chunk({"tool_calls": calls}), chunk(finish="tool_calls")))
@@ -284,6 +294,23 @@ async def test_refusals_carry_status_and_reason(status: int, body: Any, reason: 
 async def test_key_that_the_server_quotes_does_not_reach_the_error() -> None:
     failure = await refused(401, {"error": {"message": f"Incorrect API key provided: {KEY}"}})
     assert failure.message == "401 Incorrect API key provided: ***"
+
+
+async def test_a_key_is_hidden_from_the_length_on_at_which_no_word_is_meant() -> None:
+    client = client_for(lambda _: httpx.Response(401, json={"error": "no: 12345678"}), api_key="12345678")
+
+    with pytest.raises(ModelFailure) as caught:
+        await client.complete(REQUEST, idle_timeout_s=60)
+
+    assert "12345678" not in str(caught.value)
+
+
+async def test_a_long_answer_is_read_to_its_end() -> None:
+    text = "x" * 200_000
+
+    reply = await ask(sse(*[chunk({"content": text})] * 5))
+
+    assert reply.content == [{"type": "text", "text": text * 5}]
 
 
 async def test_endless_error_body_is_cut() -> None:

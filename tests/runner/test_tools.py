@@ -353,6 +353,21 @@ async def test_cancelled_command_is_gone_before_the_cancellation_returns(root: P
     assert await released(fd) == b"up\n"
 
 
+async def test_a_group_whose_leader_was_reaped_gets_no_signal_any_more(
+    root: Path, tripwire: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its id may be somebody else's by then."""
+    name, fd = tripwire
+    signalled: list[int] = []
+    monkeypatch.setattr("lockjaw.runner.command.os.killpg", lambda group, number: signalled.append(group))
+    running = asyncio.ensure_future(use(root, "exec", command=f"exec 9>{name}; echo up >&9; sleep 1000"))
+    await opened(fd)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert signalled == []
+
+
 async def test_second_cancellation_cuts_the_grace_short(root: Path, tripwire: tuple[str, int]) -> None:
     name, fd = tripwire
     script = f"trap 'echo term >&9' TERM; exec 9>{name}; echo up >&9; while :; do sleep 0.01; done"

@@ -152,6 +152,7 @@ async def test_foreign_holder_that_lives_leads_to_a_fork_that_says_duplicate_pos
         assert document["meta"]["duplicatePossible"] is True
         assert any("DUPLICATE POSSIBLE" in line for line in world.said)
         assert lock.exists(), "the lock of a live owner was deleted"
+        assert len(world.records("lock", "fail", "client")) == 1, "a lock whose owner lives is waited for once"
         lock.unlink()
         fork = next(t for t in world.transcripts() if "takeover-fork" in t.path.name)
         assert [role for role, _ in texts(fork.messages)] == ["user", "assistant", "user", "assistant"]

@@ -8,6 +8,7 @@ import random
 import stat
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 from lockjaw.errors import Fenced, InvalidSessionId, LocalError, SessionLocked
-from lockjaw.files import LocalFiles
+from lockjaw.files import OVERRULED_SUFFIX, LocalFiles
 from lockjaw.sessions import DiskFull, RowStore, SessionStore, StoreMalformed, disk
 from lockjaw.sessions.store import LockFactory
 
@@ -159,6 +160,7 @@ async def test_the_lock_is_asked_for_the_store_file_and_held_during_the_write(
         ('{"ü": oops}'.encode(), 7, "Expecting value"),
         (b'\xef\xbb\xbf{"a" 1}', 8, "delimiter"),
         (b'{"a": "\xff"}', 7, "not UTF-8"),
+        (b'\xef\xbb\xbf{"a": "\xff"}', 10, "not UTF-8"),
         (b"[1, 2]", 0, "not a JSON object"),
         (b'{"a": NaN}', 0, "NaN is not JSON"),
         (b"[" * 200_000, 0, "nested too deeply"),
@@ -181,6 +183,30 @@ async def test_a_malformed_store_is_named_with_its_offset_and_left_untouched(
         await make_store().update("k", lambda entry: entry.update(x=1))
     assert path.read_bytes() == content
     assert temporaries(tmp_path) == []
+
+
+async def test_who_overruled_nobody_leaves_the_mark_of_an_overruling_alone(
+    make_store: MakeStore, tmp_path: Path
+) -> None:
+    """The mark tells an owner that stands still that it was overruled; a lock that cannot overrule says nothing."""
+    mark = tmp_path / f"sessions.json{OVERRULED_SUFFIX}"
+    mark.touch()
+
+    await make_store().update("k", lambda entry: entry.update(x=1))
+
+    assert mark.exists()
+
+
+@pytest.mark.parametrize("blocks", [False, True])
+async def test_a_database_is_never_written_on_the_thread_of_the_event_loop_unless_that_is_shown(
+    tmp_path: Path, clock: Any, blocks: bool
+) -> None:
+    threads: list[int] = []
+    store = RowStore(tmp_path / "sessions.sqlite", clock=clock, wait_s=1.0, blocks=blocks)
+
+    await store.update("k", lambda entry: threads.append(threading.get_ident()))
+
+    assert (threads == [threading.get_ident()]) is blocks
 
 
 async def test_an_empty_file_is_an_empty_store(make_store: MakeStore, tmp_path: Path) -> None:

@@ -511,6 +511,27 @@ def test_a_file_that_is_another_one_now_is_refused(file: Path, open_transcript: 
     assert len(transcript.entries) == 3
 
 
+@pytest.mark.parametrize("number", ["lower", "higher"])
+def test_another_file_of_the_same_name_is_refused_whatever_its_number(
+    file: Path, open_transcript: OpenTranscript, tmp_path: Path, number: str
+) -> None:
+    """File systems give numbers again: a newer file's may be lower."""
+    file.parent.mkdir()
+    made = [tmp_path / name for name in "abc"]
+    for one in made:
+        one.touch()
+    low, middle, high = sorted(made, key=lambda one: one.stat().st_ino)
+    middle.rename(file)
+    transcript = open_transcript(file)
+    transcript.append_custom("x", {})
+    other = low if number == "lower" else high
+    other.write_bytes(file.read_bytes() + b"\n")
+    other.rename(file)
+
+    with pytest.raises(TranscriptReplaced):
+        transcript.append_custom("x", {})
+
+
 # ------------------------------------------------------------------ branches and forks
 
 
