@@ -248,6 +248,15 @@ class SessionLocked(LockjawError, TimeoutError):
         super().__init__(f"{text}. {advice}" if advice else text)
 
 
+class FileLocked(SessionLocked):
+    """The lock of a file that is no session's was not free in time (``FileLock``). Fields as SessionLocked."""
+
+    def __init__(self, path: str, owner: str, *, timeout_s: float, waited_s: float, advice: str = "") -> None:
+        super().__init__(path, owner, timeout_s=timeout_s, waited_s=waited_s, advice=advice)
+        text = f"file locked (waited {waited_s:.1f} s of {timeout_s:g} s): {owner} {path}"
+        self.args = (f"{text}. {advice}" if advice else text,)
+
+
 class StoreLocked(SessionLocked):
     """The lock of the session store was not free in time, in the words of the version (``text``)."""
 

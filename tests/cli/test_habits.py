@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -17,9 +18,10 @@ import pytest
 from packaging.requirements import Requirement
 
 from lockjaw.cli import explore, locks, report
+from lockjaw.errors import LocalError
 from lockjaw.harness import run_scenario
 from lockjaw.history.run import Run
-from lockjaw.locking import FileLock
+from lockjaw.locking import FileLock, SessionLocked
 from lockjaw.visible import COMMAND_KEY, as_typed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -223,12 +225,25 @@ def test_locks_are_looked_for_where_openclaw_keeps_its_state_and_their_program_i
 
 
 def test_the_lock_of_any_file_is_shown_by_the_files_name(tmp_path: Path) -> None:
-    assert lockjaw("locks", "list", ".").stdout == f"No session locks below {tmp_path}.\n"
+    assert lockjaw("locks", "list", ".").stdout == f"No locks below {tmp_path}.\n"
     (tmp_path / "state.json").write_text("{}")
     assert lockjaw("locks", "list", "state.json").stdout == "No lock of state.json.\n"
     with FileLock(tmp_path / "state.json"):
         shown = lockjaw("locks", "list", "state.json").stdout
+        below = lockjaw("locks", "list", ".").stdout
+        with pytest.raises(SessionLocked) as refused:
+            FileLock(tmp_path / "state.json", timeout=0).acquire()
     assert re.search(rf"^held +pid {os.getpid()} .* state\.json\.lock$", shown, re.M)
+    assert re.search(rf"^held +pid {os.getpid()} .* state\.json\.lock$", below, re.M)
+    told = str(refused.value)
+    assert told.startswith(f"file locked (waited 0.0 s of 0 s): pid={os.getpid()} {tmp_path}/state.json.lock. ")
+    assert "has held the file for" in told
+    assert told.endswith("Wait for it, or stop that process.")
+    assert "session" not in told
+    assert pickle.loads(pickle.dumps(refused.value)).args == refused.value.args
+    lock = FileLock(tmp_path / "state.json")
+    with lock, pytest.raises(LocalError, match="this FileLock holds the lock already"):
+        lock.acquire()
 
 
 # --------------------------------------------------------------------------- what a start of pytest costs

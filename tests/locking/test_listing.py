@@ -43,7 +43,7 @@ def only(state: Path) -> LockRow:
 
 def test_a_folder_without_locks_says_so(tmp_path: Path) -> None:
     assert list_locks(tmp_path) == []
-    assert render_locks([], tmp_path) == f"No session locks below {tmp_path}."
+    assert render_locks([], tmp_path) == f"No locks below {tmp_path}."
 
 
 def test_a_lock_of_ours_is_held_with_its_generation_and_run(tmp_path: Path) -> None:

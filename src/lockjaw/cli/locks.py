@@ -18,12 +18,12 @@ __all__ = ["clean_locks", "list_locks"]
 
 Directory = Annotated[
     Path | None,
-    typer.Argument(help="A state folder or a sessions folder (default: OPENCLAW_STATE_DIR or ~/.openclaw)."),
+    typer.Argument(help="A folder, or one locked file (default: OPENCLAW_STATE_DIR or ~/.openclaw)."),
 ]
 
 
 def list_locks(directory: Directory = None, as_json: JsonFlag = False) -> None:
-    """List session locks: owner, alive or not and why, age, hold limit, who waits. Changes nothing."""
+    """List locks of sessions and of `FileLock`: owner, alive or not and why, age, limit, waiters. Changes nothing."""
     directory = directory or state_folder(os.environ)
     rows = listing.list_locks(directory)
     if as_json:

@@ -1,6 +1,6 @@
 """The session write lock: algorithms that yield where they wait, drivers, and the lock that people use."""
 
-from lockjaw.errors import Fenced, LockLost, LockStateError, SessionLocked
+from lockjaw.errors import Fenced, FileLocked, LockLost, LockStateError, SessionLocked
 from lockjaw.locking.catalog import LOCK_ALGORITHMS
 from lockjaw.locking.held_lock import HeldLock
 from lockjaw.locking.inspection import LockView, inspect_lock
@@ -11,6 +11,7 @@ __all__ = [
     "LOCK_ALGORITHMS",
     "Fenced",
     "FileLock",
+    "FileLocked",
     "HeldLock",
     "LockLost",
     "LockStateError",

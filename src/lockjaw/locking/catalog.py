@@ -24,6 +24,7 @@ from lockjaw.locking.identity import ProcessIdentity
 from lockjaw.locking.operations import Calls, Handle, Steps
 from lockjaw.locking.owner_record import OwnerRecord, body_parts
 from lockjaw.locking.paths import LockPaths
+from lockjaw.locking.subject import SESSION, Subject
 
 
 @dataclass(slots=True, eq=False)
@@ -40,6 +41,7 @@ class Order:
     section_wait_s: float = 2.0
     owner: str = ""
     overtake_s: float = 0.25
+    subject: Subject = SESSION
     prepared: Any = None
 
 
@@ -243,6 +245,7 @@ class Guarded:
             order.section_wait_s,
             order.overtake_s,
             order.registry.holds.__contains__,
+            order.subject,
         )
         return request
 

@@ -1,4 +1,4 @@
-"""``lockjaw locks list``: every session lock below a folder: owner, alive or not and why, age, limit, who waits.
+"""``lockjaw locks list``: every lock of a session or of FileLock below a folder: owner, alive or not and why, age, limit, who waits.
 
 Looks, never touches; ``cleaning`` removes.
 """
@@ -18,6 +18,7 @@ from lockjaw.clock import Clock
 from lockjaw.errors import LocalError
 from lockjaw.locking.algorithms.findings import OWNERLESS_GRACE_S
 from lockjaw.locking.inspection import LockView, inspect_lock
+from lockjaw.locking.paths import GUARD_SUFFIX
 from lockjaw.visible import visible
 
 SUFFIX = ".lock"
@@ -161,8 +162,11 @@ def _lock_files(directory: Path) -> Iterator[Path]:
 
     for folder, folders, files in os.walk(directory, onerror=refuse):
         # Something that is no file may lie in a lock's place, and is as much in the way.
+        present = set(files)
         for name in (*files, *folders):
-            if name.endswith((f".jsonl{SUFFIX}", f".sqlite{SUFFIX}", f"{STORE}{SUFFIX}")):
+            file = name.removesuffix(SUFFIX)
+            ours = name != file and file + GUARD_SUFFIX in present  # a guard beside it: a FileLock, whatever the name
+            if ours or name.endswith((f".jsonl{SUFFIX}", f".sqlite{SUFFIX}", f"{STORE}{SUFFIX}")):
                 yield Path(folder, name)
 
 
@@ -186,7 +190,7 @@ def _folded(text: str, width: int) -> list[str]:
 
 def none_below(directory: Path) -> str:
     """That no lock was found. A folder named ``.`` is shown whole: its dot would end the sentence twice."""
-    return f"No lock of {directory}." if directory.is_file() else f"No session locks below {directory.absolute()}."
+    return f"No lock of {directory}." if directory.is_file() else f"No locks below {directory.absolute()}."
 
 
 def indented(sentence: str, *, indent: str = "    ", width: int = WIDTH) -> list[str]:

@@ -102,7 +102,7 @@ def _remember(paths: LockPaths) -> None:
 
 def _refusal(name: object) -> LocalError:
     if not isinstance(name, str):
-        return LocalError(f"a session file is named by a str or a path of str, got {name!r:.80}")
+        return LocalError(f"the file to lock is named by a str or a path of str, got {name!r:.80}")
     if "\0" in name:
-        return LocalError(f"a session file's name has no NUL in it, got {name!r:.80}")
-    return LocalError(f"{name!r:.200} names no file; a lock is taken for a transcript, such as sessions/ID.jsonl")
+        return LocalError(f"the name of the file to lock has no NUL in it, got {name!r:.80}")
+    return LocalError(f"{name!r:.200} names no file; name the one to lock, such as sessions/ID.jsonl or state.json")

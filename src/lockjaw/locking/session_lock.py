@@ -18,6 +18,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
+from typing import ClassVar
 
 from lockjaw.clock import Clock, surrounding_clock
 from lockjaw.errors import LocalError, LockLost
@@ -27,6 +28,7 @@ from lockjaw.locking.held_lock import FAILURES, HeldLock, Port
 from lockjaw.locking.host import THIS_HOST, Host
 from lockjaw.locking.lock_report import SILENT, LockReport
 from lockjaw.locking.operations import Handle
+from lockjaw.locking.subject import FILE, SESSION, Subject
 
 # A release, an append or a fence waits that long for another's section: an append with its flush takes
 # milliseconds. The real floor keeps a small time scale from calling a slow disk a frozen owner.
@@ -91,6 +93,8 @@ class SessionLock:
     Raises:
         LocalError: an unknown algorithm, a name of no file, or what is no number of seconds.
     """
+
+    _subject: ClassVar[Subject] = SESSION
 
     def __init__(
         self,
@@ -266,7 +270,9 @@ class SessionLock:
             self._held.clear()
             self._entered = 0
         if self._held and not (self._reentrant and self._algorithm.can_reenter):
-            raise LocalError(f"{self._paths.lock}: this SessionLock holds the lock already; use another object")
+            raise LocalError(
+                f"{self._paths.lock}: this {type(self).__name__} holds the lock already; another thread or task takes another object"
+            )
         me = self._host.identity()
         if self._order is None or self._order.process is not me:
             self._order = Order(
@@ -279,6 +285,7 @@ class SessionLock:
                 self._section_wait_s,
                 self._owner,
                 self._overtake_s,
+                self._subject,
             )
         order = self._order
         if timeout is not None or not blocking:
@@ -325,5 +332,8 @@ class FileLock(SessionLock):
     """The same lock for any file: ``FileLock("state.json")`` keeps other writers from ``state.json``.
 
     Its arguments are SessionLock's. Name the file that is written, not a lock file: ``state.json.lock`` and the guard
-    beside it are the lock's own. OpenClaw knows nothing of it unless the file is a transcript.
+    beside it are the lock's own. OpenClaw knows nothing of it unless the file is a transcript. A wait in vain raises
+    FileLocked, a SessionLocked that speaks of a file. A folder that does not exist is made (mode 0700).
     """
+
+    _subject = FILE

@@ -17,6 +17,7 @@ from lockjaw.locking.guard_record import OWNER_BASE, GuardRecord, GuardState, Un
 from lockjaw.locking.identity import ProcessIdentity
 from lockjaw.locking.operations import Calls, Contents, FileStatus, Handle, WaitForRelease
 from lockjaw.locking.owner_record import NOBODY, Judgement, OwnerRecord, fingerprint, judge_owner, parse
+from lockjaw.locking.subject import SESSION, Subject
 
 #: How old a lock file that names nobody must be before it is taken: its creator may be about to write it.
 #: OpenClaw's later versions wait as long (#80686: 5 s robbed a frozen creator).
@@ -36,6 +37,7 @@ class GuardedRequest(NamedTuple):
         section_wait_s: how long a release, an append or a fence waits for the section.
         overtake_s: how long a free lock waits for the first waiter before the next one takes it.
         held_here: does this process hold that lock file by another algorithm?
+        subject: what the lock guards, for its errors.
     """
 
     lock_path: str
@@ -48,6 +50,7 @@ class GuardedRequest(NamedTuple):
     section_wait_s: float = 2.0
     overtake_s: float = 0.25
     held_here: Callable[[str], bool] = lambda path: False
+    subject: Subject = SESSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +176,7 @@ def understood(guard: Handle, data: bytes) -> GuardState:
         state = guard.known = guard_record.since(known or GuardState(), data)
     except UnreadableGuard as error:
         raise LockStateError(
-            guard.path, data[:80], f"{error}; once no process uses this session, remove that file"
+            guard.path, data[:80], f"{error}; once no process uses this lock, remove that file"
         ) from error
     return state
 
@@ -214,11 +217,9 @@ def _live_owner(
     generation = last_generation(state, text)
     limit = f", limit {_age(text.max_hold_ms)}" if text.max_hold_ms else ""
     since_ms = text.created_at_ms if has_file and text.created_at_ms else record.granted_ms
-    advice = (
-        f"Process {record.pid} is alive and has held the session for {_age(now_ms - since_ms)}{limit} as "
-        f"generation {generation} (a Lockjaw lock). "
-    )
-    advice += "Wait for its run, abort it, or take the session over."
+    held = f"has held the {request.subject.noun} for {_age(now_ms - since_ms)}{limit}"
+    advice = f"Process {record.pid} is alive and {held} as generation {generation} (a Lockjaw lock). "
+    advice += request.subject.way_out
     here = record.pid_namespace == request.process.pid_namespace
     return Busy(
         f"pid={record.pid}",
@@ -255,7 +256,7 @@ def blame(calls: Calls, request: GuardedRequest, guard: Handle, busy: Busy) -> t
         who = f"A process that cannot be seen from here holds the lock{last}."
     elif busy.wait.seen is None:
         who = (
-            f"Some process is taking the session this very moment, or the lock file of generation {busy.live} was "
+            f"Some process is taking the {request.subject.noun} this very moment, or the lock file of generation {busy.live} was "
             f"removed or replaced from outside; which process holds the lock cannot be seen."
         )
     else:

@@ -93,7 +93,7 @@ TIMEOUT_S = 60.0
 _PAD_LIMIT_BYTES = 4096
 _CLAIM_TRIES = 60  # some microseconds each, while the process that rang us finishes its release
 _HELD_UP = (
-    "The session lies free; some process is in the middle of a look at it. If it is paused there, resume or stop it."
+    "The lock lies free; some process is in the middle of a look at it. If it is paused there, resume or stop it."
 )
 _OVERRULER_STUCK = "the lock cannot be fenced: another process is frozen while it overrules the owner"
 _HELD_UP_LOOKS = 100  # of a fence that finds the lock free each time
@@ -633,7 +633,7 @@ class _Contender:
                 f"last generation is {state.generation}."
             )
         waited_s = calls.now() - self._start
-        self._refusal = SessionLocked(
+        self._refusal = request.subject.locked(
             request.lock_path, owner, timeout_s=request.timeout_s, waited_s=waited_s, advice=said
         )
         return "refused"
@@ -850,7 +850,7 @@ def _queued(request: GuardedRequest, guard: Handle, state: GuardState) -> Busy:
     pid = state.record.pid
     return Busy(
         f"pid={pid}" if pid else "unknown",
-        "The session is free this instant, and others are before us.",
+        f"The {request.subject.noun} is free this instant, and others are before us.",
         WaitForRelease(request.lock_path, None, 0.0, guard, OWNER_BASE + state.epoch),
         state,
         look_again_s=request.overtake_s,
