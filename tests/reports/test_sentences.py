@@ -140,3 +140,8 @@ UUID = "9e051a52-72b0-43b2-952d-4c3cfc97f98e"
 )  # fmt: skip
 def test_a_condensed_error_says_everything_once(error: str, expected: str) -> None:
     assert condensed(error) == expected
+
+
+def test_a_detail_that_repeats_the_step_is_not_said_twice() -> None:
+    step = Record(0.0, "client", "fallback", "info", {"step": "wait", "detail": "session lock"}, 0)
+    assert sentence(step) == "waits for the session lock"

@@ -1,4 +1,6 @@
-"""``lockjaw locks list``: every lock of a session or of FileLock below a folder: owner, alive or not and why, age, limit, who waits.
+"""``lockjaw locks list``: every lock of a session or of FileLock below a folder.
+
+Owner, alive or not and why, age, limit, who waits.
 
 Looks, never touches; ``cleaning`` removes.
 """

@@ -271,7 +271,8 @@ class SessionLock:
             self._entered = 0
         if self._held and not (self._reentrant and self._algorithm.can_reenter):
             raise LocalError(
-                f"{self._paths.lock}: this {type(self).__name__} holds the lock already; another thread or task takes another object"
+                f"{self._paths.lock}: this {type(self).__name__} holds the lock already; use another object in "
+                "each thread and task"
             )
         me = self._host.identity()
         if self._order is None or self._order.process is not me:

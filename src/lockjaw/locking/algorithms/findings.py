@@ -256,8 +256,8 @@ def blame(calls: Calls, request: GuardedRequest, guard: Handle, busy: Busy) -> t
         who = f"A process that cannot be seen from here holds the lock{last}."
     elif busy.wait.seen is None:
         who = (
-            f"Some process is taking the {request.subject.noun} this very moment, or the lock file of generation {busy.live} was "
-            f"removed or replaced from outside; which process holds the lock cannot be seen."
+            f"Some process is taking the {request.subject.noun} this very moment, or the lock file of generation "
+            f"{busy.live} was removed or replaced from outside; which process holds the lock cannot be seen."
         )
     else:
         who = (
