@@ -14,6 +14,7 @@ from lockjaw.errors import (
     ConnectionLost,
     DocumentError,
     Fenced,
+    FileLocked,
     HarnessError,
     InvalidFrame,
     InvalidSessionId,
@@ -70,6 +71,10 @@ SAMPLES: list[tuple[LockjawError, str]] = [
     (RequestTimedOut(2_000, "agent.wait", definite=True), "gateway request timeout for agent.wait"),
     (RequestRejected("UNAVAILABLE", "later", {"a": 1}, retryable=True, retry_after_ms=5, payload={}), "later"),
     (SessionLocked("/s/a.jsonl.lock", "pid=47321", timeout_s=10.0, waited_s=10.4), LOCKED),
+    (
+        FileLocked("/s/a.json.lock", "pid=7", timeout_s=2, waited_s=2.04, advice="Wait."),
+        "file locked (waited 2.0 s of 2 s): pid=7 /s/a.json.lock. Wait.",
+    ),
     (SessionLocked("/s/a.jsonl.lock", "pid=47321", timeout_s=10, waited_s=1, advice="Wait."), f"{LOCKED}. Wait."),
     (
         StoreLocked(SessionLocked("/s/x.lock", "pid=1", timeout_s=5, waited_s=5), "database is locked"),
