@@ -12,7 +12,8 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -48,6 +49,7 @@ from python_pages import command_line, lock_api, plugin
 
 FOLDER = Path(__file__).resolve().parent / "reference"
 SUMMARY = FOLDER.parent / "other-runtimes.json"
+SEARCHED = FOLDER.parent / "benchmarks" / "schedules.json"
 FILLED = (FOLDER.parent / "against-other-runtimes.md", FOLDER.parents[1] / "README.md")
 CODEX_SCENARIO = "fallback_meets_active_writer"
 GENERATED = "<!-- Written by docs/generate.py; edit the code that it reads. -->"
@@ -115,12 +117,58 @@ def scenario_list() -> Iterator[str]:
         yield f"## {name}"
         yield " ".join(one.story.split())
         yield f"Class {', '.join(one.classes)}; reports: {', '.join(one.reports) or 'none'}."
+        yield schedules_of(one)
         if one.faults:
             yield "Faults: " + "; ".join(fault_words(fault) for fault in one.faults) + "."
         yield "Counts only if: " + "; ".join(some.says for some in one.sometimes) + "."
         rows = [(code(policy), ", ".join(map(code, broken)) or "HELD") for policy, broken in sorted(one.expect.items())]
         if rows:
             yield table(("policy", "laws that it breaks"), rows)
+
+
+def schedules_of(one: scenario.Scenario) -> str:
+    """How many ways a search saw its actors meet in, and why there are few."""
+    found = json.loads(SEARCHED.read_text())[one.name]["random"]
+    ways = (
+        f"[Searched](schedules.md): {found['runs']} runs showed {found['different']} different schedules, "
+        f"{found['races_both_ways']} races both ways."
+    )
+    return f"{ways} Few, because: {' '.join(one.few_schedules.split())}" if one.few_schedules else ways
+
+
+def searched() -> Iterator[str]:
+    yield "# What the search saw"
+    yield (
+        "Under takeover, of each scenario: the first seeds of the default strategy (`random`), and as many places of "
+        "the sweeps of delays and of crashes, evenly spaced. *Different*: schedules. A run in which time falls ends "
+        "the measurement with an error; none did. Measured with"
+    )
+    yield "```console\n$ python tests/benchmarks/schedules.py\n```"
+    data = json.loads(SEARCHED.read_text())
+    strategies = list(next(iter(data.values())))
+    rows = [
+        (code(name), *(shown for one in strategies for shown in searched_cells(found[one])))
+        for name, found in data.items()
+    ]
+    yield table(
+        ("scenario", *(f"{one}: {what}" for one in strategies for what in ("runs", "different", "broke"))), rows
+    )
+    runs = sum(found[one]["runs"] for found in data.values() for one in strategies)
+    seconds = sum(found[one]["cpu_s"] for found in data.values() for one in strategies)
+    broken = Counter[str]()
+    for found in data.values():
+        for one in strategies:
+            broken.update(found[one]["broken"])
+    said = ", ".join(f"{code(law)} {count}" for law, count in sorted(broken.items())) or "no law"
+    yield f"{runs:,} runs in {seconds:,.0f} CPU s; broken in them: {said} ([limits](../concepts/limits.md))."
+
+
+def searched_cells(found: Mapping[str, Any]) -> tuple[str, int, str]:
+    of = f" of {found['places']:,}" if found["places"] > found["runs"] else ""
+    return (
+        f"{found['runs']}{of}", found["different"],
+        ", ".join(f"{code(law)} {count}" for law, count in found["broken"].items()) or "-",
+    )  # fmt: skip
 
 
 def fault_words(fault: Fault) -> str:
@@ -404,6 +452,7 @@ def lock_states() -> Iterator[str]:
 
 PAGES: dict[str, Callable[[], Iterable[str]]] = {
     "scenarios": scenario_list,
+    "schedules": searched,
     "checks": checks,
     "exit-status": exit_codes,
     "command-line": command_line,

@@ -103,6 +103,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     #: the worlds that can play it: virtual time, operating-system processes
     engines: Annotated[tuple[Literal["sim", "real"], ...], Meta(min_length=1)] = ("sim", "real")
     engines_why: str = ""  # what keeps it from the other engine
+    few_schedules: str = ""  # why its actors can meet in a few ways only, where a search shows fewer than 20
     actors: dict[str, Actor] = {}  # who else wants the session; names of their own
     links: dict[str, Link] = {}  # where bytes can be held back, lost or cut on their way; names of their own
     sessions: Literal["jsonl", "sqlite"] = "jsonl"  # what sessions are kept in: a file each, or a database each

@@ -38,6 +38,9 @@ CONNECT_S = 10.0
 FIRST_WORKER_S = 30.0
 _LOOK_S = 2.0  # between two looks at how many workers there are
 _STOP_LOOK_S = 0.25  # between two looks at the flag, on a worker: each asks the scheduler
+_CERTIFICATES = [
+    f"DASK_DISTRIBUTED__COMM__TLS__{name}" for name in ("CA_FILE", "CLIENT__CERT", "CLIENT__KEY")
+]  # fmt: skip
 _ADDRESS = re.compile(r"(local:[1-9]\d*|(tcp|tls)://[\w.\-\[\]:]+:\d+)")
 
 
@@ -71,6 +74,12 @@ class Cluster(Workers):
             self._client: Any = distributed.Client(place, timeout=CONNECT_S, set_as_default=False)  # type: ignore[no-untyped-call]
         except (OSError, TimeoutError) as error:
             raise UsageError("--cluster", "", f"a scheduler that answers within {CONNECT_S:g} s", address) from error
+        except TypeError as error:  # what Dask says where tls:// has no certificates
+            if not address.startswith("tls:"):
+                raise
+            raise UsageError(
+                "--cluster", "", f"certificates for tls://: set {', '.join(_CERTIFICATES)}", address
+            ) from error
         try:
             self._flag = f"lockjaw-stop-{uuid.uuid4().hex}"
             self._stopped: Any = distributed.Event(self._flag, client=self._client)  # type: ignore[no-untyped-call]

@@ -207,6 +207,15 @@ class TestLockIsNotAModelFailure:
 
 
 class TestAnswered:
+    def test_a_client_that_asked_nothing_because_the_one_before_it_was_killed_is_owed_nothing(self) -> None:
+        story = Story().add(0.0, "harness", "actor.ready", "info", actor="again", role="client")
+        story.add(0.0, "client", "client.call", "invoke", method="agent", run_id="r")
+        story.add(9.0, "harness", "run.end", "info", reason="done")
+        killed = Record(1.0, "harness", "nemesis", "info", {"action": "kill", "target": "client"})
+
+        assert judge("answered", story.history()).verdict is V
+        assert judge("answered", inserted(story.history(), killed)).verdict is U
+
     def test_nobody_is_owed_what_no_model_could_have_said_in_time(self) -> None:
         slow = replace(FACTS, answers_s=dict.fromkeys(CHAIN, 500.0))
         assert judge("answered", EXAMPLES["reuse-session"](), slow).verdict is U

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -183,6 +184,20 @@ async def test_a_call_that_an_earlier_turn_left_without_a_result_is_closed_befor
         assert b.roles() == ["user", "assistant", "toolResult", "user", "assistant"]
         assert read_entries(b.file).problems == []
         assert not (b.rig.settings.agent.workspace / "ledger").exists()
+
+
+async def test_a_result_on_another_branch_is_not_written_again(bench: MakeBench) -> None:
+    async with bench({"one": QUICK}) as b:
+        b.left({**USER, "idempotencyKey": "another turn"}, call("exec", command="echo paid"))
+        b.left(RESULT)  # behind what somebody else has written meanwhile, on the branch of the call
+        lines = b.file.read_text().splitlines()
+        last = json.loads(lines[-1])
+        beside = {**last, "id": "beside00", "type": "custom", "customType": "note", "data": {}}
+        del beside["message"]
+        b.file.write_text("\n".join([*lines, json.dumps(beside)]) + "\n")
+
+        await b.answer()
+        assert read_entries(b.file).problems == []
 
 
 async def test_a_harmless_call_without_a_result_is_simply_made(bench: MakeBench) -> None:

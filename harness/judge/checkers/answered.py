@@ -48,6 +48,10 @@ def _of_client(history: Sequence[Record], client: str, facts: ScenarioFacts) -> 
         return CheckResult(NAME, Verdict.UNKNOWN, "no model could have answered within the budget", (result.i,))
     if interrupted(history, client):
         return CheckResult(NAME, Verdict.UNKNOWN, f"a fault ended {ended} itself")
+    if first is None and result is None and any(interrupted(history, other) for other in clients(history)):
+        return CheckResult(
+            NAME, Verdict.UNKNOWN, f"{client} asked nothing: a fault ended the client that it waited for"
+        )
     if not facts.answer_possible:
         return CheckResult(
             NAME, Verdict.UNKNOWN, f"{user} got no answer, and no model could have given one within the budget"

@@ -246,7 +246,11 @@ class Transcript:
         For the opening of the next turn: whoever called died, and so did whoever took over from it. A model server
         refuses a conversation with an open call. Raises as ``append_message``.
         """
-        calls = open_calls(path_to(self._leaf_id, self._by_id))
+        answered = {
+            str((entry.message or {}).get("toolCallId")) for entry in self._entries if entry.role == "toolResult"
+        }
+        # A result may stand on another branch, where somebody else wrote between it and its call.
+        calls = [c for c in open_calls(path_to(self._leaf_id, self._by_id)) if str(c["id"]) not in answered]
         for call in calls:
             self.append_message(interrupted_result(str(call["id"]), str(call["name"]), self._clock.wall_ms()))
         return len(calls)

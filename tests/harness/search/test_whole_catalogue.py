@@ -6,7 +6,9 @@ the whole of it, for a night (docs/how-to/search-on-many-machines.md).
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -40,3 +42,11 @@ def test_takeover_keeps_its_laws_on_a_selection_of_schedules(name: str) -> None:
 
 def test_an_everyday_run_of_seed_one_is_part_of_it() -> None:
     assert list(plan(load_scenario(names()[0]), "takeover", "random", 3, 1).jobs) == [Job(1), Job(2), Job(3)]
+
+
+def test_a_scenario_says_why_its_actors_meet_in_few_ways_only_where_they_do() -> None:
+    """By the table that ``tests/benchmarks/schedules.py`` has measured."""
+    found = json.loads((Path(__file__).parents[3] / "docs" / "benchmarks" / "schedules.json").read_text())
+    assert list(found) == names()
+    few = {name for name in names() if found[name]["random"]["different"] < 20}
+    assert few == {name for name in names() if load_scenario(name).few_schedules}

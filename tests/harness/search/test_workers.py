@@ -206,6 +206,11 @@ def test_what_is_no_address_of_a_cluster_is_refused(address: str) -> None:
         Cluster(address)
 
 
+def test_tls_without_certificates_says_where_they_come_from() -> None:
+    with pytest.raises(UsageError, match=r"set DASK_DISTRIBUTED__COMM__TLS__CA_FILE, .*CLIENT__KEY"):
+        Cluster("tls://127.0.0.1:9")
+
+
 def test_a_cluster_that_is_not_there_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lockjaw.harness.search.cluster.CONNECT_S", 0.5)
     with pytest.raises(UsageError, match="a scheduler that answers"):
