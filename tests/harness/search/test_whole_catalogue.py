@@ -19,7 +19,7 @@ from lockjaw.scenarios import names
 
 SEEDS, SWEPT = 6, 5
 #: What may break under a schedule that docs/concepts/limits.md shows. No other law.
-OF_LIMITS = {"same_conversation", "answered"}
+OF_LIMITS = {"same_conversation", "answered", "transcript_whole"}
 
 
 @pytest.mark.parametrize("name", names())
