@@ -128,7 +128,10 @@ def scenario_list() -> Iterator[str]:
 
 def schedules_of(one: scenario.Scenario) -> str:
     """How many ways a search saw its actors meet in, and why there are few."""
-    found = json.loads(SEARCHED.read_text())[one.name]["random"]
+    measured = json.loads(SEARCHED.read_text()).get(one.name)
+    if measured is None:
+        return "Not in the [table of what was searched](schedules.md) yet."
+    found = measured["random"]
     ways = (
         f"[Searched](schedules.md): {found['runs']} runs showed {found['different']} different schedules, "
         f"{found['races_both_ways']} races both ways."
