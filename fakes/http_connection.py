@@ -38,7 +38,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 
 @dataclass(frozen=True)
-class Limits:
+class HttpLimits:
     """What a client may cost. Bytes, and *real* seconds."""
 
     header_bytes: int = 65_536
@@ -155,7 +155,7 @@ def chunk(data: bytes) -> bytes:
 class HttpConnection(asyncio.Protocol):
     """The server's end."""
 
-    def __init__(self, handler: Handler, limits: Limits, budget: Budget, outbox: Outbox) -> None:
+    def __init__(self, handler: Handler, limits: HttpLimits, budget: Budget, outbox: Outbox) -> None:
         self._handler, self._limits, self._budget, self._outbox = handler, limits, budget, outbox
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None

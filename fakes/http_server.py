@@ -9,7 +9,7 @@ import asyncio
 from abc import abstractmethod
 from collections.abc import Callable
 
-from .http_connection import Budget, Headers, HttpConnection, HttpRequest, Limits, Outbox, Refused
+from .http_connection import Budget, Headers, HttpConnection, HttpLimits, HttpRequest, Outbox, Refused
 from .serving import Acceptor, FakeServer
 
 __all__ = ["HttpServer"]
@@ -26,7 +26,7 @@ class HttpServer(FakeServer):
         most: connections at once; one more is not served.
     """
 
-    def __init__(self, limits: Limits, before: Callable[[], None], *, most: int | None = None) -> None:
+    def __init__(self, limits: HttpLimits, before: Callable[[], None], *, most: int | None = None) -> None:
         budget = Budget(limits.buffered_bytes)
         self._outbox = Outbox(before)
         self._acceptor = Acceptor(lambda: HttpConnection(self, limits, budget, self._outbox))

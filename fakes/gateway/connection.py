@@ -26,7 +26,7 @@ encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True)
-class Limits:
+class GatewayLimits:
     """What a mock gateway lets clients make it do. Real seconds: these are about the machine, not the script."""
 
     connections: int = 4096  # one more is answered 503
@@ -65,7 +65,7 @@ class Connection:
     nonce: str
     step: ConnectStep
     journal: Journal
-    limits: Limits
+    limits: GatewayLimits
     ready: bool = False
     muted: bool = False
     calls: int = 0  # under way

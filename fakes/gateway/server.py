@@ -32,7 +32,7 @@ from ..journal import Journal, Listener, redacted
 from ..serving import Ready, ScriptedServer, bind, serve_script
 from . import answers as say
 from .auth import check_connect
-from .connection import PREAUTH_BYTES, Connection, Limits, socket_class
+from .connection import PREAUTH_BYTES, Connection, GatewayLimits, socket_class
 from .performance import Performance
 from .runs import Call
 from .script import (
@@ -87,9 +87,9 @@ class MockGateway(ScriptedServer):
         seed: int = 0,
         on_entry: Listener | None = None,
         state_dir: str | Path | None = None,
-        limits: Limits | None = None,
+        limits: GatewayLimits | None = None,
     ) -> None:
-        self._script, self._limits = script, limits or Limits()
+        self._script, self._limits = script, limits or GatewayLimits()
         self._clock = clock or ScaledClock.start()
         self._recorder = recorder or NullRecorder()
         super().__init__(Journal(journal, self._clock, on_entry))

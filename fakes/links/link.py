@@ -42,7 +42,7 @@ _LISTEN_BACKLOG = 512
 
 
 @dataclass(frozen=True)
-class Limits:
+class LinkLimits:
     """What a link lets itself be made to do. Real seconds."""
 
     held_bytes: int = 256 * 1024  # per direction of a connection, about
@@ -76,14 +76,14 @@ class Link(FakeServer):
         seed: int = 0,
         journal: str | Path | None = None,
         on_entry: Listener | None = None,
-        limits: Limits | None = None,
+        limits: LinkLimits | None = None,
         allow_remote: bool = False,
     ) -> None:
         self.name, self.upstream = name, upstream
         self._dial_to = address_of(upstream)
         _require_loopback_upstream(self._dial_to[0], allow_remote=allow_remote)
         self.clock = clock or ScaledClock.start()
-        self.limits = limits or Limits()
+        self.limits = limits or LinkLimits()
         self._seeds = Seeds(seed).child("link").child(name)
         self._journal = Journal(journal, self.clock, on_entry)
         self._toxics: dict[str, Toxic] = {}

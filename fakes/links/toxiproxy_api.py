@@ -28,7 +28,7 @@ from lockjaw import __version__
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import LocalError
 
-from ..http_connection import Headers, HttpConnection, HttpRequest, Limits, Refused, head
+from ..http_connection import Headers, HttpConnection, HttpLimits, HttpRequest, Refused, head
 from ..http_server import HttpServer
 from ..journal import Listener
 from .link import Link, address_of
@@ -37,7 +37,7 @@ from .toxiproxy_shapes import BadToxic, shape_of, toxic_from
 
 API_VERSION = "2.12.0"  # the Toxiproxy whose API this is
 
-_LIMITS = Limits(header_bytes=16_384, body_bytes=1_048_576, header_real_s=15.0, request_real_s=15.0)
+_LIMITS = HttpLimits(header_bytes=16_384, body_bytes=1_048_576, header_real_s=15.0, request_real_s=15.0)
 _CONNECTIONS = 64
 _JSON: Headers = (("content-type", "application/json"),)
 

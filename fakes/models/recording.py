@@ -22,7 +22,7 @@ from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import HarnessError, LocalError
 from lockjaw.visible import tell
 
-from ..http_connection import LAST_CHUNK, HttpConnection, HttpRequest, Limits, Refused, chunk, head
+from ..http_connection import LAST_CHUNK, HttpConnection, HttpLimits, HttpRequest, Refused, chunk, head
 from ..http_server import HttpServer
 from ..journal import REDACTED, Journal
 from ..serving import Ready, serve_until_signal
@@ -127,7 +127,7 @@ class RecordingProxy(HttpServer):
         self._clock = clock or ScaledClock.start()
         self._journal = Journal(journal, self._clock)
         self._say = say_problem
-        super().__init__(Limits(), self._journal.flush)
+        super().__init__(HttpLimits(), self._journal.flush)
         self._client = httpx.AsyncClient(timeout=_UPSTREAM_REAL_S)
         self._tasks: dict[HttpConnection, asyncio.Task[None]] = {}
         self._count = 0

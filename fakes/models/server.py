@@ -22,7 +22,7 @@ from lockjaw.clock import Clock, ScaledClock
 from lockjaw.history import Recorder
 from lockjaw.visible import tell
 
-from ..http_connection import LAST_CHUNK, HttpConnection, HttpRequest, Limits, Refused, chunk, head
+from ..http_connection import LAST_CHUNK, HttpConnection, HttpLimits, HttpRequest, Refused, chunk, head
 from ..http_server import HttpServer
 from ..journal import Journal, Listener
 from ..serving import Ready, ScriptedServer, serve_script
@@ -59,14 +59,14 @@ class ModelServer(ScriptedServer, HttpServer):
         recorder: Recorder | None = None,
         journal: str | Path | None = None,
         seed: int = 0,
-        limits: Limits | None = None,
+        limits: HttpLimits | None = None,
         on_entry: Listener | None = None,
         on_body: Callable[[bytes], None] | None = None,
     ) -> None:
         self.clock = clock or ScaledClock.start()
         self.recorder = recorder
         ScriptedServer.__init__(self, Journal(journal, self.clock, on_entry, batched=True))
-        HttpServer.__init__(self, limits or Limits(), self.journal.flush)
+        HttpServer.__init__(self, limits or HttpLimits(), self.journal.flush)
         self._progress = script if isinstance(script, ScriptProgress) else ScriptProgress(script)
         self.service = ModelService(self._progress, seed)
         self._on_body = on_body

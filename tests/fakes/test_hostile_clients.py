@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lockjaw.fakes.http_connection import Limits
+from lockjaw.fakes.http_connection import HttpLimits
 from tests.live import Process, live
 
 PATIENCE_S = 20.0
@@ -71,7 +71,7 @@ async def test_what_is_not_a_fair_request_is_refused_in_the_error_shape(
 
 
 async def test_a_body_without_end_is_cut_off_at_the_limit(serve: Any) -> None:
-    rig = await serve({"m": [{}]}, limits=Limits(body_bytes=100_000, linger_real_s=0.2))
+    rig = await serve({"m": [{}]}, limits=HttpLimits(body_bytes=100_000, linger_real_s=0.2))
     piece = b"8000\r\n" + b"x" * 0x8000 + b"\r\n"
     reply = await talk(rig, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *[piece] * 2000)
     # the refusal is either read, or the reset of the cut-off connection came first
@@ -81,7 +81,7 @@ async def test_a_body_without_end_is_cut_off_at_the_limit(serve: Any) -> None:
 
 
 async def test_bodies_of_all_clients_together_have_a_limit(serve: Any) -> None:
-    rig = await serve({"m": [{"text": "ok"}]}, limits=Limits(buffered_bytes=10_000))
+    rig = await serve({"m": [{"text": "ok"}]}, limits=HttpLimits(buffered_bytes=10_000))
     holder_reader, holder = await asyncio.open_connection("127.0.0.1", rig.server.port)
     holder.write(HEAD + b"Content-Length: 9000\r\n\r\n" + b"x" * 8000)
     await holder.drain()
@@ -99,7 +99,7 @@ async def test_bodies_of_all_clients_together_have_a_limit(serve: Any) -> None:
 
 
 async def test_a_slow_loris_is_cut_off_however_often_it_sends_a_byte(serve: Any) -> None:
-    rig = await serve({"m": [{}]}, limits=Limits(header_real_s=0.4, linger_real_s=0.05))
+    rig = await serve({"m": [{}]}, limits=HttpLimits(header_real_s=0.4, linger_real_s=0.05))
     reader, writer = await asyncio.open_connection("127.0.0.1", rig.server.port)
     began = time.monotonic()
     writer.write(b"GET /v1/models HTTP/1.1\r\nX: ")
@@ -120,7 +120,7 @@ async def test_a_slow_loris_is_cut_off_however_often_it_sends_a_byte(serve: Any)
 
 
 async def test_a_connection_that_never_says_anything_and_a_slow_body_are_cut_off(serve: Any) -> None:
-    rig = await serve({"m": [{}]}, limits=Limits(header_real_s=0.1, request_real_s=0.2))
+    rig = await serve({"m": [{}]}, limits=HttpLimits(header_real_s=0.1, request_real_s=0.2))
     assert (await talk(rig)).startswith(b"HTTP/1.1 408 ")
     assert (await talk(rig, HEAD + b"Content-Length: 10\r\n\r\n{")).startswith(b"HTTP/1.1 408 ")
     # a kept connection may idle longer than that; its next request has to be quick again

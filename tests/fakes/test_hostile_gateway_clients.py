@@ -17,7 +17,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from lockjaw.clock import ScaledClock
-from lockjaw.fakes.gateway.connection import Limits
+from lockjaw.fakes.gateway.connection import GatewayLimits
 from lockjaw.fakes.gateway.script import load_gateway_script
 from lockjaw.fakes.gateway.server import MockGateway
 from tests.live import Process, live
@@ -146,7 +146,7 @@ async def test_slow_lorises_in_the_upgrade_do_not_block_it(victim: Victim) -> No
 async def mock() -> AsyncIterator[Callable[..., Awaitable[MockGateway]]]:
     servers: list[MockGateway] = []
 
-    async def start(script: dict[str, Any], limits: Limits) -> MockGateway:
+    async def start(script: dict[str, Any], limits: GatewayLimits) -> MockGateway:
         server = MockGateway(load_gateway_script({"gateway": script}), clock=ScaledClock.start(0.01), limits=limits)
         await server.start()
         servers.append(server)
@@ -158,7 +158,7 @@ async def mock() -> AsyncIterator[Callable[..., Awaitable[MockGateway]]]:
 
 
 async def test_an_upgrade_and_a_hello_that_never_end_are_cut_off(mock: Any) -> None:
-    server = await mock({}, Limits(hello_real_s=0.3))
+    server = await mock({}, GatewayLimits(hello_real_s=0.3))
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     began = time.monotonic()
     closed = asyncio.create_task(until_closed(reader))
@@ -192,7 +192,7 @@ async def drained(socket: Any) -> None:
 
 
 async def test_one_connection_too_many_is_answered_503(mock: Any) -> None:
-    server = await mock({}, Limits(connections=2))
+    server = await mock({}, GatewayLimits(connections=2))
     sockets = [await hello(server) for _ in range(2)]
     with pytest.raises(InvalidStatus) as caught:
         await connect(server.url, proxy=None)
@@ -211,7 +211,7 @@ async def test_one_connection_too_many_is_answered_503(mock: Any) -> None:
 
 async def test_calls_without_end_are_refused_beyond_a_number(mock: Any) -> None:
     server = await mock(
-        {"methods": {"x": [{"silence": True, "events": [{"event": "e", "after_s": 10_000}]}]}}, Limits(calls=5)
+        {"methods": {"x": [{"silence": True, "events": [{"event": "e", "after_s": 10_000}]}]}}, GatewayLimits(calls=5)
     )
     socket = await hello(server)
     for n in range(6):
@@ -224,7 +224,7 @@ async def test_calls_without_end_are_refused_beyond_a_number(mock: Any) -> None:
 
 async def test_a_client_that_does_not_read_is_cut_off_and_the_others_hear_everything(mock: Any) -> None:
     flood = [{"event": "health", "payload": "x" * 100_000}] * 300
-    server = await mock({"methods": {"x": [{"events": flood}]}}, Limits(buffered_bytes=1_000_000))
+    server = await mock({"methods": {"x": [{"events": flood}]}}, GatewayLimits(buffered_bytes=1_000_000))
     slow, other = await hello(server), await hello(server)
     slow.transport.pause_reading()
     await other.send(json.dumps({"type": "req", "id": "1", "method": "x"}))

@@ -15,7 +15,7 @@ import pytest
 
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import LocalError
-from lockjaw.fakes.links.link import Limits, Link, address_of
+from lockjaw.fakes.links.link import Link, LinkLimits, address_of
 from lockjaw.fakes.links.service import serve_link
 from lockjaw.fakes.links.toxics import (
     Bandwidth,
@@ -252,7 +252,7 @@ async def test_limit_data_ends_the_connection_behind_its_last_byte(rig: Any, res
 @pytest.mark.parametrize("toxic", [LimitData(limit_bytes=5000), Stall(timeout_s=1000.0, stream="upstream")])
 async def test_a_client_that_is_still_sending_hears_the_close_and_all_that_came_before(rig: Any, toxic: Toxic) -> None:
     """A close with unread bytes would be a RST, which takes away what was written before it: the link reads on."""
-    r = await rig(toxic, limits=Limits(linger_real_s=PATIENCE_S))
+    r = await rig(toxic, limits=LinkLimits(linger_real_s=PATIENCE_S))
     client, upstream = await r.pair()
     sending = asyncio.create_task(client.send(b"x" * 16_000_000))  # more than all buffers on the way
     await upstream.send(DATA)
@@ -376,7 +376,7 @@ async def test_healing_one_of_two_toxics_leaves_the_other(rig: Any, later: str) 
 
 
 async def test_a_stall_that_is_healed_lets_a_stopped_sender_go_on(rig: Any) -> None:
-    r = await rig(Stall(), limits=Limits(held_bytes=100_000))
+    r = await rig(Stall(), limits=LinkLimits(held_bytes=100_000))
     client, upstream = await r.pair()
     task = asyncio.create_task(upstream.send(b"s" * 20_000_000))
     await r.until(lambda: r.link.held_bytes > 100_000)
