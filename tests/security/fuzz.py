@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import sys
 import tempfile
 import time
@@ -23,16 +24,22 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from lockjaw.errors import LockjawError
+from lockjaw.gateway.auth import Credentials, FailureLimit, Peer
 from lockjaw.gateway.dialect import dialect
 from lockjaw.gateway.frames import ConnectParams
 from lockjaw.gateway.identity import DeviceIdentity, select_connect_auth
+from lockjaw.gateway.pairing import MemoryDocuments, Pairing
+from lockjaw.gateway.params import PARAMS, decode_params
 from lockjaw.gateway.profile import CLI_SCOPES, ClientProfile, connect_params
 from lockjaw.gateway.protocol import Challenge, GatewayProtocol
+from lockjaw.gateway.server_protocol import Call, Close, Gate, Send, ServerProtocol
 from lockjaw.harness.incident.scenario import Scenario, load_scenario
 from lockjaw.harness.kit.consent import TooManyActs, acts_of, question
 from lockjaw.harness.kit.manifest import KitManifest
 from lockjaw.harness.kit.reading import read_kit
 from lockjaw.harness.kit.redaction import Redactor
+from lockjaw.runner import reply
+from lockjaw.visible import visible_json, visible_lines
 
 SLOW_S = 2.0
 IDENTITY = DeviceIdentity.generate()
@@ -137,6 +144,75 @@ def frames(texts: Input) -> None:
             return
 
 
+HONEST_ANSWER = {
+    "runId": "r", "status": "ok", "summary": "completed",
+    "result": {
+        "payloads": [{"text": "hi", "mediaUrl": None, "mediaUrls": ["a"], "isError": False}],
+        "meta": {"aborted": False, "stopReason": "stop", "agentMeta": {"sessionId": "s"}},
+    },
+}  # fmt: skip
+
+
+def answer(value: Input) -> None:
+    try:
+        reply.read(value, "r")
+        document = reply.shown(value, wrapped=True, marks={"transport": "gateway"})
+    except LockjawError:
+        return
+    json.loads(visible_json(json.dumps(document.document, ensure_ascii=False)))
+    assert all(char in "\n\t" or char.isprintable() or char.isspace() for char in visible_lines(document.text))
+
+
+TOKEN, WALL_MS = "T", 1_800_000_000_000
+HONEST_CONNECT = {
+    "minProtocol": 3, "maxProtocol": 4, "role": "operator", "scopes": ["operator.read"], "caps": [],
+    "client": {"id": "cli", "version": "1", "platform": "linux", "mode": "cli"}, "auth": {"token": TOKEN},
+}  # fmt: skip
+
+
+def _server() -> ServerProtocol:
+    pairing = Pairing(MemoryDocuments(), ids=random.Random(3))
+    gate = Gate(
+        Credentials("token", TOKEN), FailureLimit(), pairing, (3, 4),
+        lambda client: {"type": "hello-ok", "protocol": client.protocol},
+    )  # fmt: skip
+    return ServerProtocol(gate, Peer("127.0.0.1", True), connection_id="c", nonce="n", now=0.0, wall_ms=WALL_MS)
+
+
+def client_frames(sent: Input) -> None:
+    """A server never raises for what a client sends, answers with JSON, and a method's parameters are read or refused.
+
+    The first frame is a changed connect; the others come after one that was let in.
+    """
+    connect, others = sent
+    first, second = _server(), _server()
+    request = {"type": "req", "id": "1", "method": "connect"}
+    _answers(first, json.dumps({**request, "params": connect}))
+    _answers(second, json.dumps({**request, "params": HONEST_CONNECT}))
+    assert second.client is not None
+    for text in others:
+        _answers(first, text)
+        _answers(second, text)
+
+
+def _answers(protocol: ServerProtocol, text: str | bytes) -> None:
+    for effect in protocol.receive(text, now=1.0, wall_ms=WALL_MS):
+        if isinstance(effect, Send):
+            json.loads(effect.text)
+            effect.text.encode("utf-8")
+        elif isinstance(effect, Close):
+            assert len(effect.reason.encode("utf-8")) <= 123, effect  # what a close frame holds (RFC 6455)
+        elif isinstance(effect, Call):
+            try:
+                decode_params(effect.method, effect.params)
+            except (LockjawError, KeyError):
+                continue
+
+
+_methods = st.sampled_from([*PARAMS, "nope", ""])
+_requests = st.fixed_dictionaries(
+    {"type": st.just("req"), "id": st.text(max_size=4) | JSON, "method": _methods, "params": JSON}
+).map(json.dumps)
 _names = st.sampled_from(["kit.json", "scenario.json", "history.jsonl", "verdicts.json", "tape.jsonl", "../x"])
 _bytes = JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=40)
 TARGETS: dict[str, tuple[Callable[[Input], None], Callable[[], st.SearchStrategy[Any]]]] = {
@@ -144,6 +220,14 @@ TARGETS: dict[str, tuple[Callable[[Input], None], Callable[[], st.SearchStrategy
     "scenario": (scenario, lambda: changed(honest_scenario())),
     "kit": (kit, lambda: st.dictionaries(_names, _bytes, max_size=6)),
     "redaction": (redaction, lambda: TEXTS | TEXTS.map(json.dumps) | JSON.map(json.dumps)),
+    "answer": (answer, lambda: changed(HONEST_ANSWER) | JSON),
+    "client-frames": (
+        client_frames,
+        lambda: st.tuples(
+            changed(HONEST_CONNECT),
+            st.lists(_requests | TEXTS | st.binary(max_size=30) | JSON.map(json.dumps), max_size=5),
+        ),
+    ),
     "frames": (frames, lambda: st.lists(TEXTS | JSON.map(json.dumps), max_size=5)),
 }
 
