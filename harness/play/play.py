@@ -123,7 +123,8 @@ class Play:
         yield self._in_time(lambda: all(map(self._over, awaited)) or self._quiet())
         if running := [name for name in awaited if self._goes_on(name)]:
             raise world.failure(
-                f"an actor ({', '.join(running)}) did not end within {scenario.run_limit_s:g} nominal s"
+                f"an actor ({', '.join(running)}) did not end within {scenario.run_limit_s:g} nominal s (key limit_s); "
+                "raise it if a fault keeps the actor that long"
             )
 
     def _settle(self) -> Waits:
