@@ -160,7 +160,8 @@ def answer(value: Input) -> None:
     except LockjawError:
         return
     json.loads(visible_json(json.dumps(document.document, ensure_ascii=False)))
-    assert all(char in "\n\t" or char.isprintable() or char.isspace() for char in visible_lines(document.text))
+    shown = visible_lines(document.text)
+    assert not any(ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 for char in shown if char not in "\n\t"), shown
 
 
 TOKEN, WALL_MS = "T", 1_800_000_000_000

@@ -6,13 +6,14 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lockjaw.errors import LocalError
-from lockjaw.locking import SessionLock, SessionLocked, inspect_lock, paths, release_all_held
+from lockjaw.locking import SessionLock, SessionLocked, identity, inspect_lock, paths, release_all_held
 from lockjaw.locking.paths import LockPaths
 
 
@@ -143,3 +144,19 @@ def test_a_name_that_nobody_resolves_would_be_seen(transcript: Path, monkeypatch
     monkeypatch.setattr(LockPaths, "of", by_folder)
     with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
         test_every_name_of_a_transcript_is_one_lock(transcript, "a link", monkeypatch)
+
+
+def test_threads_that_ask_first_at_once_are_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second object for this process was a lock that its owner never released: it took itself for a forked child."""
+    both = threading.Barrier(2)
+
+    def starttime() -> int:
+        both.wait(timeout=10)
+        return 7
+
+    monkeypatch.setattr(identity, "own_starttime", starttime)
+    monkeypatch.setattr(identity, "_me", {})
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: identity.this_process(), range(2))
+
+    assert first is second

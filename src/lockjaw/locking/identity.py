@@ -31,19 +31,21 @@ class ProcessIdentity:
 
 
 def this_process() -> ProcessIdentity:
-    """The calling process; read once in each: a forked child is somebody else."""
-    global _me  # noqa: PLW0603
-    if _me is None:
-        _me = ProcessIdentity(os.getpid(), own_starttime(), pid_namespace())
-    return _me
+    """The calling process; read once in each: a forked child is somebody else.
+
+    One object however many threads ask first at once: a holder is recognised by it, and one of two would be taken for
+    a parent's, whose release does nothing. ``setdefault`` is atomic.
+    """
+    if (known := _me.get("")) is not None:
+        return known
+    return _me.setdefault("", ProcessIdentity(os.getpid(), own_starttime(), pid_namespace()))
 
 
-_me: ProcessIdentity | None = None
+_me: dict[str, ProcessIdentity] = {}  # itself, once somebody has asked
 
 
 def _forget_parent() -> None:
-    global _me  # noqa: PLW0603 -- a child in a new pid namespace may even have its parent's number
-    _me = None
+    _me.clear()  # a child in a new pid namespace may even have its parent's number
 
 
 os.register_at_fork(after_in_child=_forget_parent)
