@@ -205,6 +205,11 @@ class Actors:
         self.all.append(actor)
         return actor
 
+    @property
+    def marked_environment(self) -> dict[str, str]:
+        """For a process that is no actor: what it leaves behind is found and ended like theirs."""
+        return {**self.environment, MARK_KEY: self._run_id}
+
     def poll(self) -> list[Actor]:
         """Look at every actor; those that have just ended."""
         return [actor for actor in self.all if actor.poll()]

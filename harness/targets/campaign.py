@@ -10,6 +10,8 @@ import msgspec
 from lockjaw.errors import HarnessError, UsageError
 from lockjaw.verdict import Verdict
 
+from ..faults import AnyFault
+from ..faults.pause import Pause
 from ..incident.scenario import Scenario
 from ..judge.shares import Repeats
 from ..real.engine import Limits
@@ -45,7 +47,8 @@ def play_on(
         raise UsageError("scenario", "", "one with an `outside` part: how other programs play it", scenario.name)
     policy = scenario.outside.policy
     if scenario.outside.faults is not None:
-        scenario = msgspec.structs.replace(scenario, faults=scenario.outside.faults)
+        faults = tuple(lasting(fault, target.spec.client.own_starts_s) for fault in scenario.outside.faults)
+        scenario = msgspec.structs.replace(scenario, faults=faults)
     return run_policies(
         scenario, [policy], seed=seed, time_scale=time_scale, out=out, progress=progress,
         target=target, limits=LIMITS,
@@ -77,6 +80,15 @@ def cell_on(
     if not runs:
         return Cell(target.name, scenario.name, error=failed[-1])
     return cell_of(target.name, scenario.name, runs, scenario.checks)
+
+
+def lasting(fault: AnyFault, more_s: float) -> AnyFault:
+    """A fault that holds somebody up, by so many seconds longer; every other one as it is."""
+    return (
+        msgspec.structs.replace(fault, for_s=fault.for_s + more_s)
+        if isinstance(fault, Pause) and fault.for_s
+        else fault
+    )
 
 
 @dataclass(frozen=True)

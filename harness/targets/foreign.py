@@ -18,6 +18,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,13 +39,13 @@ from . import launch
 from .namespace import Doors
 from .session import Message, Owner, messages_of, owners_of, problems_of
 from .spec import TargetSpec, filled
-from .user import Attempt, Plan, Way
+from .user import MOST_OUTPUT, Attempt, Plan, Way
 
 __all__ = ["Foreign", "ForeignWorld", "Program"]
 
 GATEWAY_PORT, MODEL_PORT = 18800, 18801
 SETUP_LIMIT_REAL_S = 300.0  # a program of 400 MB starts slowly on a busy machine
-NEXT_TURN_LIMIT_REAL_S = 120.0
+NEXT_TURN_LIMIT_REAL_S = 120.0  # beside what the file says of its start
 QUIET_S = 1.5  # without a request at the models, beside the tool's own time: the gateway has ended its turn
 FAST = "The quick answer."
 NEXT_MESSAGE = "LJ-9 Is the session free?"
@@ -219,17 +220,23 @@ class ForeignWorld(RealWorld):
             done = self._ran(filled_in, SETUP_LIMIT_REAL_S)
         except subprocess.TimeoutExpired as error:
             raise self.failure(f"cannot {what}: {filled_in[0]} did not end in {SETUP_LIMIT_REAL_S:g} s") from error
-        said = done.stdout + done.stderr
+        said = done.stdout
         if done.returncode:
             raise self.failure(f"cannot {what}: {filled_in[0]} exited {done.returncode}: {said[-400:]}")
         return said
 
     def _ran(self, command: Sequence[str], limit_real_s: float) -> subprocess.CompletedProcess[str]:
-        """A program of the target's, run to its end as its user would. Raises TimeoutExpired."""
-        return subprocess.run(
-            self.target.inside(command), capture_output=True, text=True, timeout=limit_real_s, check=False,
-            stdin=subprocess.DEVNULL, env=self.actors.environment, cwd=self.values["work"],
-        )  # fmt: skip
+        """A program of the target's, run to its end as its user would; ``stdout`` has what it wrote to either stream.
+
+        Into a file: what it leaves running would keep a pipe open, and us waiting. Raises TimeoutExpired.
+        """
+        with tempfile.TemporaryFile("w+", errors="replace") as out:
+            done = subprocess.run(
+                self.target.inside(command), stdout=out, stderr=subprocess.STDOUT, timeout=limit_real_s, check=False,
+                stdin=subprocess.DEVNULL, env=self.actors.marked_environment, cwd=self.values["work"],
+            )  # fmt: skip
+            out.seek(0)
+            return subprocess.CompletedProcess(done.args, done.returncode, out.read(MOST_OUTPUT))
 
     def _plans(self) -> dict[str, Plan]:
         """What each user does: the client gives up and goes on as ``outside.then`` says; a caller asks once."""
@@ -249,6 +256,8 @@ class ForeignWorld(RealWorld):
     def _attempt(self, way: Way, message: str, deadline_s: float, once_asked_s: float | None = None) -> Attempt:
         self.values["message"] = message
         command = tuple(self._filled(self.target.program.turn(way)))
+        if way == "own":
+            deadline_s += self.target.spec.client.own_starts_s
         return Attempt(way, command, deadline_s, once_asked_s)
 
     def _plan(self, attempts: Sequence[Attempt]) -> Plan:
@@ -354,10 +363,10 @@ class ForeignWorld(RealWorld):
     def _try_next_turn(self, command: Sequence[str]) -> None:
         """Only the program's words for a locked session count against it; another failure says nothing."""
         try:
-            done = self._ran(command, NEXT_TURN_LIMIT_REAL_S)
+            done = self._ran(command, NEXT_TURN_LIMIT_REAL_S + self.target.spec.client.own_starts_s)
         except subprocess.TimeoutExpired:
             return
-        said = done.stdout + done.stderr
+        said = done.stdout
         locked = [line for line in said.splitlines() if any(re.search(p, line) for p in self.target.spec.locked)]
         if FAST in said:
             self.recorder.record("next_turn", "ok", path=self._transcript)

@@ -1,7 +1,8 @@
 """Installs a runtime into the store: exact versions, none of the packages' own scripts, all of it or nothing.
 
 npm runs with ``--ignore-scripts`` and keeps what the registry names as integrity; pip installs into an environment of
-its own, wheels only (building from source would run a stranger's code), and the list of what it chose is kept.
+its own, wheels only (building from source would run a stranger's code; what its file
+names as ``source`` is built all the same, and the question says so), and the list of what it chose is kept.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ def install(spec: TargetSpec, version: str, store: Store, ask: Ask) -> Installat
         return found
     packages = _packages(spec.install, version)
     size = f"{spec.install.size_mb} MB" if spec.install.size_mb else "size not known"
-    if not ask(f"install {' '.join(packages)} ({spec.licence}; {size}) into {store.root}?"):
+    built = f"; builds {', '.join(spec.install.source)} from source" if spec.install.source else ""
+    if not ask(f"install {' '.join(packages)} ({spec.licence}; {size}{built}) into {store.root}?"):
         raise HarnessError(f"{spec.name} {version} is not installed; nothing was done (--yes installs without asking)")
     with store.alone(f"{spec.name}-{version}") as lock:
         found = find_installed(spec, version, store)
@@ -104,7 +106,7 @@ def _install(spec: TargetSpec, version: str, packages: list[str], store: Store, 
         # manifest, written last, is what makes it an installation.
         try:
             with growing(folder, f"{spec.name} {version}", store.say):
-                integrity = _pip(packages, folder, spec.install.python, lock)
+                integrity = _pip(packages, spec.install, folder, lock)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -113,15 +115,16 @@ def _install(spec: TargetSpec, version: str, packages: list[str], store: Store, 
     return Installation(folder, integrity)
 
 
-def _pip(packages: list[str], folder: Path, python: str | None, lock: int) -> dict[str, str]:
-    interpreter = python_of(python)
+def _pip(packages: list[str], wanted: Install, folder: Path, lock: int) -> dict[str, str]:
+    interpreter = python_of(wanted.python)
     if interpreter == sys.executable:
         venv.create(folder, with_pip=True)
     else:
         _run([interpreter, "-m", "venv", str(folder)], lock)
     inside = str(folder / "bin" / "python")
     options = ["--quiet", "--disable-pip-version-check", "--no-input", "--only-binary", ":all:"]
-    _run([inside, "-m", "pip", "install", *options, *packages], lock)
+    built = ["--no-binary", ",".join(wanted.source)] if wanted.source else []
+    _run([inside, "-m", "pip", "install", *options, *built, *packages], lock)
     listed: list[dict[str, Any]] = json.loads(_run([inside, "-m", "pip", "list", "--format", "json"], lock))
     return {str(one["name"]): str(one["version"]) for one in listed}
 
@@ -134,6 +137,11 @@ def python_of(wanted: str | None) -> str:
     found = shutil.which(f"python{wanted}")
     if found is None:
         raise HarnessError(f"this program needs Python {wanted}, and PATH has no python{wanted}; install it")
+    asked = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=60, check=False)
+    if asked.returncode:  # a shim of a version manager that has the version and does not show it
+        raise HarnessError(
+            f"this program needs Python {wanted}, and {found} does not run: {asked.stderr.strip()[:200]}"
+        )
     return found
 
 

@@ -55,6 +55,7 @@ class Install(_Table, frozen=True):
 
     npm: tuple[Text, ...] = ()
     pip: tuple[Text, ...] = ()
+    source: tuple[Text, ...] = ()  # packages among pip's that have no wheel: building one runs code of theirs
     python: Text | None = None  # minor version that the packages need, such as "3.12"; None: the one that runs Lockjaw
     bin: tuple[Text, ...] = ()  # folders of its programs below the installation; none: npm's .bin, or bin of pip's
     size_mb: Annotated[int, Meta(ge=0)] = 0  # shown before the user is asked
@@ -109,6 +110,9 @@ class Client(_Table, frozen=True):
     own: Command = ()
     new: Command = ()
     session: str = ""
+    #: seconds that the fallback needs before it can ask; what holds the server up lasts that much longer, and so does
+    #: the user's patience with it
+    own_starts_s: Annotated[float, Meta(ge=0)] = 0.0
 
     def __post_init__(self) -> None:
         if self.new:

@@ -23,7 +23,7 @@ from lockjaw.clock import Clock, ScaledClock
 from lockjaw.history import Recorder
 from lockjaw.process import perform_at_go, recorder_from_environment, watch_lifeline
 
-__all__ = ["Attempt", "Plan", "User", "Way"]
+__all__ = ["MOST_OUTPUT", "Attempt", "Plan", "User", "Way"]
 
 KILL_AFTER_REAL_S = 3.0  # from SIGTERM to SIGKILL: a wrapper does not wait for ever
 POLL_REAL_S = 0.02

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 
 from lockjaw.harness.incident.scenario import Scenario, load_scenario
@@ -38,6 +39,9 @@ def test_a_fallback_that_fails_on_the_lock_of_the_server_is_found(tiny, tmp_path
     assert all(condition.met for condition in run.reached)  # the server owned the conversation: seen in /proc/locks
     assert "tiny: session talk is locked by another process" in str(run.outcome.error)
     assert run.outcome.session_locked_errors == 1
+    left = [int(pid) for pid in next(run.run_dir.rglob("tiny/left")).read_text().split()]
+    assert len(left) == 2  # of the fallback and of the look back
+    assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in left)
 
 
 def test_a_fallback_that_waits_and_takes_the_answer_that_is_there_holds(tiny, tmp_path: Path) -> None:

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from lockjaw.errors import DocumentError, UsageError
+from lockjaw.errors import DocumentError, HarnessError, UsageError
+from lockjaw.harness.faults.pause import Pause
 from lockjaw.harness.incident.scenario import load_scenario
+from lockjaw.harness.targets.campaign import lasting
 from lockjaw.harness.targets.foreign import script_of
-from lockjaw.harness.targets.installing import python_of
+from lockjaw.harness.targets.installing import install, python_of
 from lockjaw.harness.targets.registry import BUILTIN_TARGETS, choose, program_of, versions_in
 from lockjaw.harness.targets.spec import filled, load_target_spec
+from lockjaw.harness.targets.store import Store
 
 GOOD = """
 name = "mine"
@@ -95,6 +98,37 @@ def test_placeholders_are_filled_once_and_other_braces_stay() -> None:
 def test_a_python_that_is_missing_is_named() -> None:
     with pytest.raises(Exception, match=r"needs Python 2\.4.*PATH has no python2\.4"):
         python_of("2.4")
+
+
+def test_a_python_that_is_there_and_does_not_run_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shim = tmp_path / "python2.4"
+    shim.write_text("#!/bin/sh\necho 'no version selected' >&2\nexit 127\n")
+    shim.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(Exception, match=r"needs Python 2\.4, and .*python2\.4 does not run: no version selected"):
+        python_of("2.4")
+
+
+def test_what_is_built_from_source_stands_in_the_question(tmp_path: Path) -> None:
+    asked: list[str] = []
+    with pytest.raises(HarnessError, match="nothing was done"):
+        install(choose("openhands").spec, "1.58.2", Store(tmp_path), lambda question: bool(asked.append(question)))
+    assert "742 MB; builds func-timeout from source" in asked[0]
+
+
+def test_what_holds_a_server_up_lasts_until_a_slow_fallback_can_ask() -> None:
+    scenario = load_scenario("server_frozen_mid_turn")
+    assert scenario.outside is not None
+    assert scenario.outside.faults is not None
+    [pause] = scenario.outside.faults
+    longer = lasting(pause, 75.0)
+    assert isinstance(pause, Pause)
+    assert isinstance(longer, Pause)
+    assert (pause.for_s, longer.for_s, longer.after_s) == (25.0, 100.0, pause.after_s)
+    killed = load_scenario("server_killed_mid_turn").outside
+    assert killed is not None
+    assert killed.faults is not None
+    assert lasting(killed.faults[0], 75.0) is killed.faults[0]
 
 
 def test_the_model_asks_for_the_tool_until_it_has_its_result_and_titles_are_aside(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@
 ``TINY_MANNERS=rude`` is the planted bug: the fallback fails on a lock that is held instead of waiting. ``patient``
 mends it: the fallback waits, and what it then finds answered it does not ask again. ``blind`` takes no lock at all.
 ``chatty`` does not either, and its command line takes each answer for another question.
+
+A turn of its own leaves a process behind that is in no group of ours, as a terminal multiplexer would.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -100,6 +103,9 @@ if __name__ == "__main__":
     elif verb == "ask":
         print(ask(int(rest[0]), rest[1], rest[2]))
     else:
+        left = subprocess.Popen(["sleep", "100"], start_new_session=True)
+        with (STATE / "left").open("a") as pids:
+            pids.write(f"{left.pid}\n")
         while True:
             print(turn(rest[0], rest[1], rest[2], wait=MANNERS != "rude"))
             if MANNERS != "chatty" or "LJ-9" in rest[2]:  # the next turn is to end

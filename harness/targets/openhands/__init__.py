@@ -1,0 +1,1 @@
+"""OpenHands agent-server: a lease file with a generation for each conversation; the fallback is a second server."""
