@@ -9,10 +9,12 @@ import psutil
 import pytest
 
 from lockjaw.harness.incident.scenario import Scenario, load_scenario
-from lockjaw.harness.run import Run
+from lockjaw.harness.run import Progress, Run
 from lockjaw.harness.targets.campaign import play_on
 from lockjaw.harness.targets.registry import choose, opened
 from lockjaw.verdict import Verdict
+
+from ..loopback import Network
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("namespaces")]
 
@@ -24,9 +26,9 @@ def quick(name: str = "fallback_meets_active_writer", **outside: object) -> Scen
     return msgspec.structs.replace(scenario, outside=msgspec.structs.replace(scenario.outside, **faster))
 
 
-def play(path: Path, scenario: Scenario, out: Path) -> Run:
+def play(path: Path, scenario: Scenario, out: Path, progress: Progress | None = None) -> Run:
     with opened(choose(str(path)), ask=lambda question: False, say=print) as target:
-        return play_on(target, scenario, out=out)
+        return play_on(target, scenario, out=out, progress=progress)
 
 
 def broken(run: Run) -> set[str]:
@@ -45,9 +47,14 @@ def test_a_fallback_that_fails_on_the_lock_of_the_server_is_found(tiny, tmp_path
 
 
 def test_a_fallback_that_waits_and_takes_the_answer_that_is_there_holds(tiny, tmp_path: Path) -> None:
-    run = play(tiny("patient"), quick(), tmp_path / "runs")
+    network = Network()
+    run = play(tiny("patient"), quick(), tmp_path / "runs", network)
     assert run.verdict is Verdict.HELD, [(c.name, c.verdict, c.finding) for c in run.checks]
     assert run.outcome.reply == "The slow answer."
+    assert network.seen_in == {"models", "gateway", "client"}
+    assert set(network.sent) == {"lo"}  # the namespace has no other interface
+    assert network.sent["lo"] > 0
+    assert network.strangers == set()
 
 
 def test_a_runtime_without_any_lock_runs_the_turn_twice(tiny, tmp_path: Path) -> None:
