@@ -59,8 +59,9 @@ _WAYS_OUT: tuple[tuple[Any, str, str], ...] = (
 )
 
 
-#: Library modules that look at the clock without telling anybody: httpx asks when its (absent) cookies expire.
-_HARMLESS = frozenset({"http.cookiejar"})
+#: Library modules whose looks decide nothing: httpx asks when its (absent) cookies expire; a traceback that is printed
+#: reads lines of source (so does a test runner that gives up on a simulation that takes too long).
+_HARMLESS = frozenset({"http.cookiejar", "linecache"})
 
 one_at_a_time = threading.RLock()  # also of what else a simulation sets for the whole process
 _simulating: list[int] = []  # the thread, while there is one

@@ -615,9 +615,15 @@ class World:
             self.on_record(record)
 
     def complain(self, process: Process, context: dict[str, Any]) -> None:
-        """A loop's exception handler was called. Of a dead process nothing else is to be expected."""
+        """A loop's exception handler was called. Of a dead process nothing else is to be expected.
+
+        What is no ``Exception`` came from outside, as when a test runner's time is over: it ends the simulation, not
+        one of its processes.
+        """
+        error = context.get("exception")
+        if isinstance(error, BaseException) and not isinstance(error, Exception | Killed | asyncio.CancelledError):
+            self.broken = self.broken or error
         if process.alive:
-            error = context.get("exception")
             self.complaints.append(f"{process.name}: {context.get('message')}: {error!r}")
             if isinstance(error, HarnessError | ReplayDiverged):
                 self.broken = self.broken or error

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import linecache
 import os
 import runpy
 import subprocess
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,6 +44,7 @@ from lockjaw.harness.sim.tape import (
 )
 from lockjaw.harness.store import TAPE
 from lockjaw.history import event_hash
+from lockjaw.runner.embedded import EmbeddedRunner
 from lockjaw.scenarios import names
 from lockjaw.seeds import Seeds
 
@@ -200,6 +203,22 @@ def test_exploration_by_priorities_repeats_and_breaks_nothing() -> None:
     assert (found.runs, found.not_repeated) == (12, 0)
     assert found.points > 100
     assert (found.violations, found.verdict) == (0, "HELD")
+
+
+def test_a_test_runner_whose_time_is_over_ends_the_simulation_and_prints_its_stack(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class TimeIsOver(BaseException):
+        """As pytest-timeout raises it, in whatever runs at that moment."""
+
+    async def run_too_long(self: EmbeddedRunner, plan: object, **more: object) -> object:
+        linecache.clearcache()
+        traceback.format_stack()
+        raise TimeIsOver
+
+    monkeypatch.setattr(EmbeddedRunner, "run", run_too_long)
+    with pytest.raises(TimeIsOver):
+        run_sim(load_scenario("gateway_timeout"), policy="takeover", seed=1, choices=SparseChoices({}))
 
 
 def test_interrupted_exploration_keeps_what_was_found() -> None:
