@@ -97,6 +97,7 @@ PRINTERS = {
     "src/lockjaw/cli/openclaw/demo.py": "document.to_json",
     "src/lockjaw/cli/target/demo.py": "document.to_json",
     "harness/targets/codex/ask.py": "a client in a process of its own, whose output the harness reads as data",
+    "harness/targets/openhands/ask.py": "the same",
     "reports/text.py": "its renderer makes every segment visible",
 }
 
