@@ -11,7 +11,7 @@ from lockjaw.errors import UsageError
 from lockjaw.history.run import BUILTIN
 
 from ..run import Run
-from ..store import VERDICT, read_run
+from ..store import SCENARIO, VERDICT, read_run
 from .table import Cell, cell_of
 
 __all__ = ["cells_kept", "cells_summarised"]
@@ -23,9 +23,13 @@ class _Summary(msgspec.Struct):
     cells: tuple[Cell, ...]
 
 
+class _Kept(msgspec.Struct):
+    sessions: str = "jsonl"
+
+
 def cells_kept(folder: Path) -> list[Cell]:
     """The cells of the finished runs below a folder (SCENARIO/RUN), in order of their names. A run of Lockjaw's own
-    programs stands under the policy that it had.
+    programs stands under the policy and the store of sessions that it had.
 
     Raises:
         UsageError: there is no finished run.
@@ -34,7 +38,7 @@ def cells_kept(folder: Path) -> list[Cell]:
     for verdict in sorted(folder.glob(f"*/*/{VERDICT}")):
         if not verdict.parent.is_symlink():
             run = read_run(verdict.parent)
-            name = run.target if run.target != BUILTIN else f"lockjaw, {run.policy}"
+            name = run.target if run.target != BUILTIN else f"lockjaw, {run.policy}, {_store_of(verdict.parent)}"
             kept[name, run.scenario].append(run)
     if not kept:
         raise UsageError(
@@ -44,6 +48,14 @@ def cells_kept(folder: Path) -> list[Cell]:
         cell_of(name, scenario, found, list(dict.fromkeys(check.name for run in found for check in run.checks)))
         for (name, scenario), found in sorted(kept.items())
     ]
+
+
+def _store_of(folder: Path) -> str:
+    """What the run's sessions were kept in. Raises UsageError if its scenario cannot be read."""
+    try:
+        return msgspec.json.decode((folder / SCENARIO).read_bytes(), type=_Kept).sessions
+    except (OSError, msgspec.MsgspecError) as error:
+        raise UsageError(str(folder / SCENARIO), "", f"the scenario of a kept run ({error})") from error
 
 
 def cells_summarised(file: Path) -> list[Cell]:

@@ -14,6 +14,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -101,16 +102,28 @@ def _rows(database: Path, sql: str, session: str, call_id: re.Pattern[str]) -> l
 
 
 def problems_of(messages: Sequence[Message]) -> list[str]:
-    """What is not whole in a conversation that should have come to rest, one sentence each."""
+    """What is not whole in a conversation that should have come to rest, one sentence each.
+
+    A user who gave up and asked the same again has asked one question, and one answer will do. With two answers behind
+    both, two runs have written at once.
+    """
     found = []
     answered = {message.answers for message in messages}
     open_calls = [call for message in messages for call in message.calls if call not in answered]
     if open_calls:
         found.append(f"{len(open_calls)} tool call(s) without a result")
-    for message, after in zip(messages, [*messages[1:], None], strict=True):
-        if message.role == "user" and (after is None or after.role == "user"):
+    for n, message in enumerate(messages):
+        if message.role == "user" and not _has_answer(message, messages[n + 1 :]):
             found.append(f"a question without an answer: {message.text[:60]!r}")
     return found
+
+
+def _has_answer(question: Message, later: Sequence[Message]) -> bool:
+    if not later or later[0].role != "user":
+        return bool(later)
+    again = list(takewhile(lambda m: m.role == "user" and m.text == question.text, later))
+    replies = takewhile(lambda m: m.role != "user", later[len(again) :])
+    return bool(again) and len([m for m in replies if m.role == "assistant" and m.text and not m.calls]) == 1
 
 
 # --------------------------------------------------------------------------- owners

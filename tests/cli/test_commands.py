@@ -118,6 +118,19 @@ def test_no_command_prints_help_with_the_status_of_a_usage_error(lockjaw: Comman
     assert "Usage:" in ended.out + ended.err
 
 
+def test_a_scenario_is_played_with_the_store_that_is_asked_for(lockjaw: Command, tmp_path: Path) -> None:
+    (tmp_path / "quiet.yaml").write_text(QUIET)
+
+    run = lockjaw("run", "quiet.yaml", "--engine", "sim", "--sessions", "sqlite", "--json").json()["runs"][0]
+
+    records = (tmp_path / run["run_dir"] / "history.jsonl").read_text()
+    assert ".sqlite" in records
+    assert ".jsonl" not in records
+    beside = lockjaw("run", "quiet.yaml", "--sessions", "sqlite", "--target", "codex")
+    assert (beside.status, "the program has a store of its own" in beside.err) == (2, True)
+    assert lockjaw("run", "quiet.yaml", "--sessions", "csv").status == 2
+
+
 @pytest.mark.parametrize("arguments", [("dance",), ("run",), ("run", "x", "--seed", "-1"), ("agent",)])
 def test_a_usage_error_has_status_2_and_nothing_on_stdout(arguments: tuple[str, ...], lockjaw: Command) -> None:
     ended = lockjaw(*arguments)

@@ -84,6 +84,11 @@ def test_a_rollout_of_codex_is_read_without_what_the_program_adds() -> None:
         ([Message("user", "a")], ["a question without an answer: 'a'"]),
         ([Message("user", "a"), Message("user", "b"), Message("assistant")], ["a question without an answer: 'a'"]),
         ([Message("user", "a"), Message("assistant", "", ("c",))], ["1 tool call(s) without a result"]),
+        ([Message("user", "a"), Message("user", "a"), Message("assistant", "b")], []),  # asked twice, answered once
+        (
+            [Message("user", "a"), Message("user", "a"), Message("assistant", "b"), Message("assistant", "b")],
+            ["a question without an answer: 'a'"],  # two runs at once
+        ),
     ],
 )
 def test_what_is_not_whole_is_said(messages: list[Message], problems: list[str]) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from lockjaw.cli.target.table import table
 from lockjaw.errors import UsageError
-from lockjaw.harness.store import HISTORY, VERDICT, Store
+from lockjaw.harness.store import HISTORY, SCENARIO, VERDICT, Store
 from lockjaw.harness.targets.kept import cells_kept, cells_summarised
 from lockjaw.harness.targets.table import Cell, cell_of, markdown, unknowns, ways
 from lockjaw.history import Record
 from lockjaw.history.records import write_history
-from lockjaw.history.run import Outcome, Reached, Run
+from lockjaw.history.run import BUILTIN, Outcome, Reached, Run
 from lockjaw.verdict import CheckResult, Verdict
 
 
@@ -81,6 +83,26 @@ def test_a_summary_of_kept_runs_is_read_like_the_runs(tmp_path: Path) -> None:
     summary = tmp_path / "summary.json"
     summary.write_bytes(msgspec.json.encode({"lockjaw": "0", "cells": [ways(cell) for cell in cells]}))
     assert cells_summarised(summary) == cells
+
+
+def test_runs_of_our_own_programs_stand_under_their_policy_and_their_store_and_a_later_source_wins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder, store, broken in (("old", "sqlite", 2.0), ("new", "sqlite", None), ("new", "jsonl", None)):
+        kept = Store(tmp_path / folder)
+        run = replace(finished(1, refused_s=broken), target=BUILTIN)
+        made = kept.create("s", 1, run.policy)
+        made.write(SCENARIO, {"sessions": store})
+        write_history(made.path / HISTORY, run.history)
+        (made.path / VERDICT).write_bytes(msgspec.json.encode(run.document()))
+        kept.finish(made)
+    old, new = (tmp_path / folder for folder in ("old", "new"))
+    assert [cell.target for cell in cells_kept(new)] == [f"lockjaw, reuse-session, {s}" for s in ("jsonl", "sqlite")]
+
+    table([old, new], as_json=False)
+
+    rows = capsys.readouterr().out.splitlines()[2:4]
+    assert rows == [f"| lockjaw, reuse-session, {s} | HELD in 1 run(s) |" for s in ("jsonl", "sqlite")]
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"cells": [{"target": 1}]}'])

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from lockjaw.cli import pages
@@ -33,6 +34,7 @@ __all__ = ["run"]
 
 BOTH = "both"
 BOTH_IN_TURN = ("sim", "real")
+STORES = ("jsonl", "sqlite")
 BASELINE = "baseline"  # the policy that shows the incident
 
 
@@ -58,6 +60,12 @@ def run(
         typer.Option(
             help="Engine real: seconds that pass for each second that is written (default: the scenario's, mostly "
             "0.04: a wait of 90 s takes 3.6 s)."
+        ),
+    ] = None,
+    sessions: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep sessions in jsonl (a file each) or sqlite (a database each), whatever the scenario says."
         ),
     ] = None,
     out: Out = None,
@@ -96,6 +104,8 @@ def run(
             raise UsageError(
                 "--seeds", "", "--repeat N with --target, because a seed does not steer the real program", seeds
             )
+    if target != "builtin" and sessions is not None:
+        raise UsageError("--sessions", "", "nothing beside --target: the program has a store of its own", sessions)
     repeats = repeats_of(repeat, repeat_until_sure, engine=engine)
     check_file_to_write(junit, markdown)
     if target != "builtin" and not target.startswith("openclaw"):
@@ -116,6 +126,9 @@ def run(
     for name in (policy := policy or "takeover").split(","):
         check_policy(name, "all", BASELINE)
     scenarios = [load_scenario(name) for name in scenario]  # all of them first: a typo must not cost a run
+    if sessions is not None:
+        check_one_of("--sessions", STORES, sessions)
+        scenarios = [msgspec.structs.replace(one, sessions=sessions) for one in scenarios]
     check_one_of("--engine", (*ENGINES, BOTH), engine)
     # Before the runs: the folder may be the very one that they go to.
     known = None if baseline is None else read_baseline(baseline)

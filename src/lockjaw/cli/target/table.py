@@ -17,16 +17,19 @@ __all__ = ["table"]
 
 def table(
     runs: Annotated[
-        Path, typer.Argument(help="A folder of kept runs (SCENARIO/RUN below it), or what --json printed of one.")
+        list[Path],
+        typer.Argument(help="Folders of kept runs (SCENARIO/RUN below), or what --json printed of one; the last wins."),
     ],
     as_json: JsonFlag = False,
 ) -> None:
     """Print kept runs as Markdown: runtimes down, scenarios across, and why a law could not be judged.
 
-    A run of Lockjaw's own programs stands under the policy that it had. Runs nothing. With --json: a summary that is
-    small enough for a repository, and that this command reads like the runs.
+    A run of Lockjaw's own programs stands under its policy and what its sessions were kept in. Runs nothing. With
+    --json: a summary that is small enough for a repository, and that this command reads like the runs.
     """
-    cells = cells_kept(runs) if runs.is_dir() else cells_summarised(runs)
+    found = [cell for source in runs for cell in (cells_kept(source) if source.is_dir() else cells_summarised(source))]
+    by_place = {(cell.target, cell.scenario): cell for cell in found}
+    cells = [by_place[place] for place in sorted(by_place)]
     if as_json:
         print_json("target table", {"cells": [ways(cell) for cell in cells]})
     else:
