@@ -214,11 +214,31 @@ def test_called(lockjaw_run):
 @known
 @pytest.mark.lockjaw("quiet.yaml", policy="no-fallback")
 def test_harness(monkeypatch): ...
+
+@known
+def test_misspelt_name(lockjaw_run):
+    lockjaw_run("gateway_timeot", must_hold=True)
+
+@known
+def test_misspelt_keyword(lockjaw_run):
+    lockjaw_run("gateway_timeout", polcy="takeover")
+
+@known
+def test_called_and_the_harness_fails(lockjaw_run):
+    lockjaw_run("quiet.yaml", policy="no-fallback")
+
+@known
+def test_of_its_own(lockjaw_run):
+    with pytest.raises(Exception):
+        lockjaw_run("gateway_timeot")
+    assert not "the test's own bug, which xfail may expect"
 """
     project.makeconftest(HARNESS_FAILS)
     result = run(project, body)
 
-    result.assert_outcomes(xfailed=1, failed=3)
+    result.assert_outcomes(xfailed=2, failed=6)
+    result.stdout.fnmatch_lines(["*got 'gateway_timeot'; did you mean gateway_timeout?*"])
+    result.stdout.fnmatch_lines(["*unexpected keyword argument 'polcy'*"])
     result.stdout.fnmatch_lines(["*UNKNOWN danger_reached: never happened: the gateway was killed*"])
     result.stdout.fnmatch_lines(["the machine is out of memory"])
     assert "raise ScenarioFailed" not in result.stdout.str()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -309,11 +310,28 @@ import httpx
 def test_it(fake_model):
     fake_model.script({{"m": ["Hello.", "Again."]}})
     httpx.post(fake_model.base_url + "/chat/completions", json={ASK | {"model": "o"}!r}).raise_for_status()
+
+def test_the_client_gives_up(fake_model, mock_gateway, lock_contender, tmp_path):
+    fake_model.script({{"m": {{"error": {{"kind": "overloaded"}}, "times": 2}}}})
+    lock_contender.acquire(tmp_path / "f.jsonl")
+    lock_contender.pause()
+    for _ in range(2):
+        httpx.post(fake_model.base_url + "/chat/completions", json={ASK!r})
+    assert False
 """)
     result = pytester.runpytest_subprocess("-n", "1")
 
-    result.assert_outcomes(failed=1)
+    result.assert_outcomes(failed=2)
     shown = [line for line in result.stdout.lines if line and not line.startswith("[gw0]")]
+    account = max(place for place, line in enumerate(shown) if "- what the fakes saw -" in line)
+    assert shown[account + 1 :][:3] == [
+        "fake_model: request 1, model m: error overloaded",
+        "fake_model: request 2, model m: error overloaded",
+        "mock_gateway: no request",
+    ]
+    assert re.fullmatch(
+        r"contender-1 \(pid \d+\) is paused; it holds the guarded lock f\.jsonl\.lock", shown[account + 4]
+    )
     first = next(place for place, line in enumerate(shown) if "_ test_it _" in line)
     assert shown[first + 1 :][:4] == [
         "fake_model: req-1: unexpected request: model 'o' is not in the script (it has: m)",

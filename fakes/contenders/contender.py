@@ -68,6 +68,7 @@ class Contender:
         self._owner, self._namespace, self._bound = owner, namespace, bound
         self._process: subprocess.Popen[bytes] | None = None
         self._unread = b""
+        self._wants = self._has = ""  # the lock that it was ordered to take, and the one that it got; in words
 
     def __enter__(self) -> Contender:
         return self
@@ -91,6 +92,7 @@ class Contender:
                 ``posix-range``, ``o-excl``, ``filelock``, ``portalocker``, ``sqlite``, ``sqlite-exclusive``,
                 ``sqlite-read``, ``sqlite-wal``.
         """
+        __tracebackhide__ = True
         self.begin_acquire(session_file, timeout=timeout, algorithm=algorithm)
         return self.wait_acquired()
 
@@ -105,13 +107,21 @@ class Contender:
             order="acquire", file=os.fspath(session_file), timeout=timeout, algorithm=algorithm, owner=self._owner
         )
         self._answer(0.0)  # it says that it has begun
+        self._wants = _lock_in_words(session_file, algorithm)
 
     def wait_acquired(self) -> int:
         """The generation that the acquire of ``begin_acquire`` got, or its error."""
-        return int(self._answer(self._clock.real_s(300.0))["generation"])
+        __tracebackhide__ = True
+        try:
+            generation = int(self._answer(self._clock.real_s(300.0))["generation"])
+            self._has = self._wants
+        finally:
+            self._wants = ""
+        return generation
 
     def append(self, text: str) -> None:
         """Append one line to the session file inside the lock's section, as a runtime of ours does it."""
+        __tracebackhide__ = True
         self._order("append", text=text)
 
     def begin_append(self, text: str) -> None:
@@ -120,19 +130,24 @@ class Contender:
 
     def wait_appended(self) -> None:
         """Return when the append of ``begin_append`` is on disk. Raises its error, such as ``Fenced``."""
+        __tracebackhide__ = True
         self._answer(0.0)
 
     def enter_section(self) -> None:
         """Stay inside the section, as an owner that is frozen in its append: only a new guard overrules it."""
+        __tracebackhide__ = True
         self._order("enter")
 
     def leave_section(self) -> None:
         """Leave the section that ``enter_section`` entered; the lock stays held."""
+        __tracebackhide__ = True
         self._order("leave")
 
     def release(self) -> None:
         """Give the lock back. Raises LocalError if the contender holds none."""
+        __tracebackhide__ = True
         self._order("release")
+        self._has = ""
 
     @contextmanager
     def hold(self, session_file: str | os.PathLike[str], *, algorithm: str = "guarded") -> Iterator[int]:
@@ -179,6 +194,7 @@ class Contender:
         self.begin_acquire(session_file, algorithm=algorithm)
         self.wait_acquired()
         self._order("release_after", hold_s=hold_s)
+        self._has += f", for {hold_s:g} s"
 
     def leak(self) -> None:
         """Forget the lock without giving it back: it stays held until the process ends."""
@@ -228,6 +244,18 @@ class Contender:
         below = psutil.Process(pid).children(recursive=True)
         return below[-1].pid if below else pid
 
+    def in_words(self) -> str:
+        """What it does, as far as its orders tell: ``contender-1 (pid 4711) holds the guarded lock x.jsonl.lock``."""
+        if self._process is None:
+            return f"{self._owner} was not used"
+        state, waits, holds = "", "waits for", "holds"
+        if not self.alive:
+            state, waits, holds = "has ended; it ", "waited for", "held"
+        elif self.stands_still:
+            state = "is paused; it "
+        does = f"{waits} {self._wants}" if self._wants else f"{holds} {self._has or 'no lock'}"
+        return f"{self._owner} (pid {self._process.pid}) {state}{does}"
+
     @property
     def alive(self) -> bool:
         """Whether its process runs, a paused one included; False before its first order."""
@@ -275,6 +303,7 @@ class Contender:
                     pipe.close()
 
     def _order(self, order: str, **arguments: Any) -> dict[str, Any]:
+        __tracebackhide__ = True
         self._send(order=order, **arguments)
         return self._answer(0.0)
 
@@ -285,6 +314,7 @@ class Contender:
         process.stdin.flush()
 
     def _answer(self, longer_real_s: float) -> dict[str, Any]:
+        __tracebackhide__ = True
         assert self._process is not None
         assert self._process.stdout is not None
         pipe = self._process.stdout.fileno()
@@ -313,6 +343,12 @@ def check_algorithm(name: str) -> str:
         meant = f"; did you mean {close[0]}?" if close else ""
         raise LocalError(f"unknown lock algorithm {name!r}; known: {known}{meant}")
     return name
+
+
+def _lock_in_words(file: str | os.PathLike[str], algorithm: str) -> str:
+    """``the guarded lock x.jsonl.lock``: the file that counts, which a user's own lock does not put beside another."""
+    locked = Path(os.fspath(file)) if algorithm in USER_LOCKS else lock_file_of(file)
+    return f"the {algorithm} lock {locked.name}"
 
 
 def lock_file_of(session_file: str | os.PathLike[str]) -> Path:

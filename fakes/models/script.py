@@ -238,6 +238,23 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         self._check_ending()
         self._check_breaks()
 
+    def in_words(self) -> str:
+        """What a request gets, in a few words: ``error 503 (overloaded)``, ``an answer, then rst``."""
+        if self.never_answer:
+            return "no answer at all"
+        if self.error is not None:
+            named = [str(part) for part in (self.error.status, self.error.kind) if part is not None]
+            words = f"error {' '.join(named)}"
+        else:
+            words = "a recorded reply" if self.recorded is not None else "an answer"
+        if self.stall_s is not None:
+            words += ", which stalls"
+        if self.malformed is not None:
+            words += f", malformed ({self.malformed.how})"
+        if self.disconnect is not None:
+            words += f", cut off ({self.disconnect.how})"
+        return words
+
     def _check_tokens(self) -> None:
         given = [key for key in ("text", "tokens", "token") if getattr(self, key) is not None]
         if len(given) > 1:

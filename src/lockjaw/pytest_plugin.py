@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SEEDS = "--lockjaw-seeds"
 CLUSTER = "--lockjaw-cluster"
+_SHOWN = 30  # requests in the report of a failed test
 ENGINE = "--lockjaw-engine"
 MARKER = (
     "lockjaw(scenario, *, policy='takeover', engine=None, seed=1, time_scale=None, breaks=None): "
@@ -36,6 +37,7 @@ MARKER = (
 
 
 class _Fake(Protocol):
+    def account(self) -> list[str]: ...
     def verify(self, *, unused: bool = ...) -> list[str]: ...
     def close(self) -> None: ...
 
@@ -43,6 +45,7 @@ class _Fake(Protocol):
 FakeT = TypeVar("FakeT", bound=_Fake)
 
 _fakes: pytest.StashKey[dict[str, _Fake]] = pytest.StashKey()
+_contenders: pytest.StashKey[Contenders] = pytest.StashKey()
 _told: pytest.StashKey[set[str]] = pytest.StashKey()
 _failed_by_fakes: pytest.StashKey[bool] = pytest.StashKey()
 _proves_nothing: pytest.StashKey[bool] = pytest.StashKey()
@@ -178,12 +181,13 @@ def mock_gateway(request: pytest.FixtureRequest, lockjaw_time_scale: float) -> I
 
 
 @pytest.fixture
-def lock_contenders(lockjaw_time_scale: float) -> Iterator[Contenders]:
+def lock_contenders(request: pytest.FixtureRequest, lockjaw_time_scale: float) -> Iterator[Contenders]:
     """``other = lock_contenders()``: as many contending processes as the test wants."""
     from lockjaw.clock import ScaledClock
     from lockjaw.testing.contenders import Contenders
 
     with Contenders(ScaledClock.start(lockjaw_time_scale)) as contenders:
+        request.node.stash[_contenders] = contenders
         yield contenders
 
 
@@ -328,6 +332,8 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
     item.stash[_told] = {complaint.partition(": ")[2] for complaint in _complaints(item, unused=False)}
     if report.failed:
+        if account := _account(item):
+            report.sections.append(("what the fakes saw", "\n".join(account)))
         complaints = _complaints(item, unused=True)
         if complaints and not item.stash.get(_failed_by_fakes, False):
             from lockjaw.testing.failures import begin_with
@@ -338,10 +344,27 @@ def pytest_runtest_makereport(
     return report
 
 
+def _account(item: pytest.Item) -> list[str]:
+    """What each fake of the test saw, and what each contender does now, a line each."""
+    lines: list[str] = []
+    for name, fake in item.stash.get(_fakes, {}).items():
+        account = fake.account()
+        lines += [f"{name}: {line}" for line in account[:_SHOWN]] or [f"{name}: no request"]
+        if len(account) > _SHOWN:
+            lines.append(f"{name}: and {len(account) - _SHOWN} more")
+    contenders = item.stash.get(_contenders, None)
+    return lines if contenders is None else lines + contenders.account()
+
+
 def _is_no_finding(item: pytest.Item, call: pytest.CallInfo[None]) -> bool:
     """The test failed, but not because a law was broken: what ``xfail`` expects has not been shown."""
     if item.stash.get(_proves_nothing, False):
         return True
     testing = sys.modules.get("lockjaw.testing.scenario_runs")
     error = call.excinfo.value if call.excinfo is not None else None
-    return testing is not None and isinstance(error, testing.ScenarioFailed) and bool(error.proves_nothing)
+    if testing is None or error is None:
+        return False
+    if isinstance(error, testing.ScenarioFailed):
+        return bool(error.proves_nothing)
+    runs = item.stash.get(_runs, None)
+    return runs is not None and runs.refused(error)

@@ -13,11 +13,17 @@ class Contenders:
     """Call it for a new contender."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock, self._stack, self._count = clock, ExitStack(), 0
+        self._clock, self._stack = clock, ExitStack()
+        self._made: list[Contender] = []
 
     def __call__(self) -> Contender:
-        self._count += 1
-        return self._stack.enter_context(Contender(clock=self._clock, owner=f"contender-{self._count}"))
+        contender = self._stack.enter_context(Contender(clock=self._clock, owner=f"contender-{len(self._made) + 1}"))
+        self._made.append(contender)
+        return contender
+
+    def account(self) -> list[str]:
+        """What each contender does, for the report of a failed test."""
+        return [contender.in_words() for contender in self._made]
 
     def __enter__(self) -> Contenders:
         return self

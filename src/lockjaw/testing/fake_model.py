@@ -43,6 +43,7 @@ class SharedProgress(ScriptProgress):
     def __init__(self) -> None:
         super().__init__(ModelScript(models={}))
         self._turns = threading.Lock()
+        self.seen: list[str] = []  # one line for each request: its model, and what it got
 
     def add(self, script: ModelScript) -> None:
         """Raises LocalError if a model has a script already: which of the two would count?"""
@@ -55,7 +56,13 @@ class SharedProgress(ScriptProgress):
         self, model: str, request: ChatRequest = NO_REQUEST, header: Callable[[str], str] = no_header
     ) -> tuple[Step, int]:
         with self._turns:
-            return super().take(model, request, header)
+            try:
+                step, number = super().take(model, request, header)
+            except LookupError:
+                self.seen.append(f"{model[:80]}: refused, because the script has no step for it")
+                raise
+            self.seen.append(f"{model[:80]}: {step.in_words()}")
+            return step, number
 
 
 class FakeModel:
@@ -134,6 +141,10 @@ class FakeModel:
     def requests(self) -> tuple[ModelRequest, ...]:
         """Every chat completion that was asked for, in the order of arrival, refused ones included."""
         return tuple(self._requests)
+
+    def account(self) -> list[str]:
+        """What this fake saw, for the report of a failed test: a line for each request, and what it got."""
+        return [f"request {number}, model {line}" for number, line in enumerate(list(self._progress.seen), 1)]
 
     def verify(self, *, unused: bool = True) -> list[str]:
         """What did not go by the script, one sentence each; empty: all is well. The plugin asks after each test.

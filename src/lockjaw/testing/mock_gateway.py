@@ -86,6 +86,10 @@ class GatewayFixture:
             if isinstance(frame, dict) and frame.get("type") == "req"
         )
 
+    def account(self) -> list[str]:
+        """What this fake saw, for the report of a failed test: a line for each request."""
+        return [f"connection {call.connection}: {call.method}" for call in self.calls]
+
     def verify(self, *, unused: bool = True) -> list[str]:
         """What did not go by the script, one sentence each; empty: all is well. The plugin asks after each test.
 

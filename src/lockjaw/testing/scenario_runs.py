@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from lockjaw.errors import LocalError, UsageError
+from lockjaw.errors import HarnessError, LocalError, UsageError
 from lockjaw.harness.incident.scenario import Scenario, load_scenario
 from lockjaw.harness.run import DEFAULT_POLICY, ENGINES, Run, Simulate, check_order, run_scenario
 from lockjaw.reports import text
@@ -147,6 +147,7 @@ class ScenarioRuns:
         self._simulate = simulate
         self._out, self._engine, self._folder, self._seed = out, engine, folder, seed
         self.runs: list[Run] = []
+        self._error: Exception | None = None  # of the last call that made no run
 
     def __call__(
         self,
@@ -175,6 +176,9 @@ class ScenarioRuns:
                 seed=self._seed if seed is None else seed, time_scale=time_scale, out=self._out,
                 simulate=self._simulate,
             )  # fmt: skip
+        except (LocalError, HarnessError) as error:
+            self._error = error
+            raise
         except KeyboardInterrupt:
             _end_session(signal.SIGINT)
         except SystemExit as stopped:
@@ -194,6 +198,11 @@ class ScenarioRuns:
         )  # fmt: skip
         if order.breaks is not None and (sentences := otherwise_broken(run, order.breaks)):
             raise ScenarioFailed(run, sentences)
+
+    def refused(self, error: BaseException) -> bool:
+        """A call was written wrongly, or its run could not be made: the error says nothing about any law."""
+        misspelt = isinstance(error, TypeError) and str(error).startswith(f"{type(self).__name__}.__call__()")
+        return misspelt or error is self._error
 
     def section(self) -> str:
         """What a failed test shows: the timeline of every run that is not HELD. The last line repeats one of them."""
