@@ -35,6 +35,8 @@ from .timing import Seconds
 
 BUILTIN_PACKAGE = "lockjaw.scenarios"  # named as data: the package itself stands above this one
 
+_LAWS = f"names among: {', '.join(CHECKERS)}"
+
 Text = Annotated[str, Meta(min_length=1)]
 Positive = Annotated[float, Meta(gt=0)]
 Scale = Annotated[float, Meta(gt=0, le=1)]
@@ -159,7 +161,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def _check_laws(self) -> None:
         for n, name in enumerate(self.checks):
             if name not in CHECKERS:
-                raise FieldError(("checks", n), f"names among: {', '.join(CHECKERS)}", name)
+                raise FieldError(("checks", n), _LAWS, name)
         for policy, broken in self.expect.items():
             if policy not in BEHAVIOURS:
                 raise FieldError(("expect", policy), f"policies among: {', '.join(BEHAVIOURS)}", policy)
@@ -366,10 +368,22 @@ def scenario_from(document: Document, *, name: str) -> Scenario:
     try:
         scenario = convert(document, Scenario)
     except DocumentError as error:
-        raise error.with_others([*error.others, *_mistakes_of_models(document)]) from None
+        others = [*error.others, *_mistakes_of_models(document)]
+        seen = {one.key for one in (error, *others)}
+        raise error.with_others([*others, *(m for m in _mistakes_of_laws(document) if m.key not in seen)]) from None
     if wrong := _mistakes_of_models(document):
         raise wrong[0].with_others(wrong[1:])
     return scenario
+
+
+def _mistakes_of_laws(document: Document) -> list[DocumentError]:
+    """Laws that do not exist. The scenario's own checks say so, too, but only where every key is right."""
+    checks = document.data.get("checks") if isinstance(document.data, dict) else None
+    return [
+        document.error(("checks", n), _LAWS, name)
+        for n, name in enumerate(checks if isinstance(checks, list) else ())
+        if isinstance(name, str) and name not in CHECKERS
+    ]
 
 
 def _mistakes_of_models(document: Document) -> list[DocumentError]:

@@ -117,7 +117,19 @@ def _meant(expected: str, got: str) -> str | None:
     names = expected.partition(": ")[2] or expected.partition("one of ")[2]
     listed = re.findall(r"[\w.@-]*\w", names) if names else expected.split(" or ")
     close = difflib.get_close_matches(got, listed, 1, 0.6)
-    return close[0] if close and close[0] != got else None
+    if close:
+        return close[0] if close[0] != got else None
+    return next((name for name in _OTHER_WORDS.get(got.lower(), ()) if name in listed), None)
+
+
+#: What people write first, and the words of this project for it.
+_OTHER_WORDS = {
+    "acquire": ("take",), "continue": ("resume",), "delay": ("sleep", "toxic"), "disconnect": ("cut",),
+    "freeze": ("pause",), "get": ("take",), "lock": ("take",), "match": ("when",), "partition": ("part",),
+    "reset": ("cut",), "sigcont": ("resume",), "sigkill": ("kill",), "sigstop": ("pause",), "sigterm": ("terminate",),
+    "stop": ("pause", "terminate"), "suspend": ("pause",), "thaw": ("resume",), "unlock": ("release",),
+    "wait": ("sleep",), "wake": ("resume",), "write": ("append",),
+}  # fmt: skip
 
 
 def _short(got: object) -> str:

@@ -68,7 +68,7 @@ def test_the_template_names_the_schema_and_itself_and_keeps_to_it(capsys: pytest
     assert capsys.readouterr().out.endswith("lockjaw run other.yaml --policy all --engine sim\n")
 
 
-@pytest.mark.parametrize("name", ["", "My", "../up", "a b", "1st", "x.yaml"])
+@pytest.mark.parametrize("name", ["", "My", "../up", "a b", "1st", "x.yaml.yml", ".yaml"])
 def test_a_name_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="small letters"):
         new(name)
@@ -77,7 +77,7 @@ def test_a_name_that_is_none_is_refused(name: str) -> None:
 def test_a_file_that_is_there_is_replaced_only_by_force() -> None:
     Path("my.yaml").write_text("mine")
     with pytest.raises(UsageError, match="not there yet"):
-        new("my")
+        new("my.yaml")  # the ending may be written, too
     assert Path("my.yaml").read_text() == "mine"
     new("my", force=True)
     assert load_scenario("my.yaml").name == "my"
@@ -107,10 +107,11 @@ def test_every_mistake_is_found_in_one_go(capsys: pytest.CaptureFixture[str]) ->
         "bad.yaml:2:1: at mesage",
         "bad.yaml:5:8: at models.m[0].txt",
         "bad.yaml:6:1: at timeout_s",
+        "bad.yaml:7:20: at checks[1]",
         "bad.yaml:8:44: at actors.other.script[0].do",
     ]
     assert [line.rpartition("; did you mean ")[2] for line in lines if "did you" in line] == [
-        "message?", "text?", "take?",
+        "message?", "text?", "answered?", "take?",
     ]  # fmt: skip
 
 
@@ -124,6 +125,18 @@ def test_mistakes_of_several_kinds_that_no_single_key_shows_are_found_together()
 
     assert [one.key for one in found] == ["models", "checks[1]", "faults[0].target"]
     assert "did you mean answered?" in str(found[1])
+
+
+def test_a_word_of_another_project_is_answered_with_ours() -> None:
+    Path("bad.yaml").write_text(
+        WRONG.replace("tkae", "lock").replace("[answered,", "[answered]\nfaults: [{action: freeze, target: other}]\n#")
+    )
+
+    _, found = check_scenario("bad.yaml")
+
+    assert [str(one).rpartition("; did you mean ")[2] for one in found if one.got in ("lock", "freeze")] == [
+        "pause?", "take?",
+    ]  # fmt: skip
 
 
 def test_a_right_file_is_named_and_a_missing_one_is_answered_with_the_one_that_was_meant() -> None:

@@ -684,6 +684,27 @@ class TestAmplification:
         assert judge("amplification", story.history(), facts).verdict is V
         assert judge("amplification", [], facts).verdict is U
 
+    def test_of_several_clients_the_one_that_paid_most_counts(self) -> None:
+        def two(paid: str) -> CheckResult:
+            """Each asks at 0 s; one has its answer after 20 s and one call, the other none after 60 s and two."""
+            story = Story()
+            for name in ("client", "other"):
+                story.add(0.0, name, "client.call", "invoke", method="agent", run_id=name)
+                story.add(0.0, name, "turn", "invoke", turn_id=name, run_id=name, resumed=False)
+            for name in ("client", "other", paid):
+                story.add(1.0, name, "model.call", "invoke", call_id=str(len(story.history())), run_id=name)
+                story.add(
+                    1.0, name, "model.call", "fail" if name == paid else "ok", call_id=str(len(story.history()) - 1)
+                )
+            story.add(
+                20.0, "client" if paid == "other" else "other", "client.result", answered=True, transport="embedded"
+            )
+            story.add(60.0, paid, "client.result", answered=False, transport="embedded")
+            return judge("amplification", story.history(), replace(FACTS, answers_s={"p/m": 10.0}, fault_s=10.0))
+
+        assert two("client").finding.startswith("client: 50.0 s lost and 2 provider calls wasted over 10 s")
+        assert two("other").finding.startswith("other: 50.0 s lost and 2 provider calls wasted over 10 s")
+
     def test_a_client_that_only_appeared_has_lost_nothing(self) -> None:
         ready = Story().add(0.0, "client", "actor.ready", role="client").history()
 

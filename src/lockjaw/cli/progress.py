@@ -50,7 +50,7 @@ class _Lines(Progress):
 
     def update(self, text: str, done: int = 0, total: int | None = None) -> None:
         now = time.monotonic()
-        if now - self._said_s >= self._every_s:
+        if text and now - self._said_s >= self._every_s:
             self._said_s = now
             self.say(text)
 

@@ -168,10 +168,11 @@ def _replayed(
         yield from _row("not printed", f"{line} (nothing in this replay prints such a line)", hang=3)
     yield from _outcome(best.fit)
     for run in runs:
-        broken = ", ".join(check.name for check in run.checks if check.verdict is Verdict.VIOLATED)
-        yield from _row("verdict", f"{run.verdict} ({run.engine}, {run.policy}){': ' + broken if broken else ''}")
+        named = ", ".join(check.name for check in run.checks if check.verdict is run.verdict is not Verdict.HELD)
+        yield from _row("verdict", f"{run.verdict} ({run.engine}, {run.policy}){': ' + named if named else ''}")
     if kit is not None:
         yield from _row("kit", f"{kit}: the run in one redacted file, to attach to the report")
+        yield from _row("", f"elsewhere: lockjaw replay {kit.name}", hang=3)
     for note in notes:
         yield from _row("note", note)
     if not found.reproduced:

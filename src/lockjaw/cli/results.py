@@ -38,6 +38,9 @@ def hand_over(
         compared: whether the worlds agree; one that does not decides the exit status.
     """
     changed = [] if since is None else since.lines()
+    status = document.exit_status(runs) if since is None else since.verdict.exit_status
+    if since is not None and status != document.exit_status(runs):
+        changed.append(f"Only what got worse counts: exit status {status}.")
     if junit_file is not None:
         from lockjaw.reports import junit
 
@@ -60,4 +63,4 @@ def hand_over(
             show(one.sentence())
     if not all(one.agrees for one in compared):
         return EXIT_DISAGREE
-    return document.exit_status(runs) if since is None else since.verdict.exit_status
+    return status

@@ -25,8 +25,9 @@ def new(
 
     Exit status: 0 written, 2 the name is not allowed, or the file exists.
     """
+    written, name = name, name.removesuffix(".yaml").removesuffix(".yml")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise UsageError("NAME", "", "small letters, digits and _, a letter first", name)
+        raise UsageError("NAME", "", "small letters, digits and _, a letter first", written)
     path = out or Path(f"{name}.yaml")
     text = (files("lockjaw.cli.scenario") / "template.yaml").read_text(encoding="utf-8")
     schema = files("lockjaw.scenarios") / SCHEMA_FILE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +13,7 @@ from lockjaw.harness.targets.installing import find_installed, missing_needs
 from lockjaw.harness.targets.namespace import Namespace, NoNamespace
 from lockjaw.harness.targets.registry import Choice, choose, names
 from lockjaw.harness.targets.store import Store
-from lockjaw.visible import show
+from lockjaw.visible import columns, show
 
 __all__ = ["check", "list_targets"]
 
@@ -25,7 +26,8 @@ def list_targets(as_json: JsonFlag = False) -> None:
         print_json("target list", {"targets": rows})
         return
     for spec in specs:
-        show(f"{spec.name:10}  {spec.version:10}  {spec.licence:12}  {', '.join(spec.tested)}")
+        line = f"{spec.name:10}  {spec.version:10}  {spec.licence:12}  {', '.join(spec.tested)}"
+        show(*textwrap.wrap(line, columns(), subsequent_indent=" " * 4, break_on_hyphens=False))
     show(
         "openclaw    see `lockjaw openclaw --help`",
         "./FILE.toml a runtime of your own",
