@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import os
 import re
 import subprocess
@@ -245,46 +246,56 @@ def test_a_script_comes_from_a_file_too_and_its_mistakes_name_the_key(fake_model
 # --------------------------------------------------------------------------- fake_model: loud
 
 
-@pytest.mark.parametrize(
-    ("use", "said"),
-    [
-        ("httpx.post(URL, json=ASK)", "fake_model: models.m[0] was used 1 of 2 times"),
-        ("", "fake_model: models.m[0] was used 0 of 2 times"),
-        ("[httpx.post(URL, json=ASK | {'model': 'o'}) for _ in 'aa']", "model 'o' is not in the script (it has: m)"),
-        ("[httpx.post(URL, json=ASK) for _ in 'aa']; httpx.get(URL + '/x')", "unexpected request: GET /v1/chat/compl"),
-        ("[httpx.post(URL, json=ASK) for _ in 'aa']; httpx.post(URL, json={'model': 'm'})", "'messages'"),
-        ("[IN.post('http://f/v1/chat/completions', json=ASK) for _ in 'aa']; IN.get('http://f/x')", "GET /x"),
-        ("claude(URL, 'm')", "fake_model: models.m[0] was used 1 of 2 times"),
-        ("claude(URL, 'm'); claude(URL, 'm'); claude(URL, 'other')", "model 'other' is not in the script (it has: m)"),
-        ("routed('m'); routed('m'); routed('m', '/v1/complete')", "unexpected request: POST /v1/complete"),
-        ("routed('m'); routed('m'); routed('other')", "model 'other' is not in the script (it has: m)"),
-    ],
+WRONG_USES = (
+    ("httpx.post(URL, json=ASK)", "fake_model: models.m[0] was used 1 of 2 times"),
+    ("pass", "fake_model: models.m[0] was used 0 of 2 times"),
+    ("[httpx.post(URL, json=ASK | {'model': 'o'}) for _ in 'aa']", "model 'o' is not in the script (it has: m)"),
+    ("[httpx.post(URL, json=ASK) for _ in 'aa']; httpx.get(URL + '/x')", "unexpected request: GET /v1/chat/compl"),
+    ("[httpx.post(URL, json=ASK) for _ in 'aa']; httpx.post(URL, json={'model': 'm'})", "'messages'"),
+    ("[IN.post('http://f/v1/chat/completions', json=ASK) for _ in 'aa']; IN.get('http://f/x')", "GET /x"),
+    ("claude(URL, 'm')", "fake_model: models.m[0] was used 1 of 2 times"),
+    ("claude(URL, 'm'); claude(URL, 'm'); claude(URL, 'other')", "model 'other' is not in the script (it has: m)"),
+    ("routed('m'); routed('m'); routed('m', '/v1/complete')", "unexpected request: POST /v1/complete"),
+    ("routed('m'); routed('m'); routed('other')", "model 'other' is not in the script (it has: m)"),
 )
-def test_what_the_script_does_not_say_fails_the_test(pytester: pytest.Pytester, use: str, said: str) -> None:
-    body = f"""
+
+
+def test_what_the_script_does_not_say_fails_the_test(pytester: pytest.Pytester) -> None:
+    """One program for all of them: each start of pytest imports two SDKs."""
+    body = """
+import anthropic, pytest, respx
+@pytest.fixture
+def URL(fake_model):
+    fake_model.script({"m": [{"text": "x", "times": 2}]})
+    return fake_model.base_url + "/chat/completions"
+@pytest.fixture
+def IN(fake_model, URL):
+    with httpx.Client(transport=fake_model.transport()) as client:
+        yield client
+@pytest.fixture
+def routed(fake_model, URL):
+    def ask(model, path="/v1/messages"):
+        with respx.mock() as router:
+            fake_model.respx_routes(router, "https://api.anthropic.com")
+            httpx.post("https://api.anthropic.com" + path, json=ASK | {"model": model, "max_tokens": 9})
+    return ask
 def claude(url, model):
-    import anthropic
     client = anthropic.Anthropic(base_url=url.removesuffix("/v1/chat/completions"), api_key="k", max_retries=0)
     with client:
         try:
-            client.messages.create(**ASK | {{"model": model, "max_tokens": 9}})
+            client.messages.create(**ASK | {"model": model, "max_tokens": 9})
         except anthropic.APIStatusError:
             pass
-def test_it(fake_model):
-    fake_model.script({{"m": [{{"text": "x", "times": 2}}]}})
-    def routed(model, path="/v1/messages"):
-        import respx
-        with respx.mock() as router:
-            fake_model.respx_routes(router, "https://api.anthropic.com")
-            httpx.post("https://api.anthropic.com" + path, json=ASK | {{"model": model, "max_tokens": 9}})
-    URL = fake_model.base_url + "/chat/completions"
-    with httpx.Client(transport=fake_model.transport()) as IN:
-        {use or "pass"}
 """
+    for n, (use, _) in enumerate(WRONG_USES):
+        body += f"def test_{n}_(URL, IN, routed):\n    {use}\n"
     result = outcome_of(pytester, body)
 
-    result.assert_outcomes(failed=1)
-    assert said in result.stdout.str()
+    result.assert_outcomes(failed=len(WRONG_USES))
+    failures = re.split(r"_+ test_(\d+)_ _+\n", result.stdout.str().partition("short test summary")[0])[1:]
+    shown = dict(zip(map(int, failures[::2]), failures[1::2], strict=True))
+    for n, (use, said) in enumerate(WRONG_USES):
+        assert said in shown[n], use
 
 
 def test_a_request_that_comes_after_the_test_is_an_error(pytester: pytest.Pytester) -> None:
