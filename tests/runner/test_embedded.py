@@ -293,6 +293,7 @@ async def test_a_model_that_does_not_settle_is_torn_down_and_the_log_says_so_aft
         said = [line for line in b.rig.logged if "timeoutMs=" in line]
         assert "embedded run timeout" in said[0]
         assert said[1].endswith("embedded abort settle timed out: runId=run-1 timeoutMs=2000")
+        await asyncio.gather(*b.runner._background)  # what it does late must not outlive the test
 
 
 # --------------------------------------------------------------------------- aborts, locks, fences
