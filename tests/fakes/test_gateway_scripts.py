@@ -281,7 +281,7 @@ async def test_what_clients_leave_out_or_do_too_much_is_said(rig: Any) -> None:
 
 def test_a_script_by_a_wrong_name_is_refused_with_the_nearest() -> None:
     with pytest.raises(
-        LocalError, match=r"no gateway script is called 'close_1013'; perhaps .*close_1012_mid_run.*--list"
+        LocalError, match=r"no gateway script is called 'close_1013'; did you mean .*close_1012_mid_run.*--list"
     ):
         gateway_scripts.load("close_1013")
     with pytest.raises(LocalError, match="--script FILE"):

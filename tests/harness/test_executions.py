@@ -26,6 +26,7 @@ def test_a_continued_turn_counts_once_and_a_repeated_one_twice() -> None:
         "gateway-frozen": 1,
         "quiet": 1,
         "announced": 0,
+        "databases": 0,
     }
     assert turn_executions([]) == 0
     anew = changed(EXAMPLES["takeover"](), op("turn", "invoke", actor="client"), resumed=False)

@@ -348,4 +348,4 @@ def test_the_catalogue_is_played_on_a_cluster(cluster: Cluster, tmp_path: Path) 
     here = play_all(plays, out=tmp_path / "here")
     told = [[(str(one.play), one.run.event_hash if one.run else "") for one in played] for played in (here, there)]
     assert told[0] == told[1]
-    assert len(told[0]) == 4
+    assert len(told[0]) == len(plays) > 1
