@@ -134,8 +134,10 @@ def demo(rest: list[str]) -> int:
 def run_checks(rest: list[str]) -> int:
     """The whole gate; every part runs, and the first failure decides the exit status."""
     failed: list[str] = []
+    # Many tests wait for processes, so two workers for each core; the last long file is shared out, too.
+    workers = str(min(8, 2 * (os.cpu_count() or 2)))
     steps: list[tuple[str, list[str]]] = [
-        ("tests", [str(PYTHON), "-m", "pytest", "-n", str(min(4, os.cpu_count() or 2)), *rest]),
+        ("tests", [str(PYTHON), "-m", "pytest", "-n", workers, "--dist", "worksteal", *rest]),
         ("lint", [str(PYTHON), "-m", "ruff", "check", "."]),
         ("format", [str(PYTHON), "-m", "ruff", "format", "--check", "."]),
         ("layers", [str(PYTHON), "tests/source_checks.py", "layers"]),

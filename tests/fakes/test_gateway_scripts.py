@@ -284,6 +284,6 @@ def test_a_script_by_a_wrong_name_is_refused_with_the_nearest() -> None:
         LocalError, match=r"no gateway script is called 'close_1013'; did you mean .*close_1012_mid_run.*--list"
     ):
         gateway_scripts.load("close_1013")
-    with pytest.raises(LocalError, match="--script FILE"):
+    with pytest.raises(LocalError, match="by its path"):
         gateway_scripts.load("../secrets")
     assert {name for _, group in gateway_scripts.listed() for name in group} == set(NAMES)

@@ -372,9 +372,9 @@ def the_answer_is_not_kept(plant: Plant) -> None:
 
     append = Play._append
 
-    def skip(self: Any, effect: Any) -> None:
+    async def skip(self: Any, effect: Any) -> None:
         if not (actor() == "client" and effect.message["role"] == "assistant"):
-            append(self, effect)
+            await append(self, effect)
 
     plant(Play, "_append", skip)
 
