@@ -28,7 +28,10 @@ def state_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
     folder = tmp_path_factory.mktemp("state")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder))
-        for on_a_build_machine in ("CI", "BUILD_NUMBER"):  # there pytest writes other lines, which tests of it would see
+        for on_a_build_machine in (
+            "CI",
+            "BUILD_NUMBER",
+        ):  # there pytest writes other lines, which tests of it would see
             patch.delenv(on_a_build_machine, raising=False)
         yield folder
     assert _entries() == before, f"a test wrote into one of {', '.join(map(str, DEVELOPERS_OWN))}"
