@@ -8,10 +8,11 @@ from lockjaw.clock import ScaledClock
 from lockjaw.errors import LockStateError, SessionLocked
 from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, inspect_lock, release_all_held
 from lockjaw.locking.algorithms.coarse import Registry
-from lockjaw.locking.algorithms.guarded import Superseded
+from lockjaw.locking.algorithms.guarded import Superseded, take
+from lockjaw.locking.algorithms.overruling import overrule
 from lockjaw.locking.catalog import Order
 from lockjaw.locking.drivers import run_blocking
-from lockjaw.locking.guard_record import OVERRULE, SECTION
+from lockjaw.locking.guard_record import OVERRULE, OWNER_BASE, SECTION
 from lockjaw.locking.host import THIS_HOST
 from lockjaw.locking.identity import this_process
 from lockjaw.locking.kernel import Kernel
@@ -195,3 +196,116 @@ def test_an_overruler_that_stands_still_is_no_reason_to_wait_for_ever(clock, ses
     with pytest.raises(LockStateError, match="frozen while it overrules"):
         taken_over(session_file)
     old.close(guard)
+
+
+def turns(file, times=3):
+    """Other processes take and give back the lock; nothing, if somebody has it."""
+    for _ in range(times):
+        try:
+            with SessionLock(file, timeout=0.0, clock=CLOCK):
+                pass
+        except SessionLocked:
+            return
+
+
+def request_for(file):
+    order = order_for(file)
+    THIS_HOST.run(CLOCK, GUARDED.give_up, order, [])  # makes the request of it
+    return order.prepared
+
+
+@pytest.mark.parametrize("stuck", ["in its append", "in transit"])
+def test_what_is_granted_while_an_overruler_stands_still_has_a_lower_generation_than_its_own(session_file, stuck):
+    """The process that it overrules wakes at any of its operations: at once, or after others had their turns."""
+    for at in range(60):
+        file = session_file.with_name(f"{at}.jsonl")
+        request = request_for(file)
+        owner = Kernel(CLOCK)
+        guard = owner.open_guard(request.guard_path, request.body_path)
+        byte = SECTION if stuck == "in its append" else OWNER_BASE + guard.epoch
+        assert owner.lock(guard, byte)
+        guard.mine = None  # it reserves nothing: each grant has a record
+        granted = []
+
+        def wakes(owner=owner, file=file, request=request, guard=guard, byte=byte, granted=granted):
+            owner.unlock(guard, byte)
+            if byte == SECTION:
+                turns(file)
+                owner.lock(guard, SECTION)  # and stands still in it again
+            grant = take(owner, request, guard, None)
+            granted.extend([] if grant is None else [grant])
+
+        overruler = Frozen(at, wakes)
+        old = overruler.open_guard(request.guard_path, request.body_path)
+        done = overrule(overruler, request, old, [], in_section=stuck == "in transit" and overruler.lock(old, SECTION))
+        assert done is not None
+        assert all(grant.generation < done.state.generation for grant in granted)
+        for handle in (guard, old, done.guard):
+            owner.close(handle)
+        if overruler.left >= 0:
+            break
+        with SessionLock(file, timeout=0.0, clock=CLOCK) as free:
+            assert free.generation > done.state.generation
+    assert at >= 16
+
+
+@pytest.mark.parametrize("beside", ["an owner in transit", "another fence"])
+def test_no_two_grants_share_a_generation_wherever_a_fence_stands_still(session_file, beside):
+    """Meanwhile an owner in transit records its grant, or another process fences; the higher generation owns."""
+    for at in range(40):
+        file = session_file.with_name(f"{at}.jsonl")
+        request = request_for(file)
+        owner = Kernel(CLOCK)
+        guard = owner.open_guard(request.guard_path, request.body_path)
+        guard.mine = None
+        granted = []
+
+        def meanwhile(owner=owner, file=file, request=request, guard=guard, granted=granted):
+            if beside == "another fence":
+                granted.append(taken_over(file))
+            else:
+                owner.unlock(guard, OWNER_BASE + guard.epoch)
+                grant = take(owner, request, guard, None)
+                granted.extend([] if grant is None else [grant])
+
+        if beside == "another fence":
+            take(owner, request, guard, None)
+        else:
+            assert owner.lock(guard, OWNER_BASE + guard.epoch)
+        frozen = Frozen(at, meanwhile)
+        fence = run_blocking(GUARDED.fence(frozen, order_for(file)), frozen)
+        for other in granted:
+            lower, higher = sorted([fence, other], key=lambda grant: grant.generation)
+            with pytest.raises(Superseded) as superseded:
+                owns(lower)
+            assert superseded.value.current == higher.generation > lower.generation
+            owns(higher)
+            if other is not fence and other.guard is not guard:
+                given_back(other)
+        given_back(fence)
+        owner.close(guard)
+        if frozen.left >= 0:
+            break
+    assert at >= 12
+
+
+def test_a_grant_that_is_void_from_its_beginning_is_none(session_file):
+    """An owner that finds the guard as it left it stands still, at any operation, until it has been overruled and its
+    successor has given the lock back."""
+    for at in range(20):
+        file, new = session_file.with_name(f"{at}.jsonl"), []
+        turns(file, 1)
+
+        def meanwhile(file=file, new=new):
+            new.append(taken_over(file))
+            given_back(new[0])
+
+        frozen = Frozen(at, meanwhile)
+        grant = run_blocking(GUARDED.acquire(frozen, order_for(file)), frozen)
+        if new and new[0].fenced != grant.generation:  # else its link was there, and it was fenced like any owner
+            assert grant.generation > new[0].generation
+            owns(grant)
+        given_back(grant)
+        if not new:
+            break
+    assert at >= 6

@@ -22,13 +22,14 @@ The *guard* ``<session>.jsonl.guard`` is never removed (one that is overruled is
 
 *Taking a free lock* (``take``) needs no section: try the owner's byte; having it, no other contender of ours can take
 or record anything, unless it overrules us, and it cannot yet: an overruler wants to see the lock file, and the link
-that makes it is our last act. If there was no lock file when we had the byte, no dead owner's file is waiting to be
-judged. So an uncontended acquire is: lock the byte, see that there is no lock file, read the guard, write the guard,
-write the body, link; and a release is: lock the section, read the guard, look at the lock file, unlink, unlock
-everything. (If we were the last owner and the guard is unchanged, we skip looking for the lock file and writing the
-guard; see ``GuardState.generation``.) Each order matters: the byte before the record, the record before the lock
-file, the lock file removed before the byte is free. A crash between any two leaves a state that the next contender
-reads correctly.
+that makes it is our last act. (The one that puts a new guard in the place of ours does not: so behind the link we see
+that the guard still has its name, else we were overruled before we had anything.) If there was no lock file when we had
+the byte, no dead owner's file is waiting to be judged. So an uncontended acquire is: lock the byte, see that there is
+no lock file, read the guard, write the guard, write the body, link, look at the guard's name; and a release is: lock
+the section, read the guard, look at the lock file, unlink, unlock everything. (If we were the last owner and the guard
+is unchanged, we skip looking for the lock file and writing the guard; see ``GuardState.generation``.) Each order
+matters: the byte before the record, the record before the lock file, the lock file removed before the byte is free. A
+crash between any two leaves a state that the next contender reads correctly.
 
 *A contender that finds the lock taken, or others waiting*, takes a ticket and waits for its *bell*, which the
 releaser rings for the first waiter alone, a moment before the lock is free: waking up takes longer than the rest of a
@@ -210,7 +211,7 @@ def take(
             except FileNotFoundError:
                 guard.rests = False  # the folder is gone, and our files with it
             else:
-                if again or calls.named(guard):
+                if calls.named(guard):
                     return GuardedGrant(request, guard, None, body.identity, generation, state, place)
                 calls.unlink(request.lock_path)  # we stood still, and were overruled before we had anything
         calls.unlock(guard, OWNER_BASE + guard.epoch)
@@ -518,9 +519,8 @@ class _Contender:
             return self._refuse(finding) if calls.now() >= self._deadline else "not now"
         self._grant = yield from _grant(calls, request, guard, finding, self._place)
         calls.unlock(guard, SECTION)
-        if self._grant is not None and not calls.named(guard):
-            # We stood still, and were overruled in mid-judgement.
-            self._grant = guard.claim = None
+        if self._grant is not None and not _stands(calls, self._grant):
+            self._grant = None
             return "not now"
         if self._grant is not None:
             self._mine += [] if self._grant.apart is None else [self._grant.apart]
@@ -725,8 +725,9 @@ def fence(calls: Calls, request: GuardedRequest, mine: list[Handle] | None = Non
             if grant is not None:
                 # The first waiter watches the old owner.
                 ring_next(calls, request, guard, grant.state.ticket, grant.state.issued)
-                mine += [] if grant.apart is None else [grant.apart]
-                return grant
+                if _stands(calls, grant):
+                    mine += [] if grant.apart is None else [grant.apart]
+                    return grant
             looks += 1
             yield Settle()  # an owner that has its byte and no lock file yet is about to link it
     except GeneratorExit:
@@ -913,6 +914,17 @@ def _grant(
     return None
 
 
+def _stands(calls: Calls, grant: GuardedGrant) -> bool:
+    """Is the guard of this new grant still the guard? If we stood still in the section, we may have been overruled
+    there: then the grant is void from its beginning, and closed."""
+    if calls.named(grant.guard):
+        return True
+    grant.guard.claim = None
+    if grant.apart is not None:
+        calls.close(grant.apart)
+    return False
+
+
 def _inherit(
     calls: Calls, request: GuardedRequest, guard: Handle, finding: Dead, place: Place | None
 ) -> Steps[GuardedGrant | None]:
@@ -971,8 +983,15 @@ def _take_over(
 
 
 def _replace_live(calls: Calls, request: GuardedRequest, guard: Handle, finding: Busy) -> GuardedGrant | None:
-    """Overwrite a live owner's lock file in place; from the record on, its generation is not the newest."""
-    old = finding.guard
+    """Overwrite a live owner's lock file in place; from the record on, its generation is not the newest.
+
+    Returns:
+        None: look again. If we stood still in our look, the owner was in transit at its beginning: its record is newer
+        than what we read, and lay there before the lock file that we have seen.
+    """
+    old = read_state(calls, guard)
+    if not _same_grant(old, finding.guard):
+        return None
     epoch = old.epoch + 1
     while not calls.lock(guard, OWNER_BASE + epoch):
         epoch += 1  # only where owners share lock files (see range_locks): a fenced owner still lives

@@ -24,11 +24,14 @@ from lockjaw.errors import LockStateError
 from lockjaw.files import OVERRULED_SUFFIX
 from lockjaw.locking import guard_record
 from lockjaw.locking.algorithms.findings import MOST_RESERVED, Busy, Dead, GuardedRequest, examine, read_state
-from lockjaw.locking.guard_record import OVERRULE, OWNER_BASE, SECTION, TICKETS_OFFSET, GuardState
+from lockjaw.locking.guard_record import OVERRULE, OWNER_BASE, SECTION, SLOT_BYTES, TICKETS_OFFSET, GuardState
 from lockjaw.locking.operations import Calls, Handle
 from lockjaw.locking.owner_record import BODY_BYTES, body_at
 
 _FRESH = ".new"  # of the guard's new file, until it has the guard's name
+#: Of the new generation over the last one, where no owner keeps others from recording theirs in the old guard: if we
+#: die right behind the rename, this still is more than they can have recorded.
+_MARGIN = 4 * MOST_RESERVED
 
 
 class Overruled(NamedTuple):
@@ -75,7 +78,7 @@ def _make_new(
             request.lock_path, owner, "the lock cannot be fenced: some process is frozen inside its section, and the "
             "lock file is not the one of its owner",
         )  # fmt: skip
-    state = finding.guard
+    margin = 1 if isinstance(finding, Busy) else _MARGIN
     fresh = request.guard_path + _FRESH
     calls.unlink(fresh)  # of one that died here
     guard = calls.open_guard(fresh, request.body_path)
@@ -83,13 +86,7 @@ def _make_new(
     guard.rests = False  # until it has its name
     body = guard.body
     assert body is not None
-    # An owner that is frozen keeps all others out of the old guard. Where none is, grants may still be recorded there.
-    generation = state.generation + (1 if isinstance(finding, Busy) else 4 * MOST_RESERVED)
-    guard.epoch = state.epoch + 1
-    calls.lock(guard, OWNER_BASE + guard.epoch)
-    now_ms = calls.wall_ms()
-    calls.write(guard, guard_record.encode(request.signature, now_ms, generation, guard.epoch, state.issued), 0)
-    calls.write(guard, guard_record.encode_tickets(state.issued), TICKETS_OFFSET)
+    calls.lock(guard, SECTION)  # no other contender may judge the new guard while its record may still rise
     try:
         calls.close(calls.create_exclusive(request.lock_path.removesuffix(".lock") + OVERRULED_SUFFIX))
     except FileExistsError:
@@ -99,9 +96,22 @@ def _make_new(
         calls.unlink(fresh)
         calls.close(mine.pop())
         return None
+    state = read_state(calls, old)
+    guard.epoch = state.epoch + 1
+    calls.lock(guard, OWNER_BASE + guard.epoch)
+    now_ms, generation = calls.wall_ms(), state.generation + margin
+    calls.write(guard, guard_record.encode(request.signature, now_ms, generation, guard.epoch, state.issued), 0)
+    calls.write(guard, guard_record.encode_tickets(state.issued), TICKETS_OFFSET)
     calls.replace(fresh, request.guard_path)
     guard.path, guard.rests = request.guard_path, True
     guard.claim = body.identity
+    # If we stood still before the rename, an owner in transit may have recorded a generation in the old guard, and been
+    # granted it. From the rename on, none is granted there.
+    late = read_state(calls, old)
+    if late.generation >= generation:
+        generation = late.generation + margin
+        again = guard_record.encode(request.signature, now_ms, generation, guard.epoch, state.issued)
+        calls.write(guard, again, SLOT_BYTES)
     calls.write(body, body_at(request.body, now_ms, generation).ljust(BODY_BYTES), truncate=True)
     if calls.look(request.lock_path) is None:
         try:
@@ -111,7 +121,8 @@ def _make_new(
     found = calls.look(request.lock_path)
     if found is None or found[:2] != body.identity:
         raise LockStateError(request.lock_path, "", "another program took the lock file in this very moment")
-    return Overruled(guard, read_state(calls, guard), state.generation)
+    calls.unlock(guard, SECTION)
+    return Overruled(guard, read_state(calls, guard), late.generation)
 
 
 def newest(calls: Calls, request: GuardedRequest, generation: int) -> int:
