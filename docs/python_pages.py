@@ -21,7 +21,7 @@ def lock_api() -> Iterator[str]:
     yield (
         "All durations are nominal seconds, which are ordinary seconds outside a harness run. A `SessionLock` is made "
         "for each turn or used again, as you like: both cost about the same. A turn that may hold the lock for longer "
-        "than five minutes names its own `max_hold_s`, or its holder is stopped."
+        "than five minutes names its own `max_hold_s`, or it loses the lock and may write no more."
     )
     for cls in (SessionLock, HeldLock, FileLock):
         yield f"## {cls.__name__}"

@@ -226,7 +226,7 @@ def test_the_page_about_scenarios_of_ones_own_says_what_its_commands_print(tmp_p
             assert done.returncode in (0, 1, 3), done.stderr
             assert [line for line in shown if line not in done.stdout.splitlines()] == [], done.stdout
             ran += 1
-    assert ran == 7
+    assert ran == 8
 
 
 def test_the_recipe_of_the_action_gives_inputs_that_it_has() -> None:
