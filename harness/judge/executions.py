@@ -122,7 +122,8 @@ def _fenced_at(execution: Execution, fenced: Sequence[Hold]) -> float:
     for hold in fenced:
         during = execution.start.i < hold.end_i < execution.end_i
         ours = not execution.session_id or execution.session_id in hold.path
-        if hold.actor == execution.actor and during and ours:
+        anew = hold.ended is not None and hold.ended.actor == hold.actor  # it took its own lock anew
+        if hold.actor == execution.actor and during and ours and not anew:
             return hold.end_i
     return inf
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from math import inf
+
+from msgspec import structs
+
 from lockjaw.harness.judge.checkers.examples import EXAMPLES, Story, changed, op
 from lockjaw.harness.judge.clients import clients
 from lockjaw.harness.judge.executions import executions, turn_executions
+from lockjaw.history import Record
 
 
 def test_clients_are_known_by_role_or_by_what_they_do() -> None:
@@ -60,6 +65,23 @@ def test_turns_without_an_id_are_told_apart_by_their_message() -> None:
     turns = [e.turn for e in executions(story.history())]
     assert turns[0] == turns[1] != turns[2]
     assert turn_executions(story.history()) == 2
+
+
+def test_a_run_that_takes_its_own_lock_anew_is_not_fenced() -> None:
+    story = Story()
+    story.add(0.0, "gateway", "turn", "invoke", turn_id="t", run_id="r", session_id="s")
+    story.add(1.0, "gateway", "lock", "ok", path="/a/s.jsonl.lock", owner="r", generation=1)
+    story.add(2.0, "gateway", "model.call", "invoke", call_id="c", run_id="r")
+    story.add(3.0, "gateway", "lock.fence", "ok", path="/a/s.jsonl.lock", owner="r", generation=2, previous=1)
+    story.add(4.0, "gateway", "turn", "ok", turn_id="t", run_id="r")
+    (own,) = executions(story.history())
+    (taken_over,) = executions(changed_actor(story, "lock.fence", "client"))
+
+    assert (own.fenced_at, taken_over.fenced_at) == (inf, 3)
+
+
+def changed_actor(story: Story, name: str, actor: str) -> list[Record]:
+    return [structs.replace(r, actor=actor) if r.op == name else r for r in story.history()]
 
 
 def test_a_call_outside_any_turn_belongs_to_none() -> None:

@@ -358,8 +358,8 @@ def a_tool_result_is_dropped_on_resume(plant: Plant) -> None:
 
     prompt = EmbeddedRunner._prompt
 
-    def forgetful(self: Any, transcript: Any, plan: Any, index: int) -> Any:
-        message, pending = prompt(self, transcript, plan, index)
+    async def forgetful(self: Any, transcript: Any, hold: Any, plan: Any, index: int) -> Any:
+        message, pending = await prompt(self, transcript, hold, plan, index)
         return (self._user("Go on.", plan), ()) if pending else (message, pending)
 
     plant(EmbeddedRunner, "_prompt", forgetful)

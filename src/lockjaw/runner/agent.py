@@ -393,8 +393,7 @@ class TurnClient:
                 return await self._take_lock(effect, moved, run_id)
         except (SessionLocked, LockStateError):
             view = inspect_lock(path, clock=self.clock, host=self.machine.locks)
-            if tries and not view.in_transit and (not view.exists or view.alive is False):
-                # It was given back while we looked for who has it, or this process stood still meanwhile.
+            if tries and has_moved_on(before, view):
                 return await self._take_lock(effect, session, run_id, tries - 1)
             return _in_the_way(view, run_id)
         dead = before.exists and before.alive is False
@@ -553,6 +552,17 @@ class TurnClient:
 
 
 # --------------------------------------------------------------------------- the process
+
+
+def has_moved_on(before: LockView, now: LockView) -> bool:
+    """A wait for the lock has ended without it. Is what stands in the way now not what we have waited for?
+
+    It was given back while we looked who has it, or this process stood still meanwhile; or the next owner is about to
+    take it, and may work on another run than ours.
+    """
+    if now.in_transit:
+        return not before.in_transit
+    return not now.exists or now.alive is False
 
 
 def _in_the_way(view: LockView, run_id: str) -> LockReply:

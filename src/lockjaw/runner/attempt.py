@@ -20,6 +20,7 @@ from lockjaw.history import Recorder
 from lockjaw.locking import HeldLock
 from lockjaw.runner.approvals import call_key
 from lockjaw.runner.models import Delta, ModelClient, ModelRequest, Partial, TextDelta
+from lockjaw.runner.session_hold import SessionHold
 from lockjaw.runner.tools import Tool, ToolContext, ToolOutcome, run_tool, tool_definitions
 from lockjaw.runner.turn import (
     AppendMessage,
@@ -137,7 +138,7 @@ class Play:
 
     Attributes:
         allowance: what the attempt may still take.
-        held: the session lock.
+        hold: the session lock.
         tear_down: called with a model's task that did not hear the end of the attempt (``abort_settle_s``), and with
             whether its limit ended it; ``torn_down`` from then on.
         timed_out: its limit ended it.
@@ -152,7 +153,7 @@ class Play:
     abort: asyncio.Event
     emit: Emit
     allowance: Allowance
-    held: HeldLock
+    hold: SessionHold
     tear_down: Callable[[asyncio.Task[Any], bool], None]
     timed_out: bool = False
     torn_down: bool = False
@@ -166,7 +167,7 @@ class Play:
                 await self._append(effect)
             last = effects[-1]
             if not isinstance(last, Finish):
-                self.held.verify()  # a run that was overruled meanwhile asks no model and starts no tool
+                self.hold.held.verify()  # a run that was overruled meanwhile asks no model and starts no tool
             match last:
                 case CallModel():
                     effects = await self._call_model(last)
@@ -176,7 +177,8 @@ class Play:
                     return last
 
     async def _append(self, effect: AppendMessage) -> None:
-        await self.transcript.aside(lambda: self.transcript.append_message(effect.message))
+        transcript = self.transcript
+        await self.hold.perform(lambda: transcript.aside(lambda: transcript.append_message(effect.message)), transcript)
         if effect.message["role"] == "assistant":
             self.usage = effect.message.get("usage") or self.usage
 
@@ -236,7 +238,7 @@ class Play:
         Raises:
             SessionChanged, SessionLocked: the lock was given back, and this attempt may not go on.
         """
-        held, settle_s = self.held, self.stage.behaviour.abort_settle_s
+        held, settle_s = self.hold.held, self.stage.behaviour.abort_settle_s
         if held.suspends:
             await held.suspend_async()
         try:
@@ -304,7 +306,10 @@ class Play:
             "provider": self.ref.provider, "model": self.ref.model, "api": "openai-completions", "error": error,
         }  # fmt: skip
         try:
-            await self.transcript.aside(lambda: self.transcript.append_custom("openclaw:prompt-error", data))
+            transcript = self.transcript
+            await self.hold.perform(
+                lambda: transcript.aside(lambda: transcript.append_custom("openclaw:prompt-error", data)), transcript
+            )
         except Fenced:
             pass  # the message append that follows meets the same fence and reports it
 

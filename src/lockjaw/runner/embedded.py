@@ -30,6 +30,7 @@ from lockjaw.runner.fallback import CONTINUE_PROMPT, Cooldowns, FallbackChain, o
 from lockjaw.runner.machine import THIS_MACHINE, Machine
 from lockjaw.runner.models import ModelClient
 from lockjaw.runner.result import result, result_of, timed_out_result
+from lockjaw.runner.session_hold import SessionHold
 from lockjaw.runner.stores import paths_of, session_store
 from lockjaw.runner.tools import Tool
 from lockjaw.runner.turn import TIMEOUT_TEXT, Message, ToolCall, Turn, options_for
@@ -122,9 +123,9 @@ class EmbeddedRunner:
         """The fallback chain, under one lock or under one lock for each candidate."""
         if self.behaviour.lock_per_attempt:
             return await self._chain(plan, self._candidates(plan), None, abort, emit)
-        async with self._locked(plan, abort) as (plan, held):
+        async with self._locked(plan, abort) as (plan, hold):
             candidates = self._candidates(plan)
-            if (begun := await self._begun(plan, held)) is not None:
+            if (begun := await self._begun(plan, hold)) is not None:
                 transcript, state = begun
                 if state.answer is not None:
                     # The turn was finished after all: that is the answer, nothing runs twice.
@@ -132,9 +133,9 @@ class EmbeddedRunner:
                 candidates = _untried_first(candidates, state, transcript, plan)
             # Where nothing of the turn has reached the disk, it begins now, with the user's message.
             plan = replace(plan, resume=begun is not None)
-            return await self._chain(plan, candidates, held, abort, emit)
+            return await self._chain(plan, candidates, hold, abort, emit)
 
-    async def _begun(self, plan: TurnPlan, held: HeldLock) -> tuple[Transcript, TurnState] | None:
+    async def _begun(self, plan: TurnPlan, hold: SessionHold) -> tuple[Transcript, TurnState] | None:
         """What another run has done of this turn.
 
         A takeover comes to go on with it. But a run that was accepted and stood still before it began, for longer than
@@ -143,7 +144,7 @@ class EmbeddedRunner:
         """
         if not plan.resume and not self.machine.files.exists(plan.file):
             return None
-        transcript = await self._open(plan, held)
+        transcript = await self._open(plan, hold)
         state = self._turn_state(transcript, plan) if plan.resume else transcript.turn_of(plan.turn_id)
         return None if state is None else (transcript, state)
 
@@ -151,7 +152,7 @@ class EmbeddedRunner:
         self,
         plan: TurnPlan,
         candidates: tuple[ModelRef, ...],
-        held: HeldLock | None,
+        hold: SessionHold | None,
         abort: asyncio.Event,
         emit: Emit,
     ) -> dict[str, Any]:
@@ -172,7 +173,7 @@ class EmbeddedRunner:
                 # run's own limit: one model that never ends must not use up the turn of the others.
                 limit_s = max(limit_s, (give_up_at - self.clock.monotonic()) / chain.remaining)
             try:
-                answer = await self._candidate(plan, step.candidate, chain.index, held, limit_s, abort, emit)
+                answer = await self._candidate(plan, step.candidate, chain.index, hold, limit_s, abort, emit)
             except AttemptTimedOut as error:
                 failure = ModelFailure(TIMEOUT_TEXT, "timeout")
                 decision = chain.stop_on_run_timeout(failure)
@@ -193,7 +194,7 @@ class EmbeddedRunner:
         plan: TurnPlan,
         ref: ModelRef,
         index: int,
-        held: HeldLock | None,
+        hold: SessionHold | None,
         limit_s: float,
         abort: asyncio.Event,
         emit: Emit,
@@ -203,8 +204,8 @@ class EmbeddedRunner:
         try:
             if plan.embedded:
                 await self._pause(self.settings.pacing.embedded_prepare_s, abort, plan)
-            if held is not None:
-                return await self._attempt(plan, ref, index, held, limit_s, abort, emit)
+            if hold is not None:
+                return await self._attempt(plan, ref, index, hold, limit_s, abort, emit)
             async with self._locked(plan, abort) as (current, own):
                 return await self._attempt(current, ref, index, own, limit_s, abort, emit)
         except (LockjawError, OSError) as error:
@@ -221,17 +222,17 @@ class EmbeddedRunner:
         plan: TurnPlan,
         ref: ModelRef,
         index: int,
-        held: HeldLock,
+        hold: SessionHold,
         limit_s: float,
         abort: asyncio.Event,
         emit: Emit,
     ) -> dict[str, Any]:
         """One model's try at the turn, inside the lock."""
-        transcript = await self._open(plan, held)
+        transcript = await self._open(plan, hold)
         # Upstream words a time-out by what stands in the transcript: only the first one is "timed out".
         seen_aborted = any(m.get("stopReason") == "aborted" for m in transcript.context())
-        await transcript.aside(lambda: self._announce(transcript, ref))
-        prompt, pending = self._prompt(transcript, plan, index)
+        await hold.perform(lambda: transcript.aside(lambda: self._announce(transcript, ref)), transcript)
+        prompt, pending = await self._prompt(transcript, hold, plan, index)
         await self._pause(self.settings.pacing.setup_s, abort, plan)
 
         allowance = Allowance(self.clock, limit_s, counts_standstill=self.behaviour.standstill_counts)
@@ -239,13 +240,13 @@ class EmbeddedRunner:
         def playing(prompt: Message | None, pending: tuple[ToolCall, ...]) -> tuple[Play, Turn]:
             turn = Turn(transcript.context(), options_for(ref, self._stage.tools), prompt=prompt, pending=pending)
             return Play(
-                self._stage, plan, ref, transcript, turn, abort, emit, allowance, held,
-                lambda task, late: self._tear_down(plan, held, task, limit_s if late else None),
+                self._stage, plan, ref, transcript, turn, abort, emit, allowance, hold,
+                lambda task, late: self._tear_down(plan, hold.held, task, limit_s if late else None),
             ), turn  # fmt: skip
 
         attempt, turn = playing(prompt, pending)
         finish = await attempt.play(turn.start(self.clock.wall_ms()))
-        if _overflowed(finish.error) and await self._compact(plan, transcript, abort):
+        if _overflowed(finish.error) and await self._compact(plan, transcript, hold, abort):
             attempt, turn = playing(None, ())
             finish = await attempt.play(turn.start(self.clock.wall_ms()))
         if attempt.timed_out:
@@ -276,7 +277,7 @@ class EmbeddedRunner:
         snapshot = {"timestamp": self.clock.wall_ms(), "provider": ref.provider, "modelApi": "openai-completions"}
         transcript.append_custom("model-snapshot", {**snapshot, "modelId": ref.model})
 
-    async def _compact(self, plan: TurnPlan, transcript: Transcript, abort: asyncio.Event) -> bool:
+    async def _compact(self, plan: TurnPlan, transcript: Transcript, hold: SessionHold, abort: asyncio.Event) -> bool:
         """Leave out what stands before the user's last message. False: there is nothing to leave out, or we do not."""
         messages = [entry for entry in transcript.entries if entry.message is not None]
         kept = next((entry for entry in reversed(messages) if entry.role == "user"), None)
@@ -286,7 +287,9 @@ class EmbeddedRunner:
             lock = self._session_lock(plan)
             await self._unless_aborted(lock.acquire_async(), abort, plan)
             await lock.release_async()
-        await transcript.aside(lambda: transcript.append_compaction(COMPACTION_SUMMARY, kept.id))
+        await hold.perform(
+            lambda: transcript.aside(lambda: transcript.append_compaction(COMPACTION_SUMMARY, kept.id)), transcript
+        )
         return True
 
     def _log_timeout(self, plan: TurnPlan, limit_s: float) -> None:
@@ -332,8 +335,8 @@ class EmbeddedRunner:
     def _candidates(self, plan: TurnPlan) -> tuple[ModelRef, ...]:
         return (plan.model,) if plan.model else self.settings.candidates
 
-    def _prompt(
-        self, transcript: Transcript, plan: TurnPlan, index: int
+    async def _prompt(
+        self, transcript: Transcript, hold: SessionHold, plan: TurnPlan, index: int
     ) -> tuple[Message | None, tuple[ToolCall, ...]]:
         """The user message to append, if any, and the calls that an interrupted run left without a result."""
         if self.behaviour.durable_user_message:
@@ -349,7 +352,8 @@ class EmbeddedRunner:
                     return None, pending
                 return self._user(CONTINUE_PROMPT, plan), ()
             transcript.branch_over_orphan_user()
-            transcript.close_open_calls()  # of a turn whose process is gone
+            # Of a turn whose process is gone.
+            await hold.perform(lambda: transcript.aside(transcript.close_open_calls), transcript)
             return self._user(plan.message, plan), ()
         has_history = any(m.get("role") == "assistant" for m in transcript.context())
         transcript.branch_over_orphan_user()
@@ -373,14 +377,14 @@ class EmbeddedRunner:
             return transcript_of_entry(entry, folder, files=self.machine.files, kind=self.paths.kind)
         return self.paths.transcript(agent_id, session_id)
 
-    async def _open(self, plan: TurnPlan, held: HeldLock) -> Transcript:
-        return await Transcript.opened(
+    async def _open(self, plan: TurnPlan, hold: SessionHold) -> Transcript:
+        return await hold.perform(lambda: Transcript.opened(
             plan.file, session_id=plan.session_id, cwd=self.settings.agent.workspace,
-            clock=self.clock, ids=self._ids, recorder=self.recorder, section=held.section,
-            generation=held.generation, run_id=plan.run_id, durable=self.behaviour.durable_user_message,
+            clock=self.clock, ids=self._ids, recorder=self.recorder, section=hold.held.section,
+            generation=hold.held.generation, run_id=plan.run_id, durable=self.behaviour.durable_user_message,
             files=self.machine.files, wait_s=self._database_wait_s, blocks=self.behaviour.store_blocks,
             starttime=self.machine.locks.identity().starttime,
-        )  # fmt: skip
+        ))  # fmt: skip
 
     @property
     def _database_wait_s(self) -> float:
@@ -388,14 +392,15 @@ class EmbeddedRunner:
         return self.behaviour.store_wait_s if wait_s is None else wait_s
 
     @asynccontextmanager
-    async def _locked(self, plan: TurnPlan, abort: asyncio.Event) -> AsyncIterator[tuple[TurnPlan, HeldLock]]:
+    async def _locked(self, plan: TurnPlan, abort: asyncio.Event) -> AsyncIterator[tuple[TurnPlan, SessionHold]]:
         """The session lock: the caller's, or our own for as long as the block lasts.
 
         The plan is the caller's, or one for the session to which the key leads by now: whoever waits for a lock may
         find that the conversation was rotated meanwhile (#88040), and must not write where nobody will look.
         """
         if plan.held is not None:
-            yield plan, plan.held
+            async with self._holding(plan, plan.held) as hold:
+                yield plan, hold
             return
         self.machine.files.make_folder(plan.file.parent)
         lock = self._session_lock(plan)
@@ -405,13 +410,22 @@ class EmbeddedRunner:
             plan, lock = moved, self._session_lock(moved)
             held = await self._unless_aborted(lock.acquire_async(), abort, plan)
         try:
-            yield plan, held
+            async with self._holding(plan, held) as hold:
+                yield plan, hold
         finally:
             late = self._unsettled.pop(held, None)
             if late is None:
                 await lock.release_async()
             else:
                 self._in_background(self._release_settled(lock, late))
+
+    @asynccontextmanager
+    async def _holding(self, plan: TurnPlan, held: HeldLock) -> AsyncIterator[SessionHold]:
+        hold = SessionHold(held, another=lambda: self._session_lock(plan), clock=self.clock, log=self._log)
+        try:
+            yield hold
+        finally:
+            await hold.end(held)
 
     def _moved(self, plan: TurnPlan) -> TurnPlan | None:
         """The plan for the session to which the key leads now, if that is another one."""

@@ -139,6 +139,11 @@ class TranscriptRows:
                 self._files.databases.replace(temporary, self.path)
             severed(self._files, self.path)
 
+    def continue_under(self, section: Section, generation: int) -> None:
+        """Go on under another grant of the lock; the database is made anew if it is due."""
+        self._section, self._generation = section, generation
+        self.sever()
+
     def make_sound(self, found: Survey) -> tuple[Survey, Path | None]:
         """A database keeps whole rows or none: there is nothing to mend."""
         return found, None

@@ -169,6 +169,13 @@ class Transcript:
         until the work has ended."""
         return cast("T", await self._file.aside(work))
 
+    async def continue_under(self, section: Section, generation: int) -> None:
+        """Go on under a newer grant of the session's lock, which this process took over one of its own.
+
+        Raises as ``append_message``; then nothing was written under the new grant, and what was, was kept.
+        """
+        await self.aside(lambda: self._file.continue_under(section, generation))
+
     def _load(self, found: Survey) -> None:
         self._file.take_in(found)
         entries, problems = entries_of(found.header, found.values)

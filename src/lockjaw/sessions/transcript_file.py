@@ -113,6 +113,26 @@ class TranscriptFile:
             with self._guarded():
                 sever(self._files, self.path, temporary=self.temporary_of(self.path))
 
+    def continue_under(self, section: Section, generation: int) -> None:
+        """Go on under another grant of the lock; the file is made anew if it is due, and stays ours."""
+        self._section, self._generation = section, generation
+        with self._guarded():
+            ours = self._inode is not None and self._inode == self._inode_now()
+            if is_due(self._files, self.path):
+                sever(self._files, self.path, temporary=self.temporary_of(self.path))
+                if ours:
+                    self._inode = self._inode_now()
+
+    def _inode_now(self) -> int | None:
+        try:
+            fd = self._files.open(self.path, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        try:
+            return self._files.info(fd).st_ino
+        finally:
+            self._files.close(fd)
+
     def make_sound(self, found: Survey) -> tuple[Survey, Path | None]:
         """Mend the file if the survey says so; returns what is there then, and where the copy is (or None).
 

@@ -68,6 +68,19 @@ def test_the_answer_that_the_frozen_owner_had_written_is_the_answer_and_is_paid_
     held(run)
 
 
+@pytest.mark.parametrize(("operation", "path", "nth"), [("Close", "*.jsonl.guard", 1), ("ReadAt", "*.jsonl.guard", 12)])
+def test_an_owner_that_was_overruled_wakes_and_freezes_again_inside_the_section_costs_no_answer(
+    operation: str, path: str, nth: int
+) -> None:
+    """Overruled by a generation while it stood still outside; the guard is still the one that both have open."""
+    asleep = FAULTS["pause"](target="gateway", at_s=80, for_s=32)
+    run = played("gateway_timeout", asleep, frozen_before(operation, path, nth, 600))
+
+    fences = [r for r in run.history if r.op == "lock.fence" and r.phase == "ok"]
+    assert [r.data["generation"] for r in fences] == [2, 3], "its client, and its client once more"
+    held(run)
+
+
 def frozen_before(operation: str, path: str, nth: int, for_s: float) -> Fault:
     return FAULTS["pause"](target="gateway", before=Point(operation, path, nth), for_s=for_s)
 

@@ -1,0 +1,147 @@
+"""A run whose section another process keeps: real files and kernel locks; what is frozen is an open file of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from lockjaw.clock import ScaledClock
+from lockjaw.errors import Fenced, LockStateError
+from lockjaw.files import OVERRULED_SUFFIX
+from lockjaw.locking import HeldLock, SessionLock
+from lockjaw.locking.guard_record import SECTION
+from lockjaw.locking.kernel import Kernel
+from lockjaw.runner.session_hold import SessionHold
+from lockjaw.sessions import Transcript
+
+CLOCK = ScaledClock.start(0.01)  # the section is waited for 0.25 real seconds
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "s.jsonl"
+
+
+class Stuck:
+    """A process that stands still inside the section of the guard that lies there now."""
+
+    def __init__(self, file: Path) -> None:
+        self.kernel = Kernel(CLOCK)
+        self.guard = self.kernel.open_guard(f"{file}.guard", f"{file}.body.guard")
+        assert self.kernel.lock(self.guard, SECTION)
+
+
+def hold_of(lock: SessionLock, file: Path, said: list[str]) -> SessionHold:
+    return SessionHold(lock.acquire(), another=lambda: SessionLock(file, clock=CLOCK), clock=CLOCK, log=said.append)
+
+
+def opened(hold: SessionHold, file: Path) -> Transcript:
+    return Transcript.open(
+        file, session_id="s", cwd=file.parent, clock=CLOCK, section=hold.held.section, generation=hold.held.generation
+    )
+
+
+def appends(transcript: Transcript, text: str) -> Callable[[], Awaitable[str]]:
+    message = {"role": "user", "content": [{"type": "text", "text": text}]}
+    return lambda: transcript.aside(lambda: transcript.append_message(message))
+
+
+def texts(file: Path) -> list[str]:
+    again = Transcript.open(file, session_id="s", cwd=file.parent, clock=CLOCK, read_only=True)
+    return [message["content"][0]["text"] for message in again.context()]
+
+
+async def test_an_append_goes_on_under_a_new_guard_where_another_process_stands_still_in_the_section(
+    file: Path,
+) -> None:
+    lock, said = SessionLock(file, clock=CLOCK), []
+    hold = hold_of(lock, file, said)
+    first, transcript = hold.held, opened(hold, file)
+    await hold.perform(appends(transcript, "one"), transcript)
+    stuck, late = Stuck(file), file.open("ab")
+
+    await hold.perform(appends(transcript, "two"), transcript)
+    late.write(b"what the frozen process writes when it wakes\n")
+    late.close()
+    stuck.kernel.close(stuck.guard)
+    await hold.perform(appends(transcript, "three"), transcript)
+
+    assert texts(file) == ["one", "two", "three"]
+    assert (first.generation, hold.held.generation) == (1, 2)
+    assert len(said) == 1
+    assert not file.with_name(file.name + OVERRULED_SUFFIX).exists()
+    with pytest.raises(Fenced), first.section():
+        pytest.fail("the old grant counts no longer")
+    await hold.end(first)
+    await lock.release_async()
+    assert not lock.path.exists()
+    with SessionLock(file, clock=CLOCK, timeout=0) as next_one:
+        assert next_one.generation == 3
+
+
+async def test_a_run_that_was_overruled_meanwhile_overrules_nobody(file: Path) -> None:
+    lock, said = SessionLock(file, clock=CLOCK), []
+    hold = hold_of(lock, file, said)
+    transcript = opened(hold, file)
+    newer = await SessionLock(file, clock=CLOCK).fence_async()
+    stuck = Stuck(file)
+
+    with pytest.raises(Fenced):
+        await hold.perform(appends(transcript, "mine"), transcript)
+    stuck.kernel.close(stuck.guard)
+
+    newer.verify()
+    assert (said, hold.held.generation, newer.generation) == ([], 1, 2)
+    await lock.release_async()
+    newer.release()
+
+
+async def test_a_process_that_leaves_the_section_in_time_is_not_overruled(file: Path) -> None:
+    lock, said = SessionLock(file, clock=CLOCK), []
+    hold = hold_of(lock, file, said)
+    transcript, stuck = opened(hold, file), Stuck(file)
+
+    class Waking(ScaledClock):
+        async def sleep(self, nominal_s: float) -> None:
+            stuck.kernel.close(stuck.guard)
+
+    hold._clock = Waking.start(0.01)
+    await hold.perform(appends(transcript, "mine"), transcript)
+
+    assert (texts(file), said, hold.held.generation) == (["mine"], [], 1)
+    await lock.release_async()
+
+
+async def test_a_run_that_overrules_the_one_that_has_overruled_it_in_that_very_moment_stops(file: Path) -> None:
+    class Racing(SessionLock):
+        async def fence_async(self) -> HeldLock:
+            await SessionLock(file, clock=CLOCK).fence_async()
+            return await super().fence_async()
+
+    lock, said = SessionLock(file, clock=CLOCK), []
+    hold = SessionHold(lock.acquire(), another=lambda: Racing(file, clock=CLOCK), clock=CLOCK, log=said.append)
+    transcript, stuck = opened(hold, file), Stuck(file)
+
+    with pytest.raises(Fenced, match="generation 1 was superseded by 2"):
+        await hold.perform(appends(transcript, "mine"), transcript)
+
+    stuck.kernel.close(stuck.guard)
+    await lock.release_async()
+    assert not lock.path.exists()
+    assert not file.exists()
+
+
+async def test_a_section_that_cannot_be_overruled_is_said_as_it_was_found(file: Path) -> None:
+    lock, said = SessionLock(file, clock=CLOCK), []
+    hold = hold_of(lock, file, said)
+    transcript = opened(hold, file)
+    stuck = Stuck(file)
+    lock.path.unlink()
+    lock.path.write_text('{"pid": 1, "createdAt": "2026-05-14T07:35:46.405Z"}')  # a foreign program's
+
+    with pytest.raises(LockStateError, match="paused inside the section"):
+        await hold.perform(appends(transcript, "mine"), transcript)
+    stuck.kernel.close(stuck.guard)
+    await lock.release_async()
