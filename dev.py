@@ -27,7 +27,7 @@ BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 CONSTRAINTS = ROOT / "constraints.txt"
 OLDEST = (3, 11)
-USUAL_MINUTES = "10 to 20 minutes"
+USUAL_MINUTES = "about ten minutes"
 EXTRAS = {"run": "", "test": "[test,lint,typing,layers]"}
 
 
@@ -147,7 +147,7 @@ def run_checks(rest: list[str]) -> int:
         steps = steps[:1]  # arguments select tests
     began = time.monotonic()
     if not rest:
-        print(f"== the whole gate: {USUAL_MINUTES} on an idle machine with 4 cores", flush=True)
+        print(f"== the whole gate: {USUAL_MINUTES} on an idle machine with two cores", flush=True)
     for name, command in steps:
         print(f"== {name}: {' '.join(Path(c).name if i == 0 else c for i, c in enumerate(command))}", flush=True)
         if subprocess.run(command, cwd=ROOT, check=False).returncode:

@@ -227,29 +227,40 @@ async def turn_with_a_kill(one: Live, session: str, moment: int, number: signal.
     return reached
 
 
+LAST = 22  # the lock is released: the turn may be over by then
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("victims", "number", "moments"),
     [
-        ("gateway", signal.SIGKILL, (1, 6, 8, 10, 12, 13)),  # accepted, lock, header, user message, model asked
-        ("gateway", signal.SIGKILL, (14, 15, 16, 17, 18, 20, 22)),  # call written, tool, result, asked again, released
-        ("gateway", signal.SIGTERM, (3, 8, 13, 16, 22)),
-        ("agent", signal.SIGKILL, (1, 2, 3)),
-        ("agent", signal.SIGTERM, (1, 2)),
-        ("both", signal.SIGKILL, (4, 8, 12, 15, 17)),
-        ("both", signal.SIGTERM, (7, 13, 15)),
+        ("gateway", signal.SIGKILL, (6, 10, 13)),  # lock, user message, model asked
+        ("gateway", signal.SIGKILL, (14, 16, 17, 20)),  # call written, tool, result, asked again
+        ("gateway", signal.SIGTERM, (8, 16)),
+        ("agent", signal.SIGKILL, (2, 3)),
+        ("both", signal.SIGKILL, (12, 15)),
+        ("both", signal.SIGTERM, (13, 15)),
+        # accepted, header, tool, released
+        pytest.param("gateway", signal.SIGKILL, (1, 8, 12, 15, 18, 22), marks=pytest.mark.nightly),
+        pytest.param("gateway", signal.SIGTERM, (3, 13, 22), marks=pytest.mark.nightly),
+        pytest.param("agent", signal.SIGKILL, (1,), marks=pytest.mark.nightly),
+        pytest.param("agent", signal.SIGTERM, (1, 2), marks=pytest.mark.nightly),
+        pytest.param("both", signal.SIGKILL, (4, 8, 17), marks=pytest.mark.nightly),
+        pytest.param("both", signal.SIGTERM, (7,), marks=pytest.mark.nightly),
     ],
     ids=lambda v: v if isinstance(v, str) else v.name if isinstance(v, signal.Signals) else f"from-{v[0]}",
 )
 async def test_whoever_is_killed_at_whatever_moment_the_next_turn_works(
     victims: str, number: signal.Signals, moments: tuple[int, ...], tmp_path: Path
 ) -> None:
-    reached = []
+    reached = {}
     async with live(tmp_path, scale=0.2) as one:
         for moment in moments:
             async with fake_models(one, {"m": PAY}):
-                reached.append(await turn_with_a_kill(one, f"session-{moment}", moment, number, victims))
-    assert all(reached[:-1]), "the turn was over before the moment had come: a turn leaves fewer records than it did"
+                reached[moment] = await turn_with_a_kill(one, f"session-{moment}", moment, number, victims)
+    assert all(reached[moment] for moment in moments if moment < LAST), (
+        "the turn was over before the moment had come: a turn leaves fewer records than it did"
+    )
 
 
 async def test_openclaw_takes_the_processes_that_hold_locks_for_its_own(tmp_path: Path) -> None:

@@ -403,7 +403,7 @@ def test_every_example_opens_without_a_complaint(open_page: Open, make_run: Make
     for policy in EXAMPLES:
         opened = open_page(html.render_run(make_run(policy)))
         assert opened.said == []
-        assert opened.count("svg .held") > 0
+        assert (opened.count("svg .held") > 0) is (policy != "databases")  # whose owners hold a row, and no lock file
 
 
 def test_two_owners_at_once_are_two_rows_in_one_red_frame_with_words(

@@ -16,8 +16,12 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 PLAYED = [name for name in names() if not load_scenario(name).not_real]
 CASCADE = ("gateway_timeout", "gateway_timeout_fast_backup", "gateway_timeout_mixed", "gateway_killed_mid_turn")
 
+#: A night plays all; each change plays the cascade and every other one. The simulation plays all of them always.
+EACH_CHANGE = {*CASCADE, *PLAYED[::2]}
+BY_TURNS = [pytest.param(name, marks=() if name in EACH_CHANGE else pytest.mark.nightly) for name in PLAYED]
 
-@pytest.mark.parametrize("name", PLAYED)
+
+@pytest.mark.parametrize("name", BY_TURNS)
 def test_policies_break_the_laws_that_the_scenario_says_and_no_others(name: str, tmp_path: Path) -> None:
     scenario = load_scenario(name)
     runs = played(scenario, tmp_path / "first")
