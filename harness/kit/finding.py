@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import re2
 
+from .columns import in_columns
 from .harmless import harmless, is_iban, is_phone
 from .randomness import looks_random
 from .readings import Reading, readings
@@ -156,8 +157,9 @@ class Finder:
                             continue
                         if accepts is None or accepts(part):
                             cover.add(reading, start, end, kind)
-            for start, end, kind in (*_phones(reading.text), *_random(reading.text)):
-                cover.add(reading, start, end, kind)
+            for start, end, kind in (*in_columns(text), *_phones(text), *_random(text)):
+                if not harmless(kind, text[start:end]):
+                    cover.add(reading, start, end, kind)
             if depth:
                 for token in BASE64.finditer(reading.text):
                     inside = decoded_base64(token[0])

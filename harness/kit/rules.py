@@ -53,18 +53,19 @@ _WORD = r"[^\s\"'`\\,;&<>|(){}\[\]]"
 #: A value in quotes to the closing one, a block of indented lines, or one word and what more stands on its line.
 _QUOTED = r"(?:\\*\"(?P<secret>(?:[^\"\\\r\n]|\\[^\r\n\"])+)|\\*'(?P<secret1>[^'\r\n]+)|`(?P<secret2>[^`\r\n]+))"
 _BLOCK = r"[|>][+-]?\d?[ \t]*\r?\n(?P<secret3>(?:[ \t]+[^\r\n]+(?:\r?\n|\Z))+)"
-_LINE = rf"(?P<secret4>{_WORD}{{3,}}(?:[ \t]{_WORD.replace('|', ':=|')}+(?![^\s\"'`\\,;&<>|(){{}}\[\]:=]|[:=]))*)"
+_LINE = rf"(?:&[\w-]{{1,40}}[ \t]+)?(?P<secret4>{_WORD}{{3,}}(?:[ \t]{_WORD.replace('|', ':=|')}+(?![^\s\"'`\\,;&<>|(){{}}\[\]:=]|[:=]))*)"
 _VALUE = rf"(?P<secret5>{_WORD}{{3,}})"
 #: What may stand behind the word in a name: ``password_hash``, ``client-key-data``, ``TOKEN_2``.
 _MORE = r"(?:e?s|[_-]?(?:hash|data|values?|id|b64|base64|enc|encrypted|encoded|string|plain|text|seed|old|new|prod|production|dev|test|main|primary|secondary|live|default|base|words?|\d{1,3}))?"
 _NAMES_OF_PASSWORDS = (
     r"(?:passw(?:or)?[dt]|passwort|pass[_ -]?phrase|pass[_ -]?code|kennwort|contrase[ñn]a|mot de passe|has[łl]o|wachtwoord|l[öo]senord|senha|"
-    r"парол[ья]|密码|密碼|口令|パスワード|비밀번호|(?<![a-z])pwd|_pwd|(?-i:Pwd)|[_-]pass(?![a-z])|(?-i:[a-z]Pass)(?![a-z])|(?<![a-z])pass(?=[\"']?[:=][^\s:=/])|(?<![A-Za-z])psk|pre[_-]?shared[_-]?key|master[_-]?key|recovery[_ -](?:key|code|phrase)s?|seed[_ -]phrase|mnemonic|backup[_ -]codes?)"
+    r"парол[ья]|密码|密碼|口令|パスワード|비밀번호|(?<![a-z])pwd|_pwd|(?-i:Pwd)|[_-]pass(?![a-z])|(?-i:[a-z]Pass)(?![a-z])|(?<![a-z])pass(?=[\"']?[:=][^\s:=/]|[\"'][ \t]?:[ \t]?[\"'])|(?<![A-Za-z])psk|pre[_-]?shared[_-]?key|master[_-]?key|recovery[_ -](?:key|code|phrase)s?|seed[_ -]phrase|mnemonic|backup[_ -]codes?)"
 )
 _NAMED = (
     r"(?:secret|token|api[_ -]?key|access[_ -]?key|private[_ -]?key|secret[_ -]?key|account[_ -]?key|shared[_ -]?key|signing[_ -]?key|encryption[_ -]?key|"
     r"client[_ -]?key|auth[_-]?key|licen[sc]e[_ -]?key|cred(?:ential)?s?|signature|bearer|session[_-]?cookie|令牌|密钥|トークン)"
 )
+SECRET_NAME = f"{_NAMES_OF_PASSWORDS}|{_NAMED}"
 #: Words of everyday use too: their value has to look like one.
 _WEAK = r"(?:key|auth|authorization|pass|pw|pin|puk|otp|totp|mfa|2fa|code|codes|cvv2?|cvc2?|sig|sid|salt|nonce|seed|hash|hmac|license|sas|psk|community|cookie|sk|ak)"
 _PASSES = "pass kennwort contrase mot has wachtwoord senord senha парол 密 口令 パスワード 비밀번호 pwd psk shared master recovery phrase mnemonic backup"
@@ -82,7 +83,7 @@ _TOPS = (
     "it nl be ch at dk se no fi pt cz sk hu ro gr tr ru ua cn jp kr tw hk sg in my th vn ph au nz br ar mx cl ca "
     "za ng ke il ae sa ir pl ie lu li is ee lv lt si hr rs bg id pk bd lk eg ma gg sh to ly fm im so gl local lan "
     "internal intern corp home intranet localdomain private arpa onion consul svc i2p test prod stage staging "
-    "shop store blog news email museum name pro agency company group systems solutions network digital world "
+    "box speedport shop store blog news email museum name pro agency company group systems solutions network digital world "
     "global media software services bank health law ltd gmbh "
 )
 TOP_LEVELS = frozenset(_TOPS.split())
@@ -92,6 +93,7 @@ _DIGITS = r"\p{Nd}"
 #: What every match of a rule contains, for RE2, which looks for all of it in one pass: most texts spare most rules.
 NEAR = {
     "quoted-password": r"[\pL\p{Nd}][ \t]+\\*[\"'`]",
+    "prompted": r":[ \t]*\r?\n[ \t]*>|(?i:code)s?[^\pL\p{Nd}]{0,8}\n",
     "acting-user": r"(?i:as|user|for|su -|-u|chown|adduser|useradd|usermod)[ \t]+[A-Za-z_]",
     "process-user": rf"[ \t](?:pts/|tty|console)|{_DIGITS}\.{_DIGITS}[ \t]|: TTY=",
     "chat-id": r"(?:ou|oc|on|om|og|cli|open|union)_[0-9a-f]|wxid_|gh_|[UCR][0-9a-f]{8}|npub1|nsec1|note1|nprofile1|ding",
@@ -148,10 +150,19 @@ RULES: tuple[Rule, ...] = (
         rf"{_WEAK}{_MORE}{_IS}{_Q}(?P<secret>(?=[^\s\"'`\\,;&<>|(){{}}\[\]]{{0,400}}\d)(?![\d.:/-]+(?:s|ms)?(?![\w-])|sha\d+:)[^\s\"'`\\,;&<>|(){{}}\[\]]{{6,}})", _I,
         f"key auth pass pw pin puk otp mfa 2fa code cvv cvc sig sid salt nonce seed hash hmac license sas psk community cookie session ticket access sk ak & {_SIGNS} & 0",
     ),
-    _rule("element", "values in elements of XML", rf"<[\w:.-]{{0,60}}(?:{_NAMES_OF_PASSWORDS}|{_NAMED}){_MORE}[^<>]{{0,80}}>[ \t]{{0,8}}(?P<secret>[^<>\r\n]{{3,}})", _I, "< & >"),
+    _rule(
+        "element", "values in elements of XML and in tables of pages",
+        rf"<[\w:.-]{{0,60}}(?:{_NAMES_OF_PASSWORDS}|{_NAMED}){_MORE}[^<>]{{0,80}}>[ \t]{{0,8}}(?P<secret>[^<>\r\n]{{3,}})"
+        rf"|(?:{_NAMES_OF_PASSWORDS}|{_NAMED}){_MORE}[ \t]{{0,8}}:?[ \t]{{0,8}}</\w{{1,20}}>\s{{0,40}}<(?!/)[^<>]{{1,200}}>\s{{0,40}}(?P<secret1>[^<>\r\n]{{3,}})"
+        r"|\btype=[\"']?password\b[^<>]{0,200}?\bvalue=[\"']?(?P<secret2>[^<>\"'\r\n]{3,})", _I, "< & >",
+    ),
     _rule(
         "pair", "a value whose name stands under a name of its own",
-        rf"(?:{_NAMES_OF_PASSWORDS}|{_NAMED}|[_-]key){_MORE}\\*[\"']?[\s,{{]{{1,40}}-?[ \t]{{0,8}}\\*[\"']?(?:value|val|content|data|default)\\*[\"']?[ \t]{{0,8}}[:=][ \t]{{0,8}}\\*[\"']?(?P<secret>[^\s\"'\\,;}}]{{3,}})", _I, "value val content data default",
+        rf"(?:{_NAMES_OF_PASSWORDS}|{_NAMED}|[_-]key){_MORE}\\*[\"']?[\s,{{]{{1,40}}-?[ \t]{{0,8}}\\*[\"']?(?:value|val|content|data|default)\\*[\"']?[ \t]{{0,8}}[:=][ \t]{{0,8}}(?:{_BLOCK}|\\*[\"']?(?P<secret>[^\s\"'\\,;}}]{{3,}}))", _I, "value val content data default",
+    ),
+    _rule(
+        "pair-of-two", "a value beside its name in a list of two",
+        rf"[\[(][ \t]{{0,8}}\\*[\"'][\w-]{{0,40}}?(?:{_NAMES_OF_PASSWORDS}|{_NAMED}|authorization|api-key){_MORE}\\*[\"'],\s{{0,8}}\\*[\"'](?P<secret>[^\"'\\\r\n]{{3,}})\\*[\"'],?\s{{0,8}}[\])]", _I, "[ ( & ,",
     ),
     _rule("one-time", "codes that are used once", r"(?<![A-Za-z])(?:pin|otp|tan|puk|(?:your|verification|security|access|login|confirmation|einmal|sms)[ -]?(?:code|pin))(?:[ \t]+(?:is|ist|lautet|es|est))?[ \t]*[:=]?[ \t]*[\"']?(?P<number>\d{4,8}|\d{3}[ -]\d{3})(?![\d.])|(?<!\d)(?P<number1>\d{4,8})(?= is your)", _I, "0 & pin otp tan puk code your"),
     _rule(
@@ -161,15 +172,20 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule(
         "short-flag", "passwords behind the short flags of programs that are known to have them",
-        rf"\b(?:docker|podman|helm|buildah|skopeo|mysql|mysqldump|mysqladmin|mariadb|sshpass|mongo|mongosh|mongodump|redis-cli|smbclient|ldapsearch|ldapmodify|7z|7za|zip|unzip|plink|pscp|psftp|xfreerdp|rdesktop|sqlcmd|bcp|isql|sqlplus|htpasswd|ftp|lftp|net use|cifs|az|oc|cf|kinit|vncviewer|snmp\w{{1,8}})\b[^\r\n|;&]{{0,120}}?[ \t](?:-p|-a|-P|-w|-W|-y|-c|-A|/p:|/pass:)[ =:]?(?:\"(?P<secret>[^\"\r\n]+)|'(?P<secret1>[^'\r\n]+)|(?P<secret2>(?![\d.:/]+(?![\w-]))(?!-)(?=\S{{0,60}}[a-z\d]){_WORD}{{4,}}))",
+        rf"\b(?:docker|podman|helm|buildah|skopeo|mysql|mysqldump|mysqladmin|mariadb|sshpass|mongo|mongosh|mongodump|redis-cli|smbclient|ldapsearch|ldapmodify|7z|7za|zip|unzip|plink|pscp|psftp|xfreerdp|rdesktop|sqlcmd|bcp|isql|sqlplus|mosquitto_[ps]ub|htpasswd|ftp|lftp|net use|cifs|az|oc|cf|kinit|vncviewer|snmp\w{{1,8}})\b[^\r\n|;&]{{0,120}}?[ \t](?:-p|-a|-P|-w|-W|-y|-c|-A|/p:|/pass:)[ =:]?(?:\"(?P<secret>[^\"\r\n]+)|'(?P<secret1>[^'\r\n]+)|(?P<secret2>(?![\d.:/]+(?![\w-]))(?!-)(?=\S{{0,60}}[a-z\d]){_WORD}{{4,}}))",
         0, "-p -a -w -y -c /p",
     ),
-    _rule("short-user", "user names behind the short flags of programs", r"\b(?:docker|podman|helm|mysql|mysqldump|mariadb|redis-cli|mongo|mongosh|psql|smbclient|ssh|scp|sftp|rsync|curl|wget)\b[^\r\n|;&]{0,120}?[ \t](?:-u|-l|-U|--user|--username)[ =](?P<user>[A-Za-z_][\w.-]{2,})(?![:\w])", 0, "-u -l --user"),
+    _rule("short-user", "user names behind the short flags of programs", r"\b(?:docker|podman|helm|mysql|mysqldump|mariadb|redis-cli|mongo|mongosh|psql|mosquitto_[ps]ub|smbclient|ssh|scp|sftp|rsync|curl|wget)\b[^\r\n|;&]{0,120}?[ \t](?:-u|-l|-U|--user|--username)[ =](?P<user>[A-Za-z_][\w.-]{2,})(?![:\w])", 0, "-u -l --user"),
     _rule("curl-user", "USER:PASSWORD glued to curl's -u", r"\bcurl\b[^\r\n|;&]{0,120}?[ \t]-[A-Za-z]{0,6}u(?P<user>[A-Za-z_][^\s:\"']*):(?P<secret>[^\s\"']+)", 0, "curl"),
     _rule("secure-string", "passwords given to PowerShell", r"ConvertTo-SecureString(?:[ \t]+-String)?[ \t]+\\*(?:\"(?P<secret>[^\"\\\r\n]+)|'(?P<secret1>[^'\\\r\n]+))", _I, "convertto-securestring"),
     _rule("vpn", "users and passwords of OpenVPN", r"auth-user-pass[ \t]+(?P<user>[^\s\"'/]+)[ \t]+(?P<secret>[^\s\"']+)", 0, "auth-user-pass"),
     _rule("long-key", "long values of one word under the name of a key", rf"(?:key|pwd|pass(?:word)?|token)\\*[\"'`]?\]?(?:{_IS}|[ \t]{{0,8}}::[ \t]{{0,8}}|[ \t]{{1,8}})\\*[\"'`]?(?P<secret>[\w+/=-]{{40,}})", _I, "key pwd pass token"),
-    _rule("identified", "passwords in SQL", r"identified[ \t]+(?:with[ \t]+\S+[ \t]+)?by[ \t]+\\*[\"'](?P<secret>[^\"'\\\r\n]+)", _I, "identified"),
+    _rule("identified", "passwords in SQL", r"identified[ \t]+(?:with[ \t]+\S+[ \t]+)?by[ \t]+\\*[\"'](?P<secret>[^\"'\\\r\n]+)|(?:password|crypt|pgp_sym_(?:en|de)crypt)\([ \t]{0,8}\\*[\"'](?P<secret1>[^\"'\\\r\n]+)", _I, "identified password( crypt("),
+    _rule(
+        "typed", "passwords that a script types for somebody",
+        r"\b(?:echo|printf)[ \t]+(?:-\w+[ \t]+)?\\*[\"']?(?P<secret>[^|\r\n\"'\\]{3,200}?)\\*[\"']?[ \t]*(?:\\n[\"'][ \t]*)?\|[ \t]*[^|\r\n]{0,80}?(?:sudo[ \t]+(?:-\w+[ \t]+){0,4}-\w*S|passphrase-fd|password-stdin|--stdin|with-token|chpasswd|cryptsetup|kinit|-pass[ \t]+stdin|smbpasswd)"
+        r"|assword:?[ \t]?[\"'][^\r\n]{0,40}?\bsend(?:line)?[ \t(]+(?:--[ \t]+)?\\*[\"'](?P<secret1>[^\"'\\\r\n]{3,})", _I, "echo printf send",
+    ),
     _rule("quoted-password", "passwords in quotes, as in sentences", rf"{_NAMES_OF_PASSWORDS}(?:[ \t]+(?:is|was|ist|lautet|es|est))?[ \t]+(?:\\*\"(?P<secret>[^\"\\\r\n]+)|\\*'(?P<secret1>[^'\\\r\n]+)|`(?P<secret2>[^`\r\n]+))", _I, f"{_PASSES} & ~\" ~' ~`"),
     _rule(
         "told-secret", "secrets that somebody tells in a sentence",
@@ -178,10 +194,20 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule(
         "told-password", "passwords of letters alone in a sentence",
-        rf"{_NAMES_OF_PASSWORDS}[ \t]+(?:is|was|ist|lautet|war|es|est|now|becomes)[ \t]*:?[ \t]*[\"'`]?"
-        r"(?P<secret>(?!(?:not|no|wrong|incorrect|invalid|required|missing|expired|empty|set|unset|too|the|an?|correct|valid|null|none|undefined|stored|used|saved|kept|needed|protected|hashed|encrypted|unknown|falsch|nicht|leer|abgelaufen|still|never|always|only|now|being|been|in|on|at|from|to|by|for|with)\b)[^\s\"'`,;.]{4,})",
-        _I, f"{_PASSES} & is was ist lautet war es est now becomes",
+        rf"{_NAMES_OF_PASSWORDS}[ \t]+(?:is|was|ist|lautet|war|es|est|now|becomes|(?:used to|will|should|must) be|(?:set|reset|changed) to)[ \t]*:?[ \t]*[\"'`]?"
+        r"(?P<secret>(?!(?:not|no|wrong|incorrect|invalid|required|missing|expired|empty|set|unset|too|the|an?|correct|valid|null|none|undefined|stored|used|saved|kept|needed|protected|hashed|encrypted|unknown|falsch|nicht|leer|abgelaufen|still|never|always|only|now|being|been|in|on|at|from|to|by|for|with|used to be)\b)[^\s\"'`,;.]{4,}(?:[ \t][a-z]{3,}){0,7})",
+        _I, f"{_PASSES} & is was ist lautet war es est now becomes be set changed",
     ),
+    _rule(
+        "told-for", "passwords for something, in a note",
+        rf"(?:{_NAMES_OF_PASSWORDS}|\bpw)[ \t]+(?:for|of|on|für|von|pour|de|para)[ \t]+[^\r\n:=]{{1,40}}?(?::|=|\bis\b|\bist\b)[ \t]*[\"'`]?(?P<secret>[^\s\"'`,;]{{3,}})"
+        r"|\b(?:log ?in|logging in|credentials?|creds|zugang|account)(?:[ \t]+(?:with|as|using|is|are|mit))?:?[ \t]+(?P<user>[A-Za-z_][\w.@+-]{1,63})[ \t]*/[ \t]*(?P<secret1>[^\s\"'`,;/]{4,})(?![\w/])", _I,
+        "pass pw login log~in logging cred zugang account & for of on für von pour de para /",
+    ),
+    _rule("directive", "passwords that configurations and protocols set without a sign", rf"(?:(?<![\w-])(?:requirepass|masterauth|snmp-server community|rpcpassword|enable (?:secret|password)(?: \d)?|auth-pass \S+)|^[ \t>]*(?:C:[ \t]*)?PASS(?=[ \t]+\S+[ \t]*\r?$))[ \t]+\\*[\"']?(?P<secret>[^\s\"']{{3,}})|\b(?:user[ \t]+(?P<user>\S{{2,64}})[ \t]+)?insecure-password[ \t]+(?P<secret1>\S+)|\b(?:proxy_set_header|add_header|fastcgi_param|RequestHeader[ \t]+(?:set|add)|SetEnv|setenv|http-request set-header)[ \t]+[\w-]{{0,40}}?(?:{_NAMED}|authorization|auth|[_-]key|password){_MORE}[ \t]+\\*[\"']?(?P<secret2>[^\s\"';]{{3,}})", _M | _I, "requirepass masterauth snmp-server rpcpassword enable auth-pass pass insecure proxy_set add_header fastcgi requestheader setenv http-request"),
+    _rule("protocol-login", "users and passwords as mail servers and stores hear them", r"\b\w{1,10} LOGIN[ \t]+\\*\"?(?P<user>[^\s\"\\]{2,64})\\*\"?[ \t]+\\*\"?(?P<secret>[^\s\"\\]{3,})|^[ \t>]*(?:C:[ \t]*)?USER[ \t]+(?P<user1>\S{2,64})[ \t]*\r?$|^[ \t>]*(?:C:[ \t]*)?AUTH[ \t]+(?:(?P<user2>(?!PLAIN|LOGIN|XOAUTH|CRAM|NTLM|GSSAPI)[\w.-]{2,64})[ \t]+)?(?P<secret1>(?!PLAIN|LOGIN|XOAUTH|CRAM|NTLM|GSSAPI|TLS|failed)\S{3,})[ \t]*\r?$|\b334[ \t]+(?:UGFzc3dvcmQ6|VXNlcm5hbWU6)\s{1,4}(?:C:[ \t]*)?(?P<secret2>\S{4,})", _M, "login user auth 334"),
+    _rule("called-with", "users and passwords given to a function", r"\b(?:mysqli(?:_connect)?|DBI->connect|PDO|oci_connect|mysql_connect|getConnection|basic_?auth|HTTPBasicAuth|HTTPDigestAuth|login|ftp_login|authenticate)\([ \t]{0,8}(?:[\w.$]{1,60},[ \t]{0,8}|\\*[\"'][^\"'\r\n\\]{0,200}\\*[\"'],[ \t]{0,8})?\\*[\"'](?P<user>[^\"'\r\n\\]{2,64})\\*[\"'],[ \t]{0,8}\\*[\"'](?P<secret>[^\"'\r\n\\]{3,})", _I, "mysql connect( pdo( getconnection auth( login( authenticate("),
+    _rule("prompted", "what is typed at a prompt for a password, and lists of codes", rf"{_NAMES_OF_PASSWORDS}:[ \t]*\r?\n[ \t]*>[ \t]?(?P<secret>[^\s]+)|(?:backup|recovery|scratch|emergency|one-time)[ _-]?codes?\\*[\"']?[ \t]*[:=]?[ \t]*\r?\n(?P<secret1>(?:[ \t]*(?:[-*•]|\d{{1,2}}[.)])?[ \t]*\w{{3,12}}(?:[ -]\w{{3,12}}){{1,5}}[ \t]*(?:\r?\n|\Z)){{1,20}})", _I, f"{_PASSES} codes code"),
     _rule("netrc", "passwords in .netrc", r"\blogin\s{1,40}(?P<user>\S+)\s{1,40}(?:password|account)\s{1,40}(?P<secret>\S+)", _I, "login"),
     _rule("pgpass", "lines of .pgpass", r"(?<![\w.:/-])(?P<host>[A-Za-z*][\w.-]*):(?:\d{3,5}|\*):[\w.*-]{1,100}:(?P<user>[\w.-]{1,100}):(?P<secret>[^\s:]+)", 0, ":"),
     _rule("user-password", "USER:PASSWORD behind -u", r"(?:^|\s)(?:-u|--user|--proxy-user|-U)[ =]\\*[\"']?(?P<user>[^\s:\"']+):(?P<secret>[^\s\"']+)", 0, "-u --"),
@@ -221,24 +247,27 @@ RULES: tuple[Rule, ...] = (
     _rule("sender", "names in the head of a mail", r"\b(?:From|To|Cc|Bcc|Reply-To|Sender|Author|Committer|[A-Z][\w-]{2,20}-by):[ \t]*\\*\"?(?P<user>[^\W\d_][^<>\"\n@\\]{1,60}?)\\*\"?[ \t]*<", 0, "<"),
     _rule("email", "e-mail addresses", r"(?<![\w.+!#$&*^{|}~-])(?P<email>[\w.+!#$&*^{|}~'-]+@(?:[^\W_](?:[\w-]*[^\W_])?\.)+[^\W\d_](?:[\w-]*[^\W_])?)", 0, "@"),
     _rule("email-quoted", "e-mail addresses in quotes", r"(?<![\w\"])\"(?P<email>[^\"\r\n@]{1,60}\"@[\w-]+(?:\.[\w-]+)+)", 0, "\"@"),
-    _rule("dn", "names in a directory", r"(?<![A-Za-z])(?:cn|uid|ou|dc|samaccountname)=(?P<name>[^,;\s\"'=](?:[^,;\"'=\r\n]{0,60}[^,;\"'=\s])?)(?=,|;|\s|[\"']|$)", _I, "cn= uid= ou= dc= samaccountname="),
+    _rule("dn", "names in a directory", r"(?<![A-Za-z])(?:cn|uid|ou|dc|samaccountname)=(?P<name>[^,;:\s\"'=](?:[^,;:\"'=\r\n]{0,60}[^,;:\"'=\s])?)(?=,|;|\s|[\"':]|$)", _I, "cn= uid= ou= dc= samaccountname="),
     _rule("email-utf7", "e-mail addresses in UTF-7", r"(?<![\w.-])(?P<email>[\w.-]+\+AEA-[\w-]+(?:\.[\w-]+)+)", 0, "+aea-"),
     _rule("email-ip", "e-mail addresses at numbers", r"(?<![\w.+-])(?P<user>[\w.+-]+)@\[?(?:IPv6:)?(?P<ip>\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f:]{3,40})\]?", 0, "@"),
     _rule("email-told", "e-mail addresses that hide from robots", r"(?<![\w.+-])(?P<email>[\w.+-]+[ \t]?(?:[\[({<][ \t]?(?:at|@)[ \t]?[\])}>]|[ \t]at[ \t])[ \t]?[\w-]+(?:[ \t]?(?:[\[({][ \t]?(?:dot|\.)[ \t]?[\])}]|[ \t]dot[ \t])[ \t]?[\w-]+)+)", _I, "dot (.) [.]"),
     _rule("email-at", "e-mail addresses with (at)", r"(?<![\w.+-])(?P<email>[\w.+-]+[ \t]?[\[({<][ \t]?(?:at|@)[ \t]?[\])}>][ \t]?[\w-]+(?:\.[\w-]+)+)", _I, "at) at] at} at> @) @]"),
     _rule(
         "home-user", "user names in paths to a home",
-        rf"{_SLASH}(?:(?:home\d{{0,2}}|Users|Documents and Settings|Profiles|homes|media|people|staff|students|vol/home|nethome|afs/\w+/user)\$?(?![\w.-])){_SLASH}(?!Users|Public|shared|all users|default user)(?P<user>{_USER})", _I,
-        "home users settings profiles media people staff students",
+        rf"{_SLASH}(?:(?:home\d{{0,2}}|Users|Documents and Settings|DOCUME~\d|Profiles|homes|media|people|staff|students|vol/home|per-user|var/mail|spool/mail|cron/crontabs|nethome|afs/\w+/user)\$?(?![\w.-])){_SLASH}(?!Users|Public|shared|all users|default user|per-user)(?P<user>{_USER})", _I,
+        "home users settings docume profiles per-user mail crontabs media people staff students",
     ),
     _rule("own-folder", "folders of root's, and of programs of somebody's own", rf"(?<![\w.])/(?:root|opt|srv)/(?P<name>(?!(?:{_PUBLIC_FOLDERS})(?![\w-])){_PART}{{3,}})(?=/)", 0, "/root/ /opt/ /srv/"),
     _rule("windows-user", "users as whoami shows them", r"(?<![\w-])(?:DESKTOP|LAPTOP|WIN|PC|SRV|EC2AMAZ)-[A-Z0-9]{5,15}\\+(?P<user>[A-Za-z][\w.-]{2,})", 0, "-"),
     _rule("tilde-user", "user names after ~", r"(?<![\w/~])~(?P<user>[A-Za-z_][\w.-]+)(?=[/\\])"),
     _rule("slug-user", "user names in paths that became names", r"-(?:home|Users)-(?P<user>[^-/\\\s\"']+)(?=-|$|\s)", 0, "-home- -users-"),
     _rule("mac-folder", "the user's folder of macOS", rf"/var/folders/(?P<id>{_PART}+/{_PART}+)", 0, "/var/folders/"),
-    _rule("volume", "names of volumes", rf"/(?:Volumes|mnt|media/\w+)/(?P<name>(?![a-z]/|wsl){_PART}{{3,}})", 0, "/volumes /mnt /media"),
+    _rule("volume", "names of volumes", rf"/(?:Volumes|mnt|media/\w+)/(?P<name>(?![a-z]/|wsl){_PART}{{3,}})|[\\/](?:OneDrive|SharePoint|Dropbox|Nextcloud|Google Drive)[ \t]?(?:-[ \t]?|\()(?P<name1>[^\\/\"'\r\n<>|:*?()]{{2,60}})(?=[\\/)])", 0, "/volumes /mnt /media onedrive sharepoint dropbox nextcloud google~drive"),
     _rule("unc", "servers and shares in UNC paths", rf"(?<![\\\w:])\\{{2,8}}(?P<host>[\w][\w.-]*)\\+(?P<name>{_PART}+)", 0, "\\"),
-    _rule("uid", "users as id(1) shows them", r"\b(?:uid|gid|euid|groups)=\d{1,10}\((?P<user>[^()\s]{1,64})\)|,\d{1,10}\((?P<user1>[^()\s]{1,64})\)", 0, "id= groups="),
+    _rule("uid", "users as id(1) shows them", r"\b(?:uid|gid|euid|groups)=\d{1,10}\((?P<user>[^()\s]{1,64})\)|,\d{1,10}\((?P<user1>[^()\s]{1,64})\)|\b(?:CRON|crond|atd|anacron)\[\d{1,8}\]: \((?P<user2>[^()\s]{1,64})\)", 0, "id= groups= cron atd"),
+    _rule("connecting-user", "users whose connection a server notes", r"\buser[ \t]+(?P<user>[A-Za-z_][\w.@\\-]{1,63})[ \t]+(?:from[ \t]+)?(?=[0-9A-Fa-f:.]{3,40}[ \t]+port[ \t])", 0, "user & port"),
+    _rule("denied-user", "users in quotes", r"(?<![A-Za-z])(?:user|role|account|login)[ \t]+\\*[\"'](?P<user>[^\"'\r\n\\]{2,64})\\*[\"'](?:@\\*[\"'](?P<host>[^\"'\r\n\\%]{2,80})\\*[\"'])?|^[ \t]*%?(?P<user1>[a-z_][\w.-]{1,31})[ \t]+ALL[ \t]?=", _I | _M, "user role account login all= all~="),
+    _rule("ssh-config", "users and hosts of ssh's configuration", r"^[ \t]+(?:User[ \t]+(?P<user>[A-Za-z_][\w.-]+)|HostName[ \t]+(?P<host>[\w.:-]+))[ \t]*\r?$|^Host[ \t]+(?P<host1>[\w.-]{3,})(?=[ \t]*\r?\n[ \t]+[A-Z]\w+[ \t])", _M, "user host"),
     _rule("temp-user", "users in names of temporary folders", r"/(?:pytest-of-|ssh-|systemd-private-|com\.apple\.launchd\.)(?P<user>[A-Za-z_][\w.-]*)|/tmp/(?P<user1>[a-z_][\w.-]{1,31}?)-\d{3,5}(?=/|$|\s)", 0, "/pytest-of- /tmp/ /ssh- /systemd"),
     _rule("process-user", "users as ps, who and sudo show them", r"(?<![\w.-])(?P<user>[a-z_][\w-]{1,31})(?:[ \t]+(?:pts/\d|tty\w|console[ \t])|[ \t]+\d{1,7}[ \t]+\d{1,3}\.\d[ \t]+\d{1,3}\.\d|[ \t]*: TTY=)", 0, "pts/ tty console . :"),
     _rule("acting-user", "users who log in", r"\b(?:(?:logged|signed|log|sign) ?in as|login as|running as|session (?:opened|closed) for user|(?:invalid|illegal) user|(?:publickey|password|keyboard-interactive/pam) for|(?:failed|failure|granted|opened|denied) (?:for|to) (?:user )?|su -|sudo -u|chown|adduser|useradd|usermod)[ \t]*(?<=[ \t])(?!invalid|illegal|the |an? |all |any |this |that |it |its |user |session )(?P<user>[A-Za-z_][\w.-]+)", _I, "as user for su sudo chown adduser usermod"),
@@ -250,7 +279,7 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule(
         "person-value", "values that are called a name of a person",
-        rf"(?<![a-z])(?:full|first|last|family|given|display|middle|maiden|contact|customer|patient|sur|employee|real|legal)[_ -]?name{_IS}(?:\\*\"(?P<user>[^\"\\\r\n]{{2,80}})|\\*'(?P<user1>[^'\\\r\n]{{2,80}})|(?P<user2>[^\W\d_][\w.'-]+(?:[ \t][^\W\d_][\w.'-]+){{0,3}}))", _I, "name",
+        rf"(?<![a-z])(?:full|first|last|family|given|display|middle|maiden|contact|customer|patient|sur|employee|real|legal|source|sender|push|notify|profile|recipient|from|member|owner)[_ -]?name{_IS}(?:\\*\"(?P<user>[^\"\\\r\n]{{2,80}})|\\*'(?P<user1>[^'\\\r\n]{{2,80}})|(?P<user2>[^\W\d_][\w.'-]+(?:[ \t][^\W\d_][\w.'-]+){{0,3}}))", _I, "name",
     ),
     _rule("greeting", "people who are greeted", r"\b(?:Dear|Hi|Hello|Hey|Hallo|Liebe|Lieber|Cher|Ch[èe]re|Hola|Estimad[oa]|Ciao)[ \t]+(?P<user>[A-ZÀ-Þ][^\W\d_]{1,30}(?:[ \t][A-ZÀ-Þ][^\W\d_]{1,30})?)(?=[,!.]|[ \t]*[\r\n])", 0, "dear hi he ha lieb ch hola estimad ciao"),
     _rule("titled", "people with a title", r"\b(?:Mr|Mrs|Ms|Miss|Dr|Prof|Herr|Frau|Monsieur|Madame|Mme|Señora?|Sr|Sra)\.?[ \t]+(?P<user>[A-ZÀ-Þ][^\W\d_]{1,30}(?:[ \t-][A-ZÀ-Þ][^\W\d_]{1,30}){0,2})", 0, "mr ms miss dr prof herr frau mon mad mme señ sr"),
@@ -268,11 +297,15 @@ RULES: tuple[Rule, ...] = (
         rf"(?:^|[\s>])(?:(?:{_MONTH})[ \t]+\d{{1,2}}[ \t]\d\d:\d\d:\d\d|\d{{4}}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{{1,9}})?(?:Z|[+-]\d\d:?\d\d))[ \t](?P<host>(?!\[)[A-Za-z][\w.-]*)[ \t](?=[\w./()-]+(?:\[\d+\])?:|[\w./-]+[ \t]+\d+[ \t])", _M, ":",
     ),
     _rule("uname", "the machine that uname names", r"\b(?:Linux|Darwin|FreeBSD|OpenBSD|NetBSD|SunOS|AIX|CYGWIN_\S{1,20}|MINGW\S{1,20})[ \t]+(?P<host>[A-Za-z][\w.-]*)[ \t]+\d+\.\d+", 0, "linux darwin bsd sunos aix cygwin mingw"),
+    _rule("lease", "machines that an address is lent to", r"DHCP[A-Z]{2,10}\b[^\r\n]{0,80}?(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}[ \t]+\(?(?P<host>[A-Za-z][\w.-]*)", 0, "dhcp"),
+    _rule("unresolved", "hosts that are not found", r"\b(?:ENOTFOUND|EAI_AGAIN|ENODATA|ESERVFAIL)[ \t]+(?P<host>[A-Za-z0-9][\w.-]+)|(?<![A-Za-z])(?:(?:resolve|resolving|lookup|unknown|to|on)[ \t]+host(?:name)?)[ \t]*:?[ \t]*\\*[\"']?(?P<host1>(?=[\w.]{0,60}[-.\d])[A-Za-z0-9][\w.-]{2,})", _I, "enotfound eai_again enodata eservfail host"),
+    _rule("host-and-address", "a machine before its address", r"(?<![\w./@-])(?P<host>[A-Za-z][\w.-]{1,})/(?=(?:\d{1,3}\.){3}\d{1,3}(?![\w./]))", 0, "/ & . & 0"),
+    _rule("last-login", "where somebody logged in from", r"\b[Ll]ast (?:failed )?login:[^\r\n]{0,60}? from (?P<host>[A-Za-z][\w.-]*)", 0, "ast login: ast~failed"),
     _rule("hosts-line", "lines of /etc/hosts", r"^[ \t]*(?:\d{1,3}\.){3}\d{1,3}[ \t]+(?P<host>[A-Za-z][\w.-]*)(?:[ \t]+(?P<host1>[A-Za-z][\w.-]*))?[ \t]*$", _M, "."),
     _rule("mac", "hardware addresses", r"(?P<mac>[0-9A-Fa-f](?<![A-Za-z0-9:-].)[0-9A-Fa-f](?:[:-][0-9A-Fa-f]{2}){5}(?:[:-][0-9A-Fa-f]{2}){0,2})(?![A-Za-z0-9:-])|(?P<mac1>[0-9A-Fa-f](?<![A-Za-z0-9.].)[0-9A-Fa-f]{3}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4})(?![\w.])", 0, ": - ."),
     _rule("ipv4", "IPv4 addresses that are not loopback", r"(?P<ip>\d(?<!\d\d)(?<!\d\.\d)\d{0,2}(?:\.\d{1,3}){3})(?!\d|\.\d)", 0, ". & 0"),
     _rule("ip-dashed", "IPv4 addresses in names of machines", r"(?<![A-Za-z0-9])(?P<host>(?:[A-Za-z][A-Za-z0-9]{1,15}-){1,2}(?:\d{1,3}-){3}\d{1,3})(?![\d-])|(?<![\w-])(?P<host1>(?:\d{1,3}-){3}\d{1,3})(?=\.[a-z])", 0, "-"),
-    _rule("ipv6", "IPv6 addresses that are not loopback", r"(?<![A-Za-z0-9:.])(?P<ip>[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?:\.\d{1,3}){0,3})(?:%\w{1,20})?(?![A-Za-z0-9:])", 0, ":"),
+    _rule("ipv6", "IPv6 addresses that are not loopback", r"(?<![A-Za-z0-9:.])(?P<ip>[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?:\.\d{1,3}){0,3})(?:%\w{1,20})?(?:(?![A-Za-z0-9:])|(?=:\d{5}(?![A-Za-z0-9:])))", 0, ":"),
     _rule("url-host", "hosts of URLs", r"(?<![a-z0-9+.-])[a-z][a-z0-9+.-]*:/{2,3}(?:[^/\s@\"'\\]*@)?(?P<host>[^\W_][\w.-]*)", _I, "://"),
     _rule("git-path", "repositories", r"(?<=:)(?P<name>[\w.~-]+(?:/[\w.~-]+){1,8}?)\.git\b|(?<=/)(?<!//)(?P<name1>[\w.~-]{1,100}/[\w.~-]{1,100})\.git\b", _I, ".git"),
     _rule("arn", "accounts and resources of clouds", r"\barn:[\w-]{2,12}:[\w-]{0,40}:[\w-]{0,40}:(?P<number>\d{6,14}):(?P<name>[^\s\"',;]+)|/subscriptions/(?P<id>[\w-]{8,})|\bprojects/(?P<name1>[a-z][\w-]{4,})/", 0, "arn: /subscriptions/ projects/"),

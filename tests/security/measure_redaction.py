@@ -4,9 +4,10 @@ Usage: measure_redaction.py
 
 Planted: every kind of ``secrets.jsonl`` (got through once), ``more_secrets.jsonl`` (of which 191 of 229 were found
 before there were rules for the others; those with ``missed`` are known not to be found, and why) and
-``first_look.jsonl`` (written before its author had read the rules: 71 of 82 were found then). Harmless: every
-scenario of the catalogue, its history and its logs under its baseline, as if they were somebody's own and all texts
-were kept; ids of sessions, runs and devices are meant to be replaced and not counted.
+``first_look.jsonl`` (written before its author had read the rules: 71 of 82 were found then) and
+``second_look.jsonl`` (two rounds, aimed at what rules forget: 82 of 103, then 37 of 69 were found at first). Harmless:
+every scenario of the catalogue, its history and its logs under its baseline, as if they were somebody's own and all
+texts were kept; ids of sessions, runs and devices are meant to be replaced and not counted.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def kinds(name: str) -> list[dict[str, Any]]:
 
 
 def survives(kind: dict[str, Any]) -> bool:
-    shown = [Redactor(SALT).text(around.format(kind["text"])) for around in ("{}", "at 12:00 {} done")]
+    places = ("{}",) if "alone" in kind else ("{}", "at 12:00 {} done")
+    shown = [Redactor(SALT).text(around.format(kind["text"])) for around in places]
     return any(secret in text for secret in kind["secrets"] for text in shown)
 
 
@@ -68,7 +70,7 @@ def harmless() -> tuple[int, Counter[str]]:
 
 
 def main() -> None:
-    for name in ("secrets.jsonl", "more_secrets.jsonl", "first_look.jsonl"):
+    for name in ("secrets.jsonl", "more_secrets.jsonl", "first_look.jsonl", "second_look.jsonl"):
         all_kinds = kinds(name)
         missed = [kind["name"] for kind in all_kinds if survives(kind)]
         found = len(all_kinds) - len(missed)

@@ -61,6 +61,16 @@ def test_kinds_that_the_rules_were_not_written_for_are_found_or_named_as_missed(
     assert bool(survivors) == ("missed" in kind), kind
 
 
+def test_a_second_look_finds_what_it_found() -> None:
+    """172 kinds in two rounds, the second after the first was mended: 82 of 103 and 37 of 69 were found at first."""
+    lines = (Path(__file__).parent / "second_look.jsonl").read_text("utf-8").splitlines()
+    for kind in map(json.loads, lines):
+        survivors = left(kind["text"], kind["secrets"])
+        if "alone" not in kind:  # a line of its own: a protocol's command, a file's entry
+            survivors = survivors or left(f"at 12:00 {kind['text']} done", kind["secrets"])
+        assert bool(survivors) == ("missed" in kind), kind
+
+
 @pytest.mark.parametrize(("rule", "text", "gone"), RULED, ids=[f"{rule}-{n}" for n, (rule, _, _) in enumerate(RULED)])
 def test_every_shape_is_found(rule: str, text: str, gone: tuple[str, ...]) -> None:
     assert not left(text, gone)

@@ -23,7 +23,9 @@ UNITS = [
     "a_", "A_B", "password", "login ", "uid=1(", "rwxr-xr-x 1 ", "call ", "tel ", "AAAAAAA ", "0x", "ssn ", "key",
     "Digest a", "x-a-key", "bearer ", "aA1+/", "aB3_", "\\u0061", "\\x41", "\ud800", "a:1:b:c:", "x:", "19:", "+49 17",
     "555-", "1 2 3 4 5 6 7 8 ", "DE", "-----", "aé", "https://a.b/", "i-0", "{s", "1@", "a at b dot ", "a [at] b",
-    "Linux a ", '\\"password\\": \\"a\\"', "a/b.git", ":a/", "secret: 'a", "4111 ", "0011.", "aa:", "session_id: a",
+    "Linux a ", '\\"password\\": \\"a\\"', "a/b.git", ":a/", "secret: 'a", "4111 ", "0011.", "aa:",
+    "a,password\n", "a|token|\n", "['token', 'a", "AUTH a\n", "user a 1:1", "echo a|",
+    "a1b2-", "session_id: a",
 ]  # fmt: skip
 SLOWEST = ['\\"password\\": \\"a\\"', "://a:b@", "1.1.1.1 ", "\\Users\\", "://a:", "52.5200, "]
 
