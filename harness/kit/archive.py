@@ -29,6 +29,9 @@ LIMITS: Mapping[str, int] = {
     "redactions.json": 1 * MIB,
 }
 MAX_FILE_BYTES = 64 * MIB
+#: Bytes that one byte of an entry may unpack to, once the entry is larger than 16 MB. Deflate makes up to 1,032 of one,
+#: honest tapes and histories 20 to 50; so a bomb is refused by its table of contents, before anything is unpacked.
+MAX_RATIO, FREE_BYTES = 250, 16 * MIB
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same content makes the same bytes
 _CHUNK = 1 << 16
 #: Flags of an entry that we know: 0x2 and 0x4 tell how hard deflate tried, 0x800 that the name is UTF-8.
@@ -111,23 +114,25 @@ def _check_entries(path: Path, entries: list[zipfile.ZipInfo]) -> None:
         # orig_filename: zipfile cuts a name at its first NUL.
         name = entry.orig_filename
         if name not in LIMITS or name != entry.filename:
-            raise BadKit(path, f"it has no entry {name[:80]!r}")
+            raise BadKit(path, f"the archive contains an entry that no kit has: {name[:80]!r}")
         if name in seen:
-            raise BadKit(path, f"it has {name} once, not twice")
+            raise BadKit(path, f"{name} appears twice in the archive")
         seen.add(name)
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if kind not in (0, stat.S_IFREG) or entry.is_dir():
-            raise BadKit(path, f"{name} in it is a plain file, no link and no folder")
+            raise BadKit(path, f"{name} in the archive is a link or a folder, not a plain file")
         if entry.flag_bits & ~_FLAGS:
-            raise BadKit(path, f"{name} in it is neither encrypted nor streamed")
+            raise BadKit(path, f"{name} in the archive is encrypted or streamed")
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise BadKit(path, f"{name} in it is stored or deflated")
+            raise BadKit(path, f"{name} in the archive is neither stored nor deflated")
         if entry.file_size > LIMITS[name]:
             raise BadKit(path, f"{name} in it unpacks to at most {LIMITS[name] // MIB} MB, not {entry.file_size} bytes")
+        if entry.file_size > FREE_BYTES and entry.file_size > MAX_RATIO * entry.compress_size:
+            raise BadKit(path, f"{name} in the archive unpacks to more than {MAX_RATIO} times its size")
     end = 0
     for entry in sorted(entries, key=lambda one: one.header_offset):
         if entry.header_offset < end:
-            raise BadKit(path, f"{entry.filename} in it shares no bytes with another entry")
+            raise BadKit(path, f"{entry.filename} shares bytes with another entry of the archive")
         end = entry.header_offset + 30 + len(entry.orig_filename) + entry.compress_size
 
 

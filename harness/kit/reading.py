@@ -181,11 +181,10 @@ def _decoded(path: Path, name: str, data: bytes) -> dict[str, Any]:
 
 
 def _each(path: Path, name: str, data: bytes, kind: type[Any], most: int) -> list[Any]:
-    lines = data.splitlines()
-    if len(lines) > most:
+    if data.count(b"\n") > most:  # counted before they are parted: 64 MB of empty lines would take 600 MB
         raise BadKit(path, f"{name} in it has at most {most} lines")
     decoder = msgspec.json.Decoder(kind)
     try:
-        return [decoder.decode(line) for line in lines if line.strip()]
+        return [decoder.decode(line) for line in data.split(b"\n") if line.strip()]
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise BadKit(path, f"{name} in it is wrong: {error}") from error

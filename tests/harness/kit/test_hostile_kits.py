@@ -87,7 +87,7 @@ def test_only_the_names_of_a_kit_are_taken(name: str, good: bytes, tmp_path: Pat
         entry.filename = name  # behind zipfile's back, which would mend it
         archive.writestr(entry, b"evil")
 
-    refused(tmp_path, packed(files, add), "it has no entry|is a plain file|damaged or incomplete")
+    refused(tmp_path, packed(files, add), "an entry that no kit has|not a plain file|damaged or incomplete")
 
 
 def test_a_link_is_refused(good: bytes, tmp_path: Path) -> None:
@@ -99,14 +99,14 @@ def test_a_link_is_refused(good: bytes, tmp_path: Path) -> None:
         entry.create_system, entry.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
         archive.writestr(entry, b"/etc/passwd")
 
-    refused(tmp_path, packed(files, add), "no link")
+    refused(tmp_path, packed(files, add), "is a link")
 
 
 def test_a_name_twice_is_refused(good: bytes, tmp_path: Path) -> None:
     files = unpacked(good)
     del files["README.md"]
 
-    refused(tmp_path, packed(files, lambda archive: archive.writestr("kit.json", b"{}")), "once, not twice")
+    refused(tmp_path, packed(files, lambda archive: archive.writestr("kit.json", b"{}")), "appears twice")
 
 
 def test_a_thousand_entries_are_refused_before_one_is_read(good: bytes, tmp_path: Path) -> None:
@@ -117,6 +117,20 @@ def test_what_unpacks_to_too_much_is_refused_by_its_header(good: bytes, tmp_path
     files = unpacked(good) | {"README.md": b" " * (LIMITS["README.md"] + 1)}
 
     refused(tmp_path, packed(files), r"README.md in it unpacks to at most 1 MB, not \d+ bytes")
+
+
+def test_a_bomb_is_refused_before_anything_is_unpacked(good: bytes, tmp_path: Path) -> None:
+    """63 MB in 63 KB: its sum would fail too, but only after a second of unpacking."""
+    files = unpacked(good) | {"history.jsonl": b"\n" * (63 * MIB)}
+
+    refused(tmp_path, packed(files), r"history.jsonl in the archive unpacks to more than 250 times its size")
+
+
+def test_lines_are_counted_before_they_are_parted(good: bytes, tmp_path: Path) -> None:
+    """Small enough to be unpacked; parted, each empty line would cost 40 bytes."""
+    files = unpacked(good) | {"history.jsonl": b"\n" * (2 * MIB)}
+
+    refused(tmp_path, packed(signed(files)), "history.jsonl in it has at most 500000 lines")
 
 
 def test_a_header_that_lies_about_the_size_is_refused(good: bytes, tmp_path: Path) -> None:
@@ -144,7 +158,7 @@ def test_entries_that_share_bytes_are_refused(good: bytes, tmp_path: Path) -> No
         at = data.find(b"PK\x01\x02", at + 4)
     struct.pack_into("<I", data, offsets[1] + 42, struct.unpack_from("<I", data, offsets[0] + 42)[0])
 
-    refused(tmp_path, bytes(data), "shares no bytes")
+    refused(tmp_path, bytes(data), "shares bytes")
 
 
 @pytest.mark.parametrize(
