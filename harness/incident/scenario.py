@@ -27,7 +27,7 @@ from ..faults import AnyFault
 from ..faults.toxic import Toxic
 from ..judge.checkers import CHECKERS
 from ..judge.checkers.facts import ScenarioFacts
-from .actors import Actor, Caller, Initial, each
+from .actors import MAX_ACTORS, Actor, Caller, Initial, each
 from .links import Link, toxic_of
 from .matching import Pattern, Sometimes
 from .outside import Outside
@@ -38,6 +38,8 @@ BUILTIN_PACKAGE = "lockjaw.scenarios"  # named as data: the package itself stand
 _LAWS = f"names among: {', '.join(CHECKERS)}"
 
 Text = Annotated[str, Meta(min_length=1)]
+#: One line, and one part of a path: a folder is called by it, and reports print it.
+Name = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029/\\]{1,200}$")]
 Positive = Annotated[float, Meta(gt=0)]
 Scale = Annotated[float, Meta(gt=0, le=1)]
 
@@ -90,7 +92,7 @@ ENGINES = ("sim", "real")
 class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a scenario file holds. ``name`` is the file's stem unless the file says otherwise."""
 
-    name: Text  # what it is called; default: the name of the file
+    name: Name  # what it is called; default: the name of the file
     story: Text  # what happens, in a few sentences for people
     message: Text  # what the user asks
     chain: Annotated[tuple[str, ...], Meta(min_length=1)]  # the models as PROVIDER/MODEL, in the order of their turns
@@ -134,6 +136,10 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     def _wrong(self) -> Iterator[FieldError]:
         """The first mistake of each kind that no single key shows."""
+        # Before the copies are made one by one: 100 million of them are one line of a file, and more than any memory.
+        if (people := sum(actor.copies for actor in self.actors.values())) > MAX_ACTORS:
+            yield FieldError("actors", f"at most {MAX_ACTORS} actors, copies counted", people)
+            return
         for check in (
             self._check_chain, self._check_laws, self._check_outside, self._check_cast, self._check_links,
             self._check_faults, self._check_dangers,

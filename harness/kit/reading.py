@@ -18,6 +18,7 @@ from lockjaw.errors import DocumentError, UsageError
 from lockjaw.history import Record
 
 from ...fakes.models.script import load_model_script
+from ..incident.actors import MAX_ACTORS
 from ..incident.scenario import Scenario
 from ..sim.tape import Choice, possible
 from .archive import BadKit, read_archive
@@ -28,7 +29,6 @@ MAX_TAPE = 2_000_000  # choices; a long run has 10,000
 MAX_HISTORY = 500_000
 MAX_VALUES = 200_000  # in a scenario
 MAX_DEPTH = 40  # an honest scenario has 8
-MAX_ACTORS = 500  # copies counted; the simulation gives each a stack, real processes are one each
 MAX_STEPS = 100_000  # of all actors together
 MAX_NUMBER = 10_000_000.0  # nominal seconds (four months), tokens, anything
 #: Keys that say how often, and what an honest scenario stays below.

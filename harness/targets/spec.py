@@ -199,6 +199,8 @@ def load_target_spec(path: Path) -> TargetSpec:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise DocumentError(str(path), 0, "", f"a UTF-8 text file; {unreadable(error)}") from error
+    except RecursionError as error:
+        raise DocumentError(str(path), 0, "", "fewer levels of nesting") from error
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"line (\d+)", str(error))
         raise DocumentError(str(path), int(line[1]) if line else 0, "", f"TOML ({error})") from error

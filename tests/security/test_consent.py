@@ -17,8 +17,9 @@ from lockjaw.cli import catalogue, run
 from lockjaw.cli.consent import approved_calls, refuse_sent
 from lockjaw.cli.openclaw import bisect, fidelity
 from lockjaw.cli.openclaw import matrix as openclaw_matrix
+from lockjaw.cli.replay import replay
 from lockjaw.cli.target import matrix as target_matrix
-from lockjaw.errors import LocalError
+from lockjaw.errors import LocalError, UsageError
 from lockjaw.harness.incident.scenario import Scenario, builtin_names, is_builtin, load_scenario
 from lockjaw.harness.kit import origin
 from lockjaw.harness.kit.archive import BadKit
@@ -39,6 +40,8 @@ def parsed(plain: Plain) -> Scenario:
 def pwn(folder: Path) -> str:
     return f"touch {folder / 'PWNED'}"
 
+
+TINY = Path(__file__).parent.parent / "targets" / "tiny.toml"
 
 # --------------------------------------------------------------------------- nothing starts unasked
 
@@ -210,8 +213,19 @@ def test_a_run_folder_names_no_program_by_its_file(target: str, flag: tuple[str,
     done = lockjaw(tmp_path, "replay", "downloaded", *flag)
 
     assert done.returncode == 2, done.stderr
-    assert ("--yes-real" if not flag else "builtin or openclaw@VERSION") in done.stderr
+    assert ("--yes-real" if not flag else "a replay starts no program that a kit or run folder names") in done.stderr
     assert not (tmp_path / "PWNED").exists()
+
+
+def test_a_replay_against_a_described_runtime_takes_the_one_that_its_user_names(tmp_path: Path) -> None:
+    """Not the kit: without a name, or with the file of another runtime, nothing starts."""
+    kit = forged(tmp_path / "KIT.zip", scenario(), target="mine@1")
+    (tmp_path / "other.toml").write_text(TINY.read_text("utf-8"))
+
+    for named in (None, str(tmp_path / "other.toml")):
+        with pytest.raises(UsageError, match=r"expected mine@1, by its name or by your own \.toml file") as caught:
+            replay(kit, yes_real=True, target=named)
+        assert caught.value.got == (named and "tiny@1")
 
 
 @pytest.mark.parametrize("target", ["./mine.toml", "/tmp/mine.toml", "a/b", "mine.toml@../x"])

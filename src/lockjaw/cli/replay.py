@@ -36,6 +36,9 @@ def replay(
     yes_real: Annotated[
         bool, typer.Option("--yes-real", help="Let a kit or run folder from elsewhere start real processes here.")
     ] = False,
+    target: Annotated[
+        str | None, typer.Option("--target", help="The runtime that the run was against: NAME@VERSION or its file.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> int:
     """Run again what a run folder or a kit holds, and compare verdict and steps.
@@ -47,7 +50,17 @@ def replay(
     if not run.exists():
         raise UsageError(str(run), "", "the folder of a finished run, or a kit; no file has this name")
     kept = _from_kit(run, out, yes_real=yes_real) if run.is_file() else _from_folder(run, out, yes_real=yes_real)
-    if kept.manifest.get("target", BUILTIN) != BUILTIN:
+    was = str(kept.manifest.get("target", BUILTIN))
+    if was != BUILTIN and not was.startswith("openclaw"):
+        from lockjaw.cli.target.playing import Playing, replay_against_described
+
+        playing = Playing(out=kept.out, seed=kept.manifest["seed"], time_scale=kept.manifest["time_scale"])
+        return replay_against_described(
+            kept.scenario, kept.path, was, target, playing, then=(kept.verdict, kept.event_hash), as_json=as_json
+        )
+    if target is not None:
+        raise UsageError("--target", "", f"no target: the run was against {was}", target)
+    if was != BUILTIN:
         from lockjaw.cli.openclaw.campaigns import replay_against
 
         return replay_against(

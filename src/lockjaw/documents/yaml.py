@@ -23,6 +23,8 @@ __all__ = ["load_document", "read_document"]
 
 #: Aliases can make a page of text expand to gigabytes; no honest script comes near this many values.
 MAX_VALUES = 200_000
+#: PyYAML takes 7 s for 10 MB; no honest script comes near this many characters.
+MAX_LENGTH = 4 << 20
 _JSON_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str")}
 _TIMESTAMP_TAG = "tag:yaml.org,2002:timestamp"  # what YAML 1.1 reads into an unquoted date: text, for us
 _MERGE_TAG = "tag:yaml.org,2002:merge"
@@ -37,6 +39,8 @@ def load_document(text: str, path: str) -> Document:
     Raises:
         DocumentError: not YAML, more than one document, a duplicate key, a value that JSON does not have.
     """
+    if len(text) > MAX_LENGTH:
+        raise DocumentError(path, 0, "", f"at most {MAX_LENGTH} characters", len(text))
     try:
         loader = yaml.SafeLoader(text)
         try:

@@ -7,6 +7,7 @@ make a document of it, and ``read_document`` makes a run of such a document.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,7 +110,8 @@ class Run:
     @property
     def replay(self) -> str:
         """The command that repeats this run."""
-        return f"lockjaw replay {self.folder}"
+        described = self.target != BUILTIN and not self.target.startswith("openclaw")
+        return f"lockjaw replay {shlex.quote(self.folder)}" + (f" --target {self.target}" if described else "")
 
     def check(self, name: str) -> CheckResult:
         """The result of one checker. Raises KeyError if it was not asked."""

@@ -195,6 +195,8 @@ def test_a_scenario_cannot_name_a_folder_of_ours(name: str, good: bytes, tmp_pat
     files = changed(changed(unpacked(good), "scenario.json", name=name), "kit.json", scenario=name)
     refused(tmp_path, packed(files), "kit.json in it is wrong")
     other = changed(unpacked(good), "scenario.json", name="../../evil")
+    refused(tmp_path, packed(other), "scenario.json in it is wrong")
+    other = changed(unpacked(good), "scenario.json", name="evil")
     refused(tmp_path, packed(other), "name one scenario")
 
 

@@ -19,6 +19,7 @@ from lockjaw.harness.run import Progress
 from lockjaw.harness.targets.openclaw.campaign import Cell, Options, run_version
 from lockjaw.harness.targets.openclaw.versions import parse_target
 from lockjaw.history import Record
+from lockjaw.history.run import Run
 from lockjaw.reports import document, text
 from lockjaw.reports.progress import LiveProgress
 from lockjaw.verdict import Verdict
@@ -121,6 +122,14 @@ def replay_against(
     )
     with watched(as_json) as progress:
         again = run_version(scenario, version, options, say, progress)
+    return show_replay(again, run_dir, verdict, event_hash, as_json=as_json)
+
+
+def show_replay(again: Run, run_dir: Path, verdict: str, event_hash: str, *, as_json: bool) -> int:
+    """Show a run against a real program beside the one that it repeats.
+
+    Returns the exit status of the verdict. Raises HarnessError when it is another verdict.
+    """
     same_verdict, same_hash = verdict == again.verdict, event_hash == again.event_hash
     if as_json:
         compared = {"of": str(run_dir), "same_verdict": same_verdict, "same_event_hash": same_hash}

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from lockjaw.cli.consent import scenarios_to_start
-from lockjaw.cli.openclaw.campaigns import say, watched
+from lockjaw.cli.openclaw.campaigns import say, show_replay, watched
 from lockjaw.cli.results import hand_over
 from lockjaw.errors import UsageError
 from lockjaw.harness.incident.scenario import Scenario
@@ -20,7 +20,7 @@ from lockjaw.harness.targets.foreign import Foreign
 from lockjaw.harness.targets.registry import choose, opened
 from lockjaw.visible import visible
 
-__all__ = ["Playing", "asker", "run_against_described"]
+__all__ = ["Playing", "asker", "replay_against_described", "run_against_described"]
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,34 @@ def run_against_described(
     return hand_over(
         runs, as_json=as_json, repeats=playing.repeats, notes=notes, junit_file=junit_file, markdown_file=markdown_file
     )
+
+
+def replay_against_described(
+    scenario: Scenario, run_dir: Path, was: str, target: str | None, playing: Playing, *, then: tuple[str, str],
+    as_json: bool,
+) -> int:  # fmt: skip
+    """``lockjaw replay RUN --target FILE|NAME@VERSION``: the user names the program, never the kit or run folder.
+
+    Args:
+        was: the runtime that the run was against, as NAME@VERSION.
+        then: its verdict and its event hash.
+
+    Raises:
+        UsageError: no runtime was named, or another one.
+        HarnessError: the verdict is another one.
+    """
+    choice = choose(target) if target is not None else None
+    if choice is None or choice.name != was:
+        expected = (
+            f"{was}, by its name or by your own .toml file: the run was against it, and a replay starts no program"
+        )
+        raise UsageError("--target", "", f"{expected} that a kit or run folder names", choice and choice.name)
+    with (
+        opened(choice, ask=asker(playing.yes), say=say, cache=playing.cache) as opened_target,
+        watched(as_json) as progress,
+    ):
+        [again] = _play(opened_target, scenario, playing, progress)
+    return show_replay(again, run_dir, *then, as_json=as_json)
 
 
 def _play(target: Foreign, scenario: Scenario, playing: Playing, progress: Progress) -> list[Run]:
