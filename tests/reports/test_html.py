@@ -48,6 +48,8 @@ class Page(HTMLParser):
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "wbr" and not attrs:
+            return  # a place where a long name may go on in the next line: no reader sees it, and it can do nothing
         self.elements.append((tag, tuple(name for name, _ in attrs)))
         self.links += [value or "" for name, value in attrs if name in ("href", "src", "action", "data", "srcset")]
         self._in = tag

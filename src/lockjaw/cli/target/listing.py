@@ -13,7 +13,7 @@ from lockjaw.harness.targets.installing import find_installed, missing_needs
 from lockjaw.harness.targets.namespace import Namespace, NoNamespace
 from lockjaw.harness.targets.registry import Choice, choose, names
 from lockjaw.harness.targets.store import Store
-from lockjaw.visible import columns, show
+from lockjaw.visible import columns, show, show_wrapped
 
 __all__ = ["check", "list_targets"]
 
@@ -85,8 +85,8 @@ def _tell(found: dict[str, Any]) -> None:
     state = "installed" if found["installed"] else f"not installed yet ({found['size_mb']} MB)"
     show(f"{found['target']} ({found['licence']}): {state}", f"file: {found['file']}")
     for line in found["missing"]:
-        show(f"missing: {line}")
+        show_wrapped(f"missing: {line}")
     for law, why in found["cannot"].items():
-        show(f"cannot be judged: {law}: {why}")
+        show_wrapped(f"cannot be judged: {law}: {why}")
     for name, why in found["scenarios"].items():
-        show(f"scenario {name}: {why or 'applies'}")
+        show_wrapped(f"scenario {name}: {why or 'applies'}")
