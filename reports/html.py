@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from lockjaw import __version__
 from lockjaw.history.run import Run
@@ -193,6 +193,11 @@ def _shown(value: Any) -> Any:
     return excerpt(value, MAX_TEXT, str) if type(value) is str else value
 
 
+def _breakable(text: str) -> Markup:
+    """As every text is shown and escaped; a narrow page may break a long name behind an underscore."""
+    return escape(_shown(text)).replace("_", Markup("_<wbr>"))
+
+
 @cache
 def _environment() -> Environment:
     # Not PackageLoader: it cannot find a package whose folder is mapped by an editable install.
@@ -201,6 +206,7 @@ def _environment() -> Environment:
         lstrip_blocks=True, finalize=_shown,
         optimized=False,  # compiling a template takes as long as all the pages that a command renders of it
     )  # fmt: skip
+    environment.filters["breakable"] = _breakable
     environment.globals["short"] = lambda text, run_dir: folder_shortener(run_dir)(text)
     return environment
 
