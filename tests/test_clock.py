@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from lockjaw.clock import ENVIRONMENT_KEY, ScaledClock, iso, parse_iso
+from lockjaw.clock import ENVIRONMENT_KEY, ScaledClock, iso, parse_iso, surrounding_clock
 
 SCALE = 0.02
 SLACK_REAL_S = 5.0  # how late a loaded machine may be; the lower bounds are exact
@@ -60,6 +60,16 @@ def test_processes_share_a_clock_through_the_environment(monkeypatch: pytest.Mon
         monkeypatch.setenv(key, value)
 
     assert ScaledClock.from_environment() == clock
+
+
+def test_the_surrounding_clock_is_that_of_the_environment_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(ENVIRONMENT_KEY, raising=False)
+    assert surrounding_clock().real_s(1.0) == 1.0
+    clock = ScaledClock.start(SCALE)
+    monkeypatch.setenv(ENVIRONMENT_KEY, clock.to_environment()[ENVIRONMENT_KEY])
+    assert surrounding_clock() == clock
+    monkeypatch.setenv(ENVIRONMENT_KEY, "")
+    assert surrounding_clock().real_s(1.0) == 1.0
 
 
 @pytest.mark.parametrize("text", [None, ""])

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import json
 import math
 import os
 import threading
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lockjaw.clock import ScaledClock
-from lockjaw.errors import LocalError
+from lockjaw.errors import FileLocked, LocalError
 from lockjaw.locking import FileLock, LockLost, SessionLock, SessionLocked, inspect_lock
 
 FAR_S = 30.0
@@ -186,3 +187,20 @@ def test_file_lock_locks_any_file(clock, tmp_path, actor):
         with held.section():
             state.write_text("{}")
     assert inspect.signature(FileLock) == inspect.signature(SessionLock)
+
+
+def test_lock_that_is_made_afresh_takes_nothing_from_the_one_before_but_what_is_the_same(clock, session_file):
+    """An order is kept for the next lock of the same file and arguments."""
+    for arguments in ({}, {"owner": "a"}, {"owner": "b"}, {"max_hold_s": 7.0}, {"max_hold_s": math.inf}, {}):
+        with SessionLock(session_file, clock=clock, **arguments):
+            said = inspect_lock(session_file)
+            limit = json.loads(Path(f"{session_file}.lock").read_text()).get("maxHoldMs")
+        limit_s = arguments.get("max_hold_s", 300.0)
+        assert limit == (None if limit_s == math.inf else limit_s * 1000)
+        assert said.owner == arguments.get("owner", "")
+    with SessionLock(session_file, clock=clock):
+        for kind, timeout_s in ((SessionLock, 0.1), (FileLock, 0.1), (SessionLock, 0.2)):
+            with pytest.raises(SessionLocked) as caught:
+                kind(session_file, clock=clock, timeout=timeout_s).acquire()
+            assert type(caught.value) is (FileLocked if kind is FileLock else SessionLocked)
+            assert caught.value.timeout_s == timeout_s

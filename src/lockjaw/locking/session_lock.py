@@ -26,6 +26,7 @@ from lockjaw.history.recorder import Recorder
 from lockjaw.locking.catalog import LOCK_ALGORITHMS, Granted, Order
 from lockjaw.locking.held_lock import FAILURES, HeldLock, Port
 from lockjaw.locking.host import THIS_HOST, Host
+from lockjaw.locking.identity import ProcessIdentity
 from lockjaw.locking.lock_report import SILENT, LockReport
 from lockjaw.locking.operations import Handle
 from lockjaw.locking.subject import FILE, SESSION, Subject
@@ -35,6 +36,10 @@ from lockjaw.locking.subject import FILE, SESSION, Subject
 _SECTION_WAIT_S = 2.0
 _SECTION_WAIT_FLOOR_REAL_S = 0.25
 _OVERTAKE_S = 0.25  # a waiter that does not come for a free lock is paused, or this machine is very busy
+
+
+_orders: dict[tuple[object, ...], Order] = {}
+_KNOWN_ORDERS = 64
 
 
 @lru_cache(maxsize=8)
@@ -276,10 +281,27 @@ class SessionLock:
             )
         me = self._host.identity()
         if self._order is None or self._order.process is not me:
-            self._order = Order(
-                self._paths,
+            self._order = self._usual_order(me)
+        order = self._order
+        if timeout is not None or not blocking:
+            order = replace(order, timeout_s=timeout or 0.0, prepared=None)
+        if self._report.heard and not fences:
+            self._report.acquiring(order.timeout_s)
+        return _Attempt(order, len(self._held), fences)
+
+    def _usual_order(self, me: ProcessIdentity) -> Order:
+        """The order of this object's acquires; where locks are made afresh for each turn, that of the one before."""
+        paths, algorithm, registry = self._paths, self._algorithm, self._host.holds.registry
+        key = (
+            type(self), paths.session, algorithm.name, self._timeout_s, self._max_hold_s, self._reentrant,
+            self._section_wait_s, self._owner, self._overtake_s,
+        )  # fmt: skip
+        order = _orders.get(key)
+        if order is None or order.process is not me or order.registry is not registry:
+            order = Order(
+                paths,
                 me,
-                self._host.holds.registry,
+                registry,
                 self._timeout_s,
                 self._max_hold_s,
                 self._reentrant,
@@ -288,12 +310,10 @@ class SessionLock:
                 self._overtake_s,
                 self._subject,
             )
-        order = self._order
-        if timeout is not None or not blocking:
-            order = replace(order, timeout_s=timeout or 0.0, prepared=None)
-        if self._report.heard and not fences:
-            self._report.acquiring(order.timeout_s)
-        return _Attempt(order, len(self._held), fences)
+            if len(_orders) >= _KNOWN_ORDERS:
+                _orders.clear()
+            _orders[key] = order
+        return order
 
     def _hold(self, attempt: _Attempt, grant: Granted) -> HeldLock:
         held = HeldLock(self._port, grant, attempt.order.process, self)
