@@ -146,6 +146,7 @@ class Caller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
     message: Text  # what it asks; `{n}` is the number of a copy
     start: Start = AT_ONCE  # when it asks; not given: at once
     session: Text | None = None  # the id of a session of its own; not given: everybody's
+    asks: Text = "gateway"  # which gateway
     local: bool = False  # it runs the turn itself and asks no gateway, as a cron job or a subagent does
     copies: Count = 1  # so many of them: NAME-1, NAME-2, ...
 
@@ -154,7 +155,17 @@ class Caller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
     pid_of = None
 
 
-Actor = Scripted | Caller
+class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="gateway"):
+    """One more gateway on the same state, up before anybody asks (`kind: gateway`). A client `asks` it by its name."""
+
+    start = AT_ONCE
+    awaited = False
+    copies = 1
+    namespace = 1
+    pid_of = None
+
+
+Actor = Scripted | Caller | Server
 
 
 def each(actors: dict[str, Actor]) -> dict[str, Actor]:
@@ -170,6 +181,8 @@ def each(actors: dict[str, Actor]) -> dict[str, Actor]:
 
 
 def _copy(actor: Actor, n: int) -> Actor:
+    if isinstance(actor, Server):
+        return actor
     if isinstance(actor, Caller):
         return msgspec.structs.replace(actor, copies=1, message=actor.message.replace("{n}", str(n)))
     script = tuple(

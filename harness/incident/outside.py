@@ -41,6 +41,7 @@ class Outside(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     effect: Word | None = None  # a line that the model's tool writes before it answers; it is counted in `ledger`
     effect_s: Seconds = 0.0  # how long the tool runs after its effect
     ledger: Word = "ledger"  # the file that `effect` is written to
+    holds_s: Seconds = 20.0  # how long an actor of the cast holds the store (its step `hold_database`)
     faults: tuple[AnyFault, ...] | None = None  # in place of the scenario's, in times of its own
 
     @property

@@ -27,7 +27,7 @@ from ..faults import AnyFault
 from ..faults.toxic import Toxic
 from ..judge.checkers import CHECKERS
 from ..judge.checkers.facts import ScenarioFacts
-from .actors import MAX_ACTORS, Actor, Caller, Initial, each
+from .actors import MAX_ACTORS, Actor, Caller, HoldDatabase, Initial, Scripted, Server, Step, each
 from .links import Link, toxic_of
 from .matching import Pattern, Sometimes
 from .outside import Outside
@@ -190,6 +190,10 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                 raise FieldError("actors", "a name of its own, of letters, digits, _ and -", name)
             if actor.pid_of is not None and actor.pid_of not in (*MAIN_ACTORS, *self.cast):
                 raise FieldError(("actors", name, "pid_of"), f"an actor: {', '.join(self.names)}", actor.pid_of)
+            if isinstance(actor, Caller) and actor.asks not in (known := ("gateway", *self.servers)):
+                raise FieldError(("actors", name, "asks"), f"a gateway: {', '.join(known)}", actor.asks)
+            if isinstance(actor, Scripted) and self.sessions != "sqlite" and any(map(_is_of_database, actor.script)):
+                raise FieldError("sessions", "sqlite, beside an actor that holds a database", self.sessions)
         owner = self.initial.lock.owner if self.initial.lock else "dead"
         if owner not in ("dead", "nobody", "garbage", *self.names):
             raise FieldError("initial.lock.owner", f"dead, nobody, garbage or an actor: {', '.join(self.names)}", owner)
@@ -257,6 +261,11 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return each(self.actors)
 
     @property
+    def servers(self) -> tuple[str, ...]:
+        """The gateways of the cast, beside the one that everybody has."""
+        return tuple(name for name, actor in self.cast.items() if isinstance(actor, Server))
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Everybody who can be named."""
         return (*MAIN_ACTORS, *self.cast)
@@ -281,8 +290,8 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     @property
     def only_ours(self) -> str:
         """Why programs that are not Lockjaw's cannot play it; empty: they can."""
-        if self.outside is not None and all(isinstance(actor, Caller) for actor in self.cast.values()):
-            pass  # clients only, and the file says how others play it
+        if self.outside is not None and all(map(_of_any_runtime, self.cast.values())):
+            pass  # the file says how others play it
         elif self.staged:
             return "the actors and the session that this scenario sets up are Lockjaw's own"
         struck = next((str(fault) for fault in self.faults if fault.inside), "")
@@ -322,6 +331,15 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def script(self) -> dict[str, Any]:
         """The model server's script."""
         return {"models": self.models}
+
+
+def _is_of_database(step: Step) -> bool:
+    return isinstance(step, HoldDatabase)
+
+
+def _of_any_runtime(actor: Actor) -> bool:
+    """Programs that are not ours have it, too: clients, servers, and a store that somebody else can hold."""
+    return not isinstance(actor, Scripted) or all(map(_is_of_database, actor.script))
 
 
 def builtin_names() -> list[str]:

@@ -22,7 +22,8 @@ class Nemesis:
         due = [fault for fault in scenario.faults if not isinstance(fault, AtOperation) or fault.before is None]
         self._faults = Schedule([(fault, (fault, False)) for fault in due], seeds.stream("jitter"))
         cast = scenario.cast
-        self._cues = Schedule([(actor.start, name) for name, actor in cast.items()], seeds.stream("cues"))
+        cued = [(actor.start, name) for name, actor in cast.items() if name not in scenario.servers]
+        self._cues = Schedule(cued, seeds.stream("cues"))
         self._planned = bool(scenario.faults or scenario.actors)
         self._acts = False
         self._timer_s: float | None = None

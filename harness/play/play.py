@@ -81,10 +81,11 @@ class Play:
 
     def _open(self) -> Waits:
         world, scenario = self._world, self._scenario
-        for name in ("models", "gateway"):
+        for name in ("models", "gateway", *scenario.servers):
             yield from bring_up(world, name)
         # An actor with the pid of another one is born when its cue comes.
-        begun = [world.start(name) for name in ("client", *self._cast) if not self._late_born(name)]
+        waiting = [name for name in ("client", *self._cast) if name not in scenario.servers]
+        begun = [world.start(name) for name in waiting if not self._late_born(name)]
         for process in begun:
             yield from comes_up(world, process)
         if world.now() < 0:

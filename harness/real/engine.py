@@ -133,6 +133,7 @@ class RealWorld:
         self.on_record: Callable[[Record], None] = lambda record: None
         self.on_end: Callable[[Any], None] = lambda process: None
         self.restarting: list[str] = []
+        self.refused: dict[str, str] = {}  # gateways that would not start beside another one, with their words
         self.go_s = self.clock.monotonic()
         self.relays = Relays(scenario, run, self.clock, seed)
         limited = {}
@@ -233,7 +234,7 @@ class RealWorld:
     def begin(self) -> None:
         self._tick()
         for name, actor in self._processes.items():
-            if not actor.alive:
+            if not actor.alive and name not in self.refused:
                 raise self.failure(f"the {name} ended before the client started")
         self.go_s = self.clock.monotonic()
 
@@ -323,7 +324,7 @@ class RealWorld:
         role = self._role(name)
         if role == "client":
             # The port, not the address: the client's error texts shall say "Source: local loopback".
-            env["OPENCLAW_GATEWAY_PORT"] = str(self.relays.port(name, "gateway", self._ports["gateway"]))
+            env["OPENCLAW_GATEWAY_PORT"] = str(self._gateway_of(name))
         if role in ("gateway", "client"):
             env |= self.relays.environment(name, self._ports["models"])
         count = self._starts[name] = self._starts.get(name, 0) + 1
@@ -340,9 +341,17 @@ class RealWorld:
             raise self.failure(f"the {name} cannot be started: {error}") from error
 
     def _role(self, name: str) -> Role:
+        if name in self.scenario.servers:
+            return "gateway"
         if name in self.scenario.cast:
             return "client" if isinstance(self.scenario.cast[name], Caller) else "scripted"
         return name  # type: ignore[return-value]
+
+    def _gateway_of(self, client: str) -> int:
+        """The port that a client dials."""
+        actor = self.scenario.cast.get(client)
+        asked = actor.asks if isinstance(actor, Caller) else "gateway"
+        return self.relays.port(client, asked, self._ports.get(asked, 0))  # 0: one that did not come up
 
     def process(self, name: str) -> Actor:
         return self._processes[name]

@@ -48,11 +48,11 @@ def command_of(name: str, launch: Launch, fds: Descriptors) -> list[str]:
         journal = launch.logs / "model-requests.jsonl"
         options = ["--script", str(launch.script), "--port", str(launch.port), "--seed", str(launch.seed)]
         return [*launch.python, "serve", "model", *options, "--journal", str(journal), "--ready-fd", str(fds.ready)]
-    if name == "gateway":
+    if name == "gateway" or name in launch.scenario.servers:
         # No drain: how long the gateway may go on is the scenario's to say (settle_s), and it is over by then. The real
         # ones of these versions do not drain on SIGTERM either.
         options = ["--port", str(launch.port), "--policy", launch.policy, "--drain", "0"]
-        return [*_ambushed("gateway", launch), "gateway", "run", *options, "--ready-fd", str(fds.ready)]
+        return [*_ambushed(name, launch), "gateway", "run", *options, "--ready-fd", str(fds.ready)]
     if name == "client":
         return [*_ambushed("client", launch), *_asking(launch.scenario.message, launch, fds)]
     actor = launch.scenario.cast[name]

@@ -20,7 +20,7 @@ from lockjaw.seeds import Seeds
 
 from ..faults import Fault
 from ..faults.base import Slot
-from ..incident.actors import Scripted
+from ..incident.actors import Caller, Scripted
 from ..incident.links import Faulty
 from ..incident.scenario import Scenario
 from ..play.play import Play
@@ -265,11 +265,13 @@ class SimWorld:
             process.stop = lambda: self._sim.kill(process, 0)
         elif name == "gateway":
             process = rig.gateway(self._models)
+        elif name in self._scenario.servers:
+            process = rig.gateway(self._models, name)
         elif isinstance(actor := cast.get(name), Scripted):
             former = None if actor.pid_of is None else self._processes.get(actor.pid_of)
             process, go = rig.scripted(name, actor, None if former is None else former.pid)
         else:
-            process, go = rig.client(self._models, name, actor)
+            process, go = rig.client(self._models, name, actor if isinstance(actor, Caller) else None)
         if go is not None:
             self._goes[process] = go
         self._processes[name] = process

@@ -162,9 +162,13 @@ class Rig:
     def log(self, name: str) -> Callable[[str], None]:
         return self.logs.setdefault(name, []).append
 
-    def gateway(self, models: Any) -> Process:
+    def port(self, gateway: str) -> int:
+        """Where a gateway listens."""
+        return PORT + ("gateway", *self.scenario.servers).index(gateway)
+
+    def gateway(self, models: Any, name: str = "gateway") -> Process:
         """Start a gateway."""
-        process = self.process("gateway", "gateway")
+        process, port = self.process(name, "gateway"), self.port(name)
         asyncio._set_running_loop(process.loop)
         try:
             clock = SimClock(process)
@@ -172,23 +176,23 @@ class Rig:
             client = ModelClient(self.settings.providers, clock=clock, transport=self._transport(models, process))
             server: GatewayServer = build_gateway(
                 self.settings, behaviour=BEHAVIOURS[self.policy], clock=clock, recorder=SimRecorder(process),
-                models=client, log=self.log("gateway"), ids=self.ids("gateway"),
-                nonces=self.ids("nonces"), machine=self.machine(process),
+                models=client, log=self.log(name), ids=self.ids(name),
+                nonces=self.ids("nonces" if name == "gateway" else f"nonces/{name}"), machine=self.machine(process),
                 tools=sim_tools(process, self.disk), documents=self.documents,
             )  # fmt: skip
             server.begin()
-            self.network.listen(process, PORT, server.serve_link)
+            self.network.listen(process, port, server.serve_link)
             stop = asyncio.Event()
 
             async def serve() -> None:
                 try:
                     await stop.wait()
-                    self.network.close(process, PORT)
+                    self.network.close(process, port)
                     await server.stop(drain_s=DRAIN_S)
                 finally:
                     await client.aclose()
 
-            task = process.spawn(serve(), "gateway")
+            task = process.spawn(serve(), name)
         finally:
             asyncio._set_running_loop(None)
         task.add_done_callback(lambda task: self._exit(process, task))
@@ -211,9 +215,10 @@ class Rig:
             # A client is paired by its own device key; the cast's clients are other programs of the same user.
             identity = self.identity if caller is None else DeviceIdentity.generate(self.seeds.stream(f"device/{name}"))
             tokens = self.tokens if caller is None else MemoryTokens()
+            port = self.port(caller.asks if caller else "gateway")
 
             async def dial(gateway: GatewaySettings) -> Any:
-                return await self.network.dial(process, gateway.port)
+                return await self.network.dial(process, port)
 
             def uplink(settings: Settings) -> GatewayClient:
                 return GatewayClient(

@@ -29,13 +29,15 @@ import msgspec
 from lockjaw.errors import UsageError
 from lockjaw.history import FileRecorder, Record
 
-from ..incident.actors import Caller
+from ..incident.actors import Caller, Scripted
 from ..incident.outside import Outside
 from ..incident.scenario import Scenario
 from ..real.actors import Actor, Descriptors
 from ..real.engine import RealWorld
 from ..real.rig import SCRIPT, command_of, workspace_of
 from . import launch
+from .holding import Hold
+from .launch import read_line
 from .namespace import Doors
 from .session import Message, Owner, messages_of, owners_of, problems_of
 from .spec import TargetSpec, filled
@@ -44,6 +46,7 @@ from .user import MOST_OUTPUT, Attempt, Plan, Way
 __all__ = ["Foreign", "ForeignWorld", "Program"]
 
 GATEWAY_PORT, MODEL_PORT = 18800, 18801
+SECOND_PORT_AFTER = 20  # beside the first gateway's; the fallback of a target has its own, below
 SETUP_LIMIT_REAL_S = 300.0  # a program of 400 MB starts slowly on a busy machine
 NEXT_TURN_LIMIT_REAL_S = 120.0  # beside what the file says of its start
 QUIET_S = 1.5  # without a request at the models, beside the tool's own time: the gateway has ended its turn
@@ -145,8 +148,7 @@ class ForeignWorld(RealWorld):
         self._marker = outside.marker_in(scenario.message)
         self._asked, self._accepted, self._quiet_since, self._begun = 0, "", 0.0, False
         super().__init__(scenario, **how)
-        self._seen = FileRecorder(run.events / "seen.jsonl", self.clock, "gateway")
-        self._seen_user = FileRecorder(run.events / "seen-client.jsonl", self.clock, "client")
+        self._seen: dict[str, FileRecorder] = {}
 
     # ----------------------------------------------------------------- the programs
 
@@ -159,18 +161,36 @@ class ForeignWorld(RealWorld):
         target, spec = self.target, self.target.spec
         if name == "models":
             return target.inside(command_of(name, replace(self.launch(name), port=target.model_port), fds))
-        if name == "gateway":
-            ready = spec.gateway.ready
+        if name == "gateway" or name in self.scenario.servers:
+            ready, port = spec.gateway.ready, self._port_of(name)
+            command = spec.gateway.command if name == "gateway" else spec.gateway.second or spec.gateway.command
+            values = {**self.values, "port": str(port)}
             return launch.arguments(
-                target.doors, self._filled(spec.gateway.command), lines=self.run.logs / "gateway.lines.jsonl",
-                ready_fd=fds.ready, port=target.gateway_port, ready_line=ready.line or "",
-                ready_http=self._text(ready.http or ""),
+                target.doors, filled_in(command, values), lines=self.run.logs / f"{name}.lines.jsonl",
+                ready_fd=fds.ready, port=port, ready_line=ready.line or "", ready_http=filled(ready.http or "", values),
             )  # fmt: skip
         if name == "client" or isinstance(self.scenario.cast.get(name), Caller):
             module = f"{__package__}.user"
             plan = self.launch(name).plan(name)
             return target.inside([sys.executable, "-P", "-m", module, plan, str(fds.ready), str(fds.go)])
-        raise UsageError("target", "", "actors that are clients: scripted ones use Lockjaw's own files", target.name)
+        if spec.store.held is not None:
+            module = f"{__package__}.holding"
+            return [sys.executable, "-P", "-m", module, self.launch(name).plan(name), str(fds.ready), str(fds.go)]
+        raise UsageError("target", "", "a target that names what can be held of its store (key store)", target.name)
+
+    def _port_of(self, server: str) -> int:
+        return self.target.gateway_port + SECOND_PORT_AFTER * ("gateway", *self.scenario.servers).index(server)
+
+    def ready(self, process: Actor) -> bool:
+        """A second server may refuse to start beside the first: that is something to see, not a failure of ours."""
+        if process.name not in self.scenario.servers or process.ready is not None or process.alive:
+            return super().ready(process)
+        log = self.run.logs / f"{process.name}.lines.jsonl"
+        words = self._words_of_a_lock([read_line(raw).text for raw in log.read_bytes().splitlines()])
+        if not words:
+            return super().ready(process)  # it raises
+        self.refused[process.name] = words
+        return True
 
     def environment(self) -> dict[str, str]:
         temporary = self.run.path / "tmp"
@@ -199,7 +219,7 @@ class ForeignWorld(RealWorld):
             self._do("set up the workspace", command)
         self.values["session"] = self._session()
         plans = Path(self.launch("client").plan("client")).parent
-        for name, plan in self._plans().items():
+        for name, plan in (self._plans() | self._holds()).items():
             (plans / f"{name}.json").write_bytes(msgspec.json.encode(plan))
 
     def _session(self) -> str:
@@ -250,12 +270,23 @@ class ForeignWorld(RealWorld):
         for name, actor in self.scenario.cast.items():
             if isinstance(actor, Caller):
                 way: Way = "own" if actor.local and client.own else "gateway"
-                plans[name] = self._plan([self._attempt(way, actor.message, outside.patience_s)])
+                asked = self._attempt(way, actor.message, outside.patience_s, server=actor.asks)
+                plans[name] = self._plan([asked])
         return plans
 
-    def _attempt(self, way: Way, message: str, deadline_s: float, once_asked_s: float | None = None) -> Attempt:
-        self.values["message"] = message
-        command = tuple(self._filled(self.target.program.turn(way)))
+    def _holds(self) -> dict[str, Hold]:
+        """What the rest of the cast does: it holds the store."""
+        held = self.target.spec.store.held
+        if held is None:
+            return {}
+        cast = [name for name, actor in self.scenario.cast.items() if isinstance(actor, Scripted)]
+        return {name: Hold(self._text(held[1]), held[0], self.outside.holds_s) for name in cast}
+
+    def _attempt(
+        self, way: Way, message: str, deadline_s: float, once_asked_s: float | None = None, server: str = "gateway"
+    ) -> Attempt:
+        values = {**self.values, "message": message, "port": str(self._port_of(server))}
+        command = tuple(filled_in(self.target.program.turn(way), values))
         if way == "own":
             deadline_s += self.target.spec.client.own_starts_s
         return Attempt(way, command, deadline_s, once_asked_s)
@@ -279,18 +310,28 @@ class ForeignWorld(RealWorld):
     def begin(self) -> None:
         super().begin()
         self._begun = True
+        for name, words in self.refused.items():
+            told = {"error": words, "kind": "timeout", "waited_s": 0.0, "owner": ""}
+            self._record_lock(name, "lock", "invoke", owner=name, timeout_s=0.0)
+            self._record_lock(name, "lock", "fail", **told)
 
     def look(self, records: Sequence[Record]) -> None:
         for record in records:
             if record.op == "provider.request" and self._begun:
                 self._request(record)
         now = self.clock.monotonic()
-        if self._open or not self._accepted or self.held_up(self.process("gateway")):
+        if self._open or not self._accepted or self.held_up(self.process("gateway")) or self._store_is_held():
             self._quiet_since = now
         elif now - self._quiet_since > QUIET_S + self.outside.effect_s:
-            self._seen.record("gateway.final", run_id=self._accepted, status="unknown")
+            self._seen_of("gateway").record("gateway.final", run_id=self._accepted, status="unknown")
             self._accepted = ""
         self._look_for_owners()
+
+    def _store_is_held(self) -> bool:
+        return any(
+            isinstance(actor, Scripted) and self.went(self.process(name)) and self.process(name).alive
+            for name, actor in self.scenario.cast.items()
+        )
 
     def _request(self, record: Record) -> None:
         request = str(record.data.get("request_id"))
@@ -306,7 +347,9 @@ class ForeignWorld(RealWorld):
             self.process("client").signal(signal.SIGUSR2)
         if self._asked == 1:  # it comes from the server: nobody else has the question yet
             self._accepted = "try-0"
-            self._seen.record("gateway.accepted", run_id="try-0", session_id=self.values["session"], session_key="")
+            self._seen_of("gateway").record(
+                "gateway.accepted", run_id="try-0", session_id=self.values["session"], session_key=""
+            )
             self.process("client").signal(signal.SIGUSR1)
 
     def _look_for_owners(self) -> None:
@@ -325,8 +368,13 @@ class ForeignWorld(RealWorld):
                 )
 
     def _record_lock(self, actor: str, op: str, phase: Any, **data: Any) -> None:
-        recorder = self._seen if actor == "gateway" else self._seen_user
-        recorder.record(op, phase, path=self._lock_path, **data)
+        self._seen_of(actor).record(op, phase, path=self._lock_path, **data)
+
+    def _seen_of(self, actor: str) -> FileRecorder:
+        """Writes down what was seen of an actor."""
+        if actor not in self._seen:
+            self._seen[actor] = FileRecorder(self.run.events / f"seen-{actor}.jsonl", self.clock, actor)
+        return self._seen[actor]
 
     def _actor_of(self, pid: int) -> str:
         """The actor that this process is, or descends from; empty: nobody of this run."""
@@ -367,18 +415,23 @@ class ForeignWorld(RealWorld):
         except subprocess.TimeoutExpired:
             return
         said = done.stdout
-        locked = [line for line in said.splitlines() if any(re.search(p, line) for p in self.target.spec.locked)]
+        locked = self._words_of_a_lock(said.splitlines())
         if FAST in said:
             self.recorder.record("next_turn", "ok", path=self._transcript)
         elif locked:
-            self.recorder.record("next_turn", "fail", path=self._transcript, error=locked[0].strip()[:400])
+            self.recorder.record("next_turn", "fail", path=self._transcript, error=locked)
+
+    def _words_of_a_lock(self, lines: Sequence[str]) -> str:
+        """The first line with the program's words for a locked session; empty: none."""
+        patterns = self.target.spec.locked
+        return next((line for line in lines if any(re.search(p, line) for p in patterns)), "").strip()[:400]
 
     def files(self) -> list[str]:
         return []  # its locks and transcripts are not in our format
 
     async def close(self) -> None:
-        self._seen.close()
-        self._seen_user.close()
+        for recorder in self._seen.values():
+            recorder.close()
         shutil.rmtree(self.run.path / "tmp", ignore_errors=True)
         await super().close()
 
@@ -386,7 +439,12 @@ class ForeignWorld(RealWorld):
         return filled(text, self.values)
 
     def _filled(self, command: Sequence[str]) -> list[str]:
-        return [self._text(word) for word in command]
+        return filled_in(command, self.values)
+
+
+def filled_in(command: Sequence[str], values: Mapping[str, str]) -> list[str]:
+    """A command with its placeholders filled."""
+    return [filled(word, values) for word in command]
 
 
 def script_of(outside: Outside, spec: TargetSpec, scenario: Scenario, work: Path) -> dict[str, Any]:

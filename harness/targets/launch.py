@@ -50,6 +50,11 @@ class Line(msgspec.Struct, frozen=True):
     out: bool = False
 
 
+def read_line(raw: bytes) -> Line:
+    """A line that the scribe has written down."""
+    return msgspec.json.decode(raw, type=Line)
+
+
 def arguments(
     doors: Doors | None,
     command: Sequence[str],

@@ -92,10 +92,12 @@ class Ready(_Table, frozen=True):
 
 
 class Gateway(_Table, frozen=True):
-    """The long-lived server of a session. ``second``: another one on the same store, where that is the fallback."""
+    """The long-lived server of a session. ``second``: another one on the same store, on the ``{port}`` that is given to
+    it, if that takes another command."""
 
     command: Annotated[Command, Meta(min_length=1)]
     ready: Ready
+    second: Command = ()
     limit_s: Annotated[float, Meta(gt=0)] = 90.0  # to be ready
 
 
@@ -153,6 +155,25 @@ class Holder(_Table, frozen=True):
         return self.flock is not None or self.pid_file is not None
 
 
+class StoreFile(_Table, frozen=True):
+    """What another process holds of the store in ``store_held``: a database, or a file's ``flock``. Patterns of paths;
+    the newest file wins."""
+
+    sqlite: Text | None = None
+    flock: Text | None = None
+
+    def __post_init__(self) -> None:
+        if self.sqlite is not None and self.flock is not None:
+            raise FieldError("flock", "sqlite or flock, not both")
+
+    @property
+    def held(self) -> tuple[str, str] | None:
+        """(how a contender names the lock, the pattern); None: the file names nothing to hold."""
+        if self.sqlite is not None:
+            return "sqlite", self.sqlite
+        return None if self.flock is None else ("flock", self.flock)
+
+
 class Tool(_Table, frozen=True):
     """The tool that runs a shell command: the fake model asks for it where a scenario wants an effect."""
 
@@ -178,6 +199,7 @@ class TargetSpec(_Table, frozen=True):
     file: tuple[File, ...] = ()
     messages: Messages = Messages()
     holder: Holder = Holder()
+    store: StoreFile = StoreFile()
     tool: Tool | None = None
     locked: tuple[Text, ...] = ()
     models: tuple[Text, ...] = ()  # model ids of its own requests (titles, summaries), answered at once
@@ -218,6 +240,11 @@ def _check_placeholders(spec: TargetSpec, path: Path) -> None:
 
 
 def _commands(spec: TargetSpec) -> Sequence[tuple[tuple[str | int, ...], str]]:
-    named = {"gateway": spec.gateway.command, "new": spec.client.new, "own": spec.client.own}
+    named = {
+        "gateway": spec.gateway.command,
+        "second": spec.gateway.second,
+        "new": spec.client.new,
+        "own": spec.client.own,
+    }
     found = [((key, n), word) for key, command in named.items() for n, word in enumerate(command)]
     return [*found, *((("client", "gateway", n), word) for n, word in enumerate(spec.client.gateway))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from lockjaw.documents import FieldError
 from lockjaw.harness import load_scenario, run_scenario
 from lockjaw.harness.faults.pause import Pause
 from lockjaw.harness.incident.scenario import Scenario
@@ -12,7 +13,7 @@ from lockjaw.harness.incident.scenario import Scenario
 CHOSEN = (
     "client_gives_up_server_goes_on", "compaction_longer_than_wait", "fallback_meets_active_writer",
     "gateway_killed_mid_turn", "gateway_relaunched", "gateway_timeout", "rotated_while_waiting",
-    "server_frozen_mid_turn", "two_clients_one_session", "writer_during_prompt",
+    "second_server", "server_frozen_mid_turn", "two_clients_one_session", "writer_during_prompt",
 )  # fmt: skip
 
 
@@ -51,3 +52,11 @@ def test_owner_frozen_in_its_transaction_is_overruled_and_writes_nothing_that_co
     assert run.verdict == "HELD", [(check.name, check.finding) for check in run.checks if check.verdict != "HELD"]
     paused = [r for r in run.history if r.op == "nemesis" and r.data["action"] == "pause"]
     assert [r.data["at"] for r in paused] == [f"before {operation} #1.sqlite"]
+
+
+def test_a_client_asks_a_gateway_that_is_there_and_only_a_database_can_be_held() -> None:
+    other = load_scenario("second_server").actors["other"]
+    with pytest.raises(FieldError, match=r"actors\.other\.asks: expected a gateway: gateway"):
+        msgspec.structs.replace(load_scenario("second_server"), actors={"other": other})
+    with pytest.raises(FieldError, match="sessions: expected sqlite, beside an actor that holds a database"):
+        msgspec.structs.replace(load_scenario("store_held"), sessions="jsonl")

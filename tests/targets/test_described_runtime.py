@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
 import psutil
 import pytest
+from msgspec.structs import replace
 
+from lockjaw.harness.incident.actors import Server
 from lockjaw.harness.incident.scenario import Scenario, load_scenario
 from lockjaw.harness.run import Progress, Run
 from lockjaw.harness.targets.campaign import play_on
@@ -23,7 +24,7 @@ def quick(name: str = "fallback_meets_active_writer", **outside: object) -> Scen
     scenario = load_scenario(name)
     assert scenario.outside is not None
     faster = {"answers_s": 3.0, "gives_up_s": 1.0, "patience_s": 20.0} | outside
-    return msgspec.structs.replace(scenario, outside=msgspec.structs.replace(scenario.outside, **faster))
+    return replace(scenario, outside=replace(scenario.outside, **faster))
 
 
 def play(path: Path, scenario: Scenario, out: Path, progress: Progress | None = None) -> Run:
@@ -82,3 +83,30 @@ def test_a_run_whose_danger_was_not_reached_is_unknown(tiny, tmp_path: Path) -> 
     run = play(tiny("rude"), quick(gives_up_s=15.0), tmp_path / "runs")
     assert run.verdict is Verdict.UNKNOWN
     assert not all(condition.met for condition in run.reached)
+
+
+def soon(name: str, **outside: object) -> Scenario:
+    """The cast begins at once when the model has the question."""
+    scenario = quick(name, answers_s=0.8, gives_up_s=None, **outside)
+    cast = {
+        name: actor if isinstance(actor, Server) else replace(actor, start=replace(actor.start, after_s=0.1))
+        for name, actor in scenario.actors.items()
+    }
+    return replace(scenario, actors=cast)
+
+
+def test_an_answer_that_is_thrown_away_while_the_store_is_held_is_found(tiny, tmp_path: Path) -> None:
+    run = play(tiny("forgetful"), soon("store_held", holds_s=1.0), tmp_path / "runs")
+    assert all(condition.met for condition in run.reached)
+    assert run.outcome.answered
+    assert broken(run) == {"same_conversation", "transcript_whole"}
+    held = [r for r in run.history if r.op == "database" and r.actor == "maintenance"]
+    assert [r.phase for r in held] == ["invoke", "ok", "info"]
+
+
+def test_a_second_server_that_refuses_to_start_is_seen_and_its_client_has_no_answer(tiny, tmp_path: Path) -> None:
+    run = play(tiny("alone"), soon("second_server"), tmp_path / "runs")
+    refused = [r for r in run.history if r.op == "lock" and r.phase == "fail"]
+    assert [(r.actor, r.data["error"]) for r in refused] == [("second", "tiny: the state is locked by another process")]
+    assert broken(run) == {"answered"}
+    assert {c.name: c.answered for c in run.outcome.clients} == {"client": True, "other": False}

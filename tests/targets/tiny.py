@@ -6,7 +6,8 @@
 
 ``TINY_MANNERS=rude`` is the planted bug: the fallback fails on a lock that is held instead of waiting. ``patient``
 mends it: the fallback waits, and what it then finds answered it does not ask again. ``blind`` takes no lock at all.
-``chatty`` does not either, and its command line takes each answer for another question.
+``chatty`` does not either, and its command line takes each answer for another question. ``alone``: a second server
+refuses to start beside the first. ``forgetful``: an answer is thrown away while somebody else holds the store.
 
 A turn of its own leaves a process behind that is in no group of ours, as a terminal multiplexer would.
 """
@@ -48,7 +49,11 @@ def entries(session: str) -> list[dict[str, str]]:
 
 
 def append(session: str, role: str, content: str) -> None:
-    with (STATE / f"{session}.jsonl").open("a") as file:
+    with (STATE / "store").open("w") as store, (STATE / f"{session}.jsonl").open("a") as file:
+        try:
+            fcntl.flock(store, fcntl.LOCK_EX | (fcntl.LOCK_NB if MANNERS == "forgetful" else 0))
+        except BlockingIOError:
+            return
         file.write(json.dumps({"role": role, "content": content}) + "\n")
 
 
@@ -98,7 +103,15 @@ def ask(port: int, session: str, message: str) -> str:
 
 if __name__ == "__main__":
     verb, *rest = sys.argv[1:]
-    if verb == "serve":
+    if verb == "serve" and MANNERS == "alone":
+        STATE.mkdir(exist_ok=True)
+        with (STATE / "server").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                sys.exit("tiny: the state is locked by another process")
+            serve(int(rest[0]), rest[1])
+    elif verb == "serve":
         serve(int(rest[0]), rest[1])
     elif verb == "ask":
         print(ask(int(rest[0]), rest[1], rest[2]))

@@ -23,6 +23,7 @@ from lockjaw.cli.options import (
 from lockjaw.cli.progress import run_progress
 from lockjaw.cli.repeats import Repeat, UntilSure, repeats_of
 from lockjaw.cli.results import hand_over
+from lockjaw.documents import FieldError
 from lockjaw.errors import UsageError
 from lockjaw.harness.incident.scenario import Scenario, load_scenario
 from lockjaw.harness.judge.agreement import agreement
@@ -128,7 +129,7 @@ def run(
     scenarios = [load_scenario(name) for name in scenario]  # all of them first: a typo must not cost a run
     if sessions is not None:
         check_one_of("--sessions", STORES, sessions)
-        scenarios = [msgspec.structs.replace(one, sessions=sessions) for one in scenarios]
+        scenarios = [_kept_in(one, sessions) for one in scenarios]
     check_one_of("--engine", (*ENGINES, BOTH), engine)
     # Before the runs: the folder may be the very one that they go to.
     known = None if baseline is None else read_baseline(baseline)
@@ -169,6 +170,14 @@ def _runs(
     progress: Progress | None,
 ) -> list[Run]:
     return run_policies(scenario, policies, engine=engine, seed=seed, time_scale=time_scale, out=out, progress=progress)
+
+
+def _kept_in(scenario: Scenario, sessions: str) -> Scenario:
+    """The scenario with its sessions in that store. Raises UsageError if it is about the other one."""
+    try:
+        return msgspec.structs.replace(scenario, sessions=sessions)
+    except FieldError as error:
+        raise UsageError("--sessions", "", f"{error.expected} ({scenario.name})", sessions) from None
 
 
 def policies_of(scenario: Scenario, named: str) -> list[str]:

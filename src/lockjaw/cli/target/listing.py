@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lockjaw.cli.options import CacheFolder, JsonFlag, print_json
+from lockjaw.harness.incident.actors import Scripted
 from lockjaw.harness.incident.scenario import builtin_names, load_scenario
 from lockjaw.harness.targets.installing import find_installed, missing_needs
 from lockjaw.harness.targets.namespace import Namespace, NoNamespace
@@ -76,6 +77,8 @@ def _fits(choice: Choice, name: str) -> str:
     assert outside is not None
     if outside.effect is not None and choice.spec.tool is None:
         return "the file names no tool, and the scenario needs one with an effect"
+    if any(isinstance(actor, Scripted) for actor in load_scenario(name).cast.values()) and not choice.spec.store.held:
+        return "the file names nothing of its store that can be held (key store)"
     if outside.then == "own" and not choice.spec.client.own:
         return "the file has no client.own, so the user would only give up"
     return ""
