@@ -236,7 +236,7 @@ def exit_codes() -> Iterator[str]:
         "leaves the status at 0."
     )
     yield (
-        "Of every command: an exception that nobody expected is 4, with one line and a traceback in a file that the "
+        "Of every command: an unexpected exception is 4, with one line and a traceback in a file that the "
         "line names; 141 means that the reader of stdout (`head`, say) went away."
     )
     yield "## lockjaw report"

@@ -109,7 +109,7 @@ class Mute(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class Restart(Close, frozen=True, kw_only=True):
-    """The gateway ends and comes back: a ``shutdown`` event, a close on every connection, nobody listens for
+    """The gateway ends and comes back: a ``shutdown`` event, a close on every connection, no process listens for
     ``down_s``, then the same port answers again. It has forgotten its runs, unless ``keep_runs``."""
 
     reason: str = "service restart"

@@ -136,7 +136,7 @@ class Scripted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
     start: Start = AT_ONCE  # when it begins; not given: at once
     awaited: bool = True  # the run goes on until it has ended
     copies: Count = 1  # so many of them: NAME-1, NAME-2, ... (`{n}` in a text is the number)
-    namespace: Count = 1  # its pid namespace; 1 is everybody's
+    namespace: Count = 1  # its pid namespace; all other actors are in 1
     pid_of: str | None = None  # it gets the pid of that actor, which has ended by then
 
 
@@ -145,7 +145,7 @@ class Caller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
 
     message: Text  # what it asks; `{n}` is the number of a copy
     start: Start = AT_ONCE  # when it asks; not given: at once
-    session: Text | None = None  # the id of a session of its own; not given: everybody's
+    session: Text | None = None  # the id of a session of its own; not given: that of all actors
     asks: Text = "gateway"  # which gateway
     local: bool = False  # it runs the turn itself and asks no gateway, as a cron job or a subagent does
     copies: Count = 1  # so many of them: NAME-1, NAME-2, ...

@@ -19,7 +19,7 @@ class Pattern(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A record matches when every named part is equal; ``data`` may have more keys than are named here."""
 
     op: str  # an operation of the history (see History)
-    phase: Phase | None = None  # invoke: it begins; ok: it happened; fail: it did not; info: a fact, or nobody knows
+    phase: Phase | None = None  # invoke: it begins; ok: it happened; fail: it did not; info: a fact, or unknown
     actor: str | None = None  # who did it, or a pattern of shell globs (`subagent-*`)
     data: dict[str, Any] = {}  # keys of the record, and what stands there
 

@@ -17,8 +17,8 @@ NAME = "all_delivered"
 def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
     """Every result that was handed in stands in the conversation to which its key leads at the end.
 
-    A result that its actor gave up is lost, however well it is logged: whoever waits for it waits for ever. UNKNOWN
-    when nothing was handed in, or its actor was killed.
+    A result that its actor gave up is lost, however well it is logged: its waiter waits for ever. UNKNOWN when
+    nothing was handed in, or its actor was killed.
     """
     handed = spans(history, "deliver", "text")
     if not handed:

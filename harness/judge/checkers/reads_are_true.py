@@ -17,7 +17,7 @@ NAME = "reads_are_true"
 def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
     """A reader that reports success has seen every entry that stood there when it began.
 
-    A reader that fails loudly has told no lie. UNKNOWN when nobody read, or there was nothing to see.
+    A reader that fails loudly has told no lie. UNKNOWN when no process read, or there was nothing to see.
     """
     reads = spans(history, "read", "path")
     seen = 0

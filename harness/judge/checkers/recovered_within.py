@@ -19,8 +19,8 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
     """After the holder ended or died, the next acquire succeeds within the scenario's bound.
 
     The clock starts when the lock is free *and* somebody wants it; it stops while the search holds an actor up.
-    Waits that were called off, and waiters that died, prove nothing. UNKNOWN without a bound, or when nobody wanted a
-    lock that had had a holder.
+    Waits that were called off, and waiters that died, prove nothing. UNKNOWN without a bound, or when no
+    process wanted a lock that had had a holder.
     """
     bound_s = facts.recovered_within_s
     if bound_s is None:

@@ -22,7 +22,7 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
 
     A conversation is a session key. The session behind the key may have changed if it was rotated meanwhile, and then
     the answer stands in the new one; or if the client forked it, and then its transcript holds every user message of
-    the session that was asked. UNKNOWN when nobody was answered, or
+    the session that was asked. UNKNOWN when no client was answered, or
     nothing shows where the answer went.
     """
     answers = [r for r in results(history) if r.data.get("answered")]

@@ -56,7 +56,7 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
 
 
 def _held(history: Sequence[Record]) -> Iterator[_Held]:
-    """The databases of single sessions that were held, and for how long; up to the end if nobody gave one back."""
+    """The databases of single sessions that were held, and for how long; up to the end if it was not given back."""
     for record in history:
         if record.op == "database" and record.phase == "ok" and record.data.get("of") == "session":
             ended = (

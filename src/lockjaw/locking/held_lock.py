@@ -138,7 +138,7 @@ class HeldLock:
         """One append: no process of ours can change the lock's owner until it ends, unless this process stands still.
 
         What it gives raises Fenced once this holder was overruled inside the section: ask it with the file open,
-        before the first byte, and again behind the last one, before anybody is told that something was written.
+        before the first byte, and again behind the last one, before your program reports the write.
 
         Keep it short and do not await inside: fencing waits for it. Blocks the calling thread for at most
         2 nominal seconds (0.25 real ones at least), normally for microseconds. Threads that share this
