@@ -629,7 +629,8 @@ def test_a_starting_gateway_is_left_alone_for_a_tenth_to_two_seconds(asked_ms: i
 
 def test_other_refusals_are_no_starting_gateway() -> None:
     assert startup_delay_s(RequestRejected("UNAVAILABLE", "busy", {"reason": 5}, retry_after_ms=300)) is None
-    assert startup_delay_s(RequestRejected("X", "starting", {"reason": "startup-sidecars"})) is None
+    for code in ("X", "ABORTED", ""):
+        assert startup_delay_s(RequestRejected(code, "starting", {"reason": "startup-sidecars"})) is None
 
 
 def test_the_constants_are_those_of_the_documentation() -> None:

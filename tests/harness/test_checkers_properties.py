@@ -4,31 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hypothesis import given
+import msgspec
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lockjaw.harness.judge.checkers import CHECKERS, run_checks
 from lockjaw.harness.judge.checkers.examples import EXAMPLES, FACTS
-from lockjaw.history import Record
+from lockjaw.history import Phase, Record
 from lockjaw.history.ordered import numbered
 
-OTHER = "/home/somebody/state/agents/other/sessions/5e551013.jsonl"
+#: Before and after every name in a history: a comparison that is not by equality lets one of them in.
+MARKS = ("!", "~")
 
-#: A bystander's whole turn: its own session, its own message, nothing left behind.
-BYSTANDER = [
-    Record(0.0, "bystander", "actor.ready", "info", {"role": "gateway", "pid": 9}),
-    Record(0.0, "bystander", "lane.wait", "invoke", {"run_id": "b-run", "lane": "other"}),
-    Record(0.0, "bystander", "lock", "invoke", {"path": OTHER + ".lock", "owner": "b-run"}),
-    Record(0.0, "bystander", "lock", "ok", {"path": OTHER + ".lock", "owner": "b-run", "generation": 7}),
-    Record(0.0, "bystander", "turn", "invoke", {"turn_id": "b-turn", "run_id": "b-run", "message": "hello"}),
-    Record(0.0, "bystander", "model.call", "invoke", {"call_id": "b1", "run_id": "b-run", "model": "m"}),
-    Record(0.0, "bystander", "model.call", "ok", {"call_id": "b1", "stop_reason": "toolUse"}),
-    Record(0.0, "bystander", "tool", "invoke", {"run_id": "b-run", "tool_call_id": "t1", "name": "exec", "key": "k"}),
-    Record(0.0, "bystander", "tool", "ok", {"run_id": "b-run", "tool_call_id": "t1"}),
-    Record(0.0, "bystander", "turn", "ok", {"turn_id": "b-turn", "run_id": "b-run"}),
-    Record(0.0, "bystander", "lock.release", "info", {"path": OTHER + ".lock", "owner": "b-run", "generation": 7}),
-    Record(0.0, "bystander", "actor.exit", "info", {"role": "gateway", "code": 0}),
-]
+
+def bystander(mark: str) -> list[Record]:
+    """A bystander's whole turn: its own session, its own message, nothing left behind."""
+    name, run = f"{mark}bystander", f"{mark}run"
+    path = f"/{mark}home/somebody/state/agents/other/sessions/5e551013.jsonl"
+    lock = {"path": path + ".lock", "owner": run}
+    told: list[tuple[str, Phase, dict[str, object]]] = [
+        ("actor.ready", "info", {"role": "gateway", "pid": 9}),
+        ("lane.wait", "invoke", {"run_id": run, "lane": "other"}),
+        ("lock", "invoke", lock),
+        ("lock", "ok", lock | {"generation": 7, "waited_s": 0.0}),
+        ("turn", "invoke", {"turn_id": f"{mark}turn", "run_id": run, "message": "hello"}),
+        ("model.call", "invoke", {"call_id": f"{mark}1", "run_id": run, "model": "m"}),
+        ("model.call", "ok", {"call_id": f"{mark}1", "stop_reason": "toolUse"}),
+        ("tool", "invoke", {"run_id": run, "tool_call_id": "t1", "name": "exec", "key": f"{mark}k"}),
+        ("tool", "ok", {"run_id": run, "tool_call_id": "t1"}),
+        ("turn", "ok", {"turn_id": f"{mark}turn", "run_id": run}),
+        ("lock.release", "info", lock | {"generation": 7}),
+        ("actor.exit", "info", {"role": "gateway", "code": 0}),
+    ]
+    return [Record(0.0, name, op, phase, data) for op, phase, data in told]
 
 
 def woven(history: Sequence[Record], others: Sequence[Record], places: Sequence[int]) -> list[Record]:
@@ -51,14 +60,50 @@ def places(history: Sequence[Record], count: int) -> st.SearchStrategy[list[int]
 WITH_A_TURN = sorted(name for name in EXAMPLES if any(r.op == "turn" for r in EXAMPLES[name]()))
 
 
-@given(st.data(), st.sampled_from(WITH_A_TURN))
-def test_a_bystander_changes_no_verdict(data: st.DataObject, example: str) -> None:
+@settings(max_examples=60)
+@given(st.data(), st.sampled_from(WITH_A_TURN), st.sampled_from(MARKS))
+def test_a_bystander_changes_no_verdict(data: st.DataObject, example: str, mark: str) -> None:
     history = EXAMPLES[example]()
-    crowded = woven(history, BYSTANDER, data.draw(places(history, len(BYSTANDER))))
+    turn = bystander(mark)
+    crowded = woven(history, turn, data.draw(places(history, len(turn))))
 
     alone = run_checks(CHECKERS, history, FACTS)
     together = run_checks(CHECKERS, crowded, FACTS)
     assert [(r.name, r.verdict, r.finding) for r in together] == [(r.name, r.verdict, r.finding) for r in alone]
+
+
+@pytest.mark.parametrize("mark", MARKS)
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_a_run_that_was_accepted_for_somebody_else_moves_no_conversation(example: str, mark: str) -> None:
+    history = EXAMPLES[example]()
+    told = {"run_id": f"{mark}run", "session_id": f"{mark}5e551013", "session_key": f"{mark}agent:other:main"}
+    crowded = woven(history, [Record(0.0, "gateway", "gateway.accepted", "info", told)], [1])
+
+    names = ["same_conversation", "store_delays_no_other", "executed_once", "never_session_locked"]
+    alone, together = run_checks(names, history, FACTS), run_checks(names, crowded, FACTS)
+    assert [(r.verdict, r.finding) for r in together] == [(r.verdict, r.finding) for r in alone]
+
+
+@pytest.mark.parametrize("mark", MARKS)
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_records_of_kinds_that_no_law_knows_change_nothing(example: str, mark: str) -> None:
+    """A twin of another kind before each record: same actor (whose clock starts later than it is ready), same data."""
+    history = EXAMPLES[example]()
+    twins = [Record(r.t, r.actor if r.op[:5] != "actor" else "harness", mark + r.op, r.phase, r.data) for r in history]
+    crowded = woven(history, twins, range(len(twins)))
+
+    alone, together = run_checks(CHECKERS, history, FACTS), run_checks(CHECKERS, crowded, FACTS)
+    assert [(r.name, r.verdict, r.finding) for r in together] == [(r.name, r.verdict, r.finding) for r in alone]
+    assert [[2 * i + 1 for i in r.witness] for r in alone] == [list(r.witness) for r in together]
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_a_history_read_from_its_file_is_judged_as_the_one_in_memory(example: str) -> None:
+    """No two of its texts are one object then."""
+    history = EXAMPLES[example]()
+    read = msgspec.json.decode(msgspec.json.encode(history), type=list[Record])
+
+    assert run_checks(CHECKERS, numbered(read), FACTS) == run_checks(CHECKERS, history, FACTS)
 
 
 @given(st.data(), st.sampled_from(sorted(EXAMPLES)))
