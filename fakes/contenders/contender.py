@@ -16,6 +16,7 @@ import os
 import select
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -575,7 +576,7 @@ def main(arguments: Sequence[str]) -> None:
     for line in sys.stdin:
         try:
             answer = performer.perform(json.loads(line))
-        except (LockjawError, OSError) as error:
+        except (LockjawError, OSError, sqlite3.Error) as error:
             answer = _told(error)
         _say(answer)
     performer.let_go()

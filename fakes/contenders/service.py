@@ -129,6 +129,10 @@ class ContenderService:
         self._unmet = set(range(1, plan.count + 1)) if plan.kill_at or plan.pause_at else set()
         self.failures = 0
 
+    def _real_s(self, nominal_s: float) -> float:
+        """Real seconds, and no more than a thread can wait (292 years): ``inf`` is a time that never ends."""
+        return min(self._clock.real_s(nominal_s), threading.TIMEOUT_MAX)
+
     def run(self, ready: Callable[[], None]) -> int:
         """Perform the plan until it is over or ``stop`` is called; then every process is reaped.
 
@@ -139,6 +143,8 @@ class ContenderService:
         """
         if not self._file.parent.is_dir():
             raise LocalError(f"{self._file.parent} is not a folder; name a session file in a folder that exists")
+        if self._file.is_dir():
+            raise LocalError(f"{self._file} is a folder; name a file")
         with ExitStack() as stack:
             stack.callback(self._journal.close)
             if self._plan.planted:
@@ -233,14 +239,14 @@ class ContenderService:
             if plan.leak:
                 handle.leak()
                 self._note("leaked", number)
-            self._over.wait(None if plan.hold_s is None or plan.leak else self._clock.real_s(plan.hold_s))
+            self._over.wait(None if plan.hold_s is None or plan.leak else self._real_s(plan.hold_s))
             while handle.stands_still and not self._over.wait(_LOOK_REAL_S):
                 pass
             if self._over.is_set():
                 return
             handle.release()
             self._note("released", number, round=turn)
-            self._over.wait(self._clock.real_s(plan.think_s))
+            self._over.wait(self._real_s(plan.think_s))
 
     def _watch_pause(self, number: int, handle: Contender) -> None:
         """See it stand still, and let it go on when its time is over."""
@@ -252,7 +258,7 @@ class ContenderService:
         self._one_had_it.set()
         if self._plan.pause_s is None:
             return
-        if not self._over.wait(self._clock.real_s(self._plan.pause_s)) and handle.alive:
+        if not self._over.wait(self._real_s(self._plan.pause_s)) and handle.alive:
             self._note("resumed", number)
             handle.resume()
 

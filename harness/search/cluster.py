@@ -35,6 +35,7 @@ from .workers import Workers
 __all__ = ["Cluster", "Elsewhere"]
 
 CONNECT_S = 10.0
+MOST_LOCAL = 256  # a digit too many would start processes until the machine stands still
 FIRST_WORKER_S = 30.0
 _LOOK_S = 2.0  # between two looks at how many workers there are
 _STOP_LOOK_S = 0.25  # between two looks at the flag, on a worker: each asks the scheduler
@@ -55,6 +56,8 @@ class Cluster(Workers):
     def __init__(self, address: str) -> None:
         if not _ADDRESS.fullmatch(address):
             raise UsageError("--cluster", "", "tcp://HOST:PORT, tls://HOST:PORT or local:N", address)
+        if address.startswith("local:") and int(address.removeprefix("local:")[:9]) > MOST_LOCAL:
+            raise UsageError("--cluster", "", f"at most {MOST_LOCAL} processes on one machine", address)
         try:
             import distributed
         except ImportError:

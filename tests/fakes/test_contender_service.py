@@ -311,3 +311,26 @@ async def test_however_the_command_ends_no_contender_is_left(
                 "contender 1 failed error=it never came to held:1" in command.stderr() or "paused" in command.stderr()
             )
             assert all('"wall_ms":' in line for line in journal.read_text(encoding="utf-8").splitlines())
+
+
+@pytest.mark.parametrize("place", ["a folder", "a link into nothing", "no database"])
+def test_a_database_that_cannot_be_opened_is_a_sentence_of_the_contender(place: str, tmp_path: Path) -> None:
+    file = tmp_path / "store.db"
+    if place == "a folder":
+        file.mkdir()
+        with pytest.raises(LocalError, match=r"store\.db is a folder; name a file"):
+            ContenderService(file, Plan(algorithm="sqlite"), clock=ScaledClock.start(1.0)).run(lambda: None)
+        return
+    if place == "no database":
+        file.write_text("hello")
+    else:
+        file.symlink_to("nowhere/store.db")
+    one = Service(file, Plan(algorithm="sqlite", timeout_s=1.0))
+    assert one.over() == 1
+    assert "database" in one.wait("failed")["error"]
+
+
+def test_a_hold_of_infinite_seconds_ends_when_it_is_stopped(begin: Any) -> None:
+    one = begin(hold_s=float("inf"))
+    one.wait("holds")
+    assert one.stop() == 0

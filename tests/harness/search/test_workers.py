@@ -200,6 +200,12 @@ def test_an_error_about_a_build_travels() -> None:
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
+@pytest.mark.parametrize("address", ["local:257", "local:999999", "local:" + "9" * 5000])
+def test_no_machine_is_filled_with_processes_by_a_digit_too_many(address: str) -> None:
+    with pytest.raises(UsageError, match="at most 256 processes on one machine"):
+        Cluster(address)
+
+
 @pytest.mark.parametrize("address", ["local:0", "http://host:1", "host:8786", "tcp://host", "local:2; rm"])
 def test_what_is_no_address_of_a_cluster_is_refused(address: str) -> None:
     with pytest.raises(UsageError, match="tcp://HOST:PORT"):
