@@ -8,7 +8,8 @@ from lockjaw.clock import ScaledClock
 from lockjaw.errors import LockStateError, SessionLocked
 from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, inspect_lock, release_all_held
 from lockjaw.locking.algorithms.coarse import Registry
-from lockjaw.locking.algorithms.guarded import Superseded, take
+from lockjaw.locking.algorithms.grants import Superseded
+from lockjaw.locking.algorithms.guarded import take
 from lockjaw.locking.algorithms.overruling import overrule
 from lockjaw.locking.catalog import Order
 from lockjaw.locking.drivers import run_blocking

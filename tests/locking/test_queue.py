@@ -11,7 +11,8 @@ import pytest
 
 from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, SessionLocked, bells, kernel
 from lockjaw.locking.algorithms.coarse import Registry
-from lockjaw.locking.algorithms.guarded import Place, _in_front
+from lockjaw.locking.algorithms.grants import Place
+from lockjaw.locking.algorithms.queue import in_front
 from lockjaw.locking.catalog import Order
 from lockjaw.locking.drivers import follow, run_blocking
 from lockjaw.locking.guard_record import (
@@ -163,7 +164,7 @@ def test_waiter_watches_the_last_one_in_front_of_it_that_has_not_given_up(clock,
     guards = [system.open_guard(paths.guard, paths.body) for _ in range(4)]
     for ticket, guard in enumerate(guards, 1):
         assert system.lock(guard, TICKET_BASE + ticket)
-    front = partial(_in_front, system, guards[3], GuardState(), Place(4, None))
+    front = partial(in_front, system, guards[3], GuardState(), Place(4, None))
     assert front() == 3
     system.unlock(guards[2], TICKET_BASE + 3)
     assert front() == 2

@@ -9,6 +9,7 @@ import pytest
 from lockjaw.clock import ScaledClock
 from lockjaw.locking import Fenced, SessionLock, SessionLocked
 from lockjaw.locking.algorithms import guarded
+from lockjaw.locking.algorithms.grants import Superseded
 from lockjaw.locking.catalog import Guarded
 from lockjaw.locking.held_lock import HeldLock
 from lockjaw.locking.session_lock import SessionLock as Lock
@@ -79,7 +80,7 @@ def follow(monkeypatch):
     def entered(calls, grant):
         try:
             done = begin(calls, grant)
-        except guarded.Superseded:
+        except Superseded:
             tell("superseded")
             raise
         if done:

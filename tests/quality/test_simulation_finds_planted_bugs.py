@@ -39,6 +39,8 @@ from lockjaw.harness.sim.world import Process, SimClock
 from lockjaw.harness.sim.world import World as Simulation
 from lockjaw.locking import catalog, session_lock
 from lockjaw.locking.algorithms import coarse, guarded
+from lockjaw.locking.algorithms.findings import read_state
+from lockjaw.locking.algorithms.grants import Superseded
 from lockjaw.locking.owner_record import parse
 from lockjaw.locking.resting import RestingGuards
 from lockjaw.runner.embedded import EmbeddedRunner
@@ -262,8 +264,8 @@ def passes_when_overruled_twice() -> AbstractContextManager[None]:
     def lenient(calls: Any, grant: Any) -> bool:
         try:
             return begin(calls, grant)
-        except guarded.Superseded:
-            if guarded.read_state(calls, grant.guard).generation - grant.generation != 2:
+        except Superseded:
+            if read_state(calls, grant.guard).generation - grant.generation != 2:
                 raise
             return bool(calls.lock(grant.guard, guarded.SECTION))
 

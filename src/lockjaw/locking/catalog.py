@@ -16,7 +16,7 @@ from lockjaw.errors import LockStateError
 from lockjaw.locking.algorithms import coarse, guarded, plain, released_for_prompt
 from lockjaw.locking.algorithms.coarse import CoarseGrant, CoarseRequest, CoarseRules, Registry
 from lockjaw.locking.algorithms.findings import GuardedRequest
-from lockjaw.locking.algorithms.guarded import GuardedGrant, Released
+from lockjaw.locking.algorithms.grants import GuardedGrant, Released
 from lockjaw.locking.algorithms.plain import PlainGrant
 from lockjaw.locking.algorithms.released_for_prompt import Fingerprint
 from lockjaw.locking.guard_record import GuardRecord, label, signature

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, TypeVarTuple
 
 from lockjaw.clock import Clock
 from lockjaw.errors import Fenced, LocalError, LockLost, LockStateError, SessionChanged
-from lockjaw.locking.algorithms.guarded import Released, Superseded
+from lockjaw.locking.algorithms.grants import Released, Superseded
 from lockjaw.locking.algorithms.released_for_prompt import Fingerprint
 from lockjaw.locking.catalog import Granted, LockAlgorithm, ReleasedForPrompt
 from lockjaw.locking.host import Host

@@ -52,7 +52,7 @@ A dead owner's lock file is taken over *in place*, inside the section and with t
 compared right before, the name checked again after a moment. Other programs unlink stale lock files by path; had we
 renamed our own file over the name, we could destroy the fresh lock of a faster one, and a slower one may still remove
 ours. In place, the first cannot happen and the second is seen at once; if it happens later still, ``enter`` sees it
-and refuses.
+and refuses (``inheriting``).
 """
 
 from __future__ import annotations
@@ -60,7 +60,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
 
 from lockjaw.errors import LockStateError, SessionLocked
 from lockjaw.locking import guard_record
@@ -75,7 +74,10 @@ from lockjaw.locking.algorithms.findings import (
     read_state,
     understood,
 )
+from lockjaw.locking.algorithms.grants import GuardedGrant, Place, Released, Superseded, same_grant
+from lockjaw.locking.algorithms.inheriting import inherit, replace_live, stands, take_over
 from lockjaw.locking.algorithms.overruling import newest, overrule
+from lockjaw.locking.algorithms.queue import count_ahead, in_queue, next_waiter, queued, ring_next, waiter_ahead
 from lockjaw.locking.guard_record import OWNER_BASE, QUEUE, SECTION, STATE_LENGTH, TICKET_BASE, GuardState
 from lockjaw.locking.operations import (
     Calls,
@@ -84,14 +86,12 @@ from lockjaw.locking.operations import (
     Settle,
     Sleep,
     Steps,
-    WaitForRelease,
     WaitForSection,
 )
-from lockjaw.locking.owner_record import BODY_BYTES, body_at, fingerprint
+from lockjaw.locking.owner_record import BODY_BYTES, body_at
 from lockjaw.locking.states import HOLDING, JUDGING, NEXT, OUTSIDE, TRYING, WAITING
 
 TIMEOUT_S = 60.0
-_PAD_LIMIT_BYTES = 4096
 _CLAIM_TRIES = 60  # some microseconds each, while the process that rang us finishes its release
 _HELD_UP = (
     "The lock lies free; some process is in the middle of a look at it. If it is paused there, resume or stop it."
@@ -101,53 +101,7 @@ _HELD_UP_LOOKS = 100  # of a fence that finds the lock free each time
 _IN_TRANSIT_LOOKS = 4  # a fence that meets an owner without a lock file looks so often whether it gets one
 
 
-class Place(NamedTuple):
-    """A place in the queue. ``bell`` is None where there are none."""
-
-    ticket: int
-    bell: Handle | None
-
-
-class GuardedGrant(NamedTuple):
-    """Held. ``guard`` carries the owner's byte.
-
-    Args:
-        apart: the lock file, open, where it is not the guard's body file.
-        identity: of the lock file.
-        state: what the guard says since this grant.
-        place: the one it waited at, if it waited.
-        reclaimed: why the previous owner counted as dead, or empty.
-        fenced: the live generation that this grant was raised over, or 0.
-    """
-
-    request: GuardedRequest
-    guard: Handle
-    apart: Handle | None
-    identity: Identity
-    generation: int
-    state: GuardState
-    place: Place | None = None
-    reclaimed: str = ""
-    fenced: int = 0
-
-
-class Released(NamedTuple):
-    """``removed``: the lock file was ours and is gone. ``lost``: a foreign program had removed or replaced it."""
-
-    removed: bool
-    lost: bool = False
-
-
 _REMOVED = Released(removed=True)
-
-
-class Superseded(Exception):
-    """The section was entered by a holder that holds no longer. ``current`` equals its own generation if no
-    newer one was granted: then the lock file was taken away from outside."""
-
-    def __init__(self, current: int) -> None:
-        self.current = current
-        super().__init__(current)
 
 
 # --------------------------------------------------------------------------- what never waits
@@ -265,7 +219,7 @@ def verify(calls: Calls, grant: GuardedGrant) -> None:
     """Is this grant still the newest one? Raises Superseded."""
     current = _state(calls, grant)
     check_named(calls, grant)
-    if not _same_grant(current, grant.state):
+    if not same_grant(current, grant.state):
         raise Superseded(current.generation)
 
 
@@ -298,7 +252,7 @@ def give_back(calls: Calls, grant: GuardedGrant) -> Released | None:
     rung = False
     try:
         state = _state(calls, grant)
-        if not calls.named(guard) or (state is not grant.state and not _same_grant(state, grant.state)):
+        if not calls.named(guard) or (state is not grant.state and not same_grant(state, grant.state)):
             return Released(removed=False)  # fenced: the lock file is a newer generation's, even in our old inode
         if state.issued > state.ticket:
             # A moment early: while the first waiter wakes up we do the rest, and it tries until we have.
@@ -328,10 +282,6 @@ def _identity(found: tuple[int, int, int] | None) -> Identity | None:
     return None if found is None else found[:2]
 
 
-def _same_grant(one: GuardState, other: GuardState) -> bool:
-    return one.generation == other.generation and one.epoch == other.epoch
-
-
 def close(calls: Calls, grant: GuardedGrant, rung: bool = False) -> None:
     """Close everything that a grant has open. The lock file is gone before anybody sees the owner's byte free."""
     try:
@@ -343,26 +293,6 @@ def close(calls: Calls, grant: GuardedGrant, rung: bool = False) -> None:
             calls.close(grant.apart)
         if grant.place is not None and grant.place.bell is not None:
             calls.close(grant.place.bell)
-
-
-def ring_next(calls: Calls, request: GuardedRequest, guard: Handle, ticket: int, issued: int) -> bool:
-    """Ring the first waiter behind a ticket, if there is one. A waiter that has gone has no bell any more; one that has
-    no bell yet looks for itself."""
-    if issued <= ticket:
-        return False
-    if calls.ring(request.guard_path, ticket + 1):
-        return True  # nearly always
-    first = next_waiter(calls, guard, ticket, issued)
-    return first is not None and calls.ring(request.guard_path, first)
-
-
-def next_waiter(calls: Calls, guard: Handle, ticket: int, issued: int) -> int | None:
-    """The first waiter's ticket behind this one. However many have gone, however far the numbers have jumped (see
-    ``guard_record``): the kernel knows."""
-    if issued <= ticket:
-        return None
-    first = calls.first_locked(guard, TICKET_BASE + ticket + 1, issued - ticket)
-    return None if first is None else first - TICKET_BASE
 
 
 def claim(calls: Calls, request: GuardedRequest, guard: Handle, place: Place) -> GuardedGrant | None:
@@ -499,7 +429,7 @@ class _Contender:
             if now >= self._deadline:
                 return self._refuse(busy)
             if place is not None:
-                busy = _in_queue(calls, request, self._guard, place, busy)
+                busy = in_queue(calls, request, self._guard, place, busy)
             rung = yield busy.wait._replace(until=min(self._deadline, now + busy.look_again_s))
             if self._take(rung):
                 return "take"
@@ -519,7 +449,7 @@ class _Contender:
             return self._refuse(finding) if calls.now() >= self._deadline else "not now"
         self._grant = yield from _grant(calls, request, guard, finding, self._place)
         calls.unlock(guard, SECTION)
-        if self._grant is not None and not _stands(calls, self._grant):
+        if self._grant is not None and not stands(calls, self._grant):
             self._grant = None
             return "not now"
         if self._grant is not None:
@@ -529,7 +459,7 @@ class _Contender:
             # Nobody was faster. Where a look is a short lock, a process that is paused in one is in the way.
             now = calls.now()
             if now >= self._deadline:
-                return self._refuse(replace(_queued(request, guard, finding.guard), advice=_HELD_UP))
+                return self._refuse(replace(queued(request, guard, finding.guard), advice=_HELD_UP))
             yield Sleep(min(self._deadline - now, request.overtake_s / 10))
         self._missed = finding.guard.data
         return "not now"
@@ -548,11 +478,11 @@ class _Contender:
         if isinstance(finding, Busy):
             self._busy, self._idle = finding, None
             return None
-        if _waiter_ahead(calls, guard, state, place):
+        if waiter_ahead(calls, guard, state, place):
             if self._idle is None or self._idle[0] != state.generation:
                 self._idle = (state.generation, now)
             if now - self._idle[1] < request.overtake_s:
-                self._busy = _queued(request, guard, state)
+                self._busy = queued(request, guard, state)
                 # We may have stood in the way of its only try.
                 ring_next(calls, request, guard, state.ticket, state.issued)
                 return None
@@ -619,7 +549,7 @@ class _Contender:
             if busy.owned and calls.locked_elsewhere(guard, SECTION):
                 said += " Some process is inside the lock's section: if it is paused there, resume or stop it."
             if self._place is not None:
-                ahead = _count_ahead(calls, guard, self._place)
+                ahead = count_ahead(calls, guard, self._place)
                 said += f" We were number {ahead + 1} in the queue."
         else:
             try:
@@ -710,7 +640,7 @@ def fence(calls: Calls, request: GuardedRequest, mine: list[Handle] | None = Non
                 if grant is None and looks >= _HELD_UP_LOOKS:
                     raise LockStateError(request.lock_path, "no owner", _HELD_UP)
             elif finding.fenceable:
-                grant = _replace_live(calls, request, guard, finding)
+                grant = replace_live(calls, request, guard, finding)
             elif finding.in_transit and looks >= _IN_TRANSIT_LOOKS:
                 # It stands still between its byte and its lock file.
                 if (grant := _overruled(calls, request, mine, in_section=True)) is not None:
@@ -725,7 +655,7 @@ def fence(calls: Calls, request: GuardedRequest, mine: list[Handle] | None = Non
             if grant is not None:
                 # The first waiter watches the old owner.
                 ring_next(calls, request, guard, grant.state.ticket, grant.state.issued)
-                if _stands(calls, grant):
+                if stands(calls, grant):
                     mine += [] if grant.apart is None else [grant.apart]
                     return grant
             looks += 1
@@ -810,61 +740,6 @@ def enter(calls: Calls, grant: GuardedGrant) -> Steps[None]:
     begin_append(calls, grant)
 
 
-# --------------------------------------------------------------------------- the queue
-
-
-def _waiter_ahead(calls: Calls, guard: Handle, state: GuardState, place: Place | None) -> bool:
-    """Does a waiter stand in front of us (of everybody, if we have no place)?"""
-    last = place.ticket if place else state.issued + 1
-    if last <= state.ticket + 1:
-        return False
-    return calls.locked_elsewhere(guard, TICKET_BASE + state.ticket + 1, last - state.ticket - 1)
-
-
-def _in_queue(calls: Calls, request: GuardedRequest, guard: Handle, place: Place, busy: Busy) -> Busy:
-    """What a waiter with this place waits for."""
-    wait = busy.wait._replace(bell=place.bell)
-    deaf = place.bell is None  # we do not hear that the owner was overruled: what we wait for ends with that one
-    if _waiter_ahead(calls, guard, busy.guard, place):
-        front = _in_front(calls, guard, busy.guard, place)
-        data = calls.read(guard, 16, guard_record.waiter_offset(front))
-        pid = guard_record.decode_waiter(front, data)
-        wait = wait._replace(pid=pid, starttime=None, queued=True)
-        deaf = deaf or pid is None  # if it dies when it was rung, its ring was ours
-    look_again_s = min(busy.look_again_s, request.overtake_s) if deaf else busy.look_again_s
-    return replace(busy, wait=wait, look_again_s=look_again_s)
-
-
-def _in_front(calls: Calls, guard: Handle, state: GuardState, place: Place) -> int:
-    """The ticket of the last waiter ahead of us. Those between it and us have given up: nobody is rung for them."""
-    front = place.ticket - 1
-    if calls.locked_elsewhere(guard, TICKET_BASE + front):
-        return front  # nearly always
-    ahead = state.ticket
-    while (found := next_waiter(calls, guard, ahead, front - 1)) is not None:
-        ahead = found
-    return ahead
-
-
-def _queued(request: GuardedRequest, guard: Handle, state: GuardState) -> Busy:
-    """The lock is free, and others wait for it."""
-    pid = state.record.pid
-    return Busy(
-        f"pid={pid}" if pid else "unknown",
-        f"The {request.subject.noun} is free this instant, and others are before us.",
-        WaitForRelease(request.lock_path, None, 0.0, guard, OWNER_BASE + state.epoch),
-        state,
-        look_again_s=request.overtake_s,
-    )
-
-
-def _count_ahead(calls: Calls, guard: Handle, place: Place) -> int:
-    ahead, ticket = 0, read_state(calls, guard).ticket
-    while (found := next_waiter(calls, guard, ticket, place.ticket - 1)) is not None:
-        ahead, ticket = ahead + 1, found
-    return ahead
-
-
 # --------------------------------------------------------------------------- inside the section
 
 
@@ -906,142 +781,9 @@ def _grant(
     guard.claim = guard.body.identity if guard.body else None
     if calls.lock(guard, OWNER_BASE + state.epoch):
         if read_state(calls, guard).data == state.data:
-            grant = yield from (_take_over if finding.foreign else _inherit)(calls, request, guard, finding, place)
+            grant = yield from (take_over if finding.foreign else inherit)(calls, request, guard, finding, place)
             if grant is not None:
                 return grant
         calls.unlock(guard, OWNER_BASE + state.epoch)
     guard.claim = None
     return None
-
-
-def _stands(calls: Calls, grant: GuardedGrant) -> bool:
-    """Is the guard of this new grant still the guard? If we stood still in the section, we may have been overruled
-    there: then the grant is void from its beginning, and closed."""
-    if calls.named(grant.guard):
-        return True
-    grant.guard.claim = None
-    if grant.apart is not None:
-        calls.close(grant.apart)
-    return False
-
-
-def _inherit(
-    calls: Calls, request: GuardedRequest, guard: Handle, finding: Dead, place: Place | None
-) -> Steps[GuardedGrant | None]:
-    """The lock file is our body, and its owner is dead: write our name into it. -> None: it is another file by now."""
-    own = guard.body
-    assert own is not None
-    state = _record(calls, request, guard, finding.guard, finding.guard.epoch, place)
-    text = body_at(request.body, state.record.granted_ms, state.generation)
-    calls.write(own, text.ljust(BODY_BYTES), truncate=True)
-    yield Settle()
-    try:
-        # A process that sees names late (delayed visibility) may have seen a lock file that its owner had removed. A
-        # link cannot be fooled: it finds the name there, or makes it.
-        calls.link(own, request.lock_path)
-    except FileNotFoundError:
-        guard.rests = False  # the folder is gone, and our files with it
-        return None
-    except FileExistsError:
-        status = calls.status(request.lock_path)
-        if status is None or status.identity != own.identity:
-            return None
-    return GuardedGrant(request, guard, None, own.identity, state.generation, state, place, finding.reason)
-
-
-def _take_over(
-    calls: Calls, request: GuardedRequest, guard: Handle, finding: Dead, place: Place | None
-) -> Steps[GuardedGrant | None]:
-    """Overwrite a dead foreign owner's lock file in place. -> None if it is another file by now."""
-    seen = finding.foreign
-    assert seen is not None
-    try:
-        own = calls.open_existing(request.lock_path, writable=True)
-    except FileNotFoundError:
-        return None
-    except PermissionError as error:
-        raise LockStateError(
-            request.lock_path, finding.owner, "its owner is dead, but we may not write the file; remove it"
-        ) from error
-    data = calls.read(own, len(seen.data))
-    status = calls.identify(own)
-    if data == seen.data and status.unchanged(seen.status):
-        wall_ms = calls.wall_ms()
-        text = body_at(request.body, wall_ms, finding.guard.generation + 1)
-        replaces = fingerprint(data) if finding.names_owner else ""
-        more = guard_record.fingerprints(fingerprint(text), replaces)
-        state = _record(calls, request, guard, finding.guard, finding.guard.epoch, place, wall_ms, more)
-        guard.claim = status.identity
-        # Padded: no instant at which a reader sees half of each.
-        padded = text.ljust(status.size_bytes) if status.size_bytes <= _PAD_LIMIT_BYTES else text
-        calls.write(own, padded, truncate=True)
-        yield Settle()
-        if status.same_file(calls.status(request.lock_path)):
-            return GuardedGrant(request, guard, own, status.identity, state.generation, state, place, finding.reason)
-    calls.close(own)
-    return None
-
-
-def _replace_live(calls: Calls, request: GuardedRequest, guard: Handle, finding: Busy) -> GuardedGrant | None:
-    """Overwrite a live owner's lock file in place; from the record on, its generation is not the newest.
-
-    Returns:
-        None: look again. If we stood still in our look, the owner was in transit at its beginning: its record is newer
-        than what we read, and lay there before the lock file that we have seen.
-    """
-    old = read_state(calls, guard)
-    if not _same_grant(old, finding.guard):
-        return None
-    epoch = old.epoch + 1
-    while not calls.lock(guard, OWNER_BASE + epoch):
-        epoch += 1  # only where owners share lock files (see range_locks): a fenced owner still lives
-    guard.epoch = epoch
-    if finding.foreign is None:
-        own = guard.body
-        assert own is not None
-        guard.claim = own.identity
-        state = _record(calls, request, guard, old, epoch, None)
-        text = body_at(request.body, state.record.granted_ms, state.generation)
-        calls.write(own, text.ljust(BODY_BYTES), truncate=True)
-        return GuardedGrant(request, guard, None, own.identity, state.generation, state, fenced=finding.live)
-    try:
-        own = calls.open_existing(request.lock_path, writable=True)
-    except FileNotFoundError:
-        return None
-    data = calls.read(own, len(finding.foreign.data))
-    status = calls.identify(own)
-    if data != finding.foreign.data:
-        calls.close(own)
-        return None
-    wall_ms = calls.wall_ms()
-    text = body_at(request.body, wall_ms, old.generation + 1)
-    more = guard_record.fingerprints(fingerprint(text), fingerprint(data))
-    state = _record(calls, request, guard, old, epoch, None, wall_ms, more)
-    guard.claim = status.identity
-    calls.write(own, text.ljust(status.size_bytes), truncate=True)
-    return GuardedGrant(request, guard, own, status.identity, state.generation, state, fenced=finding.live)
-
-
-def _record(
-    calls: Calls,
-    request: GuardedRequest,
-    guard: Handle,
-    state: GuardState,
-    epoch: int,
-    place: Place | None,
-    wall_ms: int | None = None,
-    more: bytes = b"",
-) -> GuardState:
-    """Write down the next generation, whose owner's byte we have. -> the guard's state from now on."""
-    if place is not None:
-        ticket = place.ticket
-    else:
-        # A fence goes past the waiters, and they remain.
-        ticket = state.ticket if _waiter_ahead(calls, guard, state, None) else state.issued
-    now_ms = calls.wall_ms() if wall_ms is None else wall_ms
-    generation = state.generation + 1
-    slot = guard_record.encode(request.signature, now_ms, generation, epoch, ticket, more)
-    calls.write(guard, slot, state.slot)
-    guard.signed = None  # nothing is reserved
-    granted = guard.known = state.granted(slot, generation, epoch, ticket, plain=not more)
-    return granted
