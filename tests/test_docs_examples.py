@@ -37,6 +37,7 @@ ELSEWHERE = {
     "how-to/reproduce-a-report.md": "tests/harness/intake/test_page.py",
     "how-to/test-your-client.md": "tests/test_docs.py: its Python examples",
     "how-to/test-your-runtime.md": "tests/test_docs.py: its target file and its scenario",
+    "how-to/count-effects.md": "tests/fakes/test_mcp.py; tests/test_docs.py: its Python example",
     "how-to/search-on-many-machines.md": "tests/harness/search/test_workers.py; its other searches take hours",
     "against-other-runtimes.md": "needs the runtimes of other people, installed, and a network namespace",
     "against-openclaw.md": "needs the real OpenClaw: tox -e openclaw",

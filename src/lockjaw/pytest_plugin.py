@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lockjaw.fakes.contenders.contender import Contender
     from lockjaw.harness.search.cluster import Elsewhere
     from lockjaw.testing.contenders import Contenders
+    from lockjaw.testing.fake_mcp import FakeMcp
     from lockjaw.testing.fake_model import FakeModel
     from lockjaw.testing.mock_gateway import GatewayFixture
     from lockjaw.testing.scenario_runs import Order, ScenarioRuns
@@ -195,6 +196,15 @@ def lock_contenders(request: pytest.FixtureRequest, lockjaw_time_scale: float) -
 def lock_contender(lock_contenders: Contenders) -> Contender:
     """Another process that takes, holds and gives back session locks on order, and freezes or dies with them."""
     return lock_contenders()
+
+
+@pytest.fixture
+def fake_mcp(tmp_path: Path, lockjaw_time_scale: float) -> Iterator[FakeMcp]:
+    """A tool with effects for clients that speak MCP, over stdio or HTTP, and how often each call had its effect."""
+    from lockjaw.testing.fake_mcp import FakeMcp
+
+    with FakeMcp(tmp_path, lockjaw_time_scale) as fake:
+        yield fake
 
 
 def _watched(request: pytest.FixtureRequest, fake: FakeT) -> Iterator[FakeT]:

@@ -45,6 +45,7 @@ ABOUT = {
     "serve model": "Slow and faulty models.",
     "serve gateway": "A scripted gateway: late, refusing, silent, closing.",
     "serve link": "A TCP relay with faults on the way.",
+    "serve mcp": "A tool with effects: slow, failing, dying unanswered.",
     "serve contender": "Processes that hold, leak, die and lie about a lock.",
     "locks": "See who holds which session; remove dead locks.",
     "locks list": "Owner, alive or not and why, age, who waits.",
@@ -138,6 +139,10 @@ def function_of(verb: str) -> Function:
             from lockjaw.cli.serve import link
 
             return link.link
+        case "serve mcp":
+            from lockjaw.cli.serve import mcp
+
+            return mcp.mcp
         case "serve contender":
             from lockjaw.cli.serve import contender
 
