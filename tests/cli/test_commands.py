@@ -320,6 +320,18 @@ def test_report_shows_a_kept_run_again(played: Played, lockjaw: Command) -> None
 
 
 @pytest_real
+def test_a_bare_report_shows_the_newest_run(played: Played, lockjaw: Command) -> None:
+    none_yet = lockjaw("report")
+    assert none_yet.status == 2
+    assert ".lockjaw/runs/latest: expected the folder of a finished run" in none_yet.err
+
+    Path(".lockjaw").mkdir()
+    Path(".lockjaw/runs").symlink_to(played.folder / "runs")
+
+    assert lockjaw("report", "--json").json()["runs"][0]["event_hash"] == played.run["event_hash"]
+
+
+@pytest_real
 def test_report_of_a_violated_run_has_its_status(played: Played, lockjaw: Command) -> None:
     changed = _copy(played, verdict="VIOLATED")
 

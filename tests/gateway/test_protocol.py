@@ -368,7 +368,7 @@ def test_a_forgotten_request_gets_no_answer_and_unsent_it_is_not_sent() -> None:
 @pytest.mark.parametrize("params", [{"a": object()}, {1.5: "x", "y": {3j}}, {"a": "\ud800"}])
 def test_params_that_are_no_json_are_our_mistake(params: object) -> None:
     protocol = opened()
-    with pytest.raises(LocalError, match="the params of agent are no JSON"):
+    with pytest.raises(LocalError, match="the params of agent are not JSON"):
         protocol.send_request("r", "agent", params, now=0.0, timeout_s=None)
     assert protocol.text_to_send() == []
 

@@ -16,14 +16,16 @@ from lockjaw.settings import Settings
 from lockjaw.visible import show_json
 
 __all__ = [
-    "AllowNetwork", "AllowRemote", "CacheFolder", "ConfigFile", "Host", "JournalFile", "JsonFlag", "Out", "Password",
-    "Port", "ReadyFd", "RunDir", "Seed", "StateDir", "TimeoutS", "Token", "check_file_to_write", "check_one_of",
-    "check_policy", "print_json", "runtime_settings",
+    "LATEST", "AllowNetwork", "AllowRemote", "CacheFolder", "ConfigFile", "Host", "JournalFile", "JsonFlag", "Out",
+    "Password", "Port", "ReadyFd", "RunDir", "Seed", "StateDir", "TimeoutS", "Token", "check_file_to_write",
+    "check_one_of", "check_policy", "print_json", "runtime_settings",
 ]  # fmt: skip
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 Out = Annotated[Path | None, typer.Option(help="Where run folders go (default: .lockjaw/runs).")]
 Seed = Annotated[int, typer.Option(min=0, help="Root of all randomness.")]
+#: The newest run of the store that commands fill where they are typed.
+LATEST = Path(".lockjaw/runs/latest")
 RunDir = Annotated[Path, typer.Argument(help="A run folder, such as .lockjaw/runs/latest.")]
 
 # the runtime

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from lockjaw.cli import pages
-from lockjaw.cli.options import JsonFlag, RunDir, check_file_to_write
+from lockjaw.cli.options import LATEST, JsonFlag, RunDir, check_file_to_write
 from lockjaw.errors import UsageError
 from lockjaw.harness.store import read_run
 from lockjaw.reports import document, text
@@ -20,7 +20,7 @@ __all__ = ["report"]
 
 
 def report(
-    run_dir: RunDir,
+    run_dir: RunDir = LATEST,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Markdown for an issue, on stdout.")] = False,
     html: Annotated[Path | None, typer.Option(help="Write the page with the picture to this file.")] = None,
     trace: Annotated[

@@ -392,7 +392,7 @@ def _encoded(frame: RequestFrame) -> str:
     try:
         text = encode_frame(frame)
     except (TypeError, ValueError, RecursionError) as error:  # ValueError: lone surrogates, too
-        raise LocalError(f"the params of {frame.method} are no JSON: {error}") from error
+        raise LocalError(f"the params of {frame.method} are not JSON: {error}") from error
     size_bytes = len(text) if text.isascii() else len(text.encode())
     if size_bytes > MAX_FRAME_BYTES:
         raise LocalError(
