@@ -23,7 +23,7 @@ from contending import Shared, contender
 from lockjaw.clock import ScaledClock
 from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, SessionLocked, inspect_lock
 from lockjaw.locking.algorithms.coarse import Registry
-from lockjaw.locking.catalog import Order
+from lockjaw.locking.catalogue import Order
 from lockjaw.locking.cleaning import clean_locks
 from lockjaw.locking.drivers import run_blocking
 from lockjaw.locking.host import THIS_HOST

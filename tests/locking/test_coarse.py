@@ -8,7 +8,7 @@ import pytest
 from lockjaw.clock import ScaledClock, iso
 from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, SessionLocked
 from lockjaw.locking.algorithms.coarse import COARSE, COARSE_60S, Hold, Registry, release, stale_reasons, watchdog_pass
-from lockjaw.locking.catalog import Order
+from lockjaw.locking.catalogue import Order
 from lockjaw.locking.drivers import follow, run_blocking
 from lockjaw.locking.host import THIS_HOST
 from lockjaw.locking.identity import ProcessIdentity, this_process

@@ -11,7 +11,7 @@ import pytest
 from lockjaw.clock import ScaledClock
 from lockjaw.locking import LOCK_ALGORITHMS, LockStateError, SessionLock, SessionLocked, kernel, posix_locks
 from lockjaw.locking.algorithms.coarse import Registry
-from lockjaw.locking.catalog import Order
+from lockjaw.locking.catalogue import Order
 from lockjaw.locking.host import THIS_HOST
 from lockjaw.locking.identity import this_process
 from lockjaw.locking.kernel import Kernel

@@ -7,7 +7,7 @@ import pytest
 from lockjaw.clock import ScaledClock
 from lockjaw.locking import LOCK_ALGORITHMS, Fenced, LockStateError, SessionLock, SessionLocked, inspect_lock
 from lockjaw.locking.algorithms.coarse import Registry
-from lockjaw.locking.catalog import Order
+from lockjaw.locking.catalogue import Order
 from lockjaw.locking.drivers import run_blocking
 from lockjaw.locking.guard_record import SECTION
 from lockjaw.locking.identity import this_process

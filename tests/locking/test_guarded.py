@@ -25,7 +25,7 @@ from lockjaw.locking import (
 )
 from lockjaw.locking.algorithms import guarded
 from lockjaw.locking.algorithms.coarse import Registry
-from lockjaw.locking.catalog import Order
+from lockjaw.locking.catalogue import Order
 from lockjaw.locking.drivers import run_blocking
 from lockjaw.locking.host import THIS_HOST
 from lockjaw.locking.identity import this_process

@@ -11,7 +11,7 @@ from lockjaw.locking.algorithms.coarse import Registry
 from lockjaw.locking.algorithms.grants import Superseded
 from lockjaw.locking.algorithms.guarded import take
 from lockjaw.locking.algorithms.overruling import overrule
-from lockjaw.locking.catalog import Order
+from lockjaw.locking.catalogue import Order
 from lockjaw.locking.drivers import run_blocking
 from lockjaw.locking.guard_record import OVERRULE, OWNER_BASE, SECTION
 from lockjaw.locking.host import THIS_HOST

@@ -13,7 +13,7 @@ from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, SessionLocked, bells, 
 from lockjaw.locking.algorithms.coarse import Registry
 from lockjaw.locking.algorithms.grants import Place
 from lockjaw.locking.algorithms.queue import in_front
-from lockjaw.locking.catalog import Order
+from lockjaw.locking.catalogue import Order
 from lockjaw.locking.drivers import follow, run_blocking
 from lockjaw.locking.guard_record import (
     SECTION,

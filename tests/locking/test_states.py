@@ -10,7 +10,7 @@ from lockjaw.clock import ScaledClock
 from lockjaw.locking import Fenced, SessionLock, SessionLocked
 from lockjaw.locking.algorithms import guarded
 from lockjaw.locking.algorithms.grants import Superseded
-from lockjaw.locking.catalog import Guarded
+from lockjaw.locking.catalogue import Guarded
 from lockjaw.locking.held_lock import HeldLock
 from lockjaw.locking.session_lock import SessionLock as Lock
 from lockjaw.locking.states import DEAD, HOLDING, NEXT, OUTSIDE, TRANSITIONS, TRYING, WAITING, diagram

@@ -37,7 +37,7 @@ from lockjaw.harness.sim.log import Step
 from lockjaw.harness.sim.tape import ROUGH, Choice, Choices, RandomChoices, SparseChoices
 from lockjaw.harness.sim.world import Process, SimClock
 from lockjaw.harness.sim.world import World as Simulation
-from lockjaw.locking import catalog, session_lock
+from lockjaw.locking import catalogue, session_lock
 from lockjaw.locking.algorithms import coarse, guarded
 from lockjaw.locking.algorithms.findings import read_state
 from lockjaw.locking.algorithms.grants import Superseded
@@ -163,8 +163,8 @@ def says_instead(owner: Any, name: str, old: str, new: str) -> Callable[[], Abst
 
 def with_rules(**rules: Any) -> AbstractContextManager[None]:
     """The coarse lock with other rules."""
-    other = catalog.Coarse(replace(coarse.COARSE, **rules))
-    return patched((session_lock, "LOCK_ALGORITHMS", {**catalog.LOCK_ALGORITHMS, "coarse": other}))
+    other = catalogue.Coarse(replace(coarse.COARSE, **rules))
+    return patched((session_lock, "LOCK_ALGORITHMS", {**catalogue.LOCK_ALGORITHMS, "coarse": other}))
 
 
 def never_superseded() -> AbstractContextManager[None]:
@@ -214,7 +214,7 @@ def settles_late() -> AbstractContextManager[None]:
 
 # --------------------------------------------------------------------------- the same bugs in our own lock
 
-_ACQUIRE, _RELEASE = catalog.Guarded.acquire, catalog.Guarded.release
+_ACQUIRE, _RELEASE = catalogue.Guarded.acquire, catalogue.Guarded.release
 
 
 def robs_by_age(self: Any, calls: Any, order: Any, mine: Any = None) -> Any:
@@ -365,7 +365,7 @@ BUGS = (
     ),
     Bug(
         "our own lock robs a live holder for its age", "answered",
-        lambda: patched((catalog.Guarded, "acquire", robs_by_age)), lambda: turn("cleaner_misreads_lock"),
+        lambda: patched((catalogue.Guarded, "acquire", robs_by_age)), lambda: turn("cleaner_misreads_lock"),
     ),
     Bug(
         "who takes the lock again believes its note, whatever the guard says by now", "generations_rise",
@@ -498,7 +498,7 @@ def test_our_lock_lets_nobody_write_beside_another_with_one_line_of_defence_gone
 ) -> None:
     """What is lost is the lock file; the owner's byte and the generation still say who may write."""
     lost = 0
-    with patched((catalog.Guarded, name, bug)):
+    with patched((catalogue.Guarded, name, bug)):
         for seed in range(1, 81):
             ran = run_contention(setup, seed=seed, choices=RandomChoices(Seeds(seed), ROUGH))
             assert not {"one_writer", "transcript_whole"} & set(ran.violated), (seed, ran.violated)

@@ -1,7 +1,7 @@
 """The session write lock: algorithms that yield where they wait, drivers, and the lock that people use."""
 
 from lockjaw.errors import Fenced, FileLocked, LockLost, LockStateError, SessionLocked
-from lockjaw.locking.catalog import LOCK_ALGORITHMS
+from lockjaw.locking.catalogue import LOCK_ALGORITHMS
 from lockjaw.locking.held_lock import HeldLock
 from lockjaw.locking.inspection import LockView, inspect_lock
 from lockjaw.locking.process_holds import release_all_held, release_on_signals

@@ -14,7 +14,7 @@ from lockjaw.clock import Clock
 from lockjaw.errors import Fenced, LocalError, LockLost, LockStateError, SessionChanged
 from lockjaw.locking.algorithms.grants import Released, Superseded
 from lockjaw.locking.algorithms.released_for_prompt import Fingerprint
-from lockjaw.locking.catalog import Granted, LockAlgorithm, ReleasedForPrompt
+from lockjaw.locking.catalogue import Granted, LockAlgorithm, ReleasedForPrompt
 from lockjaw.locking.host import Host
 from lockjaw.locking.identity import ProcessIdentity
 from lockjaw.locking.lock_report import LockReport

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import LockStateError, SessionLocked
 from lockjaw.history.recorder import NullRecorder, Recorder
-from lockjaw.locking.catalog import Granted
+from lockjaw.locking.catalogue import Granted
 
 
 class LockReport:

@@ -23,7 +23,7 @@ from typing import ClassVar
 from lockjaw.clock import Clock, surrounding_clock
 from lockjaw.errors import LocalError, LockLost
 from lockjaw.history.recorder import Recorder
-from lockjaw.locking.catalog import LOCK_ALGORITHMS, Granted, Order
+from lockjaw.locking.catalogue import LOCK_ALGORITHMS, Granted, Order
 from lockjaw.locking.held_lock import FAILURES, HeldLock, Port
 from lockjaw.locking.host import THIS_HOST, Host
 from lockjaw.locking.identity import ProcessIdentity
