@@ -15,7 +15,7 @@ import pytest
 
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.errors import Fenced, ModelFailure, ModelsFailed, RunAborted, SessionLocked
-from lockjaw.locking import SessionLock
+from lockjaw.locking import SessionLock, inspect_lock
 from lockjaw.runner.attempt import TurnPlan
 from lockjaw.runner.embedded import EmbeddedRunner
 from lockjaw.runner.models import ModelClient
@@ -184,6 +184,23 @@ async def test_a_call_that_an_earlier_turn_left_without_a_result_is_closed_befor
         assert b.roles() == ["user", "assistant", "toolResult", "user", "assistant"]
         assert read_entries(b.file).problems == []
         assert not (b.rig.settings.agent.workspace / "ledger").exists()
+
+
+@pytest.mark.parametrize(
+    ("policy", "changes", "turn_s"),
+    [
+        ("takeover", {"limit_s": 60.0}, 60.0 * 3),  # three candidates under one lock
+        ("takeover", {"limit_s": 60.0, "patience_s": 600.0}, 600.0),
+        ("reuse-session", {"limit_s": 60.0}, 60.0),  # a lock for each
+    ],
+)
+async def test_a_lock_may_be_held_for_as_long_as_its_turn_may_take(
+    bench: MakeBench, policy: str, changes: dict[str, float], turn_s: float
+) -> None:
+    async with bench({"one": QUICK, "two": QUICK, "three": QUICK}) as b:
+        b.runner.behaviour = BEHAVIOURS[policy]
+        async with b.runner._session_lock(b.plan(**changes)):
+            assert inspect_lock(b.file).max_hold_s == turn_s + 900 + 120  # a compaction, and upstream's grace
 
 
 async def test_a_result_on_another_branch_is_not_written_again(bench: MakeBench) -> None:

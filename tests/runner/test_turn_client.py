@@ -8,13 +8,14 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from lockjaw.errors import ConnectionLost
-from lockjaw.locking import SessionLock
+from lockjaw.errors import ConnectionLost, RequestRejected
+from lockjaw.locking import SessionLock, inspect_lock
 from lockjaw.runner.agent import Session
-from lockjaw.runner.policy import Answer
+from lockjaw.runner.policy import Answer, GatewayFailure
 
 from .rig import QUICK, SLOW, rig
 
@@ -113,6 +114,53 @@ async def test_answer_that_came_meanwhile_is_taken_and_nothing_runs_again(
         assert (outcome.exit_code, outcome.stdout) == (0, "the answer")
         assert len(world.records("turn", "invoke")) == 1
         assert any("had finished the run meanwhile" in line for line in world.said)
+
+
+@pytest.mark.parametrize(("stood_still", "policy", "late"), [
+    (True, "takeover", True), (False, "takeover", False), (True, "fresh-session", False),
+])  # fmt: skip
+async def test_a_no_that_a_client_reads_after_its_deadline_is_late(
+    stood_still: bool, policy: str, late: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process stood still; the gateway's answer lay in its socket. Upstream counts that time."""
+    async with rig(tmp_path, {"one": QUICK}) as world:
+        client = await world.client(policy=policy)
+        monotonic, failures = client.clock.monotonic, []
+
+        async def refused(session: Session, run_id: str) -> Answer:
+            if stood_still:
+                past_s = world.settings.client_timeout_ms(None) / 1000 + 1
+                monkeypatch.setattr(client, "clock", SimpleNamespace(monotonic=lambda: monotonic() + past_s))
+            raise RequestRejected("UNAVAILABLE", "All models failed")
+
+        async def fall_back(failure: GatewayFailure, *how: object) -> Answer:
+            failures.append(failure)
+            return Answer({}, "embedded", {})
+
+        monkeypatch.setattr(client, "_through_gateway", refused)
+        monkeypatch.setattr(client, "_fall_back", fall_back)
+        await client._turn(Session("agent:main:main", "", "main"))
+        assert [failure.late for failure in failures] == [late]
+
+
+async def test_a_session_that_another_run_has_by_the_time_of_the_fence_is_not_overruled(tmp_path: Path) -> None:
+    async with rig(tmp_path, {"one": QUICK}) as world:
+        client = await world.client()
+        session = Session("agent:main:main", "session-1", "main")
+        client._lock = client._session_lock(session, 1.0, "run-1")
+        async with client._session_lock(session, 1.0, "another run") as held:
+            reply = await client._fence(session, "run-1")
+
+            assert (reply.granted, reply.foreign_run) == (False, True)
+            held.verify()
+
+
+async def test_a_client_may_hold_the_session_for_as_long_as_its_patience(tmp_path: Path) -> None:
+    async with rig(tmp_path, {"one": QUICK}) as world:
+        client = await world.client(patience_s=3000.0)
+        session = Session("agent:main:main", "session-1", "main")
+        async with client._session_lock(session, 1.0, "run-1"):
+            assert inspect_lock(client._file(session)).max_hold_s == 3000 + 900 + 120
 
 
 async def test_no_gateway_means_the_turn_runs_here_and_says_so(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -268,3 +269,29 @@ def test_the_instant_of_a_message_is_its_own_or_that_of_its_line() -> None:
     assert instant_of(message("a", None, "x", timestamp=7)) == 7
     assert instant_of(message("a", None, "x", timestamp="soon")) == 1_795_364_487_099
     assert instant_of(Entry({"type": "x", "id": "a"})) == 0
+
+
+def test_calls_without_a_result_are_closed_once_and_counted(transcript: Transcript, say: Any) -> None:
+    transcript.append_message(say.user("hi"))
+    transcript.append_message(say.assistant("let me see", calls=("c1", "c2", "c3")))
+    transcript.append_message(say.result("c2"))
+
+    assert [transcript.close_open_calls() for _ in range(2)] == [2, 0]
+    closed = [entry.message for entry in transcript.entries if entry.role == "toolResult"]
+    assert [(m["toolCallId"], m.get("details")) for m in closed if m] == [
+        ("c2", None), ("c1", {"interrupted": True}), ("c3", {"interrupted": True}),
+    ]  # fmt: skip
+
+
+def test_a_call_on_a_branch_that_the_conversation_has_left_is_not_closed(
+    tmp_path: Path, open_transcript: OpenTranscript, say: Any
+) -> None:
+    file = tmp_path / "s.jsonl"
+    before = open_transcript(file)
+    before.append_message(say.user("hi"))
+    before.append_message(say.assistant("let me see", calls=("c1",)))
+    elsewhere = {"type": "message", "id": "beside00", "parentId": None, "timestamp": "t", "message": say.user("again")}
+    with file.open("a") as stream:
+        stream.write(json.dumps(elsewhere) + "\n")
+
+    assert open_transcript(file).close_open_calls() == 0

@@ -42,7 +42,6 @@ T = TypeVar("T")
 HOLD_GRACE_S = 120.0  # over the run limit and the compaction limit, as upstream computes maxHoldMs
 COMPACTION_LIMIT_S = 900.0
 COMPACTION_SUMMARY = "Earlier messages were left out: together they no longer fit the model."
-MIN_HOLD_S = 300.0
 BOOKKEEPING_WAIT_S = 15.0  # a status line is worth no more of the user's time; an owner that stands still is overruled
 
 
@@ -524,7 +523,7 @@ class EmbeddedRunner:
 
 def hold_limit_s(turn_s: float) -> float:
     """How long a lock may be held for work that takes so long; nominal seconds. As upstream computes it."""
-    return max(MIN_HOLD_S, turn_s + COMPACTION_LIMIT_S + HOLD_GRACE_S)
+    return turn_s + COMPACTION_LIMIT_S + HOLD_GRACE_S
 
 
 def _overflowed(error: BaseException | None) -> bool:
