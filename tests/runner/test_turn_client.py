@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from lockjaw.errors import ConnectionLost, RequestRejected
-from lockjaw.locking import SessionLock, inspect_lock
+from lockjaw.locking import HeldLock, LockStateError, SessionLock, inspect_lock
 from lockjaw.runner.agent import Session
 from lockjaw.runner.policy import Answer, GatewayFailure
 
@@ -153,6 +153,27 @@ async def test_a_session_that_another_run_has_by_the_time_of_the_fence_is_not_ov
 
             assert (reply.granted, reply.foreign_run) == (False, True)
             held.verify()
+
+
+@pytest.mark.parametrize("given_back", [True, False])
+async def test_an_owner_that_gives_the_session_back_while_it_is_overruled_is_succeeded(
+    given_back: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with rig(tmp_path, {"one": QUICK}) as world:
+        client = await world.client()
+        session = Session("agent:main:main", "session-1", "main")
+        owner, client._lock = (client._session_lock(session, 1.0, "run-1") for _ in range(2))
+        await owner.acquire_async()
+
+        async def fails() -> HeldLock:
+            if given_back:
+                await owner.release_async()
+            raise LockStateError(str(owner.path), "", "another program took the lock file in this very moment")
+
+        monkeypatch.setattr(client._lock, "fence_async", fails)
+        assert (await client._fence(session, "run-1")).granted is given_back
+        await client._drop_lock()
+        await owner.release_async()
 
 
 async def test_a_client_may_hold_the_session_for_as_long_as_its_patience(tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ from lockjaw.runner.embedded import EmbeddedRunner, hold_limit_s
 from lockjaw.runner.machine import THIS_MACHINE, Machine
 from lockjaw.runner.models import ModelClient
 from lockjaw.runner.policy import (
+    LOCK_BOUND_S,
     POLICY_FUNCTIONS,
     Answer,
     Ask,
@@ -412,6 +413,10 @@ class TurnClient:
         try:
             self._held = await self._lock.fence_async()
         except (LockStateError, SessionLocked) as error:
+            view = inspect_lock(self._file(session), clock=self.clock, host=self.machine.locks)
+            if not view.in_transit and (not view.exists or view.alive is False):
+                # Its owner woke up in the middle of our overruling it, and gave it back: no reason for a fork.
+                return await self._take_lock(TakeLock(LOCK_BOUND_S), session, run_id)
             return LockReply(False, owner=str(error).splitlines()[0])
         return LockReply(True)
 
