@@ -3,6 +3,9 @@
 ``python tests/benchmarks/schedules.py [NAME...]``: the first seeds of the default strategy, and of the sweeps of delays
 and of crashes as many places, evenly spaced. A run whose time falls, or that escapes, ends it with the error. Scenarios
 that are not named keep what stands there. ``docs/generate.py`` makes pages of it.
+
+``python tests/benchmarks/schedules.py --minutes N``: other seeds and other places, as many as the time allows, every
+scenario as long as every other. Writes nothing; prints each run that broke a law, and how many there were.
 """
 
 from __future__ import annotations
@@ -42,6 +45,40 @@ def searched(scenario: Scenario, strategy: str, most: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+FIRST_SEED, MOST_SEEDS = 1000, 2000
+SHARES = {"random": 4, "delays": 2, "crash": 1}
+STRIDE = 7919  # a prime: so the places of a sweep come scattered, each once
+
+
+def further(minutes: float) -> None:
+    runs, broken, began, cpu = Counter[str](), 0, time.monotonic(), time.process_time()
+    for n, name in enumerate(names(), 1):
+        scenario, until = load_scenario(name), began + 60 * minutes * n / len(names())
+        jobs = {
+            strategy: list(
+                plan(scenario, "takeover", strategy, MOST_SEEDS if strategy == "random" else 0, FIRST_SEED).jobs
+            )
+            for strategy in SHARES
+        }
+        order = {s: all_of if s == "random" else _scattered(all_of) for s, all_of in jobs.items()}
+        work = {strategy: Work(scenario, "takeover", strategy) for strategy in SHARES}
+        while any(order.values()) and time.monotonic() < until:
+            for strategy, share in SHARES.items():
+                for job in order[strategy][:share]:
+                    result = work[strategy].run(job)
+                    runs[strategy] += 1
+                    if result.violated:
+                        broken += 1
+                        print(name, strategy, ", ".join(result.violated), job, flush=True)
+                del order[strategy][:share]
+    spent = f"{time.monotonic() - began:.0f} s, {time.process_time() - cpu:.0f} of them on the processor"
+    print(f"{sum(runs.values())} runs ({dict(runs)}) of {len(names())} scenarios in {spent}: {broken} broke a law")
+
+
+def _scattered(jobs: list[Any]) -> list[Any]:
+    return [jobs[n * STRIDE % len(jobs)] for n in range(len(jobs))] if len(jobs) % STRIDE else jobs
+
+
 def main(chosen: list[str]) -> None:
     found = json.loads(FOUND.read_text()) if FOUND.exists() else {}
     for name in chosen or names():
@@ -52,4 +89,7 @@ def main(chosen: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    if sys.argv[1:2] == ["--minutes"]:
+        further(float(sys.argv[2]))
+    else:
+        main(sys.argv[1:])
