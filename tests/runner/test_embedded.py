@@ -206,6 +206,14 @@ async def test_a_lock_may_be_held_for_as_long_as_its_turn_may_take(
             assert says == (limit_s if policy == "takeover" else None)
 
 
+async def test_only_a_run_in_a_clients_own_process_takes_its_lock_anew(bench: MakeBench) -> None:
+    async with bench({"one": QUICK}) as b:
+        for embedded in (False, True):
+            plan = b.plan(embedded=embedded)
+            async with b.runner._session_lock(plan) as held, b.runner._holding(plan, held) as hold:
+                assert (hold._another is not None) is embedded
+
+
 async def test_a_result_on_another_branch_is_not_written_again(bench: MakeBench) -> None:
     async with bench({"one": QUICK}) as b:
         b.left({**USER, "idempotencyKey": "another turn"}, call("exec", command="echo paid"))

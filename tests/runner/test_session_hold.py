@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,18 @@ async def test_an_append_goes_on_under_a_new_guard_where_another_process_stands_
         assert next_one.generation == 3
 
 
+async def test_a_run_that_may_not_take_the_lock_anew_says_what_it_met(file: Path) -> None:
+    """A gateway's: the process in the section may be its own client, in the middle of overruling it."""
+    lock = SessionLock(file, clock=CLOCK)
+    hold = SessionHold(lock.acquire(), another=None, clock=CLOCK, log=lambda line: None)
+    transcript, stuck = opened(hold, file), Stuck(file)
+
+    with pytest.raises(LockStateError, match="paused inside the section"):
+        await hold.perform(appends(transcript, "mine"), transcript)
+    stuck.kernel.close(stuck.guard)
+    await lock.release_async()
+
+
 async def test_a_run_that_was_overruled_meanwhile_overrules_nobody(file: Path) -> None:
     lock, said = SessionLock(file, clock=CLOCK), []
     hold = hold_of(lock, file, said)
@@ -117,7 +130,7 @@ async def test_a_process_that_leaves_the_section_in_time_is_not_overruled(file: 
 async def test_a_run_that_overrules_the_one_that_has_overruled_it_in_that_very_moment_stops(file: Path) -> None:
     class Racing(SessionLock):
         async def fence_async(self) -> HeldLock:
-            await SessionLock(file, clock=CLOCK).fence_async()
+            await SessionLock(file, clock=CLOCK, max_hold_s=inf).fence_async()
             return await super().fence_async()
 
     lock, said = SessionLock(file, clock=CLOCK), []

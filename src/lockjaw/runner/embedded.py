@@ -420,7 +420,8 @@ class EmbeddedRunner:
 
     @asynccontextmanager
     async def _holding(self, plan: TurnPlan, held: HeldLock) -> AsyncIterator[SessionHold]:
-        hold = SessionHold(held, another=lambda: self._session_lock(plan), clock=self.clock, log=self._log)
+        another = (lambda: self._session_lock(plan)) if plan.embedded else None
+        hold = SessionHold(held, another=another, clock=self.clock, log=self._log)
         try:
             yield hold
         finally:

@@ -7,7 +7,9 @@ owner that is frozen inside its append: it puts a new guard in the place of the 
 writes under that.
 
 Who it is that stands still there is not known. It may be a process that is about to overrule *us*, and is not to be
-overruled for that: so we give it time, look whether we still have the lock, and try once more.
+overruled for that: so we give it time, look whether we still have the lock, and try once more. A gateway's run does no
+more than that: what it meets is most likely its own client, which goes on with the turn. Nobody overrules a run in a
+client's own process.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ class SessionHold:
 
     Args:
         held: the lock, as it was taken; whoever took it gives it back.
-        another: makes a lock object for the same session.
+        another: makes a lock object for the same session; None: this run may not take the lock anew.
         clock: nominal time.
         log: gets one line when the lock is taken anew.
 
@@ -40,7 +42,7 @@ class SessionHold:
     """
 
     def __init__(
-        self, held: HeldLock, *, another: Callable[[], SessionLock], clock: Clock, log: Callable[[str], None]
+        self, held: HeldLock, *, another: Callable[[], SessionLock] | None, clock: Clock, log: Callable[[str], None]
     ) -> None:
         self.held = held
         self._another, self._clock, self._log = another, clock, log
@@ -65,16 +67,18 @@ class SessionHold:
         try:
             return await work()
         except LockStateError as stuck:
-            await self._take_anew(stuck)
+            if self._another is None:
+                raise
+            await self._take_anew(stuck, self._another)
         if transcript is not None:
             await transcript.continue_under(self.held.section, self.held.generation)
         return await work()
 
-    async def _take_anew(self, stuck: LockStateError) -> None:
+    async def _take_anew(self, stuck: LockStateError, another: Callable[[], SessionLock]) -> None:
         before = self.held
         before.verify()
         try:
-            now = await self._another().fence_async()
+            now = await another().fence_async()
         except LockStateError:
             raise stuck from None
         if now.overruled not in (0, before.generation):
