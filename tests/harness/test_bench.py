@@ -17,7 +17,7 @@ from lockjaw.harness.bench.contestants import Absent, Contestant
 from lockjaw.harness.bench.node_rivals import NODE_FAILURES, NodeRival
 from lockjaw.harness.bench.run import FULL, QUICK, Figures, Result, about_s, run
 
-TINY = replace(QUICK, rounds=1, uncontended=10, waiters=(1,), handoff_s=0.05, contention_s=0.05, kills=1, cpu_s=0.05)
+TINY = replace(QUICK, rounds=1, uncontended=10, waiters=(1,), handoff_s=0.2, contention_s=0.05, kills=1, cpu_s=0.05)
 
 
 @pytest.mark.real

@@ -82,9 +82,8 @@ class SessionHold:
         except LockStateError:
             raise stuck from None
         if now.overruled not in (0, before.generation):
-            await (
-                now.release_async()
-            )  # somebody overruled us in this very moment; better two that stop than two that write
+            # Another process overruled us in this very moment; better two that stop than two that write.
+            await now.release_async()
             raise Fenced(stuck.path, before.generation, now.overruled)
         self.held = now
         self._log(
