@@ -26,7 +26,7 @@ from lockjaw.settings import GatewaySettings, Settings
 SCALE = 0.02
 SLOWER = {
     "frame_oversized": 0.2,  # 25 MiB take real time
-    "frozen_for_a_while": 0.1,  # it thaws 5 s before the client would take it for dead
+    "frozen_for_a_while": 0.1,  # it thaws 10 s before the client would take it for dead
 }
 PATIENCE_S = 60.0  # real seconds after which a test gives up; never what it measures
 PARAMS = AgentParams(message="hello", idempotencyKey="run-1", sessionKey="agent:main:main")
