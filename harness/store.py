@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import tempfile
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ KEEP = 50  # runs per scenario
 
 MANIFEST, HISTORY, VERDICT, SCENARIO = "manifest.json", "history.jsonl", "verdict.json", "scenario.json"
 TAPE = "tape.jsonl"  # of a simulated run: its choices
+MAX_FILE_BYTES = 256 << 20  # of one file of a run; the longest history that was seen has 40 MB
 
 
 class RunDirectory(msgspec.Struct, frozen=True):
@@ -95,8 +97,26 @@ def no_run(folder: Path, error: Exception) -> UsageError:
     return UsageError(str(folder), "", f"the folder of a finished run, such as one in {DEFAULT_OUT}; {why}")
 
 
+def check_files(run_dir: Path) -> None:
+    """Look before reading: the folder may be a stranger's, where a pipe never ends and a device fills the memory.
+
+    Raises:
+        UsageError: a file of the run is none, or is larger than any that a run leaves.
+    """
+    for name in (MANIFEST, HISTORY, VERDICT, SCENARIO, TAPE):
+        try:
+            found = (run_dir / name).stat()
+        except OSError:
+            continue  # who needs it says that it is missing
+        if not stat.S_ISREG(found.st_mode):
+            raise UsageError(str(run_dir / name), "", "a plain file")
+        if found.st_size > MAX_FILE_BYTES:
+            raise UsageError(str(run_dir / name), "", f"at most {MAX_FILE_BYTES} bytes", found.st_size)
+
+
 def read_run(run_dir: Path) -> Run:
-    """A finished run as its folder holds it. Raises UsageError if the folder holds none."""
+    """A finished run as its folder holds it. Raises UsageError if the folder holds none, or what nobody could read."""
+    check_files(run_dir)
     try:
         document = msgspec.json.decode((run_dir / VERDICT).read_bytes(), type=dict[str, Any])
         return read_document(document, read_records(run_dir / HISTORY), run_dir)
@@ -228,6 +248,8 @@ def _point(link: Path, target: Path) -> None:
 
 def _read_manifest(path: Path) -> dict[str, Any] | None:
     try:
+        if not (path / MANIFEST).is_file():  # a pipe would never end
+            return None
         value = msgspec.json.decode((path / MANIFEST).read_bytes())
     except (OSError, msgspec.DecodeError):
         return None

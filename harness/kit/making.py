@@ -30,7 +30,7 @@ from ..judge.judgement import judge
 from ..judge.skeleton import skeleton_hash
 from ..sim.engine import SimLived, run_sim
 from ..sim.tape import Choice, Choices, RandomChoices, StrictReplay, Until, Value, read_tape
-from ..store import HISTORY, SCENARIO, TAPE, VERDICT, RunDirectory, no_run
+from ..store import HISTORY, SCENARIO, TAPE, VERDICT, RunDirectory, check_files, no_run
 from .archive import LIMITS, write_archive
 from .manifest import FORMAT, REPLAY, KitManifest
 from .redaction import Redactor
@@ -147,6 +147,7 @@ class _Source:
     @classmethod
     def read(cls, path: Path) -> _Source:
         try:
+            check_files(path)
             document = msgspec.json.decode((path / VERDICT).read_bytes(), type=dict[str, Any])
             scenario = msgspec.json.decode((path / SCENARIO).read_bytes(), type=Scenario)
             manifest = RunDirectory(path).manifest()

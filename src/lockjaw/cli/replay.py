@@ -14,12 +14,13 @@ from lockjaw.cli import pages
 from lockjaw.cli.consent import approved_calls
 from lockjaw.cli.options import JsonFlag
 from lockjaw.cli.progress import run_progress
+from lockjaw.documents import FieldError
 from lockjaw.errors import HarnessError, ReplayDiverged, UsageError
 from lockjaw.harness.incident.scenario import Scenario
 from lockjaw.harness.kit.origin import is_ours
 from lockjaw.harness.run import BUILTIN, run_policies
 from lockjaw.harness.sim.tape import Choices, StrictReplay, read_tape
-from lockjaw.harness.store import SCENARIO, TAPE, RunDirectory, read_run
+from lockjaw.harness.store import MANIFEST, SCENARIO, TAPE, RunDirectory, read_run
 from lockjaw.history import Record
 from lockjaw.history.run import Run
 from lockjaw.reports import document, text
@@ -92,8 +93,10 @@ class Replayed(msgspec.Struct, frozen=True):
 def _from_folder(run: Path, out: Path | None, *, yes_real: bool) -> Replayed:
     kept = read_run(run)
     manifest = RunDirectory(run).manifest()
-    stored = (run / SCENARIO).read_bytes()
-    scenario = msgspec.convert(msgspec.json.decode(stored), Scenario)
+    stored, scenario = _scenario_of(run)
+    for key, kind in (("engine", str), ("policy", str), ("seed", int), ("time_scale", int | float)):
+        if not isinstance(manifest.get(key), kind):
+            raise UsageError(str(run / MANIFEST), key, "what a run notes of itself", manifest.get(key))
     choices = _tape_of(run) if manifest["engine"] == "sim" else None
     approved, target = None, str(manifest.get("target", BUILTIN))
     if manifest["engine"] != "sim" or target != BUILTIN:
@@ -170,6 +173,15 @@ def _parted(of: Replayed, history: Sequence[Record]) -> str:
         return f"{said}: the same steps at the same times, with other details; {of.why}"
     step = f"{history[at].op} of {history[at].actor} at {history[at].t:g} s" if at < len(history) else "its end"
     return f"{said}, from record {at} on ({step}); {of.why}"
+
+
+def _scenario_of(run_dir: Path) -> tuple[bytes, Scenario]:
+    """The scenario of a run, as it is stored and as it is read."""
+    try:
+        stored = (run_dir / SCENARIO).read_bytes()
+        return stored, msgspec.convert(msgspec.json.decode(stored), Scenario)
+    except (OSError, msgspec.DecodeError, FieldError, RecursionError) as error:
+        raise UsageError(str(run_dir / SCENARIO), "", f"the scenario of a run ({error})") from error
 
 
 def _tape_of(run_dir: Path) -> Choices:
