@@ -86,7 +86,7 @@ def test_codex_answers_nobody_when_its_server_owns_the_conversation(tmp_path: Pa
     assert refused_s(runs) < 3.0
     for run in runs:
         owner = next(r for r in run.history if r.op == "lock" and r.phase == "ok" and r.actor == "gateway")
-        pids = {r.actor: r.data["pid"] for r in run.history if r.op == "actor.ready"}
+        pids = {r.data["actor"]: r.data["pid"] for r in run.history if r.op == "actor.ready"}
         assert owner.data["owner"] == f"pid-{pids['gateway']}"  # from /proc/locks
         assert "already has an active writer" in str(run.outcome.error)
 
