@@ -60,3 +60,10 @@ def test_a_client_asks_a_gateway_that_is_there_and_only_a_database_can_be_held()
         msgspec.structs.replace(load_scenario("second_server"), actors={"other": other})
     with pytest.raises(FieldError, match="sessions: expected sqlite, beside an actor that holds a database"):
         msgspec.structs.replace(load_scenario("store_held"), sessions="jsonl")
+
+
+def test_each_client_is_served_by_the_gateway_that_it_asks() -> None:
+    run = run_scenario("second_server", engine="sim", seed=1)
+    accepted = [(r.actor, r.data["session_id"]) for r in run.history if r.op == "gateway.accepted"]
+    assert [actor for actor, _ in accepted] == ["gateway", "second"]
+    assert len({session for _, session in accepted}) == 1
