@@ -41,7 +41,7 @@ _KINDS: dict[str, BarKind] = {
 }  # fmt: skip
 #: Lanes without a colour: they never own a lock.
 UNCOLOURED = -1
-#: Colours of owners: the client's, the gateway's, and so many more for everybody else, in turn.
+#: Colours of owners: the client's, the gateway's, and so many more for all other owners, in turn.
 COLOURS = 7
 
 

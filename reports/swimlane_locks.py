@@ -30,8 +30,8 @@ STORE_S = 5.0
 class Stretch(msgspec.Struct, frozen=True):
     """One stretch in which ``owner`` held ``lock``. ``start`` and ``end`` are positions in the history.
 
-    ``end`` is None when nobody took or gave back the lock before the history ended. ``dead``: the owner's process
-    was gone by then, and its lock file still stood. ``how``: ``reclaims`` and ``fences`` are handoffs by force.
+    ``end`` is None when the lock was neither taken nor given back before the history ended. ``dead``: the owner's
+    process was gone by then, and its lock file still stood. ``how``: ``reclaims`` and ``fences`` are handoffs by force.
     """
 
     lock: str
@@ -148,7 +148,7 @@ class Doubled(msgspec.Struct, frozen=True):
 def doubled(history: Sequence[Record], stretches: Sequence[Stretch]) -> tuple[Doubled, ...]:
     """Every stretch with two owners of one lock, in the order in which they began.
 
-    An owner that has lost its lock unawares and never writes again harms nobody: it is followed, not doubled.
+    An owner that has lost its lock unawares and never writes again does no harm: it is followed, not doubled.
     """
     found = []
     writes: dict[tuple[str, str], list[int]] = {}

@@ -192,7 +192,7 @@ def _copy(actor: Actor, n: int) -> Actor:
     return msgspec.structs.replace(actor, copies=1, script=script)
 
 
-# --------------------------------------------------------------------------- what there is before anybody begins
+# --------------------------------------------------------------------------- what there is before any actor begins
 
 
 class LockFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

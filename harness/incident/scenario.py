@@ -267,7 +267,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Everybody who can be named."""
+        """Every actor that can be named."""
         return (*MAIN_ACTORS, *self.cast)
 
     @property

@@ -44,7 +44,7 @@ from ..incident.actors import (
 AGENT = "main"
 KEY = main_session_key(AGENT)
 DATABASE_WAIT_S = 60.0  # as long as our own runs wait
-OWNERLESS_GRACE_S = 30.0  # how old a lock that names nobody must be for the cleaners of 2026.5
+OWNERLESS_GRACE_S = 30.0  # how old a lock that names no owner must be for the cleaners of 2026.5
 
 
 class Performer:
@@ -272,7 +272,7 @@ def sweep_by_pid(calls: Calls, lock_path: str) -> bool:
     """What cleaners did up to 2026.6: ask the process table of where they run, and unlink by path. -> removed?
 
     The known faults are kept on purpose: a pid of another namespace is nobody here (#126524), and a lock file that
-    cannot be read just now names nobody (#102155).
+    cannot be read just now names no owner (#102155).
     """
     try:
         record = parse(calls.read_file(lock_path).data)

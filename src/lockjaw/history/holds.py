@@ -71,7 +71,7 @@ class Hold(msgspec.Struct, frozen=True):
     """One grant of a lock, from ``granted`` until ``ended`` (None: still held when the history ends).
 
     ``how`` it ended: released, died (the file stays), fenced (a newer generation was granted), lost, open.
-    ``blocks_until``: index from which the lock file no longer stands in anybody's way.
+    ``blocks_until``: index from which the lock file no longer stands in the way of any process.
     """
 
     path: str

@@ -61,7 +61,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
     @property
     def several(self) -> bool:
-        """More than one client asked: whoever speaks of an answer must say whose."""
+        """More than one client asked: a sentence about an answer must say whose."""
         return len(self.clients) > 1
 
 

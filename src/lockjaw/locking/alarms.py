@@ -70,8 +70,8 @@ class Alarms:
         return dict(self._poll.poll(timeout_ms))
 
     def heard(self, told: Collection[int]) -> bool:
-        """These descriptors told. -> was it the bell? Its ring is forgotten when the next wait begins: whoever was rung
-        nearly always has the lock by then, and never waits again."""
+        """These descriptors told. -> was it the bell? Its ring is forgotten when the next wait begins: a waiter that
+        was rung nearly always has the lock by then, and never waits again."""
         self._rung = self._bell is not None and self._bell.number in told
         return self._rung
 

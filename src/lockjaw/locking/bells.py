@@ -2,8 +2,8 @@
 
 A bell is a datagram socket with an abstract address (Linux) made from the guard's path and the ticket: no file to
 leave behind, nothing to clean up after a killed process, and any waiter can be rung without knowing who it is.
-Bells are hints. They reach nobody in another network namespace, anybody of this machine may ring them, and a wrong
-ring costs one look at the guard.
+Bells are hints. They reach no process in another network namespace, every process of this machine may ring them, and a
+wrong ring costs one look at the guard.
 """
 
 from __future__ import annotations

@@ -104,8 +104,8 @@ class LockAlgorithm(Protocol):
 
 
 class _WithoutGenerations:
-    """What all others than ours share: an append checks nothing, nobody can be fenced, an interruption leaves what it
-    leaves."""
+    """What all others than ours share: an append checks nothing, no holder can be fenced, an interruption leaves what
+    it leaves."""
 
     can_reenter = has_generations = False
 
@@ -194,7 +194,7 @@ class Guarded:
 
     name: str = "guarded"
     about: str = (
-        "Lockjaw's own: OpenClaw's lock file for everybody, a guard file with kernel locks for its own kind; a queue, "
+        "Lockjaw's own: OpenClaw's lock file for all, a guard file with kernel locks for its own kind; a queue, "
         "generations, fencing."
     )
     timeout_s: float = guarded.TIMEOUT_S

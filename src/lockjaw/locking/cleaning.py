@@ -93,10 +93,9 @@ def _take_over_and_give_back(row: LockRow, proof: str, clock: Clock | None) -> C
 
 
 def _doubt(path: Path) -> str | None:
-    """Why the owner of a foreign file may live in a pid namespace around ours, where we see nobody; None: it cannot.
+    """Why the owner of a foreign file may live in a pid namespace around ours, which we cannot see; None: it cannot.
 
-    OpenClaw's files do not name their namespace, so for whoever looks at one from within a container its pid means
-    nobody, or somebody else.
+    OpenClaw's files do not name their namespace, so within a container its pid may mean no process, or another one.
     """
     began_s = _namespace_began_s()
     try:
@@ -113,7 +112,7 @@ def _doubt(path: Path) -> str | None:
 
 def _namespace_began_s() -> float | None:
     """When our pid namespace was made, in Unix time: the end of all time if we cannot tell; None in the machine's first
-    one: outside of it there is nobody."""
+    one: outside of it there is no process."""
     if sys.platform == "win32" or this_process().pid_namespace in (None, _FIRST_NAMESPACE):
         return None
     ticks = process_state(1).starttime

@@ -227,7 +227,7 @@ class _Waits:
         return self._alarms
 
     def _eager_pause_s(self, watch: _Watch) -> float:
-        """Nominal seconds to sleep now. Whoever is told "may be free" at once, again and again, must not spin."""
+        """Nominal seconds to sleep now. A waiter that hears "may be free" again and again must not spin."""
         if not watch.ended_at_once():
             self._eager_real_s = 0.0
             return 0.0
@@ -260,7 +260,7 @@ class _Watch:
         self._wait, self._kernel, self._clock = wait, kernel, kernel.clock
         self._pause_real_s = _FIRST_LOOK_REAL_S
         self._start = self._clock.monotonic()
-        # A file may have changed before we watched it. A bell was there before anybody could want to ring it.
+        # A file may have changed before we watched it. A bell was there before any process could ring it.
         self._over = late or (wait.handle is None and kernel.may_be_released(wait))
 
     def timeout_real_s(self) -> float:
@@ -315,7 +315,7 @@ class _Poll:
         remaining = self._wait.until - self._clock.monotonic()
         if remaining <= 0:
             return None
-        # At least one pause: whoever is told "may be free" and finds it taken again must not spin.
+        # At least one pause: a waiter that hears "may be free" and finds it taken again must not spin.
         if self._paused and kernel.may_be_released(self._wait):
             return None
         self._paused = True

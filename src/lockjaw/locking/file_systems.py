@@ -34,7 +34,7 @@ def _libc() -> ctypes.CDLL:
 
 
 def odd_kind(descriptor: int) -> str | None:
-    """The name of a file system whose locks are not to be trusted, or None. On macOS always None: nobody tells."""
+    """The name of a file system whose locks are not to be trusted, or None. On macOS always None: it does not say."""
     if sys.platform != "linux":
         return "network drive" if sys.platform == "win32" and windows.is_remote(descriptor) else None
     status = ctypes.create_string_buffer(256)

@@ -47,7 +47,7 @@ class GuardRecord(NamedTuple):
     """Who was granted the lock last. All of it is for people, but for ``fingerprint`` and ``replaces``.
 
     Args:
-        pid, starttime, pid_namespace: the owner's process; pid 0: nobody yet.
+        pid, starttime, pid_namespace: the owner's process; pid 0: no owner yet.
         granted_ms: nominal Unix milliseconds.
         owner: what the holder calls itself (a run id), as ``label`` writes it.
         fingerprint: of the lock file's content under this grant, where that file is not the body file: the file of
@@ -74,10 +74,10 @@ class GuardState(NamedTuple):
     Args:
         data: the bytes that were read, ``STATE_LENGTH`` at most.
         generation: the highest one reserved. Rises by at least one with every record, for ever: the fencing token. 0:
-            none yet. Who takes the lock again and again with nobody in between reserves some at a time, and writes a
-            record only when they are used up; which of them it is the lock file says.
+            none yet. A process that takes the lock again and again, with no other in between, reserves some at a time,
+            and writes a record only when they are used up; which of them it is the lock file says.
         epoch: which owner's byte that grant's owner has locked; rises when a live owner is overruled, and only then.
-        ticket: the last one that has had its turn: nobody waits with this one or a lower one.
+        ticket: the last one that has had its turn: no waiter has this one or a lower one.
         issued: the highest ticket ever issued.
         slot: offset for the next record.
         plain: nothing in it wants the section's care: that grant's lock file was the body file, and the ticket number
@@ -102,7 +102,7 @@ class GuardState(NamedTuple):
         return GuardRecord(**{key: said[key] for key in GuardRecord._fields if key in said})
 
     def granted(self, slot: bytes, generation: int, epoch: int, ticket: int, plain: bool = True) -> GuardState:
-        """The state when ``slot`` has been written: what the next read will say if nobody else writes."""
+        """The state when ``slot`` has been written: what the next read will say if no other process writes."""
         at, data = self.slot, self.data
         data = data[:at].ljust(at, b"\0") + slot + data[at + SLOT_BYTES :]
         return GuardState(data, generation, epoch, ticket, self.issued, at ^ SLOT_BYTES, plain)

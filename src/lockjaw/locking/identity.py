@@ -1,6 +1,6 @@
 """Who a process is: pid, start time, pid namespace.
 
-A pid alone names nobody: it is reused, and another container counts its own. Linux tells the start time in
+A pid alone proves nothing: it is reused, and another container counts its own. Linux tells the start time in
 clock ticks since boot (field 22 of ``/proc/<pid>/stat``), which OpenClaw writes into its lock files; where
 there is no ``/proc``, or only that of another pid namespace, the start time is unknown and psutil says who is alive.
 Windows tells the instant, in microseconds.
@@ -23,7 +23,7 @@ __all__ = ["ProcessIdentity", "find_elsewhere", "process_state", "this_process"]
 
 @dataclass(frozen=True)
 class ProcessIdentity:
-    """``starttime`` in ticks since boot and ``pid_namespace`` (an inode number) are None where nobody tells."""
+    """``starttime`` in ticks since boot and ``pid_namespace`` (an inode number) are None where they are unknown."""
 
     pid: int
     starttime: int | None = None

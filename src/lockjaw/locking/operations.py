@@ -163,7 +163,7 @@ class WaitForRelease(NamedTuple):
         seen: what the waiter saw there.
         handle, offset: the owner's byte in the guard, for an owner of ours.
         pid, starttime: the process whose end matters: the owner's, or that of the waiter in front.
-        bell: rung by whoever makes it the waiter's turn.
+        bell: rung by the process that makes it the waiter's turn.
         queued: somebody is in front: neither the file nor the owner's byte is of interest.
     """
 
@@ -266,7 +266,7 @@ class Calls(Protocol):
         """Ring the bell of a ticket. -> did it have one? Never fails."""
 
     def give_way(self) -> None:
-        """Let whoever was rung run now. No more than a hint."""
+        """Let the process that was rung run now. No more than a hint."""
 
     # processes, time, people
 
@@ -276,7 +276,7 @@ class Calls(Protocol):
         """The pid here of a live process that calls itself ``pid`` in another pid namespace (0 if it has none here), or
         None if none is seen.
 
-        ``starttime``: and that started then; None: whenever. Not cheap: for whoever is about to call an owner dead."""
+        ``starttime``: and that started then; None: whenever. Not cheap: ask before an owner is called dead."""
 
     def now(self) -> float:
         """Nominal monotonic seconds."""
@@ -322,7 +322,7 @@ OPERATIONS: Mapping[str, str] = {
 
 
 class Call(NamedTuple):
-    """One call that is about to be made, for whoever observes it; ``path``: the file that it concerns, or empty."""
+    """One call that is about to be made, for its observers; ``path``: the file that it concerns, or empty."""
 
     operation: str
     path: str

@@ -128,8 +128,8 @@ def judge(record: OwnerRecord, state: ProcessState, me: ProcessIdentity, *, held
 
 
 def judge_owner(calls: Calls, record: OwnerRecord, me: ProcessIdentity, *, held_here: bool) -> Judgement:
-    """``judge``, and a last look before anybody is called dead: OpenClaw's files do not name the pid namespace in which
-    their pid counts, so the owner may live in a container whose processes we see, by other numbers.
+    """``judge``, and a last look before an owner is called dead: OpenClaw's files do not name the pid namespace in
+    which their pid counts, so the owner may live in a container whose processes we see, by other numbers.
 
     Without a start time in the record such a process may be a stranger: then nothing is proven.
     """

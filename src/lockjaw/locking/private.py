@@ -1,7 +1,7 @@
 """A lock's files are their user's alone.
 
-Whoever may open a guard, be it for reading only, may hold a shared lock on its bytes and so keep everybody from the
-session; whoever may write to its folder may put another file in its place.
+A user that may open a guard, if only for reading, may hold a shared lock on its bytes and so keep all others from the
+session; one that may write to its folder may put another file in its place.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FILE_MODE = 0o600
 
 
 def keep(path: str, descriptor: int) -> None:
-    """Make this open file its user's alone, whatever the umask was and whoever made it.
+    """Make this open file its user's alone, whatever the umask was and whichever process made it.
 
     Raises:
         LockStateError: it is another user's.

@@ -30,8 +30,8 @@ def find_elsewhere(pid: int, starttime: int | None) -> int | None:
     0: there is one, and it has no number here, for it lives outside of our own container.
 
     From within a container only its own processes and those of containers inside it can be seen, unless it was given
-    its host's ``/proc``. Looks at every process: some milliseconds on a busy machine, for whoever is about to call an
-    owner dead.
+    its host's ``/proc``. Looks at every process: some milliseconds on a busy machine. For the moment before an
+    owner is called dead.
 
     Args:
         starttime: when it started; None: whenever (then it may be a stranger).

@@ -8,10 +8,10 @@ process's attempt fail once, which costs it one more poll. There are no tickets 
 sees one locked, and waiters poll in no order.
 
 On Windows: ``LockFileEx``, whose locks belong to the handle. There are tickets, so there is order; a test is a short
-shared lock there, too, and nobody is rung, so waiters poll.
+shared lock there, too, and no waiter is rung, so waiters poll.
 
 Where a test is a lock, a process that is paused in the middle of one (some microseconds of each poll) keeps the others
-from what it tests until it goes on or dies. They wait for that until their deadlines; nobody is let in beside anybody.
+from what it tests until it goes on or dies. They wait for that until their deadlines; no two are let in.
 
 A file system without such locks (some NFS, 9p and FUSE mounts) fails closed with LockStateError.
 """
@@ -28,8 +28,8 @@ from lockjaw.locking.system import os
 
 _NO_LOCKS_HERE = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
-#: Held while a descriptor that may carry a lock comes or goes, and by whoever forks: a child knows every one that it
-#: was born with, and closes it. One that it did not know would keep its parent's locks beyond the parent's death.
+#: Held while a descriptor that may carry a lock comes or goes, and by a thread that forks: a child knows every one that
+#: it was born with, and closes it. One that it did not know would keep its parent's locks beyond the parent's death.
 COMING_AND_GOING = _RLock()
 
 os.register_at_fork(

@@ -1,8 +1,8 @@
 """Guards that rest: closed a moment ago, and their descriptors still open.
 
-Whoever locks a session again and again opens nothing, and remembers what the guard said (``Handle.again``). A process
-has one such store, and so has each simulated process; what it does to files is its driver's to do. A descriptor is in
-use by at most one handle, so handles exclude each other as ever, and one that rests has no lock.
+A process that locks a session again and again opens nothing, and remembers what the guard said (``Handle.again``). A
+process has one such store, and so has each simulated process; what it does to files is its driver's to do. A descriptor
+is in use by at most one handle, so handles exclude each other as ever, and one that rests has no lock.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class RestingGuards:
         """Let the descriptors of a guard rest: it is closed from then on. -> False: close it for good, for its file's
         sake or for want of room.
 
-        Whatever interrupts this: the guard still has its locks and is open, or nobody has them.
+        Whatever interrupts this: the guard still has its locks and is open, or no process has them.
 
         Args:
             unlock: drops all its locks. -> may its descriptor serve another handle?

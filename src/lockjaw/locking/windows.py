@@ -177,7 +177,7 @@ _aside = itertools.count(1)
 
 
 def unlink(path: str) -> None:
-    """Free the name at once, whoever has the file open.
+    """Free the name at once, even if other processes have the file open.
 
     Where the file system cannot, the name is moved aside first: it stays until the file is closed, or until somebody
     removes it if we are killed between the two.

@@ -254,7 +254,7 @@ class EmbeddedRunner:
                 self._log_timeout(plan, limit_s)
             if self.behaviour.run_timeout_ends_chain:
                 raise AttemptTimedOut(limit_s)
-            requested = plan.model or self.settings.candidates[0]  # upstream names the chain's first, whoever failed
+            requested = plan.model or self.settings.candidates[0]  # upstream names the chain's first, whichever failed
             raw = " rawError=Request was aborted" if seen_aborted and self.behaviour.shows_raw_error else ""
             self._log(
                 f"[{tag}] embedded run failover decision: runId={plan.run_id} stage=assistant "
@@ -395,7 +395,7 @@ class EmbeddedRunner:
         """The session lock: the caller's, or our own for as long as the block lasts.
 
         The plan is the caller's, or one for the session to which the key leads by now: whoever waits for a lock may
-        find that the conversation was rotated meanwhile (#88040), and must not write where nobody will look.
+        find that the conversation was rotated meanwhile (#88040), and must not write where no reader will look.
         """
         if plan.held is not None:
             async with self._holding(plan, plan.held) as hold:

@@ -101,7 +101,7 @@ Effect = Say | Step | Ask | Stop | Look | TakeLock | Fence | RunEmbedded
 
 class RunState(msgspec.Struct, frozen=True):
     """``finished`` carries the result; ``failed`` the error text; ``running`` covers "not known to this
-    gateway" too, which the protocol does not tell apart; ``unreachable``: nobody could be asked."""
+    gateway" too, which the protocol does not tell apart; ``unreachable``: no gateway could be asked."""
 
     state: Literal["finished", "failed", "running", "unreachable"]
     result: dict[str, Any] | None = None
@@ -157,7 +157,7 @@ class GatewayFailure(msgspec.Struct, frozen=True):
     def refused(self) -> bool:
         """The gateway turned the client away (wrong token, not paired, wrong protocol): falling back would
         hide a configuration error behind an answer (reports 81752, 71416). A gateway that stood still while the
-        client connected has turned nobody away."""
+        client connected has turned no client away."""
         return isinstance(self.error, ConnectionLost) and self.error.refused
 
 

@@ -32,7 +32,7 @@ class SessionHold:
     """What a run holds of its session.
 
     Args:
-        held: the lock, as it was taken; whoever took it gives it back.
+        held: the lock, as it was taken; the code that took it gives it back.
         another: makes a lock object for the same session; None: this run may not take the lock anew.
         clock: nominal time.
         log: gets one line when the lock is taken anew.

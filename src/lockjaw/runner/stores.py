@@ -65,7 +65,7 @@ class StoreLock:
                 return await self._lock.acquire_async()
             except SessionLocked:
                 now = self._view()
-                # Whoever has it by now may have it for the first time: only an owner that stood in the way for the
+                # Its owner by now may have it for the first time: only an owner that stood in the way for the
                 # whole of our wait is overruled.
                 if ((now.ours and now.alive) or now.in_transit) and now.generation == before.generation:
                     try:

@@ -7,7 +7,7 @@ that the shell performs *in order*; the last effect of each list is the one to w
 Once-ness. ``AppendMessage(assistant)`` with the tool calls always comes before the first ``RunTool`` of that
 message, and a result is appended before the next tool starts. So the transcript on disk tells whoever
 continues the turn after a crash exactly this much: a call with a result has happened; a call without one
-may or may not have happened. The other order (run, then write) would leave effects that nobody knows of,
+may or may not have happened. The other order (run, then write) would leave effects that no record names,
 and the successor would run the tool a second time. A call without a result is closed as *interrupted* for
 the model to judge, and run again only when its tool says that a second run does no harm.
 

@@ -96,7 +96,7 @@ class TranscriptFile:
         self._known_end = 0  # offset up to which the caller knows what the file holds
 
     async def aside(self, work: Callable[[], T]) -> T:
-        """Perform work on this transcript. Appends to a file wait for nobody, so it happens at once."""
+        """Perform work on this transcript. Appends to a file wait for no lock, so it happens at once."""
         return work()
 
     # ------------------------------------------------------------------ opening

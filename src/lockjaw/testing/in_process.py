@@ -84,7 +84,7 @@ class ScriptTransport:
 class TransportExchange(Exchange):
     """One request on its way through a plan. Waiting honours the request's read timeout, as a socket would.
 
-    Nobody waits for a turn here (capacity is the server's), and nothing is recorded.
+    No request waits for a turn here (capacity is the server's), and nothing is recorded.
     """
 
     def __init__(self, service: ModelService, order: Order, request: Any, clock: Clock, problems: list[str]) -> None:

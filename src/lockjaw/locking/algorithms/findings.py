@@ -19,7 +19,7 @@ from lockjaw.locking.operations import Calls, Contents, FileStatus, Handle, Wait
 from lockjaw.locking.owner_record import NOBODY, Judgement, OwnerRecord, fingerprint, judge_owner, parse
 from lockjaw.locking.subject import SESSION, Subject
 
-#: How old a lock file that names nobody must be before it is taken: its creator may be about to write it.
+#: How old a lock file that names no owner must be before it is taken: its creator may be about to write it.
 #: OpenClaw's later versions wait as long (#80686: 5 s robbed a frozen creator).
 OWNERLESS_GRACE_S = 30.0
 
