@@ -204,7 +204,7 @@ class Redactor:
         for kind, word in self._hits(text):
             if word in self.pseudonyms.issued or len(word) < (_TEXT if kind == "text" else 5):
                 continue
-            if len(word) < _PLAIN and word.isalpha():
+            if len(word) < _PLAIN and word.strip("_-.").isalpha():
                 continue  # proves nothing: others use the word, too
             found.add(kind)
         return sorted(found)
@@ -252,7 +252,7 @@ def _alone(kind: str, original: str) -> Iterable[str]:
 
 def _alone_from(kind: str, original: str) -> int:
     """How many letters and digits it takes to be nothing else where it stands alone."""
-    if original.isalpha():
+    if original.strip("_-.").isalpha():
         return _SHORT if kind in ("user", "host") else _PLAIN
     if not any(char.isalpha() for char in original):
         return 7
