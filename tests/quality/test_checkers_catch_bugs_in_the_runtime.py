@@ -130,9 +130,12 @@ def told(run: Run) -> str:
     "setting", sorted({p.setting for p in PLANTED}, key=str), ids=lambda s: "-".join(filter(None, vars(s).values()))
 )
 async def test_the_laws_are_held_before_a_bug_is_planted(setting: Setting, tmp_path: Path) -> None:
-    run = await play(setting, tmp_path)
-
     wanted = {p.checker for p in PLANTED if p.setting == setting}
+    for once_more in (True, False):  # on a busy machine a real run may miss the race
+        run = await play(setting, tmp_path / str(once_more))
+        if all(condition.met for condition in run.reached):
+            break
+
     assert {name: run.check(name).verdict for name in wanted} == dict.fromkeys(wanted, Verdict.HELD), told(run)
     assert all(condition.met for condition in run.reached), told(run)
 
@@ -144,9 +147,13 @@ async def test_a_checker_catches_the_bug_in_the_runtime(
     if planted.in_recovery or planted.setting.engine == "sim":
         BUGS[planted.bug](monkeypatch.setattr)
 
-    run = await play(planted.setting, tmp_path, (sys.executable, "-P", str(HERE / "planted.py"), planted.bug))
+    python = (sys.executable, "-P", str(HERE / "planted.py"), planted.bug)
+    for once_more in (True, False):  # on a busy machine a real run may miss the race
+        run = await play(planted.setting, tmp_path / str(once_more), python)
+        check = run.check(planted.checker)
+        if check.verdict is Verdict.VIOLATED:
+            break
 
-    check = run.check(planted.checker)
     assert check.verdict is Verdict.VIOLATED, told(run)
     assert check.witness
 
