@@ -20,7 +20,7 @@ from .timing import Seconds
 __all__ = ["Outside"]
 
 Positive = Annotated[float, Meta(gt=0)]
-Word = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
+Word = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,40}$", description="1 to 40 letters, digits, _ and -")]
 _MARKER = re.compile(r"\bLJ-\d+\b")
 
 

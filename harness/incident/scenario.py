@@ -39,7 +39,13 @@ _LAWS = f"names among: {', '.join(CHECKERS)}"
 
 Text = Annotated[str, Meta(min_length=1)]
 #: One line, and one part of a path: a folder is called by it, and reports print it.
-Name = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029/\\]{1,200}$")]
+Name = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029/\\]{1,200}$",
+        description="1 to 200 characters on one line, none of them a slash or a control character",
+    ),
+]
 Positive = Annotated[float, Meta(gt=0)]
 Scale = Annotated[float, Meta(gt=0, le=1)]
 

@@ -188,7 +188,9 @@ class TargetSpec(_Table, frozen=True):
     ``locked``: the program's own words for a session that is locked, as regular expressions.
     """
 
-    name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,30}$")]
+    name: Annotated[
+        str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,30}$", description="a small letter, then up to 30 of a-z, 0-9, _ and -")
+    ]
     version: Text
     licence: Text
     gateway: Gateway

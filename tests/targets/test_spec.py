@@ -53,7 +53,7 @@ def test_a_version_is_taken_from_the_word(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "key", "expected"),
     [
-        ('name = "mine"', 'name = "Mine Own"', "name", "text matching"),
+        ('name = "mine"', 'name = "Mine Own"', "name", "text (a small letter, then"),
         ('licence = "MIT"', "", "licence", "required"),
         ('{line = "listening"}', "{}", "gateway.ready", "http"),
         ('{line = "listening"}', '{line = "("}', "gateway.ready.line", "regular expression"),

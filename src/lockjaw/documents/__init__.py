@@ -193,7 +193,14 @@ def _own(value: Any, type_: Any, path: KeyPath, error: msgspec.ValidationError) 
     if found is None or found["got"] or found["types"] in ("int", "float"):
         yield path, _allowed(type_), value
     else:
-        yield path, _WORDS.get(found["types"], found["types"]) + _bound(found["bound"]), value
+        bound = _described(type_) if "regex" in found["bound"] else ""
+        yield path, _WORDS.get(found["types"], found["types"]) + (bound or _bound(found["bound"])), value
+
+
+def _described(type_: Any) -> str:
+    """What a pattern asks for, in the words of its ``Meta(description=...)``."""
+    metas = (meta for meta in getattr(type_, "__metadata__", ()) if isinstance(meta, msgspec.Meta))
+    return next((f" ({meta.description})" for meta in metas if meta.pattern and meta.description), "")
 
 
 def _bound(text: str) -> str:
