@@ -112,7 +112,7 @@ def _cells(baseline: str, verdicts: Sequence[str]) -> str:
 
 
 def _named(name: str, cells: str, *, wide: bool) -> list[str]:
-    return [f"{name:<29}{cells}"] if wide else [name, f"  {cells}"]
+    return [f"{name:<31}{cells}"] if wide else [name, f"  {cells}"]
 
 
 _ORDER = ("sim", "real")
