@@ -116,4 +116,4 @@ def _named(name: str, cells: str, *, wide: bool) -> list[str]:
 
 
 _ORDER = ("sim", "real")
-WIDE = 72  # columns that a row of the table takes
+WIDE = 79  # columns that a row of the table takes
