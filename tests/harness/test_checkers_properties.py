@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -82,28 +81,6 @@ def test_a_run_that_was_accepted_for_somebody_else_moves_no_conversation(example
     names = ["same_conversation", "store_delays_no_other", "executed_once", "never_session_locked"]
     alone, together = run_checks(names, history, FACTS), run_checks(names, crowded, FACTS)
     assert [(r.verdict, r.finding) for r in together] == [(r.verdict, r.finding) for r in alone]
-
-
-@pytest.mark.parametrize("mark", MARKS)
-@pytest.mark.parametrize("example", EXAMPLES)
-def test_records_of_kinds_that_no_law_knows_change_nothing(example: str, mark: str) -> None:
-    """A twin of another kind before each record: same actor (whose clock starts later than it is ready), same data."""
-    history = EXAMPLES[example]()
-    twins = [Record(r.t, r.actor if r.op[:5] != "actor" else "harness", mark + r.op, r.phase, r.data) for r in history]
-    crowded = woven(history, twins, range(len(twins)))
-
-    alone, together = run_checks(CHECKERS, history, FACTS), run_checks(CHECKERS, crowded, FACTS)
-    assert [(r.name, r.verdict, r.finding) for r in together] == [(r.name, r.verdict, r.finding) for r in alone]
-    assert [[2 * i + 1 for i in r.witness] for r in alone] == [list(r.witness) for r in together]
-
-
-@pytest.mark.parametrize("example", EXAMPLES)
-def test_a_history_read_from_its_file_is_judged_as_the_one_in_memory(example: str) -> None:
-    """No two of its texts are one object then."""
-    history = EXAMPLES[example]()
-    read = msgspec.json.decode(msgspec.json.encode(history), type=list[Record])
-
-    assert run_checks(CHECKERS, numbered(read), FACTS) == run_checks(CHECKERS, history, FACTS)
 
 
 @given(st.data(), st.sampled_from(sorted(EXAMPLES)))
