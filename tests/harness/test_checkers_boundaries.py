@@ -1,58 +1,17 @@
-"""Where each law begins and ends: on the limit, one beside it, and what a finding counts and shows."""
+"""Where the laws of answers and claims begin and end: on the limit, one beside it, and what a finding counts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from lockjaw.harness.judge.checkers import ScenarioFacts, run_checks
-from lockjaw.harness.judge.checkers.examples import (
-    EXAMPLES,
-    FACTS,
-    PATH,
-    SESSION,
-    Story,
-    changed,
-    inserted,
-    op,
-    without,
-)
+from lockjaw.harness.judge.checkers import ScenarioFacts
+from lockjaw.harness.judge.checkers.examples import PATH, SESSION
 from lockjaw.history import Record
 from lockjaw.verdict import CheckResult, Verdict
-
-H, V, U = Verdict.HELD, Verdict.VIOLATED, Verdict.UNKNOWN
-#: time, actor, operation with its phase ("lock ok"; "info" if there is none), data.
-Told = tuple[float, str, str, dict[str, Any]]
-
-
-def story(*told: Told) -> list[Record]:
-    found = Story()
-    for t, actor, what, data in told:
-        name, _, phase = what.partition(" ")
-        found.add(t, actor, name, phase or "info", **data)  # type: ignore[arg-type]
-    return found.history()
-
-
-def judge(name: str, history: Sequence[Record], facts: ScenarioFacts = FACTS) -> CheckResult:
-    return run_checks([name], history, facts)[0]
-
-
-def asks(t: float, actor: str = "client", **data: Any) -> Told:
-    return t, actor, "client.call invoke", {"method": "agent", "run_id": f"run-of-{actor}", **data}
-
-
-def result(t: float, actor: str = "client", **data: Any) -> Told:
-    return t, actor, "client.result", {"answered": True, "reply": "done", **data}
-
-
-def lock(t: float, actor: str, what: str, **data: Any) -> Told:
-    return t, actor, what, {"path": PATH + ".lock", "owner": actor, **data}
-
-
-END: Told = (99.0, "harness", "run.end", {})
+from tests.harness.told import END, H, Told, U, V, asks, judge, result, story
 
 
 class TestAllDelivered:
@@ -268,7 +227,8 @@ class TestClaimsEnd:
     def test_claims_that_were_taken_over_are_counted(self) -> None:
         taken = {"path": PATH, "run_id": "r2", "owner": "r2", "from": "r1"}
         found = judge("claims_end", story(
-            self.CLAIM, self.ended("ok"), (3.0, "client", "claim ok", taken), (4.0, "client", "turn ok", {"run_id": "r2"}),
+            self.CLAIM, self.ended("ok"), (3.0, "client", "claim ok", taken),
+            (4.0, "client", "turn ok", {"run_id": "r2"}),
             (5.0, "again", "claim ok", taken | {"run_id": "r3", "from": "r2"}),
         ))  # fmt: skip
 
@@ -302,8 +262,10 @@ class TestDegradationVisible:
     )
     def test_a_refusal_is_a_failed_call_of_the_client_itself(self, actor: str, what: str) -> None:
         told = story(
-            asks(0.0), (1.0, actor, what, {"code": 1008}), (1.0, actor, "client.result", {"exit_code": 2, "answered": False}),
-            (2.0, actor, "actor.exit", {"code": 2}), result(50.0, exit_code=0), (51.0, "client", "actor.exit", {"code": 0}),
+            asks(0.0), (1.0, actor, what, {"code": 1008}),
+            (1.0, actor, "client.result", {"exit_code": 2, "answered": False}),
+            (2.0, actor, "actor.exit", {"code": 2}), result(50.0, exit_code=0),
+            (51.0, "client", "actor.exit", {"code": 0}),
         )  # fmt: skip
         assert judge("degradation_visible", told).verdict is not V
 
@@ -316,7 +278,8 @@ class TestDegradationVisible:
         assert self.ended(code=code, exit_code=promised).verdict is verdict
 
     @pytest.mark.parametrize(("data", "verdict"), [
-        ({"answered": False}, V), ({"error": "x"}, V), ({"reply": "Request timed out before a response was generated"}, V),
+        ({"answered": False}, V), ({"error": "x"}, V),
+        ({"reply": "Request timed out before a response was generated"}, V),
         ({"duplicate_possible": True}, V), ({"duplicate_possible": True, "answered": False}, V),
     ])  # fmt: skip
     @pytest.mark.parametrize("code", [-1, 0, 1])
