@@ -122,7 +122,8 @@ class TestNeverSessionLocked:
 
     @pytest.mark.parametrize(("actor", "what", "data", "verdict"), [
         ("client", "turn fail", {"error": LOCKED}, V), ("client", "model.call fail", {"error": LOCKED}, V),
-        ("client", "fallback", {"detail": LOCKED, "step": "rerun"}, V), ("client", "client.result", {"error": LOCKED}, V),
+        ("client", "fallback", {"detail": LOCKED, "step": "rerun"}, V),
+        ("client", "client.result", {"error": LOCKED}, V),
         ("client", "model.decision", {"detail": LOCKED, "decision": "candidate_failed"}, V),
         ("client", "model.decision", {"detail": LOCKED, "decision": "candidate_succeeded"}, U),
         ("client", "model.decision", {"detail": LOCKED}, U), ("client", "turn fail", {"reason": "session_locked"}, V),

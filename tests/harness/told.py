@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from lockjaw.harness.judge.checkers import ScenarioFacts, run_checks
 from lockjaw.harness.judge.checkers.examples import FACTS, PATH, Story
 from lockjaw.history import Record
@@ -16,11 +18,12 @@ Told = tuple[float, str, str, dict[str, Any]]
 
 
 def story(*told: Told) -> list[Record]:
+    """The history as it comes from its file: no two of its texts are one object."""
     found = Story()
     for t, actor, what, data in told:
         name, _, phase = what.partition(" ")
         found.add(t, actor, name, phase or "info", **data)  # type: ignore[arg-type]
-    return found.history()
+    return msgspec.json.decode(msgspec.json.encode(found.history()), type=list[Record])
 
 
 def judge(name: str, history: Sequence[Record], facts: ScenarioFacts = FACTS) -> CheckResult:
