@@ -83,6 +83,33 @@ class TestAmplification:
         assert "7.0 s lost and 2 provider calls wasted over 1 s of fault: 9.00; the bound is 0" in seen(True).finding
         assert seen(False).witness == (1, 3, 5, 7)
 
+    def test_the_one_good_request_of_an_answered_client_is_not_wasted(self) -> None:
+        found = judge("amplification", story(
+            asks(0.0),
+            (1.0, "models", "provider.request invoke", {"request_id": "1"}),
+            (2.0, "models", "provider.request ok", {"request_id": "1"}),
+            result(7.0),
+        ), ScenarioFacts(amplification=0.0, fault_s=1.0))  # fmt: skip
+
+        assert found.witness == (3,)
+
+    @pytest.mark.parametrize("what", ["append", "zz", "client.call invoke"])
+    @pytest.mark.parametrize("actor", ["a", "client", "z"])
+    def test_the_calls_for_another_clients_question_are_not_this_ones(self, what: str, actor: str) -> None:
+        told: list[Told] = [asks(0.0), (0.0, actor, what, {"run_id": "r1"})]
+        told += [
+            (1.0, "gateway", "turn invoke", {"turn_id": "t", "run_id": "r1"}),
+            (1.0, "gateway", "model.call invoke", {"call_id": "1", "run_id": "r1"}),
+            (2.0, "gateway", "model.call fail", {"call_id": "1"}),
+            result(9.0, answered=False),
+        ]
+        found = judge("amplification", story(*told), ScenarioFacts(amplification=0.0, fault_s=1.0))
+
+        asked = what == "client.call invoke"
+        assert found.witness == ((3, 5) if asked else (5,))
+        if asked and actor != "client":
+            assert found.finding.startswith(f"{actor}: ")
+
     def test_only_what_stood_there_when_the_answering_execution_began_was_built_on(self) -> None:
         def wasted(*, resumed: bool, earlier: bool) -> int:
             began = (5.0, "client", "turn invoke", {"turn_id": "t", "run_id": "r2", "resumed": resumed})
@@ -306,6 +333,8 @@ class TestDegradationVisible:
             ]
             assert self.ended(*foreign).verdict is not V
         assert self.ended((1.0, "client", "fallback", {"step": "ask"})).verdict is H
+        for kind in ("a.note", "z.note"):
+            assert self.ended((1.0, "client", kind, {"step": "fork"})).verdict is U
 
     @pytest.mark.parametrize(("phase", "data", "verdict"), [
         ("ok", {}, V), ("fail", {}, H), ("ok", {"transport": "embedded"}, H), ("ok", {"degraded": True}, H),

@@ -178,6 +178,12 @@ class TestSameConversation:
         for key in ("agent:main:a", "agent:main:z"):
             assert self.of(final(), key=key) == (V, (0, 2))
 
+    @pytest.mark.parametrize("what", ["a.wait invoke", "z.wait invoke", "client.call ok", "client.call fail"])
+    def test_what_is_no_call_of_the_client_asks_nothing(self, what: str) -> None:
+        before: Told = (0.0, "client", what, {"method": "agent", "session_key": "elsewhere"})
+        told = (before, asks(0.0, session_key=KEY), accepted(1.0), result(5.0, session_id=SESSION, session_key=KEY))
+        assert judge(self.NAME, story(*told, final()), self.FACTS).verdict is H
+
     def test_the_session_to_which_the_key_leads(self) -> None:
         """A rotation moved the conversation on: the answer stands in the new session, and is no stray."""
         assert self.of(leads(KEY, "new"), final("new"), ids="new") == (H, ())
@@ -325,6 +331,11 @@ class TestStoreDelaysNoOther:
     def test_a_database_of_no_single_session_is_not_meant(self, of: str) -> None:
         assert self.of(of=of, answer_s=60.0).verdict is U
 
+    @pytest.mark.parametrize("phase", ["invoke", "fail", "info"])
+    def test_a_database_that_was_wanted_and_not_had_is_not_held(self, phase: str) -> None:
+        wanted: Told = (2.0, "m", f"database {phase}", {"path": self.FILE, "of": "session"})
+        assert judge(self.NAME, story(wanted, asks(3.0), END), self.FACTS).verdict is U
+
     def test_a_holder_that_ends_lets_go(self) -> None:
         assert self.of((12.0, "m", "actor.exit", {}), answer_s=60.0).verdict is H
         for actor in ("a", "z"):
@@ -401,6 +412,9 @@ class TestTranscriptWhole:
         assert self.missing(final(user_messages=["ho"]), final("new"), leads(KEY, "new")) == (H, ())
         for key in ("a", "z"):
             assert self.missing(final(user_messages=["ho"]), final("new"), leads(key, "new")) == (V, (1,))
+        for kind in ("a.note", "z.note"):
+            noted: Told = (90.0, "harness", kind, {"key": KEY, "session_id": "new"})
+            assert self.missing(final(user_messages=["ho"]), final("new"), noted) == (V, (1,))
         for unnamed in (None, ""):
             assert self.missing(final("new"), session_id=unnamed) == (H, ())
 
