@@ -315,7 +315,13 @@ class TestOneWriter:
         assert self.outside(lock(0.0, "a", "lock ok"), lock(0.1, "b", "lock ok")) == (H, ())
         listed = f"{FOLDER}/sessions.json.lock"
         assert self.outside(lock(0.0, "a", "lock ok", path=listed), lock(0.1, "b", "lock ok", path=listed)) == (U, ())
-        assert judge(self.NAME, story(lock(0.0, "a", "lock ok"), lock(0.1, "b", "lock ok"))).verdict is U
+        silent = judge(self.NAME, story(lock(0.0, "a", "lock ok"), lock(0.1, "b", "lock ok")))
+        assert (silent.verdict, silent.finding) == (U, "no process wrote to a transcript")
+
+    def test_why_nothing_is_known(self) -> None:
+        asked: Told = (1.0, "models", "provider.request invoke", {"request_id": "1"})
+        assert judge(self.NAME, story(asked)).finding.startswith("no two turns were under way at the same time")
+        assert judge(self.NAME, story(write(1.0, "a"))).finding == "no two owners wanted the same transcript"
 
 
 class TestRecoveredWithin:
