@@ -254,6 +254,10 @@ class TestSameConversation:
             assert (found.verdict, found.witness) == (V, (n, 4 + n))
             assert found.finding == f"{bad}: the user asked in k{bad}, and the answer is in kz"
 
+    def test_a_client_that_is_alone_is_not_named(self) -> None:
+        history = story(asks(0.0, session_key="k"), result(5.0, session_key="kz"))
+        assert judge(self.NAME, history).finding == "the user asked in k, and the answer is in kz"
+
     def test_an_answer_without_a_session_stands_in_the_one_that_accepted_it(self) -> None:
         assert self.of(final(), ids="") == (H, ())
         assert self.of(final(user_messages=[]), ids="") == (V, (2, 3))
@@ -424,8 +428,9 @@ class TestTranscriptWhole:
             told = (asks(0.0, run_id="r1"), accepted(0.5, "r1"), *ran(1.0, "gateway", "r1"), final())
             assert judge(self.NAME, story(*told), facts).verdict is H
             assert judge(self.NAME, story(*told), ScenarioFacts(message="else", messages={"client": "hi"})).verdict is H
-            ended: Told = (3.0, other, "client.call ok", {"run_id": "r1", "method": "agent"})
-            assert judge(self.NAME, story(*told[:-1], ended, told[-1]), facts).verdict is H
+            for what in ("client.call ok", "claim invoke", "turn invoke"):
+                done: Told = (3.0, other, what, {"run_id": "r1", "method": "agent"})
+                assert judge(self.NAME, story(*told[:-1], done, told[-1]), facts).verdict is H
 
     def test_a_run_that_did_nothing_or_has_no_message_may_lack_it(self) -> None:
         bare = final(user_messages=[])
