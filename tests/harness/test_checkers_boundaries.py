@@ -110,6 +110,17 @@ class TestAmplification:
         if asked and actor != "client":
             assert found.finding.startswith(f"{actor}: ")
 
+    def test_what_a_client_ran_itself_is_its_own_even_if_its_call_names_no_run(self) -> None:
+        found = judge("amplification", story(
+            (0.0, "client", "client.call invoke", {"method": "agent"}),
+            (1.0, "client", "turn invoke", {"turn_id": "t", "run_id": "r1"}),
+            (1.0, "client", "model.call invoke", {"call_id": "1", "run_id": "r1"}),
+            (2.0, "client", "model.call fail", {"call_id": "1"}),
+            result(9.0, answered=False),
+        ), ScenarioFacts(amplification=0.0, fault_s=1.0))  # fmt: skip
+
+        assert found.witness == (2, 4)
+
     def test_only_what_stood_there_when_the_answering_execution_began_was_built_on(self) -> None:
         def wasted(*, resumed: bool, earlier: bool) -> int:
             began = (5.0, "client", "turn invoke", {"turn_id": "t", "run_id": "r2", "resumed": resumed})

@@ -348,6 +348,12 @@ class TestRecoveredWithin:
         else:
             assert found.finding == f"{after_s:.2f} s passed after a let go; the bound is {2.0 + held_up_s:g} s"
 
+    @pytest.mark.parametrize("name", ["0", "x"])
+    def test_a_hold_of_another_lock_does_not_hide_a_late_recovery(self, name: str) -> None:
+        told = [lock(0.0, "c", "lock ok", path=f"{FOLDER}/{name}.jsonl.lock"), lock(0.0, "a", "lock ok")]
+        told += [lock(1.0, "b", "lock invoke"), lock(2.0, "a", "lock.release"), lock(9.0, "b", "lock ok")]
+        assert judge(self.NAME, story(*told)).witness == (3, 4)
+
     def test_the_slowest_recovery_is_told(self) -> None:
         for waits in ((0.5, 1.5, 1.0), (1.5, 0.5, 1.0), (0.5, 1.0, 1.5)):
             told, t = [lock(0.0, "a", "lock ok", owner="0")], 0.0
