@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from lockjaw.runner.attempt import OVERSLEPT_S, SLICE_S, Allowance
+from lockjaw.errors import RunAborted
+from lockjaw.runner.attempt import OVERSLEPT_S, SLICE_S, Allowance, AttemptTimedOut, race
 
 
 class Clock:
@@ -76,3 +77,51 @@ def test_a_wait_that_ended_early_leaves_the_rest_to_the_next_one() -> None:
 
     asyncio.run(work())
     assert clock.now_s == 110.0
+
+
+def test_a_long_wait_is_cut_into_slices_of_a_quarter_of_a_minute() -> None:
+    clock = Clock()
+    assert (used_up_after(clock, counts_standstill=False), clock.sleeps) == (60.0, 4)
+
+
+@pytest.mark.parametrize(("late_s", "ends_after_s"), [(4.75, 60.0), (5.0, 65.0), (5.25, 65.25)])
+def test_five_seconds_late_is_a_standstill_and_less_is_a_busy_machine(late_s: float, ends_after_s: float) -> None:
+    assert used_up_after(Clock({1: late_s}), counts_standstill=False) == ends_after_s
+
+
+@pytest.mark.parametrize("counts", [False, True])
+def test_an_attempt_without_time_ends_at_once(counts: bool) -> None:
+    clock = Clock()
+    asyncio.run(Allowance(clock, 0.0, counts_standstill=counts).used_up())  # type: ignore[arg-type]
+    assert clock.now_s == 100.0
+
+
+async def test_what_ends_a_race_and_that_a_result_wins() -> None:
+    done, never = asyncio.Event(), asyncio.Event()
+    done.set()
+
+    async def answer() -> str:
+        return "result"
+
+    cancelled: list[bool] = []
+
+    async def hang() -> str:
+        try:
+            return str(await never.wait())
+        except asyncio.CancelledError:
+            cancelled.append(True)
+            raise
+
+    def allowed() -> Allowance:
+        return Allowance(Clock(), 7.0, counts_standstill=False)  # type: ignore[arg-type]
+
+    assert await race(answer(), abort=never, run_id="r") == "result"
+    assert await race(answer(), abort=done, run_id="r") == "result"
+    assert await race(answer(), abort=never, run_id="r", allowance=allowed()) == "result"
+    with pytest.raises(RunAborted, match="r"):
+        await race(hang(), abort=done, run_id="r", allowance=allowed())
+    with pytest.raises(AttemptTimedOut, match="run limit of 7 s passed") as ended:
+        await race(hang(), abort=never, run_id="r", allowance=allowed())
+    assert ended.value.limit_s == 7.0
+    assert cancelled == [True, True], "the work has ended by then"
+    assert asyncio.all_tasks() == {asyncio.current_task()}, "no watcher is left"

@@ -24,7 +24,9 @@ from lockjaw.runner.policy import (
     Stop,
     StopReply,
     TakeLock,
+    worth_going_on,
 )
+from lockjaw.runner.reply import MalformedReply
 
 RUN = "run-1"
 RESULT = {"payloads": [{"text": "done"}], "meta": {}}
@@ -287,3 +289,126 @@ def test_failure_knows_its_kind_and_whether_the_request_was_sent(
 ) -> None:
     failure = GatewayFailure(error, RUN)
     assert (failure.kind, failure.definite) == (kind, definite)
+
+
+WAIT = [Step("wait", "session lock"), Look(), TakeLock(10.0)]
+GO_ON = [Step("continue", "same session"), RunEmbedded("same", resume=True, locked=True)]
+STUCK = LockReply(False, fenceable=True, owner="process 7")
+BUSY = LockReply(False, fenceable=True, foreign_run=True, owner="process 7")
+LINE = "TAKEOVER: gateway timeout after 90000ms"
+IS_BUSY = Say("TAKEOVER: process 7 is busy with another message of this session, waiting for it")
+IS_FENCED = Say("TAKEOVER: process 7 holds the session and does not stop; its later writes are refused")
+FORK = [
+    Step("fork", "takeover-fork-new-id"),
+    Say(
+        "TAKEOVER: process 7 still holds the session and cannot be fenced; continuing in a copy of the conversation, "
+        "session takeover-fork-new-id.\nDUPLICATE POSSIBLE: the first run may still answer in the original."
+    ),
+    RunEmbedded("fork", resume=True, locked=False, new_session_id="takeover-fork-new-id"),
+]
+ASKED = [Step("ask", "gateway timeout after 90000ms"), Ask(RUN, 2.0)]
+STOPPED = [
+    *ASKED, Step("stop", RUN), Stop(RUN, 5.0),
+    Say(f"{LINE}; the gateway stopped its run, taking over in the same session"),
+]  # fmt: skip
+OUT_OF_REACH = [*ASKED, Say(f"{LINE}; the gateway is out of reach, waiting for the session")]
+MARKS = {"transport": "embedded", "fallbackFrom": "gateway", "fallbackReason": "gateway_timeout"}
+
+
+@pytest.mark.parametrize(
+    ("answers", "effects"),
+    [
+        ({}, [*STOPPED, *WAIT, *GO_ON]),
+        (
+            {Stop: StopReply(confirmed=False, reachable=True)},
+            [*STOPPED[:-1], Say(f"{LINE}; the gateway does not stop its run, waiting for the session"), *WAIT, *GO_ON],
+        ),
+        ({Ask: RunState("unreachable")}, [*OUT_OF_REACH, *WAIT, *GO_ON]),
+        ({Ask: RunState("finished")}, [*OUT_OF_REACH, *WAIT, *GO_ON]),  # without a result it is no answer
+        (
+            {TakeLock: LockReply(True, reclaimed=True, owner="dead process 7")},
+            [*STOPPED, *WAIT, Step("reclaim", "dead process 7"), *GO_ON],
+        ),
+        (
+            {TakeLock: STUCK, Fence: LockReply(True)},
+            [*STOPPED, *WAIT, IS_FENCED, Fence(), Step("fence", "process 7"), *GO_ON],
+        ),
+        ({TakeLock: STUCK, Fence: LockReply(False, owner="process 7")}, [*STOPPED, *WAIT, IS_FENCED, Fence(), *FORK]),
+        ({TakeLock: LockReply(False, owner="process 7")}, [*STOPPED, *WAIT, *FORK]),
+        ({TakeLock: [BUSY, LockReply(True)]}, [*STOPPED, *WAIT, IS_BUSY, TakeLock(600.0), *GO_ON]),
+        ({TakeLock: [BUSY, BUSY]}, [*STOPPED, *WAIT, IS_BUSY, TakeLock(600.0), *FORK]),  # another's run is not fenced
+        ({Look: BUSY}, [*STOPPED, *WAIT[:-1], IS_BUSY, TakeLock(600.0), *GO_ON]),
+        (
+            {TakeLock: [STUCK, LockReply(True)], Fence: BUSY},
+            [*STOPPED, *WAIT, IS_FENCED, Fence(), IS_BUSY, TakeLock(600.0), *GO_ON],
+        ),
+        # Of a lock that it got a takeover asks nothing more.
+        ({TakeLock: LockReply(True, foreign_run=True, fenceable=True)}, [*STOPPED, *WAIT, *GO_ON]),
+    ],
+)  # fmt: skip
+def test_every_step_word_and_limit_of_a_takeover(answers: Script, effects: list[Effect]) -> None:
+    seen, answer = drive("takeover", TIMEOUT, RUNNING | answers)
+    assert seen == effects
+    forked = effects[-1] == FORK[-1]
+    more = {"fallbackSessionId": "takeover-fork-new-id", "duplicatePossible": True} if forked else {}
+    assert answer == Answer(RESULT, "embedded", MARKS | more, duplicate_possible=forked)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "definite", "refused"),
+    [
+        (TIMEOUT, "timeout", False, False), (RequestTimedOut(1, definite=True), "timeout", True, False),
+        (LOST, "closed", False, False), (REFUSED_TCP, "closed", True, False), (UNAUTHORIZED, "closed", True, True),
+        (REJECTED, "rejected", False, False), (MalformedReply(RUN, "odd"), "malformed", False, False),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("late", [False, True])
+def test_what_a_failure_says(error: LockjawError, kind: str, definite: bool, refused: bool, late: bool) -> None:
+    """Only a gateway's "no" is another thing if it was read late."""
+    failure = GatewayFailure(error, RUN, late)
+    expected = "timeout" if late and kind == "rejected" else kind
+    assert (failure.kind, failure.definite, failure.refused) == (expected, definite, refused)
+
+
+def test_late_is_off_unless_said_and_reasons_have_their_names() -> None:
+    assert GatewayFailure(REJECTED, RUN).kind == "rejected"
+    for error, reason in ((LOST, "gateway_lost"), (MalformedReply(RUN, "odd"), "gateway_malformed")):
+        _, answer = drive("takeover", error, RUNNING)
+        assert answer == Answer(RESULT, "embedded", MARKS | {"fallbackReason": reason})
+    late = {"runId": RUN, "status": "ok", "result": RESULT}
+    _, answer = drive("takeover", TIMEOUT, {Ask: RunState("finished", late)})
+    assert answer == Answer(late, "gateway", {"fallbackReason": "gateway_timeout", "lateAnswer": True})
+
+
+@pytest.mark.parametrize("error", [REJECTED, MalformedReply(RUN, "odd")])
+def test_fresh_session_falls_back_from_no_answer_that_came(error: LockjawError) -> None:
+    assert drive("fresh-session", error, {RunEmbedded: RESULT}) == ([], error)
+
+
+def test_published_policies_step_by_step() -> None:
+    marks = {"transport": "embedded", "fallbackFrom": "gateway"}
+    seen, answer = drive("fresh-session", LOST, {RunEmbedded: RESULT})
+    assert seen[1:] == [Step("rerun", "same session"), RunEmbedded("same", resume=False, locked=False)]
+    assert answer == Answer(RESULT, "embedded", marks)
+    seen, answer = drive("fresh-session", TIMEOUT, {RunEmbedded: RESULT})
+    assert seen[1] == Step("rerun", "fresh session")
+    assert isinstance(answer, Answer)
+    assert not answer.duplicate_possible
+    seen, answer = drive("reuse-session", LOST, {RunEmbedded: RESULT})
+    assert seen[1:] == [Step("rerun", "same session"), RunEmbedded("same", resume=False, locked=False)]
+    assert answer == Answer(RESULT, "embedded", {})
+    for error, kind in ((LOST, "closed"), (TIMEOUT, "timeout"), (REJECTED, "rejected")):
+        assert drive("no-fallback", error, {})[0] == [Step("give_up", kind)]
+
+
+@pytest.mark.parametrize(
+    ("error", "goes_on"),
+    [
+        ("session file locked (timeout 1ms): pid=7", True), ("this run may no longer write", True),
+        ("All models failed (1): a/b: x (timeout)", True), ("a/b: x (overloaded) | a/c: y (auth)", True),
+        ("a/b: x (rate_limit)", True), ("a/b: x (auth)", False), ("a/b: x (billing) | a/c: y (format)", False),
+        ("request timed out", True), ("invalid api key", False), ("nothing known", False), ("", False),
+    ],
+)  # fmt: skip
+def test_time_heals_slowness_and_not_a_wrong_key(error: str, goes_on: bool) -> None:
+    assert worth_going_on(error) is goes_on

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lockjaw.locking import LockView
-from lockjaw.runner.agent import has_moved_on
+from lockjaw.runner.agent import _in_the_way, has_moved_on
+from lockjaw.runner.policy import LockReply
 
 OWNED = LockView(exists=True, alive=True, ours=True, generation=1)
 NEXT_ONE = LockView(exists=False, in_transit=True, generation=1)
@@ -27,3 +28,27 @@ def test_only_an_owner_that_was_waited_for_stands_in_the_way(now: LockView, move
 
 def test_an_owner_that_stands_still_between_its_byte_and_its_lock_file_is_in_the_way() -> None:
     assert not has_moved_on(NEXT_ONE, NEXT_ONE)
+
+
+HELD = {"exists": True, "alive": True, "ours": True, "pid": 7, "owner": "mine"}
+
+
+@pytest.mark.parametrize(
+    ("view", "fenceable", "foreign_run", "owner"),
+    [
+        ({}, True, False, "process 7"),
+        ({"owner": "another"}, True, True, "process 7"),
+        ({"owner": "zzz"}, True, True, "process 7"),
+        ({"owner": ""}, True, False, "process 7"),
+        ({"ours": False}, False, False, "process 7"),
+        ({"alive": None}, False, False, "process 7"),
+        ({"alive": False}, False, False, "process 7"),
+        ({"exists": False, "alive": None, "ours": False, "in_transit": True}, True, False, "process 7"),
+        ({"pid": None}, True, False, "an unknown process"),
+    ],
+)
+def test_only_a_live_owner_of_our_kind_can_be_fenced_and_only_another_run_is_foreign(
+    view: dict[str, object], fenceable: bool, foreign_run: bool, owner: str
+) -> None:
+    seen = _in_the_way(LockView(**{**HELD, **view}), "mine")  # type: ignore[arg-type]
+    assert seen == LockReply(False, fenceable=fenceable, foreign_run=foreign_run, owner=owner)
