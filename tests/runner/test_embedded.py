@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ import pytest
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.errors import Fenced, ModelFailure, ModelsFailed, RunAborted, SessionLocked
 from lockjaw.locking import SessionLock, inspect_lock
-from lockjaw.runner.attempt import TurnPlan
+from lockjaw.runner import embedded
+from lockjaw.runner.attempt import AttemptTimedOut, TurnPlan
 from lockjaw.runner.embedded import EmbeddedRunner
 from lockjaw.runner.models import ModelClient
 from lockjaw.runner.tools import built_in_tools
@@ -450,3 +452,349 @@ async def test_the_transcript_is_where_the_store_says(bench: MakeBench) -> None:
         assert b.runner.transcript_of("main", KEY, SESSION) == elsewhere
         assert b.runner.transcript_of("main", KEY, "another") == b.rig.sessions / "another.jsonl"
         assert os.path.basename(b.runner.transcript_of("main", "agent:main:x", SESSION)) == f"{SESSION}.jsonl"
+
+
+# --------------------------------------------------------------------------- shares, pauses, words
+
+
+class StillClock:
+    """Stands where it is put; counts no sleep of its own."""
+
+    def __init__(self, now_s: float = 1000.0) -> None:
+        self.now_s = now_s
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def wall_ms(self) -> int:
+        return round(self.now_s * 1000)
+
+
+@pytest.mark.parametrize(
+    ("patience_s", "each_takes_s", "limits_s"),
+    [
+        (None, 0.0, [60.0, 60.0, 60.0]),
+        (600.0, 0.0, [200.0, 300.0, 600.0]),
+        (600.0, 100.0, [200.0, 250.0, 400.0]),
+        (90.0, 0.0, [60.0, 60.0, 90.0]),  # never less than a run's own limit
+        (90.0, 80.0, [60.0, 60.0, 60.0]),
+    ],
+)
+async def test_the_models_that_are_left_share_what_patience_is_left(
+    bench: MakeBench, patience_s: float | None, each_takes_s: float, limits_s: list[float]
+) -> None:
+    async with bench({"one": QUICK, "two": QUICK, "three": QUICK}, pacing=Pacing(between_candidates_s=3.0)) as b:
+        clock, limits, pauses = StillClock(), [], []
+        b.runner.clock = clock  # type: ignore[assignment]
+
+        async def candidate(plan: TurnPlan, ref: ModelRef, index: int, hold: Any, limit_s: float, *how: Any) -> Any:
+            limits.append(limit_s)
+            clock.now_s += each_takes_s
+            raise ModelFailure("slow", "timeout")
+
+        async def pause(seconds: float, *how: Any) -> None:
+            pauses.append(seconds)
+
+        b.runner._candidate = candidate  # type: ignore[method-assign]
+        b.runner._pause = pause  # type: ignore[method-assign]
+        plan = b.plan(patience_s=patience_s)
+        with pytest.raises(ModelsFailed):
+            await b.runner._chain(plan, b.runner.settings.candidates, None, b.abort, lambda *what: None)
+        assert limits == limits_s
+        assert pauses == [0.0, 3.0, 0.0, 3.0, 0.0]  # between two models only
+
+
+async def test_a_server_that_asked_to_wait_is_waited_for(bench: MakeBench) -> None:
+    async with bench({"one": QUICK}) as b:
+        clock, pauses = StillClock(), []
+        b.runner.clock = clock  # type: ignore[assignment]
+
+        async def candidate(*how: Any) -> Any:
+            if not any(pauses):
+                raise ModelFailure("429", "rate_limit", retry_after_s=7.0)
+            return {"meta": {}}
+
+        async def pause(seconds: float, *how: Any) -> None:
+            pauses.append(seconds)
+
+        b.runner._candidate = candidate  # type: ignore[method-assign]
+        b.runner._pause = pause  # type: ignore[method-assign]
+        await b.runner._chain(b.plan(), b.runner.settings.candidates, None, b.abort, lambda *what: None)
+        assert pauses[0] == 0.0
+        assert pauses[-1] == 7.0
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ModelFailure("slow", "timeout"), True), (OSError(28, "full"), True), (RunAborted("run-1"), False),
+        (Fenced("/s", 1, 2), False), (AttemptTimedOut(60.0), False),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("here", [False, True])
+async def test_a_failed_attempt_is_told_for_both_lanes_with_the_time_that_it_took(
+    bench: MakeBench, error: Exception, told: bool, here: bool
+) -> None:
+    async with bench({"one": QUICK}, pacing=Pacing(embedded_prepare_s=5.0)) as b:
+        clock, pauses = StillClock(), []
+        b.runner.clock = clock  # type: ignore[assignment]
+
+        async def attempt(*how: Any) -> Any:
+            clock.now_s += 1.5
+            raise error
+
+        async def pause(seconds: float, *how: Any) -> None:
+            pauses.append(seconds)
+
+        b.runner._attempt = attempt  # type: ignore[method-assign]
+        b.runner._pause = pause  # type: ignore[method-assign]
+        hold: Any = object()
+        with pytest.raises(type(error)):
+            await b.runner._candidate(b.plan(embedded=here), ModelRef("fake", "one"), 0, hold, 60.0, b.abort, print)
+        assert pauses == ([5.0] if here else [])
+        said = [line.partition(" error=")[0] for line in b.rig.logged]
+        lanes = [f"[diagnostic] lane task error: lane={lane} durationMs=1500" for lane in ("main", f"session:{KEY}")]
+        assert said == (lanes if told else [])
+
+
+@pytest.mark.parametrize(
+    ("messages", "compaction", "compacted"),
+    [
+        ([USER, ANSWER, {**USER, "idempotencyKey": "turn-2"}], "inside", True),
+        ([USER, ANSWER, {**USER, "idempotencyKey": "turn-2"}, ANSWER], "inside", True),
+        ([USER, ANSWER, {**USER, "idempotencyKey": "turn-2"}], "none", False),
+        ([USER, ANSWER], "inside", False),  # what the user said last comes first: nothing stands before it
+        ([ANSWER], "inside", False),
+        ([], "inside", False),
+    ],
+)
+async def test_a_compaction_leaves_out_what_stands_before_the_last_question(
+    bench: MakeBench, messages: list[dict[str, Any]], compaction: str, compacted: bool
+) -> None:
+    async with bench({"one": QUICK}, compaction=compaction) as b:
+        b.left(*messages)
+        async with b.runner._locked(b.plan(), b.abort) as (plan, hold):
+            transcript = await b.runner._open(plan, hold)
+            kept = [entry.id for entry in transcript.entries if entry.role == "user"]
+            before = len(transcript.entries)
+            assert await b.runner._compact(plan, transcript, hold, b.abort) is compacted
+            assert len(transcript.entries) == before + compacted
+        if compacted:
+            last = json.loads(b.file.read_text().splitlines()[-1])
+            assert (last["type"], last["firstKeptEntryId"]) == ("compaction", kept[-1])
+            assert last["summary"] == "Earlier messages were left out: together they no longer fit the model."
+
+
+@pytest.mark.parametrize(
+    ("error", "overflowed"),
+    [(ModelFailure("x", "context_overflow"), True), (ModelFailure("x", "timeout"), False), (OSError("x"), False),
+     (ModelFailure("x", "zzz"), False), (None, False)],
+)  # fmt: skip
+def test_only_a_model_that_says_so_overflowed(error: BaseException | None, overflowed: bool) -> None:
+    assert embedded._overflowed(error) is overflowed
+
+
+@pytest.mark.parametrize(("resume", "opened"), [(False, 0), (True, 1)])
+async def test_a_transcript_that_is_not_there_is_opened_only_to_go_on_with_a_turn(
+    bench: MakeBench, resume: bool, opened: int
+) -> None:
+    async with bench({"one": QUICK}) as b:
+        opens, real = [], b.runner._open
+
+        async def opening(plan: TurnPlan, hold: Any) -> Transcript:
+            opens.append(plan)
+            return await real(plan, hold)
+
+        b.runner._open = opening  # type: ignore[method-assign]
+        async with b.runner._locked(b.plan(resume=resume), b.abort) as (plan, hold):
+            assert await b.runner._begun(plan, hold) is None
+        assert len(opens) == opened
+
+
+@pytest.mark.parametrize(("turn_id", "begun"), [("turn-1", True), ("turn-0", False), ("turn-2", False)])
+async def test_a_run_that_was_not_told_to_go_on_takes_only_its_own_mark_for_its_turn(
+    bench: MakeBench, turn_id: str, begun: bool
+) -> None:
+    async with bench({"one": QUICK}) as b:
+        b.left({**USER, "idempotencyKey": turn_id}, ANSWER)
+        assert await b.answer() == ("stored" if begun else "the answer")
+
+
+async def test_a_transcript_begins_with_its_model_and_says_before_each_attempt_which_is_asked(
+    bench: MakeBench,
+) -> None:
+    async with bench({"one": FAILS, "two": QUICK}) as b:
+        await b.run()
+        entries = [json.loads(line) for line in b.file.read_text().splitlines()]
+        kinds = [entry.get("customType") or entry["type"] for entry in entries]
+        assert kinds.count("model_change") == kinds.count("thinking_level_change") == 1
+        assert kinds[1:4] == ["model_change", "thinking_level_change", "model-snapshot"]
+        asked = [entry["data"]["modelId"] for entry in entries if entry.get("customType") == "model-snapshot"]
+        assert asked == ["one", "two"]
+        (failed,) = [entry["data"] for entry in entries if entry.get("customType") == "openclaw:prompt-error"]
+        assert (failed["runId"], failed["sessionId"], failed["model"]) == ("turn-1", SESSION, "one")
+
+
+@pytest.mark.parametrize("policy", ["takeover", "fresh-session"])
+async def test_a_status_says_how_long_the_run_took_and_how_it_ended(bench: MakeBench, policy: str) -> None:
+    async with bench({"one": QUICK}, policy=policy) as b:
+        result = await b.run()
+        entry = b.runner.store("main").read()[KEY]
+        assert (entry["status"], entry["abortedLastRun"]) == ("done", False)
+        assert 500 <= result["meta"]["durationMs"] <= entry["runtimeMs"] < 200_000  # the answer takes half a second
+        assert 500 <= entry["endedAt"] - entry["startedAt"] < 200_000
+        lifecycle = [data for stream, data in b.emitted if stream == "lifecycle"]
+        assert [(data["phase"], data.get("aborted")) for data in lifecycle] == [("start", None), ("end", False)]
+
+
+@pytest.mark.parametrize(
+    ("status", "aborted"), [("killed", True), ("timeout", True), ("done", False), ("failed", False)]
+)
+async def test_only_a_stopped_run_counts_as_aborted(bench: MakeBench, status: str, aborted: bool) -> None:
+    async with bench({"one": QUICK}) as b:
+        await b.runner._begin_mark(b.plan())
+        entry = b.runner.store("main").read()[KEY]
+        assert (entry["status"], entry["abortedLastRun"]) == ("running", False)
+        await b.runner._finish_mark(b.plan(), status, b.rig.clock.monotonic() - 5.0)
+        entry = b.runner.store("main").read()[KEY]
+        assert (entry["status"], entry["abortedLastRun"]) == (status, aborted)
+        assert 5000 <= entry["runtimeMs"] < 60_000
+
+
+@pytest.mark.parametrize(("policy", "wait_s"), [("takeover", 15.0), ("fresh-session", None)])
+async def test_a_status_line_is_waited_for_a_quarter_of_a_minute_where_it_decides_nothing(
+    bench: MakeBench, policy: str, wait_s: float | None
+) -> None:
+    async with bench({"one": QUICK}, policy=policy) as b:
+        waits, real = [], b.runner.store
+
+        def store(agent_id: str, wait_s: float | None = None) -> Any:
+            waits.append(wait_s)
+            return real(agent_id, wait_s)
+
+        b.runner.store = store  # type: ignore[method-assign]
+        await b.runner._begin_mark(b.plan())
+        assert waits == [wait_s]
+
+
+@pytest.mark.parametrize(("policy", "raised"), [("takeover", False), ("fresh-session", True)])
+async def test_a_status_that_cannot_be_stored_ends_a_run_only_where_it_decides(
+    bench: MakeBench, policy: str, raised: bool
+) -> None:
+    async with bench({"one": QUICK}, policy=policy) as b:
+
+        async def mark(plan: TurnPlan, **fields: Any) -> None:
+            raise SessionLocked("/s.lock", "pid=7", timeout_s=1, waited_s=1)
+
+        b.runner._mark = mark  # type: ignore[method-assign]
+        if raised:
+            with pytest.raises(SessionLocked):
+                await b.runner._begin_mark(b.plan())
+        else:
+            await b.runner._begin_mark(b.plan())
+        await b.runner._finish_mark(b.plan(), "done", 0.0)
+        line = f"[sessions] status of {KEY} not stored: sessions.json is busy (pid=7)"
+        assert b.rig.logged == [line] * (1 if raised else 2)
+        b.runner._not_stored(b.plan(), OSError("full"))
+        assert b.rig.logged[-1] == f"[sessions] status of {KEY} not stored: full"
+
+
+@pytest.mark.parametrize("late_s", [None, 20.0])
+@pytest.mark.parametrize("late_settle", ["release", "reacquire"])
+async def test_a_torn_down_attempt_says_so_and_is_kept_until_it_settles(
+    bench: MakeBench, late_s: float | None, late_settle: str
+) -> None:
+    async with bench({"one": QUICK}, abort_settle_s=2.0, late_settle=late_settle) as b:
+
+        async def settles() -> None:
+            return None
+
+        task = asyncio.ensure_future(settles())
+        held: Any = HeldTwice()
+        b.runner._tear_down(b.plan(), held, task, late_s)
+        timeout = f"[agent/embedded] embedded run timeout: runId=run-1 sessionId={SESSION} timeoutMs=20000"
+        settle = "[agent/embedded] embedded abort settle timed out: runId=run-1 timeoutMs=2000"
+        assert b.rig.logged == ([settle] if late_s is None else [timeout, settle])
+        assert bool(b.runner._unsettled) is (late_settle == "release")
+        assert len(b.runner._background) == (late_settle == "reacquire")
+        await asyncio.gather(*b.runner._background)
+        await task
+        assert held.resumed == (late_settle == "reacquire")
+
+
+class HeldTwice:
+    """A lock that counts how often it was taken back."""
+
+    resumed = 0
+
+    async def resume_async(self) -> None:
+        self.resumed += 1
+
+
+@pytest.mark.parametrize(
+    ("snapshots", "failed", "deadline_passed", "asked"),
+    [
+        ([], [], False, "abc"),
+        (["a"], [], False, "abc"),
+        (["a"], [], True, "bca"),  # the user has waited too long for it
+        (["a", "b"], ["m/a", "m/b"], True, "cba"),
+        (["a", "b"], ["m/a", "m/b"], False, "bca"),  # an abort made b look failed
+        (["a", "b"], ["m/a"], True, "cba"),
+        (["c"], ["m/a"], False, "bca"),
+    ],
+)
+def test_a_turn_that_was_taken_over_asks_the_untried_first(
+    snapshots: list[str], failed: list[str], deadline_passed: bool, asked: str
+) -> None:
+    raw = [{"customType": "model-snapshot", "data": {"provider": "m", "modelId": name}} for name in snapshots]
+    transcript: Any = SimpleNamespace(entries=[SimpleNamespace(raw=one) for one in [*raw, {"type": "message"}]])
+    state: Any = SimpleNamespace(failed_models=failed)
+    plan: Any = SimpleNamespace(deadline_passed=deadline_passed)
+    chain = tuple(ModelRef("m", name) for name in "abc")
+    found = embedded._untried_first(chain, state, transcript, plan)
+    assert "".join(ref.model for ref in found) == asked
+
+
+@pytest.mark.parametrize("how", ["limit", "abort"])
+async def test_a_tool_that_is_stopped_is_noted_as_an_error(bench: MakeBench, how: str) -> None:
+    sleeping = [{"tool_calls": [{"name": "exec", "arguments": {"command": "sleep 1000"}}]}]
+    async with bench({"one": sleeping, "two": QUICK}) as b:
+        running = asyncio.ensure_future(b.run(limit_s=20.0 if how == "limit" else 1e6))
+        await b.rig.until("tool", "invoke")
+        if how == "abort":
+            b.abort.set()
+            with pytest.raises(RunAborted):
+                await running
+        else:
+            assert (await running)["payloads"][0]["text"] == "the answer"
+        assert [(r.phase, r.data.get("is_error")) for r in b.rig.records("tool")] == [("invoke", None), ("info", True)]
+        closed = next(m for m in read_entries(b.file).messages if m["role"] == "toolResult")
+        assert closed["details"] == {"interrupted": True}
+
+
+@pytest.mark.parametrize(("command", "is_error"), [("true", False), ("false", True)])
+async def test_a_tool_that_ended_is_noted_as_it_ended(bench: MakeBench, command: str, is_error: bool) -> None:
+    calls = [{"tool_calls": [{"name": "exec", "arguments": {"command": command}}], "times": 1}, *QUICK]
+    async with bench({"one": calls}) as b:
+        assert await b.answer() == "the answer"
+        assert [r.data["is_error"] for r in b.rig.records("tool", "ok")] == [is_error]
+        shown = [data for stream, data in b.emitted if stream == "tool"]
+        assert [data["phase"] for data in shown] == ["start", "result"]
+        assert shown[1]["isError"] is is_error
+
+
+@pytest.mark.parametrize(
+    ("stored", "follows", "moved"),
+    [("another", True, True), (SESSION, True, False), ("another", False, False), (None, True, False), (7, True, False),
+     ("aaa", True, True)],
+)  # fmt: skip
+async def test_a_run_follows_its_key_to_another_session(
+    bench: MakeBench, stored: Any, follows: bool, moved: bool
+) -> None:
+    async with bench({"one": QUICK}, follows_rotation=follows) as b:
+        fake: Any = SimpleNamespace(read=lambda: {KEY: {"sessionId": stored}} if stored else {})
+        b.runner.store = lambda *how: fake  # type: ignore[method-assign]
+        found = b.runner._moved(b.plan())
+        assert (found is not None) is moved
+        if found is not None:
+            assert found == b.plan(session_id=stored, file=b.rig.sessions / f"{stored}.jsonl")
