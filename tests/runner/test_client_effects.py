@@ -309,7 +309,8 @@ async def test_only_2026_4_8_runs_a_turn_here_whose_call_was_wrong(
 
 
 @pytest.mark.parametrize(("why", "error", "text"), [
-    ("signal", ConnectionLost, "1012"), ("rpc", RunAborted, "rpc"), (None, RunAborted, "rpc"), ("zzz", RunAborted, "zzz"),
+    ("signal", ConnectionLost, "1012"), ("rpc", RunAborted, "rpc"), (None, RunAborted, "rpc"),
+    ("zzz", RunAborted, "zzz"),
 ])  # fmt: skip
 async def test_a_gateway_that_stops_a_run_because_it_ends_is_a_lost_one(
     why: str | None, error: type[LockjawError], text: str, world: Rig, monkeypatch: pytest.MonkeyPatch

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockjaw.clock import ScaledClock
-from lockjaw.runner import command, schema, tools, workspace
+from lockjaw.runner import command, escaped, schema, tools, workspace
 from lockjaw.runner.tools import (
     ExecTool,
     ReadTool,
@@ -511,3 +511,267 @@ async def test_killed_runner_leaves_no_command_behind(root: Path, tripwire: tupl
         runner.kill()
         runner.wait()
     assert await released(fd) == b"up\n"
+
+
+# --------------------------------------------------------------------------- limits and boundaries
+
+
+def test_limits_of_the_tools_are_those_that_a_model_is_told() -> None:
+    described = {name: tool.description for name, tool in built_in_tools().items()}
+    assert "at most 262144 bytes at a time" in described["read"]
+    assert "stopped after 60 s" in described["exec"]
+    assert "the last 65536 bytes" in described["exec"]
+    timeout = ExecTool().schema["properties"]["timeout_s"]
+    assert (timeout["minimum"], timeout["maximum"]) == (0.001, 60.0)
+    read = ReadTool().schema
+    assert (read["properties"]["offset_bytes"]["minimum"], read["properties"]["path"]["minLength"]) == (0, 1)
+    assert ExecTool().schema["properties"]["command"]["minLength"] == 1
+
+
+def test_a_piece_of_a_file_says_where_it_begins_and_how_long_the_file_is(root: Path) -> None:
+    size = 256 * 1024
+    (root / "big").write_bytes(b"x" * size + b"y")
+    assert workspace.read(root, "big") == workspace.Excerpt(b"x" * size, 0, size + 1)
+    assert workspace.read(root, "big", offset=size) == workspace.Excerpt(b"y", size, size + 1)
+    assert workspace.read(root, "big", offset=size + 1) == workspace.Excerpt(b"", size + 1, size + 1)
+    assert workspace.read(root, "big", offset=size - 1, limit=1) == workspace.Excerpt(b"x", size - 1, size + 1)
+    assert workspace.read(root, "big", offset=3, limit=2).end == 5
+    assert workspace.read(root, "big", limit=0).data == b""
+
+
+def test_a_file_that_grows_while_it_is_read_is_as_long_as_what_was_read(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "x").write_bytes(b"abc")
+    read = os.pread
+
+    def slowly(fd: int, count: int, offset: int) -> bytes:
+        if offset == 4:
+            return b"de"
+        return read(fd, min(count, 1), offset) if offset < 4 else b""
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", slowly)
+        piece = workspace.read(root, "x", offset=1, limit=2)
+        assert piece == workspace.Excerpt(b"bc", 1, 3)
+    with (root / "x").open("ab") as file:
+        file.write(b"d")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", slowly)
+        assert workspace.read(root, "x", offset=0) == workspace.Excerpt(b"abcdde", 0, 6)
+
+
+@pytest.mark.parametrize(("more", "refused"), [(0, False), (1, True)])
+def test_eight_mebibytes_are_written_at_most(root: Path, more: int, refused: bool) -> None:
+    data = b"x" * (8 * 1024 * 1024 + more)
+    if refused:
+        with pytest.raises(workspace.Refused, match="8388609 bytes are more than the limit of 8388608 bytes"):
+            workspace.write(root, "x", data, tag="t")
+    else:
+        assert workspace.write(root, "x", data, tag="t") is True
+        assert (root / "x").stat().st_size == len(data)
+
+
+def test_a_new_file_may_be_read_by_whom_the_users_mask_allows(root: Path) -> None:
+    mask = os.umask(0o027)
+    try:
+        workspace.write(root, "x", b"1", tag="t")
+    finally:
+        os.umask(mask)
+    assert (root / "x").stat().st_mode & 0o7777 == 0o640
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", "/", "d/", ".."])
+def test_what_names_no_file_is_refused(root: Path, path: str) -> None:
+    with pytest.raises(workspace.Refused):
+        workspace.write(root, path, b"1", tag="t")
+
+
+@pytest.mark.parametrize(
+    ("result", "text", "is_error"),
+    [
+        (command.CommandResult(0, b"out\n", 0, False), "out\n", False),
+        (command.CommandResult(0, b"\n\nout", 0, False), "out", False),
+        (command.CommandResult(0, b"out", 1, False), "[1 bytes of earlier output left out]\nout", False),
+        (command.CommandResult(1, b"out", 0, False), "out\n[exit code 1]", True),
+        (command.CommandResult(-1, b"out", 0, False), "out\n[exit code -1]", True),
+        (command.CommandResult(None, b"", 0, False), "[killed]", True),
+        (
+            command.CommandResult(0, b"out", 0, True),
+            "out\n[stopped after 2.5s, with everything it had started that could be found]", True,
+        ),
+        (
+            command.CommandResult(None, b"", 0, True, False),
+            "[stopped after 2.5s, with its process group; a process that made itself a new session may still run]",
+            True,
+        ),
+    ],
+)  # fmt: skip
+async def test_what_a_model_is_told_of_a_command(
+    root: Path, result: command.CommandResult, text: str, is_error: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[float, int]] = []
+
+    async def run(script: str, *, timeout_s: float, output_limit: int, **more: Any) -> command.CommandResult:
+        asked.append((timeout_s, output_limit))
+        return result
+
+    monkeypatch.setattr(command, "run", run)
+    outcome = await use(root, "exec", command="x", timeout_s=2.5)
+    details = {"exitCode": result.exit_code, "timedOut": result.timed_out}
+    assert outcome == ToolOutcome(text, is_error, details)
+    await use(root, "exec", command="x")
+    assert asked == [(2.5, 65536), (60.0, 65536)]
+
+
+async def test_what_is_refused_or_unknown_or_wrong_is_an_error(root: Path) -> None:
+    nul = "Refused: the command holds a NUL character"
+    assert await use(root, "exec", command="a\0b") == ToolOutcome(nul, True, {"refused": True})
+    outcome = await use(root, "read", path="..")
+    assert (outcome.is_error, outcome.details) == (True, {"refused": True})
+    outcome = await use(root, "read")
+    assert (outcome.is_error, outcome.details) == (True, {"invalid": ["arguments.path is missing"]})
+    outcome = await use(root, "read", path="gone")
+    assert outcome == ToolOutcome("read failed: No such file or directory", True)
+    assert await run_tool({}, "x", {}, ToolContext(root, CLOCK, "r", "c")) == ToolOutcome(
+        "Unknown tool 'x'. Available tools: none.", True
+    )
+    assert (ToolOutcome("x").is_error, ToolOutcome("x").details) == (False, None)
+
+
+@pytest.mark.parametrize(
+    ("data", "kept"),
+    [
+        (b"", b""), (b"ab", b"ab"), (b"a\xc3", b"a"), (b"a\xc3\xa9", b"a\xc3\xa9"), (b"a\xdf", b"a"),
+        (b"a\xe0", b"a"), (b"a\xe2\x82", b"a"), (b"a\xe2\x82\xac", b"a\xe2\x82\xac"), (b"a\xef\xbf", b"a"),
+        (b"a\xf0", b"a"), (b"a\xf0\x9f", b"a"), (b"a\xf0\x9f\x94", b"a"),
+        (b"a\xf0\x9f\x94\x92", b"a\xf0\x9f\x94\x92"), (b"\xf0\x9f\x94", b"\xf0\x9f\x94"),
+        (b"a\xc3\x28\x80", b"a\xc3\x28\x80"), (b"\xe2a\x80", b"\xe2a\x80"),
+        (b"a\xf0\x80\x80\x80\x80", b"a\xf0\x80\x80\x80\x80"),
+    ],
+)  # fmt: skip
+def test_only_a_character_that_was_cut_off_is_left_to_the_next_piece(data: bytes, kept: bytes) -> None:
+    assert tools._whole_characters(data) == kept
+
+
+async def test_the_tail_of_an_output_counts_what_it_drops() -> None:
+    for written, kept, dropped in ((b"", b"", 0), (b"abcd", b"abcd", 0), (b"abcde", b"bcde", 1)):
+        tail, stream = command._Tail(4), asyncio.StreamReader()
+        stream.feed_data(written)
+        stream.feed_eof()
+        await tail.read(stream)
+        assert (tail.kept(), tail.dropped) == (kept, dropped)
+    tail, stream = command._Tail(4), asyncio.StreamReader()
+    reading = asyncio.ensure_future(tail.read(stream))
+    for piece, held, dropped in ((b"12345678", 8, 0), (b"9", 4, 5), (b"0", 5, 5)):
+        stream.feed_data(piece)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert (len(tail._data), tail.dropped) == (held, dropped)  # cut at twice the limit, not once per read
+    stream.feed_eof()
+    await reading
+    assert (tail.kept(), tail.dropped) == (b"7890", 6)
+
+
+@pytest.mark.parametrize(
+    ("environment", "path", "lang"),
+    [
+        ({}, os.defpath, "C.UTF-8"), ({"PATH": "/x", "LANG": "de"}, "/x", "de"), ({"PATH": "", "LANG": ""}, os.defpath,
+        "C.UTF-8"), ({"PATH": "/x", "TOKEN": "secret", "HOME": "/root"}, "/x", "C.UTF-8"),
+    ],
+)  # fmt: skip
+def test_a_command_knows_its_path_home_and_language(environment: dict[str, str], path: str, lang: str) -> None:
+    assert command.clean_environment(Path("/w"), environment) == {"PATH": path, "HOME": "/w", "LANG": lang}
+
+
+@pytest.mark.parametrize(("report", "code"), [(b"0\n", 0), (b"143\n", 143), (b"", None), (b"x\n", None), (None, None)])
+def test_an_exit_code_is_what_the_leader_wrote(report: bytes | None, code: int | None) -> None:
+    async def reported() -> int | None:
+        group = command._Group()
+        group._report, ours = group._pipe()
+        os.set_blocking(group._report, False)
+        if report is not None:
+            os.write(ours, report)
+            group._close(ours)
+        try:
+            return group.reported_code()
+        finally:
+            group.close()
+
+    assert asyncio.run(reported()) == code
+
+
+async def test_the_times_of_a_command_that_is_stopped(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two nominal seconds of grace, and real ones that no fast clock shortens."""
+    assert (command.TERM_GRACE_S, command.MIN_GRACE_REAL_S) == (2.0, 0.2)
+    assert (command.LAST_RESORT_REAL_S, command.PIPE_REAL_S) == (5.0, 1.0)
+    wait, limits = asyncio.wait, []
+
+    async def waited(tasks: Any, *, timeout: float | None = None, **more: Any) -> Any:
+        limits.append(timeout)
+        return await wait(tasks, timeout=timeout, **more)
+
+    monkeypatch.setattr(asyncio, "wait", waited)
+    for scale, grace_s in ((0.01, 0.2), (1.0, 2.0)):
+        limits.clear()
+        clock = ScaledClock.start(scale)
+        outcome = await use(root, "exec", clock=clock, command="sleep 1000", timeout_s=0.05 / scale)
+        assert outcome.details == {"exitCode": 143, "timedOut": True}
+        assert limits == [grace_s, 5.0, 1.0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows the environment of other processes")
+@pytest.mark.parametrize(("rounds", "ended"), [(0, True), (1, True), (19, True), (20, False), (21, False)])
+def test_a_process_that_always_starts_another_one_wins_after_twenty_rounds(
+    rounds: int, ended: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def end(pid: int, wanted: bytes) -> bool:
+        assert wanted == b"LOCKJAW_COMMAND=mark"
+        seen.append(pid)
+        return len(seen) <= rounds
+
+    monkeypatch.setattr(escaped.os, "listdir", lambda path: ["1", "self"])
+    monkeypatch.setattr(escaped, "_end", end)
+    assert escaped.end_escaped("mark") is ended
+    assert len(seen) == min(rounds + 1, 20)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows the environment of other processes")
+def test_a_process_is_ended_exactly_if_it_carries_the_mark() -> None:
+    process = subprocess.Popen(["sleep", "1000"], env={"LOCKJAW_COMMAND": "mine"})
+    try:
+        for mark in (b"LOCKJAW_COMMAND=min", b"LOCKJAW_COMMAND=mine2", b"LOCKJAW_COMMAND="):
+            assert escaped._end(process.pid, mark) is False
+        assert process.poll() is None
+        assert escaped._end(process.pid, b"LOCKJAW_COMMAND=mine") is True
+        assert process.wait(5) == -signal.SIGKILL
+    finally:
+        process.kill()
+        process.wait()
+    assert escaped._end(2**22 + 1, b"x") is False
+
+
+@pytest.mark.parametrize(
+    ("rules", "value", "wrong"),
+    [
+        ({"type": "number", "minimum": 1}, 1, ""), ({"type": "number", "minimum": 1}, 0.9, "at least 1, got 0.9"),
+        ({"type": "number", "maximum": 1}, 1, ""), ({"type": "number", "maximum": 1}, 1.1, "at most 1, got 1.1"),
+        ({"maximum": 1}, float("nan"), "at most 1, got nan"), ({"minimum": 1}, True, ""), ({"maximum": 0}, True, ""),
+        ({"type": "string", "minLength": 2}, "ab", ""), ({"type": "string", "minLength": 2}, "a", "at least 2"),
+        ({"type": "string", "maxLength": 2}, "ab", ""), ({"type": "string", "maxLength": 2}, "abc", "at most 2"),
+        ({"type": "string"}, "", ""), ({"type": "boolean"}, True, ""), ({"type": "boolean"}, 1, "boolean, got int"),
+        ({"type": "integer"}, True, "integer, got bool"), ({"type": "number"}, False, "number, got bool"),
+        ({"type": "integer"}, 1.0, "integer, got float"), ({"type": "number"}, 1, ""), ({"type": "array"}, {}, "array"),
+        ({"type": "object"}, [], "object, got list"), ({"enum": [1, 2]}, 2, ""), ({"enum": [1, 2]}, 3, "one of [1, 2]"),
+        ({"type": "array", "items": {"type": "string"}}, ["a", 1], "arguments[1]: expected string"),
+        ({"required": ["a"]}, {}, "arguments.a is missing"), ({"required": ["a"]}, {"a": 1}, ""),
+        ({"additionalProperties": False}, {"a": 1}, "arguments.a is unknown (known: none)"),
+        ({"additionalProperties": True}, {"a": 1}, ""), ({}, {"a": 1}, ""), ({"items": {"type": "string"}}, 5, ""),
+    ],
+)  # fmt: skip
+def test_what_fits_a_schema_at_its_boundaries(rules: dict[str, Any], value: Any, wrong: str) -> None:
+    found = schema.problems(rules, value)
+    assert len(found) == bool(wrong)
+    assert wrong in "".join(found)
