@@ -9,7 +9,7 @@ import pytest
 
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.errors import Fenced, LockStateError, ModelFailure, RunAborted, SessionLocked, UsageError
-from lockjaw.runner.failover import classify, is_abort, is_lock_error
+from lockjaw.runner.failover import by_status, classify, is_abort, is_disk_error, is_lock_error
 
 OURS, UPSTREAM = BEHAVIOURS["takeover"], BEHAVIOURS["reuse-session"]
 LOCK = "/s/agents/main/sessions/b0bf5393.jsonl.lock"
@@ -170,3 +170,51 @@ def test_aborts_and_lock_errors_are_told_apart() -> None:
     assert not is_abort(locked())
     assert is_lock_error(Fenced("/x", 1, 2))
     assert not is_lock_error(RunAborted("r"))
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "reason"),
+    [
+        (400, "rate limit", "rate_limit"), (401, "key was revoked", "auth_permanent"), (401, "billing", "billing"),
+        (402, "overloaded", "billing"), (403, "", "auth"), (403, "overloaded", "auth"),
+        (404, "billing", "model_not_found"),
+        (410, "billing", "billing"), (410, "forbidden", "auth"), (410, "key revoked", "auth_permanent"),
+        (410, "overloaded", "timeout"), (422, "billing", "billing"), (499, "overloaded", "overloaded"),
+        (503, "billing", "timeout"), (408, "billing", "timeout"), (502, "billing", "timeout"), (500, "", "timeout"),
+        (599, "", "timeout"), (600, "", None), (499, "x", "timeout"), (405, "", None), (300, "", None),
+        (529, "billing", "overloaded"), (413, "billing", "context_overflow"),
+    ],
+)  # fmt: skip
+def test_what_a_status_means_with_and_without_words(status: int, text: str, reason: str | None) -> None:
+    assert by_status(status, text) == reason
+
+
+@pytest.mark.parametrize(
+    ("error", "disk"),
+    [(OSError(28, "full"), True), (PermissionError(13, "no"), True), (ConnectionResetError(), False),
+     (TimeoutError(), False), (ModelFailure("x"), False), (ValueError(), False)],
+)  # fmt: skip
+def test_which_errors_are_the_disks(error: BaseException, disk: bool) -> None:
+    assert is_disk_error(error) is disk
+
+
+def test_statuses_and_codes_belong_to_the_outermost_error() -> None:
+    error = RuntimeError("attempt failed")
+    error.__cause__ = ModelFailure("nothing known", status=529)
+    assert classify(error, 418, behaviour=OURS) == "overloaded"
+    assert classify(error, code="ECONNRESET", behaviour=OURS) == "timeout"
+    assert classify(ModelFailure("?", status=529), 401, behaviour=OURS) == "auth"
+    assert classify(OSError(errno.ECONNRESET, "x"), code="overloaded", behaviour=OURS) == "overloaded"
+    assert classify("x", code="zzz", behaviour=OURS) is None
+    assert classify(" HTTP 529", behaviour=OURS) == "overloaded"
+    assert classify("599 odd", behaviour=OURS) == "timeout"
+    assert classify("399 odd", behaviour=OURS) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "refused"),
+    [("session file locked (x)", True), ("x session file locked", False), (locked(), True), ("", False),
+     (Fenced("/x", 1, 2), True), (LockStateError("/x", {}, "x"), True), (OSError("session file locked"), False)],
+)  # fmt: skip
+def test_which_errors_are_the_locks(error: BaseException | str, refused: bool) -> None:
+    assert is_lock_error(error) is refused

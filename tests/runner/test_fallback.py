@@ -409,3 +409,121 @@ def test_later_candidates_continue_where_there_is_something_to_continue() -> Non
     assert candidate_prompt("task", index=0, has_history=True) == "task"
     assert candidate_prompt("task", index=1, has_history=False) == "task"
     assert candidate_prompt("task", index=1, has_history=True) == CONTINUE_PROMPT
+
+
+# --------------------------------------------------------------------------- boundaries
+
+
+@pytest.mark.parametrize(("after_s", "length_s"), [(1.0, 60.0), (24 * 3600.0, 60.0), (24 * 3600.0 + 1, 30.0)])
+def test_a_failure_counts_for_a_day(after_s: float, length_s: float) -> None:
+    book = failed_once("rate_limit")
+    book.provider_failed("qiniu", "rate_limit", after_s)
+    assert book.provider_cooling("qiniu", after_s + length_s - 0.5) == "rate_limit"
+    assert book.provider_cooling("qiniu", after_s + length_s) is None
+
+
+def test_another_reason_begins_to_count_anew() -> None:
+    book = failed_once("overloaded")
+    book.provider_failed("qiniu", "rate_limit", 1.0)
+    assert book.provider_cooling("qiniu", 30.5) == "rate_limit"
+    assert book.provider_cooling("qiniu", 31.0) is None
+
+
+@pytest.mark.parametrize(
+    ("left_s", "since_probe_s", "due"),
+    [(120.0, None, True), (120.5, None, False), (-5.0, None, True), (60.0, 30.0, True), (60.0, 29.5, False)],
+)
+def test_when_a_provider_may_be_probed(left_s: float, since_probe_s: float | None, due: bool) -> None:
+    book = failed_once("auth_permanent")  # for 600 s
+    now = 600.0 - left_s
+    if since_probe_s is not None:
+        book.probed("qiniu", now - since_probe_s)
+    assert book.probe_due("qiniu", now) is due
+
+
+def test_a_waiting_time_is_kept_if_it_is_the_longer_one_and_never_negative() -> None:
+    book = Cooldowns()
+    for seconds, now, until in ((30.0, 0.0, 30.0), (5.0, 1.0, 30.0), (40.0, 1.0, 41.0), (-9.0, 2.0, 41.0)):
+        book.wait(A, seconds, now)
+        assert book.model_until(A, now) == until
+    assert (book.model_until(A, 40.5), book.model_until(A, 41.0), book.model_until(B, 0.0)) == (41.0, None, None)
+    book.wait(B, -9.0, 2.0)
+    assert book.model_until(B, 2.0) is None
+
+
+@pytest.mark.parametrize(("seconds", "waited"), [(-1.0, True), (0.0, True), (60.0, True), (60.5, False)])
+def test_a_minute_is_waited_for_within_a_chain(seconds: float, waited: bool) -> None:
+    walk = chain(A)
+    walk.advance(100)
+    decision = walk.record_failure(ModelFailure("429", "rate_limit", retry_after_s=seconds), 100)
+    assert decision.next == (A if waited else None)
+    assert walk.ended is not waited
+    if waited:
+        assert walk.advance(100).not_before == 100 + max(0.0, seconds)
+    book = Cooldowns()
+    book.wait(A, max(seconds, 0.1), 100)
+    later = chain(A, B, book=book)
+    assert later.advance(100).candidate == B
+    assert (later.remaining, len(later.attempts)) == ((2, 0) if waited else (1, 1))
+
+
+def test_of_two_that_asked_to_wait_the_first_to_be_free_comes_first() -> None:
+    walk = chain(A, B)
+    walk.advance(0)
+    assert walk.record_failure(ModelFailure("429", "rate_limit", retry_after_s=50), 0).next == B
+    walk.advance(0)
+    assert walk.record_failure(ModelFailure("429", "rate_limit", retry_after_s=20), 0).next == B
+    assert walk.remaining == 2
+    again = walk.advance(1)
+    assert (again.candidate, again.not_before, walk.index, walk.remaining) == (B, 20, 2, 2)
+    assert walk.record_failure(timeout(), 20).next == A
+    last = walk.advance(20)
+    assert (last.candidate, last.not_before, walk.remaining) == (A, 50, 1)
+
+
+@pytest.mark.parametrize("policy", list(BEHAVIOURS))
+def test_what_ends_a_chain_is_logged_only_where_a_run_limit_ends_it(policy: str) -> None:
+    walk = chain(A, B, policy=policy)
+    walk.advance(0)
+    decision = walk.record_failure(RunAborted("r"), 0)
+    assert decision.quiet is not BEHAVIOURS[policy].run_timeout_ends_chain
+    assert bool(decision.line()) is not decision.quiet
+    last = chain(A, policy=policy)
+    last.advance(0)
+    assert last.record_failure(RuntimeError("odd"), 0).quiet is True
+
+
+@pytest.mark.parametrize(
+    ("reason", "primary", "said"),
+    [
+        ("auth", True, "has auth issue (skipping all models)"), ("auth", False, "has auth issue (skipping all models)"),
+        ("auth_permanent", False, "has auth issue (skipping all models)"),
+        ("billing", True, "has billing issue (skipping all models)"),
+        ("billing", False, "has billing issue (skipping all models)"),
+        ("overloaded", True, "is in cooldown (all profiles unavailable)"), ("overloaded", False, ""),
+    ],
+)  # fmt: skip
+def test_why_a_candidate_of_a_cooling_provider_is_passed_over(reason: str, primary: bool, said: str) -> None:
+    book = Cooldowns()
+    for now in (0.0, 1.0, 2.0):
+        book.provider_failed("qiniu", reason, now)
+    walk = chain(A if primary else D, B, cooldowns=True, book=book)
+    found = walk._obstacle(A if primary else B, reason, 3.0)
+    assert found == (f"Provider qiniu {said}" if said else "")
+
+
+def test_one_error_is_raised_itself_and_more_are_summed_up() -> None:
+    walk = chain(A, B, C)
+    errors = [timeout("1"), timeout("2"), timeout("3")]
+    for n, error in enumerate(errors):
+        assert (walk.index, walk.remaining, walk.ended) == (n - 1, 3 - n, False)
+        walk.advance(0)
+        assert (walk.index, walk.remaining) == (n, 3 - n)
+        walk.record_failure(error, 0)
+    assert walk.ended
+    assert walk.error().__cause__ is errors[-1]
+    assert list(walk.error().attempts) == walk.attempts  # type: ignore[attr-defined]
+    one = chain(A)
+    one.advance(0)
+    one.record_failure(errors[0], 0)
+    assert one.error() is errors[0]

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import ModelFailure, UsageError
-from lockjaw.runner import models
+from lockjaw.runner import completion, models
 from lockjaw.runner.completion import error_code, error_text
 from lockjaw.runner.models import (
     Delta,
@@ -546,3 +547,190 @@ async def test_stream_that_stays_open_after_its_end_does_not_hold_the_answer_bac
         assert reply.content[0]["text"] == "x"
         assert await asyncio.wait_for(fate, 5) == "gone"
         await client.aclose()
+
+
+# --------------------------------------------------------------------------- limits and boundaries
+
+
+@pytest.mark.parametrize(
+    ("own", "providers", "sent"),
+    [(None, None, None), (100, None, 100), (None, 200, 200), (100, 200, 100), (32_001, None, 32_000), (0, None, None),
+     (32_000, None, 32_000), (31_999, 200, 31_999)],
+)  # fmt: skip
+def test_the_limit_of_an_answer_is_the_requests_then_the_providers_and_never_above_upstreams(
+    own: int | None, providers: int | None, sent: int | None
+) -> None:
+    provider = Provider("mock", BASE, KEY, {} if providers is None else {"m1": providers})
+    body = json.loads(models._body(provider, ModelRequest(REF, [], max_tokens=own)))
+    assert body == {"model": "m1", "messages": [], "stream": True} | (
+        {} if sent is None else {"max_completion_tokens": sent}
+    )
+
+
+@pytest.mark.parametrize(("key", "hidden"), [("", False), ("1234567", False), ("12345678", True), ("123456789", True)])
+def test_a_key_is_hidden_from_eight_characters_on(key: str, hidden: bool) -> None:
+    text = models._without_key(f"no: {key}!", Provider("mock", BASE, key, {}))
+    assert text == ("no: ***!" if hidden else f"no: {key}!")
+    assert ("authorization" in models._headers(Provider("mock", BASE, key, {}))) is bool(key)
+
+
+async def test_sizes_that_end_an_answer() -> None:
+    """64 MiB of text, 64 KiB of an error's body, a quarter of a second for the end of the body."""
+    assert (models.MAX_REPLY_CHARS, models.MAX_ERROR_BYTES, models.DRAIN_S) == (67_108_864, 65_536, 0.25)
+    assert models.MAX_OUTPUT_TOKENS == 32_000
+    assert EventStream()._limit == 16_777_216
+    response = httpx.Response(200, content=b"x" * 10)
+
+    async def body(limit: int, **more: Any) -> bytes:
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b"x" * 4
+            yield b"y" * 6
+
+        return await models._read(httpx.Response(200, content=pieces()), limit, **more)
+
+    assert response.status_code == 200
+    assert await body(10) == await body(11, truncate=True) == await body(10, truncate=True) == b"xxxxyyyyyy"
+    assert await body(9, truncate=True) == b"xxxxyyyyy"
+    assert await body(3, truncate=True) == b"xxx"
+    with pytest.raises(models.StreamTooLong, match="9 bytes"):
+        await body(9)
+
+
+async def test_an_answer_may_be_as_long_as_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "MAX_REPLY_CHARS", 10)
+    assert (await ask(sse(chunk({"content": "x" * 10})))).content == [{"type": "text", "text": "x" * 10}]
+    with pytest.raises(ModelFailure, match="longer than 10 characters"):
+        await ask(sse(chunk({"content": "x" * 11})))
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b"x" * 501, "x" * 500), (b"  ", "status code (no body)"), (b"\xff", "\ufffd"),
+        (json.dumps({"error": {"message": "m"}}).encode(), "m"),
+    ],
+)  # fmt: skip
+async def test_the_text_of_a_refusal(body: bytes, text: str) -> None:
+    failure = await refused(418, body)
+    assert (failure.message, failure.status) == (f"418 {text}", 418)
+    assert (failure.provider, failure.model) == ("mock", "m1")
+
+
+def test_an_unreadable_chunk_is_quoted_up_to_two_hundred_characters() -> None:
+    with pytest.raises(ModelFailure) as caught:
+        models._json("{" * 300)
+    assert caught.value.message == f"unreadable stream chunk: {'{' * 200!r}"
+    assert models._json('{"a": NaN}') != {"a": None}
+    assert models._oneline(ValueError(" a \n b ")) == "a b"
+    assert models._oneline(ValueError()) == "ValueError"
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_waiting_time_without_an_end_is_none(value: float) -> None:
+    assert models._seconds(value) is None
+    assert [models._seconds(one) for one in (-1.0, 0.0, 0.5, 1.5)] == [0.0, 0.0, 0.5, 1.5]
+
+
+async def test_only_what_is_heard_puts_the_idle_limit_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, calls = [50.0], []
+    idle = models._IdleLimit(10.0)
+    loop: Any = SimpleNamespace(time=lambda: now[0], call_at=lambda when, what: calls.append(when))
+    ends: list[float] = []
+    idle._loop, idle._heard_at = loop, 50.0
+    idle._timeout = SimpleNamespace(reschedule=ends.append, expired=lambda: bool(ends))  # type: ignore[assignment]
+    now[0] = 57.0
+    idle.heard()
+    now[0] = 60.0
+    idle._look()
+    assert (calls, ends) == ([67.0], [])
+    now[0] = 67.0
+    assert not idle.expired()
+    idle._look()
+    assert (calls, ends) == ([67.0], [67.0])
+    assert idle.expired()
+
+
+@pytest.mark.parametrize(
+    ("wire", "counted"),
+    [
+        ({}, (0, 0, 0, 0)),
+        ({"prompt_tokens": 10, "completion_tokens": 3}, (10, 3, 0, 13)),
+        ({"prompt_tokens": 10, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}}, (6, 3, 4, 13)),
+        ({"prompt_tokens": 10, "prompt_tokens_details": {"cached_tokens": 40}}, (0, 0, 10, 10)),
+        ({"prompt_tokens": -1, "completion_tokens": True}, (0, 0, 0, 0)),
+        ({"prompt_tokens": 1, "completion_tokens": "3", "prompt_tokens_details": []}, (1, 0, 0, 1)),
+        ({"prompt_tokens": 1.5, "completion_tokens": 1}, (0, 1, 0, 1)),
+    ],
+)  # fmt: skip
+def test_usage_counts_what_was_cached_apart(wire: dict[str, Any], counted: tuple[int, ...]) -> None:
+    usage = completion._usage(wire)
+    assert tuple(usage[key] for key in ("input", "output", "cacheRead", "totalTokens")) == counted
+    assert usage["cacheWrite"] == 0
+    assert set(usage["cost"].values()) == {0}
+
+
+@pytest.mark.parametrize(("code", "status"), [(399, None), (400, 400), (599, 599), (600, None), ("500", None)])
+def test_a_status_in_an_error_object_is_one_of_an_error(code: Any, status: int | None) -> None:
+    assert completion.error_status({"error": {"code": code}}) == status
+    assert completion.error_status({"error": "x"}) is completion.error_status([]) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "text", "code"),
+    [
+        ({"error": "x"}, "x", None), ({"error": {"message": "m", "detail": "d", "code": "c"}}, "m", "c"),
+        ({"error": {"detail": "d", "type": "t"}}, "d", "t"), ({"message": "m"}, "m", None), ({"odd": 1}, "", None),
+        ({"error": {"odd": "x" * 3000}}, ('{"odd": "' + "x" * 3000)[:2000], None), ({"error": 5}, "", None),
+        ({"error": {"code": 5, "status": "s"}}, '{"code": 5, "status": "s"}', "s"), ([], "", None), ("x", "", None),
+    ],
+)  # fmt: skip
+def test_what_an_error_object_says(body: Any, text: str, code: str | None) -> None:
+    assert (error_text(body), error_code(body)) == (text, code)
+
+
+@pytest.mark.parametrize(
+    ("raw", "arguments"),
+    [("", {}), ("  ", {}), ("{}", {}), ('{"a": 1}', {"a": 1}), ("[]", None), ("{", None), ("5", None), ("null", None)],
+)
+def test_arguments_are_an_object_or_none(raw: str, arguments: Any) -> None:
+    assert completion._arguments(raw) == arguments
+
+
+def test_pieces_of_calls_find_their_call() -> None:
+    def pieces(*given: dict[str, Any]) -> list[tuple[int, str, str, str]]:
+        partial = Partial()
+        deltas = [partial.take(chunk({"tool_calls": [one]}))[0] for one in given]
+        assert partial.size == sum(len(one["function"].get("arguments", "")) for one in given)
+        assert all(isinstance(delta, ToolCallDelta) for delta in deltas)
+        return [(delta.index, delta.id, delta.name, delta.arguments) for delta in deltas]  # type: ignore[union-attr]
+
+    def piece(name: str = "", arguments: str = "", **more: Any) -> dict[str, Any]:
+        return {"function": {"name": name, "arguments": arguments}, **more}
+
+    found = pieces(
+        piece("a", "1", index=0, id="x"), piece("b", "2", index=1, id="y"), piece(arguments="3", index=0),
+        piece("late", "4", index=1, id="y"), piece("c", "5", index=1, id="z"), piece(arguments="6", index=1),
+    )  # fmt: skip
+    assert found == [
+        (0, "x", "a", "1"), (1, "y", "b", "2"), (0, "x", "a", "3"),
+        (1, "y", "b", "4"), (2, "z", "c", "5"), (2, "z", "c", "6"),
+    ]  # fmt: skip
+    found = pieces(piece("a", "1", id="x"), piece(arguments="2"), piece(arguments="3", id="x"), piece("b", "4", id="y"))
+    assert found == [(0, "x", "a", "1"), (0, "x", "a", "2"), (0, "x", "a", "3"), (1, "y", "b", "4")]
+    found = pieces(piece("a", "1"), piece(arguments="2", id="x"), piece("b", "3", id="y"))
+    assert found == [(0, "", "a", "1"), (0, "x", "a", "2"), (1, "y", "b", "3")]
+
+
+def test_text_and_thinking_are_parts_in_their_order() -> None:
+    partial = Partial()
+    for delta in ({"content": "a"}, {"content": "b"}, {"reasoning": "c", "content": "d"}, {"reasoning_text": "e"}):
+        partial.take(chunk(delta))
+    partial.take(chunk({"reasoning_content": "f", "reasoning": "g", "content": 5, "tool_calls": [7]}))
+    assert partial.content() == [
+        {"type": "text", "text": "ab"}, {"type": "thinking", "thinking": "c"}, {"type": "text", "text": "d"},
+        {"type": "thinking", "thinking": "ef"},
+    ]  # fmt: skip
+    assert (partial.size, partial.response_id, partial.text) == (6, "c1", "ab\nd")
+    partial.take({"id": "other", "choices": []})
+    partial.take({"choices": [5]})
+    assert partial.response_id == "c1"

@@ -325,6 +325,11 @@ MARKS = {"transport": "embedded", "fallbackFrom": "gateway", "fallbackReason": "
         ),
         ({Ask: RunState("unreachable")}, [*OUT_OF_REACH, *WAIT, *GO_ON]),
         ({Ask: RunState("finished")}, [*OUT_OF_REACH, *WAIT, *GO_ON]),  # without a result it is no answer
+        ({Ask: RunState("running", RESULT)}, [*STOPPED, *WAIT, *GO_ON]),  # and a result without an end is none
+        (
+            {Ask: RunState("failed", RESULT, "timed out")},
+            [*ASKED, Say(f"{LINE}; the gateway's run has failed meanwhile, going on in the same session"), *WAIT, *GO_ON],
+        ),
         (
             {TakeLock: LockReply(True, reclaimed=True, owner="dead process 7")},
             [*STOPPED, *WAIT, Step("reclaim", "dead process 7"), *GO_ON],

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from math import inf
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -158,3 +160,76 @@ async def test_a_section_that_cannot_be_overruled_is_said_as_it_was_found(file: 
         await hold.perform(appends(transcript, "mine"), transcript)
     stuck.kernel.close(stuck.guard)
     await lock.release_async()
+
+
+class Grant:
+    """A lock as a run holds it; ``generation`` 0: an algorithm that has none."""
+
+    def __init__(self, generation: int = 1, overruled: int = 0) -> None:
+        self.generation, self.overruled, self.released, self.section = generation, overruled, 0, None
+
+    def verify(self) -> None:
+        return None
+
+    async def release_async(self) -> None:
+        self.released += 1
+
+
+@pytest.mark.parametrize(
+    ("generation", "stuck_for", "may_take_anew", "tries", "slept_s"),
+    [(0, 9, True, 1, []), (1, 0, True, 1, []), (1, 1, True, 2, [8.0]), (1, 2, True, 3, [8.0]), (1, 9, False, 2, [8.0])],
+)
+async def test_a_run_waits_eight_seconds_looks_and_tries_again(
+    generation: int, stuck_for: int, may_take_anew: bool, tries: int, slept_s: list[float]
+) -> None:
+    """Twice 2 s for the section and the 8 s between are as long as a takeover waits for an owner."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    first, second, tried = Grant(generation), Grant(2), []
+
+    async def fence_async() -> Grant:
+        return second
+
+    hold: Any = SessionHold(
+        first,  # type: ignore[arg-type]
+        another=(lambda: SimpleNamespace(fence_async=fence_async)) if may_take_anew else None,  # type: ignore[arg-type,return-value]
+        clock=SimpleNamespace(sleep=sleep),  # type: ignore[arg-type]
+        log=lambda line: None,
+    )
+
+    async def work() -> str:
+        tried.append(1)
+        if len(tried) <= stuck_for:
+            raise LockStateError("/s", {}, "paused inside the section")
+        return "done"
+
+    if stuck_for < 9:
+        assert await hold.perform(work) == "done"
+    else:
+        with pytest.raises(LockStateError):
+            await hold.perform(work)
+    assert (len(tried), slept) == (tries, slept_s)
+    anew = stuck_for == 2
+    assert (hold.held is second, first.released, second.released) == (anew, anew, 0)
+    await hold.end(first)
+    assert (first.released, second.released) == (anew, anew)
+
+
+@pytest.mark.parametrize(("overruled", "stops"), [(0, False), (1, False), (2, True), (7, True)])
+async def test_of_two_that_overrule_each_other_both_stop(overruled: int, stops: bool) -> None:
+    first, second = Grant(1), Grant(3, overruled)
+
+    async def fence_async() -> Grant:
+        return second
+
+    hold: Any = SessionHold(first, another=None, clock=CLOCK, log=lambda line: None)  # type: ignore[arg-type]
+    stuck = LockStateError("/s", {}, "paused")
+    if stops:
+        with pytest.raises(Fenced):
+            await hold._take_anew(stuck, lambda: SimpleNamespace(fence_async=fence_async))
+    else:
+        await hold._take_anew(stuck, lambda: SimpleNamespace(fence_async=fence_async))
+    assert (hold.held is first, first.released, second.released) == (stops, not stops, stops)

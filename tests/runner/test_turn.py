@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lockjaw.runner import result as results
 from lockjaw.runner import turn as turns
 from lockjaw.runner.completion import ModelReply
 from lockjaw.runner.tools import ToolOutcome, built_in_tools
@@ -362,3 +363,105 @@ def test_turn_ends_once_with_an_assistant_message_last(walk: tuple[Turn, list[Ef
     assert isinstance(effects[-1], Finish)
     assert turn.messages[-1]["role"] == "assistant"
     assert sum(isinstance(effect, CallModel) for effect in effects) <= turn.options.max_rounds
+
+
+# --------------------------------------------------------------------------- marks and boundaries
+
+
+@pytest.mark.parametrize("broken", [call("a", "launch"), call("a")], ids=["unknown", "no object"])
+def test_a_call_that_could_not_be_made_is_marked_as_an_error(broken: dict[str, Any]) -> None:
+    invalid = {"a": "{" * 600} if broken["name"] == "exec" else {}
+    effects = started().model_replied(reply(broken, stop="toolUse", invalid_arguments=invalid), 20)
+    (result,) = [message for message in appended(effects) if message["role"] == "toolResult"]
+    assert (result["isError"], result["timestamp"], result.get("details")) == (True, 20, None)
+    if invalid:
+        assert result["content"] == [text(f"The arguments of exec are no JSON object: {'{' * 500}")]
+    else:
+        assert result["content"] == [text("Unknown tool 'launch'. Available tools: exec, read, write.")]
+
+
+def test_a_call_that_was_not_begun_is_marked_as_an_error() -> None:
+    turn = started()
+    turn.model_replied(reply(call("a"), call("b"), stop="toolUse"), 20)
+    running, waiting, last = appended(turn.aborted(30, usage={"input": 1}))
+    assert (running["isError"], waiting["isError"]) == (True, True)
+    assert (last["timestamp"], last["usage"]) == (10, {"input": 1})  # when the model was asked
+    effects = Turn([PROMPT], OPTIONS, pending=[ToolCall("a", "read", {})]).aborted(5)
+    assert appended(effects)[0]["details"] == {"interrupted": True}, "it may have been begun by the run before"
+
+
+def test_a_turn_has_thirty_two_rounds() -> None:
+    assert options_for(REF, {}).max_rounds == TurnOptions(REF).max_rounds == 32
+    turn, asked = started(options=options_for(REF, built_in_tools(), max_rounds=3)), 1
+    effects: list[Effect] = []
+    while turn.state is not State.ENDED:
+        turn.model_replied(reply(call(f"c{asked}"), stop="toolUse"), 20)
+        effects = turn.tool_finished(f"c{asked}", ToolOutcome("1"), 30)
+        asked += isinstance(effects[-1], CallModel)
+    assert (asked, turn.round) == (3, 3)
+    said = "The turn ended after 3 model calls without an answer (limit 3)."
+    assert effects[-1] == Finish(f"⚠️ {said}", "error", is_error=True)
+    assert turn.messages[-1]["errorMessage"] == said
+
+
+def test_defaults_of_what_goes_out() -> None:
+    assert (RunTool(ToolCall("a", "x", {})).rerun, Finish("x", "stop").is_error) == (False, False)
+    assert Turn([], OPTIONS).round == 0
+    assert set(turns.zero_usage().pop("cost").values()) == {0}
+    assert [value for value in turns.zero_usage().values() if not isinstance(value, dict)] == [0] * 5
+    assert "errorMessage" not in appended(started().model_replied(reply(text("x")), 20))[0]
+    assert "responseId" not in appended(started().model_replied(reply(text("x")), 20))[0]
+
+
+@pytest.mark.parametrize(
+    ("stop", "expected"), [("stop", "stop"), ("length", "length"), ("toolUse", "stop"), ("a", "a")]
+)
+def test_an_answer_without_calls_ends_as_its_server_says(stop: str, expected: str) -> None:
+    assert started().model_replied(reply(text("x"), stop=stop), 20)[-1] == Finish("x", expected)
+
+
+def test_ids_of_the_context_are_taken() -> None:
+    context = [PROMPT, {"role": "assistant", "content": [call("c"), call("c_2")], "stopReason": "toolUse"}]
+    turn = Turn(context, OPTIONS)
+    turn.start(1)
+    effects = turn.model_replied(reply(call("c"), call("d"), stop="toolUse"), 2)
+    assert [one.id for one in calls_of(appended(effects)[0])] == ["c_3", "d"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [([text("a"), text("b")], "a\nb"), ([{"type": "image", "text": "x"}, text("b")], "b"), ([None, "x"], ""),
+     ([{"type": "text"}], ""), ({}, ""), ("a", "a"), ([{"type": "zzz", "text": "x"}], "")],
+)  # fmt: skip
+def test_text_is_what_text_parts_say(content: Any, said: str) -> None:
+    assert turns.text_of(content) == said
+    kept = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    assert turns.without_calls([*kept, call("a"), {"type": "zzz"}, {"type": "aaa"}]) == [
+        *kept, {"type": "zzz"}, {"type": "aaa"},
+    ]  # fmt: skip
+
+
+def test_calls_are_parts_of_that_type_in_messages_of_an_assistant() -> None:
+    parts = [{"type": "aaa", "id": "x"}, call("a"), {"type": "zzz", "id": "y"}, {"type": "toolCall"}]
+    assert calls_of({"role": "assistant", "content": parts}) == [ToolCall("a", "exec", {}), ToolCall("", "", {})]
+    for role in ("aaa", "user", "toolResult"):
+        assert calls_of({"role": role, "content": parts}) == []
+
+
+def test_an_answer_in_a_transcript_is_shown_as_one() -> None:
+    usage = {"input": 1, "output": 2, "cacheRead": 3, "cacheWrite": 4, "totalTokens": 10}
+    message = {"content": [text("x")], "provider": "p", "model": "m", "usage": usage, "stopReason": "length"}
+    counted = {"input": 1, "output": 2, "cacheRead": 3, "cacheWrite": 4, "total": 10}
+    assert results.result_of(message, "s") == {
+        "payloads": [{"text": "x", "mediaUrl": None}],
+        "meta": {
+            "durationMs": 0, "aborted": False, "stopReason": "length",
+            "agentMeta": {"sessionId": "s", "provider": "p", "model": "m", "usage": counted},
+        },
+    }  # fmt: skip
+    bare = results.result_of({"usage": 5}, "s")["meta"]
+    assert (bare["stopReason"], set(bare["agentMeta"]["usage"].values())) == ("stop", {0})
+    timed_out = results.timed_out_result("s", REF, limit_s=1.5)
+    assert timed_out["payloads"] == [{"text": turns.TIMEOUT_TEXT, "mediaUrl": None, "isError": True}]
+    assert (timed_out["meta"]["aborted"], timed_out["meta"]["stopReason"]) == (True, "aborted")
+    assert timed_out["meta"]["error"] == {"kind": "timeout", "message": "run limit of 1500ms passed"}
