@@ -311,6 +311,7 @@ STOPPED = [
     *ASKED, Step("stop", RUN), Stop(RUN, 5.0),
     Say(f"{LINE}; the gateway stopped its run, taking over in the same session"),
 ]  # fmt: skip
+HAS_FAILED = Say(f"{LINE}; the gateway's run has failed meanwhile, going on in the same session")
 OUT_OF_REACH = [*ASKED, Say(f"{LINE}; the gateway is out of reach, waiting for the session")]
 MARKS = {"transport": "embedded", "fallbackFrom": "gateway", "fallbackReason": "gateway_timeout"}
 
@@ -328,7 +329,7 @@ MARKS = {"transport": "embedded", "fallbackFrom": "gateway", "fallbackReason": "
         ({Ask: RunState("running", RESULT)}, [*STOPPED, *WAIT, *GO_ON]),  # and a result without an end is none
         (
             {Ask: RunState("failed", RESULT, "timed out")},
-            [*ASKED, Say(f"{LINE}; the gateway's run has failed meanwhile, going on in the same session"), *WAIT, *GO_ON],
+            [*ASKED, HAS_FAILED, *WAIT, *GO_ON],
         ),
         (
             {TakeLock: LockReply(True, reclaimed=True, owner="dead process 7")},
