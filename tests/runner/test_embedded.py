@@ -798,3 +798,14 @@ async def test_a_run_follows_its_key_to_another_session(
         assert (found is not None) is moved
         if found is not None:
             assert found == b.plan(session_id=stored, file=b.rig.sessions / f"{stored}.jsonl")
+
+
+async def test_upstream_calls_only_the_first_time_out_of_a_transcript_one(bench: MakeBench) -> None:
+    """The later ones are worded by the aborted message that the first has left in the file."""
+    async with bench({"one": SLOW}, policy="fresh-session") as b:
+        for text in ("LLM request timed out.", "Request was aborted"):
+            with pytest.raises(ModelFailure) as ended:
+                await b.run(limit_s=20.0)
+            assert ended.value.message == text
+        said = [line for line in b.rig.logged if "embedded run failover decision" in line]
+        assert ["rawError=Request was aborted" in line for line in said] == [False, True]
