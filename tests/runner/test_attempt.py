@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from lockjaw.errors import RunAborted
-from lockjaw.runner.attempt import OVERSLEPT_S, SLICE_S, Allowance, AttemptTimedOut, race
+from lockjaw.runner.attempt import OVERSLEPT_S, SLICE_S, Allowance, AttemptTimedOut, Play, race
+from lockjaw.runner.turn import AppendMessage
 
 
 class Clock:
@@ -125,3 +128,16 @@ async def test_what_ends_a_race_and_that_a_result_wins() -> None:
     assert ended.value.limit_s == 7.0
     assert cancelled == [True, True], "the work has ended by then"
     assert asyncio.all_tasks() == {asyncio.current_task()}, "no watcher is left"
+
+
+@pytest.mark.parametrize(
+    ("role", "usage", "counted"),
+    [("assistant", {"input": 1}, {"input": 1}), ("assistant", None, "before"), ("user", {"input": 1}, "before")],
+)
+async def test_what_an_attempt_used_is_what_its_last_answer_says(role: str, usage: Any, counted: Any) -> None:
+    async def perform(*how: Any) -> None:
+        return None
+
+    play: Any = SimpleNamespace(transcript=None, hold=SimpleNamespace(perform=perform), usage="before")
+    await Play._append(play, AppendMessage({"role": role, "usage": usage}))
+    assert play.usage == counted

@@ -483,3 +483,10 @@ def test_the_exit_status_of_the_command(
 
     assert agent_main(asyncio.run(settings()), AgentRequest("hi"), ready_fd=None, go_fd=None) == status
     assert capsys.readouterr().out == printed
+
+
+async def test_an_answer_as_json_keeps_its_letters(world: Rig) -> None:
+    client = await world.client(as_json=True)
+    outcome = client._answered(Answer({"payloads": [{"text": "größe"}]}, "embedded", {}))
+    assert "größe" in outcome.stdout
+    assert json.loads(outcome.stdout)["payloads"] == [{"text": "größe"}]

@@ -59,8 +59,8 @@ def test_bytes_that_are_no_utf8_do_not_end_the_stream() -> None:
 
 @pytest.mark.parametrize(
     "chunks",
-    [[b"data: 12", b"34567"], [b"data: 1234567890\n"], [b"data: 1234\n" * 3], [b": 123456789"]],
-    ids=["unfinished", "finished", "many lines", "comment"],
+    [[b"data: 12", b"34567"], [b"data: 1234567890\n"], [b"data: 1234\n" * 3], [b": 123456789"], [b"data: ", b"12345"]],
+    ids=["unfinished", "finished", "many lines", "comment", "in pieces"],
 )
 def test_line_or_event_over_the_limit_is_refused(chunks: list[bytes]) -> None:
     stream = EventStream(limit_bytes=10)
