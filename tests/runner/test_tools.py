@@ -740,7 +740,12 @@ def test_a_process_that_always_starts_another_one_wins_after_twenty_rounds(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows the environment of other processes")
 def test_a_process_is_ended_exactly_if_it_carries_the_mark() -> None:
-    process = subprocess.Popen(["sleep", "1000"], env={"LOCKJAW_COMMAND": "mine"})
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(["/bin/sh", "-c", "echo up; read -r _"], env={"LOCKJAW_COMMAND": "mine"}, stdin=pipe,
+                               stdout=pipe)  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"up\n"  # before that its environment may not be there yet
     try:
         for mark in (b"LOCKJAW_COMMAND=min", b"LOCKJAW_COMMAND=mine2", b"LOCKJAW_COMMAND="):
             assert escaped._end(process.pid, mark) is False
@@ -749,7 +754,7 @@ def test_a_process_is_ended_exactly_if_it_carries_the_mark() -> None:
         assert process.wait(5) == -signal.SIGKILL
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
     assert escaped._end(2**22 + 1, b"x") is False
 
 
