@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -49,6 +50,7 @@ GATEWAY_PORT, MODEL_PORT = 18800, 18801
 SECOND_PORT_AFTER = 20  # beside the first gateway's; the fallback of a target has its own, below
 SETUP_LIMIT_REAL_S = 300.0  # a program of 400 MB starts slowly on a busy machine
 NEXT_TURN_LIMIT_REAL_S = 120.0  # beside what the file says of its start
+LAST_WORDS_REAL_S = 5.0  # a scribe has written down within it what its program said before it ended
 QUIET_S = 1.5  # without a request at the models, beside the tool's own time: the gateway has ended its turn
 FAST = "The quick answer."
 NEXT_MESSAGE = "LJ-9 Is the session free?"
@@ -144,6 +146,7 @@ class ForeignWorld(RealWorld):
             "session": "", "install": str(target.folder or ""),
         }  # fmt: skip
         self._owners: dict[int, str] = {}  # pid -> actor
+        self._died_at: dict[str, float] = {}  # servers that ended before they were ready; real, monotonic
         self._open: set[str] = set()  # requests at the models
         self._marker = outside.marker_in(scenario.message)
         self._asked, self._accepted, self._quiet_since, self._begun = 0, "", 0.0, False
@@ -188,6 +191,9 @@ class ForeignWorld(RealWorld):
         log = self.run.logs / f"{process.name}.lines.jsonl"
         words = self._words_of_a_lock([read_line(raw).text for raw in log.read_bytes().splitlines()])
         if not words:
+            died_at = self._died_at.setdefault(process.name, time.monotonic())
+            if time.monotonic() - died_at < LAST_WORDS_REAL_S:
+                return False  # its scribe, which outlives it, may be about to write them down
             return super().ready(process)  # it raises
         self.refused[process.name] = words
         return True
