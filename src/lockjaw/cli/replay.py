@@ -22,7 +22,7 @@ from lockjaw.harness.run import BUILTIN, run_policies
 from lockjaw.harness.sim.tape import Choices, StrictReplay, read_tape
 from lockjaw.harness.store import MANIFEST, SCENARIO, TAPE, RunDirectory, read_run
 from lockjaw.history import Record
-from lockjaw.history.run import Run
+from lockjaw.history.run import Run, is_described
 from lockjaw.reports import document, text
 from lockjaw.visible import show
 
@@ -52,7 +52,7 @@ def replay(
         raise UsageError(str(run), "", "the folder of a finished run, or a kit; no file has this name")
     kept = _from_kit(run, out, yes_real=yes_real) if run.is_file() else _from_folder(run, out, yes_real=yes_real)
     was = str(kept.manifest.get("target", BUILTIN))
-    if was != BUILTIN and not was.startswith("openclaw"):
+    if is_described(was):
         from lockjaw.cli.target.playing import Playing, replay_against_described
 
         playing = Playing(out=kept.out, seed=kept.manifest["seed"], time_scale=kept.manifest["time_scale"])

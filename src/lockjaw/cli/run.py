@@ -30,6 +30,7 @@ from lockjaw.harness.judge.agreement import agreement
 from lockjaw.harness.judge.baseline import compare, read_baseline, verdicts_of
 from lockjaw.harness.judge.shares import repeated
 from lockjaw.harness.run import ENGINES, Progress, Run, run_policies
+from lockjaw.history.run import is_described
 
 __all__ = ["run"]
 
@@ -105,11 +106,11 @@ def run(
             raise UsageError(
                 "--seeds", "", "--repeat N with --target, because a seed does not steer the real program", seeds
             )
-    if target != "builtin" and sessions is not None:
-        raise UsageError("--sessions", "", "nothing beside --target: the program has a store of its own", sessions)
+        if sessions is not None:
+            raise UsageError("--sessions", "", "nothing beside --target: the program has a store of its own", sessions)
     repeats = repeats_of(repeat, repeat_until_sure, engine=engine)
     check_file_to_write(junit, markdown)
-    if target != "builtin" and not target.startswith("openclaw"):
+    if is_described(target):
         from lockjaw.cli.target.playing import Playing, run_against_described
 
         if policy is not None:

@@ -18,9 +18,14 @@ import msgspec
 from lockjaw.history.records import Record
 from lockjaw.verdict import CheckResult, Verdict
 
-__all__ = ["BUILTIN", "ClientOutcome", "Outcome", "Reached", "Run", "read_document"]
+__all__ = ["BUILTIN", "ClientOutcome", "Outcome", "Reached", "Run", "is_described", "read_document"]
 
 BUILTIN = "builtin"
+
+
+def is_described(target: str) -> bool:
+    """Is this a runtime that a target file describes: neither Lockjaw's own programs nor OpenClaw?"""
+    return target != BUILTIN and not target.startswith("openclaw")
 
 
 class ClientOutcome(msgspec.Struct, frozen=True):
@@ -110,8 +115,8 @@ class Run:
     @property
     def replay(self) -> str:
         """The command that repeats this run."""
-        described = self.target != BUILTIN and not self.target.startswith("openclaw")
-        return f"lockjaw replay {shlex.quote(self.folder)}" + (f" --target {self.target}" if described else "")
+        named = f" --target {self.target}" if is_described(self.target) else ""
+        return f"lockjaw replay {shlex.quote(self.folder)}{named}"
 
     def check(self, name: str) -> CheckResult:
         """The result of one checker. Raises KeyError if it was not asked."""
