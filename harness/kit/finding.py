@@ -17,6 +17,7 @@ import re2
 
 from .columns import in_columns
 from .harmless import harmless, is_iban, is_phone
+from .pseudonyms import SECRET_PSEUDONYM
 from .randomness import looks_random
 from .readings import Reading, readings
 from .rules import NEAR, RULES, TOP_LEVELS, Rule
@@ -31,8 +32,6 @@ _KEPT = 20_000  # texts whose finds are remembered: a history says most things m
 _RUN = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{12,}={0,2}")
 #: Ids that model servers draw for calls and answers: random, and no key to anything.
 _DRAWN_IDS = re.compile(r"(?:call|chatcmpl|cmpl|msg|resp|req|run|toolu|item|fc|rs|gen|chunk)[_-][A-Za-z0-9_-]+")
-#: What stands for a secret already (see ``pseudonyms``). A name that ends with one is not drawn as a whole.
-_PSEUDONYM = re.compile(r"REDACTED-[0-9a-f]{12}(?![A-Za-z0-9])")
 _DIGIT = re.compile(r"\d")
 _ALNUM = re.compile(r"[^\W_]")
 _PART = re.compile(r"[A-Za-z0-9]{12,}")
@@ -236,7 +235,7 @@ def _random(text: str) -> Iterator[tuple[int, int, str]]:
         whole = run[0]
         if _DRAWN_IDS.fullmatch(whole):
             continue
-        if _is_drawn(_PSEUDONYM.sub("", whole)):
+        if _is_drawn(SECRET_PSEUDONYM.sub("", whole)):  # a name that ends with one is not drawn as a whole
             yield *run.span(), "secret"
             continue
         for part in _PART.finditer(whole):

@@ -17,6 +17,9 @@ from itertools import chain
 #: A pseudonym must not be one of the originals, nor another's. Only tiny ranges ever come near this many draws.
 _TRIES = 200
 _WORD = re.compile(r"\bLJ-\d{1,9}\b|\{\w+\}|\w+|[^\w\s]")
+_HIDDEN = "REDACTED-"
+#: A pseudonym of a secret, in any kit.
+SECRET_PSEUDONYM = re.compile(rf"{_HIDDEN}[0-9a-f]{{12}}(?![A-Za-z0-9])")
 _MARKER = re.compile(r"LJ-\d{1,9}")  # by which a run of others finds its turn again
 
 
@@ -153,7 +156,7 @@ def _ip(stream: Stream, original: str) -> str:
 
 
 _DRAWS: dict[str, Callable[[Stream, str], str]] = {
-    "secret": lambda stream, _: "REDACTED-" + _hex(stream, 12),
+    "secret": lambda stream, _: _HIDDEN + _hex(stream, 12),
     "email": lambda stream, _: f"{_person(stream)}@{stream.choice(_THINGS)}.example",  # RFC 2606
     "user": lambda stream, _: _person(stream),
     "host": _host,

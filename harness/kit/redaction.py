@@ -204,7 +204,7 @@ class Redactor:
         for kind, word in self._hits(text):
             if word in self.pseudonyms.issued or len(word) < (_TEXT if kind == "text" else 5):
                 continue
-            if len(word) < _PLAIN and word.strip("_-.").isalpha():
+            if len(word) < _PLAIN and _is_word(word):
                 continue  # proves nothing: others use the word, too
             found.add(kind)
         return sorted(found)
@@ -250,9 +250,14 @@ def _alone(kind: str, original: str) -> Iterable[str]:
             yield head
 
 
+def _is_word(text: str) -> bool:
+    """Letters alone, but for the signs that tie a word to the next one."""
+    return text.strip("_-.").isalpha()
+
+
 def _alone_from(kind: str, original: str) -> int:
     """How many letters and digits it takes to be nothing else where it stands alone."""
-    if original.strip("_-.").isalpha():
+    if _is_word(original):
         return _SHORT if kind in ("user", "host") else _PLAIN
     if not any(char.isalpha() for char in original):
         return 7
