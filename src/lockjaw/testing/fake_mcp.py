@@ -11,6 +11,7 @@ from types import TracebackType
 
 from lockjaw.errors import LocalError
 from lockjaw.fakes.mcp.ledger import Entry, Ledger
+from lockjaw.fakes.mcp.server import PATH
 
 __all__ = ["FakeMcp"]
 
@@ -54,7 +55,7 @@ class FakeMcp:
             line = pipe.readline()
         if not line:
             raise LocalError(f"the MCP server did not come up: {' '.join(command)} --http")
-        return f"http://127.0.0.1:{json.loads(line)['port']}/mcp"
+        return f"http://127.0.0.1:{json.loads(line)['port']}{PATH}"
 
     @property
     def calls(self) -> list[Entry]:
