@@ -215,17 +215,22 @@ def request_for(file):
     return order.prepared
 
 
+def owner_that_reserves_nothing(file):
+    """Another process with the guard of this file open, each of whose grants has a record."""
+    request, owner = request_for(file), Kernel(CLOCK)
+    guard = owner.open_guard(request.guard_path, request.body_path)
+    guard.mine = None
+    return request, owner, guard
+
+
 @pytest.mark.parametrize("stuck", ["in its append", "in transit"])
 def test_what_is_granted_while_an_overruler_stands_still_has_a_lower_generation_than_its_own(session_file, stuck):
     """The process that it overrules wakes at any of its operations: at once, or after others had their turns."""
     for at in range(60):
         file = session_file.with_name(f"{at}.jsonl")
-        request = request_for(file)
-        owner = Kernel(CLOCK)
-        guard = owner.open_guard(request.guard_path, request.body_path)
+        request, owner, guard = owner_that_reserves_nothing(file)
         byte = SECTION if stuck == "in its append" else OWNER_BASE + guard.epoch
         assert owner.lock(guard, byte)
-        guard.mine = None  # it reserves nothing: each grant has a record
         granted = []
 
         def wakes(owner=owner, file=file, request=request, guard=guard, byte=byte, granted=granted):
@@ -255,10 +260,7 @@ def test_no_two_grants_share_a_generation_wherever_a_fence_stands_still(session_
     """Meanwhile an owner in transit records its grant, or another process fences; the higher generation owns."""
     for at in range(40):
         file = session_file.with_name(f"{at}.jsonl")
-        request = request_for(file)
-        owner = Kernel(CLOCK)
-        guard = owner.open_guard(request.guard_path, request.body_path)
-        guard.mine = None
+        request, owner, guard = owner_that_reserves_nothing(file)
         granted = []
 
         def meanwhile(owner=owner, file=file, request=request, guard=guard, granted=granted):

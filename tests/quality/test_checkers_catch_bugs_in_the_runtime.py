@@ -8,7 +8,7 @@ than gateway and client, are played in the simulation.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -120,6 +120,14 @@ async def play(setting: Setting, out: Path, python: Sequence[str] | None = None)
     )
 
 
+async def play_for(
+    enough: Callable[[Run], bool], setting: Setting, out: Path, python: Sequence[str] | None = None
+) -> Run:
+    """A run, or a second one if the first was not enough: on a busy machine real processes may miss the race."""
+    run = await play(setting, out / "first", python)
+    return run if enough(run) or setting.engine == "sim" else await play(setting, out / "second", python)
+
+
 def told(run: Run) -> str:
     """For the message of a failing test."""
     lines = [f"{c.name}: {c.verdict} {c.finding}" for c in run.checks]
@@ -131,10 +139,7 @@ def told(run: Run) -> str:
 )
 async def test_the_laws_are_held_before_a_bug_is_planted(setting: Setting, tmp_path: Path) -> None:
     wanted = {p.checker for p in PLANTED if p.setting == setting}
-    for once_more in (True, False):  # on a busy machine a real run may miss the race
-        run = await play(setting, tmp_path / str(once_more))
-        if all(condition.met for condition in run.reached):
-            break
+    run = await play_for(lambda run: all(condition.met for condition in run.reached), setting, tmp_path)
 
     assert {name: run.check(name).verdict for name in wanted} == dict.fromkeys(wanted, Verdict.HELD), told(run)
     assert all(condition.met for condition in run.reached), told(run)
@@ -148,12 +153,11 @@ async def test_a_checker_catches_the_bug_in_the_runtime(
         BUGS[planted.bug](monkeypatch.setattr)
 
     python = (sys.executable, "-P", str(HERE / "planted.py"), planted.bug)
-    for once_more in (True, False):  # on a busy machine a real run may miss the race
-        run = await play(planted.setting, tmp_path / str(once_more), python)
-        check = run.check(planted.checker)
-        if check.verdict is Verdict.VIOLATED:
-            break
+    run = await play_for(
+        lambda run: run.check(planted.checker).verdict is Verdict.VIOLATED, planted.setting, tmp_path, python
+    )
 
+    check = run.check(planted.checker)
     assert check.verdict is Verdict.VIOLATED, told(run)
     assert check.witness
 
