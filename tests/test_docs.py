@@ -294,17 +294,13 @@ def test_no_command_is_listed_with_half_a_sentence(group: str) -> None:
 # --------------------------------------------------------------------------- pages for contributors
 
 
-@pytest.mark.parametrize("world", ["sim", pytest.param("real", marks=pytest.mark.real)])
-def test_the_fault_on_the_page_is_found_played_and_told(
-    world: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In a copy of the harness, as somebody who follows the page has it."""
-    page, _ = CONTRIBUTED
-    (code,), (scenario,) = blocks(page, "python"), blocks(page, "yaml")
-    copy = tmp_path / "harness"
-    shutil.copytree(ROOT / "harness", copy, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "faults" / "read_only.py").write_text(code)
-    (tmp_path / "that.yaml").write_text(scenario)
+@pytest.fixture
+def followed(tmp_path: Path) -> dict[str, str]:
+    """A copy of the harness with the faults of the page, as somebody who follows it has it; what to run it with."""
+    copy = shutil.copytree(ROOT / "harness", tmp_path / "harness", ignore=shutil.ignore_patterns("__pycache__"))
+    first, second, _ = blocks(CONTRIBUTED[0], "python")
+    (copy / "faults" / "read_only.py").write_text(first)
+    (copy / "faults" / "evict.py").write_text(second)
     (tmp_path / "sitecustomize.py").write_text(
         "import importlib.machinery, importlib.util, pathlib, sys\n"
         f"ROOT = pathlib.Path({str(copy)!r})\n"
@@ -321,9 +317,17 @@ def test_the_fault_on_the_page_is_found_played_and_told(
         "        return importlib.util.spec_from_file_location(name, file) if file.is_file() else None\n"
         "sys.meta_path.insert(0, Copy())\n"
     )
-    env = os.environ | {"PYTHONPATH": str(tmp_path)}
+    return os.environ | {"PYTHONPATH": str(tmp_path)}
+
+
+@pytest.mark.parametrize("world", ["sim", pytest.param("real", marks=pytest.mark.real)])
+def test_the_fault_on_the_page_is_found_played_and_told(world: str, tmp_path: Path, followed: dict[str, str]) -> None:
+    (scenario,) = blocks(CONTRIBUTED[0], "yaml")
+    (tmp_path / "that.yaml").write_text(scenario)
     command = [sys.executable, "-m", "lockjaw", "run", "that.yaml", "--policy", "takeover", "--engine", world, "--json"]
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=followed, capture_output=True, text=True, timeout=120, check=False
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (run,) = json.loads(done.stdout)["runs"]
     assert run["sometimes"][0]["met"] is True
@@ -331,6 +335,21 @@ def test_the_fault_on_the_page_is_found_played_and_told(
     assert "makes the disk of the cron read-only" in [r["data"].get("says") for r in records]
     ended = [r["data"]["code"] for r in records if r["op"] == "actor.exit" and r["data"]["actor"] == "cron"]
     assert ended == [1]
+
+
+@pytest.mark.nightly
+def test_the_test_of_the_fault_on_the_page_passes(tmp_path: Path, followed: dict[str, str]) -> None:
+    *_, test = blocks(CONTRIBUTED[0], "python")
+    (tmp_path / "faults").mkdir()
+    for name in ("conftest.py", "playing.py"):
+        shutil.copy(ROOT / "tests" / "harness" / "faults" / name, tmp_path / "faults")
+    (tmp_path / "faults" / "test_read_only.py").write_text(test)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)  # how pytest imports tests, and their markers
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "sim", "faults"],
+        cwd=tmp_path, env=followed, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert "3 passed, 3 deselected" in done.stdout, done.stdout
 
 
 @pytest.mark.real
