@@ -39,6 +39,12 @@ _KINDS: dict[str, BarKind] = {
     "client.call": "call", "turn": "turn", "lock": "wait", "model.call": "model", "tool": "tool",
     "provider.request": "provider", "nemesis": "paused", "deliver": "task", "read": "task",
 }  # fmt: skip
+#: What a fault that lasts does to its lane. Others say it in their own words.
+_LASTING = {
+    "pause": ("frozen by a fault", "frozen"),
+    "block": ("stuck in a busy loop: serves no request", "stuck in a busy loop", "stuck"),
+    "part": ("blocks everything", "blocked"),
+}
 #: Lanes without a colour: they never own a lock.
 UNCOLOURED = -1
 #: Colours of owners: the client's, the gateway's, and so many more for all other owners, in turn.
@@ -275,13 +281,9 @@ def _labels(kind: BarKind, begin: Record, before: Sequence[Stretch]) -> tuple[st
         case "tool":
             return (f"runs tool {data.get('name') or '?'}", str(data.get("name") or "tool"))
         case "paused":
-            if data.get("action") == "block":
-                return ("stuck in a busy loop: serves no request", "stuck in a busy loop", "stuck")
-            if data.get("action") == "part":
-                return ("blocks everything", "blocked")
-            if data.get("action") == "toxic":
-                return (f"toxic {data.get('toxic')}", "toxic")
-            return ("frozen by a fault", "frozen")
+            action = str(data.get("action"))
+            says = (str(data.get("says") or action), action.replace("_", " "))
+            return {**_LASTING, "toxic": (f"toxic {data.get('toxic')}", "toxic")}.get(action, says)
         case "task":
             return (sentence(begin), begin.op)
         case _:

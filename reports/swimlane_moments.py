@@ -109,10 +109,11 @@ def fault_of(at: int, record: Record, lanes: dict[str, int]) -> Fault | None:
     action = str(data.get("action"))
     target = str(data.get("target") or record.actor)
     operation = str(data.get("at") or "").removeprefix("before ").partition(" ")[0]
+    healed = str(data.get("toxic") or data.get("heals") or "").replace("_", " ")
     words = {
         "kill": "killed", "pause": "frozen", "terminate": "asked to end", "resume": "woken", "restart": "restarted",
         "block": "stuck in a busy loop", "fail": f"{operation} fails ({data.get('errno')})",
-        "toxic": str(data.get("toxic")), "part": "holds everything back", "heal": f"healed {data.get('toxic') or ''}",
+        "toxic": str(data.get("toxic")), "part": "holds everything back", "heal": f"healed {healed}",
         "cut": "reset", "jump": f"clock jumps by {data.get('by_s')} s",
     }  # fmt: skip
     return Fault(

@@ -203,16 +203,19 @@ def test_faults_that_last_end_when_they_say_so_or_are_healed() -> None:
     story.add(3.0, "harness", "nemesis", "info", action="part", target="uplink", toxic="part")
     story.add(5.0, "harness", "nemesis", "info", action="resume", target="gateway")
     story.add(6.0, "harness", "nemesis", "info", action="heal", target="uplink", toxic="part")
+    slows = {"action": "slow_disk", "target": "cron", "lasts": True, "says": "slows the disk of the cron"}
+    story.add(7.0, "harness", "nemesis", "info", **slows)
+    story.add(8.0, "harness", "nemesis", "info", action="heal", target="cron", heals="slow_disk")
     story.add(12.9, "cron", "append", "ok", path=PATH)
     story.add(13.1, "cron", "append", "ok", path=PATH)
     lane = swimlane(story.history())
     assert [(lane.lanes[b.lane].actor, b.labels[0], b.start, b.end) for b in bars(lane, "paused")] == [
-        ("cron", "frozen by a fault", 1, 7), ("gateway", "stuck in a busy loop: serves no request", 2, 4),
-        ("uplink", "blocks everything", 3, 5),
+        ("cron", "frozen by a fault", 1, 9), ("gateway", "stuck in a busy loop: serves no request", 2, 4),
+        ("uplink", "blocks everything", 3, 5), ("cron", "slows the disk of the cron", 6, 7),
     ]  # fmt: skip
     assert [(fault.text, fault.heals) for fault in lane.faults] == [
         ("frozen", False), ("stuck in a busy loop", False), ("holds everything back", False), ("woken", True),
-        ("healed part", True),
+        ("healed part", True), ("slow disk", False), ("healed slow disk", True),
     ]  # fmt: skip
 
 
