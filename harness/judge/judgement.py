@@ -18,7 +18,9 @@ from .checkers import run_checks
 from .outcome import outcome_of
 from .skeleton import skeleton_hash
 
-__all__ = ["Judgement", "judge", "judgement_of", "seen_from_outside"]
+__all__ = ["OUT_OF_SIGHT", "Judgement", "judge", "judgement_of", "seen_from_outside"]
+
+OUT_OF_SIGHT = "cannot be judged: "  # begins the finding of a law that no run of a target can break in sight
 
 
 def judge(
@@ -81,7 +83,7 @@ def seen_from_outside(run: Run, cannot: Mapping[str, str]) -> Run:
         cannot: law -> why it cannot be judged from outside; such a law is UNKNOWN, and says nothing of the run.
     """
     checks = tuple(
-        msgspec.structs.replace(check, verdict=Verdict.UNKNOWN, finding=f"cannot be judged: {cannot[check.name]}")
+        msgspec.structs.replace(check, verdict=Verdict.UNKNOWN, finding=f"{OUT_OF_SIGHT}{cannot[check.name]}")
         if check.name in cannot and check.verdict is not Verdict.VIOLATED
         else check
         for check in run.checks

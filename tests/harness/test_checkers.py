@@ -594,6 +594,24 @@ class TestTranscriptWhole:
 
         assert judge("transcript_whole", waiting).verdict is H
 
+    def test_a_question_that_was_answered_stands_in_its_transcript_whoever_ran_the_turn(self) -> None:
+        """No gateway accepted it: a process of its own answered, and another one wrote its older copy over it."""
+        answered = {"answered": True, "reply": "yes", "session_id": SESSION, "exit_code": 0}
+        other = replace(FACTS, messages={"other": "And this?"})
+        lost = inserted(EXAMPLES["takeover"](), Record(30.0, "other", "client.result", "info", answered))
+        result = run_checks(["transcript_whole"], lost, other)[0]
+        assert result.verdict is V
+        assert result.witness == (
+            find(lost, op("client.result", actor="other")).i,
+            find(lost, op("transcript.final")).i,
+        )
+
+        kept = changed(lost, op("transcript.final"), user_messages=[FACTS.message, "And this?"])
+        elsewhere = changed(lost, op("client.result", actor="other"), session_id="not-read")
+        unanswered = changed(lost, op("client.result", actor="other"), answered=False)
+        for history in (kept, elsewhere, unanswered):
+            assert run_checks(["transcript_whole"], history, other)[0].verdict is H
+
 
 class TestDegradationVisible:
     def test_a_gateway_answer_after_a_deadline_is_no_fallback_of_the_client(self) -> None:

@@ -10,6 +10,8 @@ import pytest
 
 from lockjaw.cli.target.table import table
 from lockjaw.errors import UsageError
+from lockjaw.harness.incident.scenario import load_scenario
+from lockjaw.harness.judge.judgement import OUT_OF_SIGHT
 from lockjaw.harness.store import HISTORY, SCENARIO, VERDICT, Store
 from lockjaw.harness.targets.kept import cells_kept, cells_summarised
 from lockjaw.harness.targets.table import Cell, cell_of, markdown, unknowns, ways
@@ -103,6 +105,30 @@ def test_runs_of_our_own_programs_stand_under_their_policy_and_their_store_and_a
 
     rows = capsys.readouterr().out.splitlines()[2:4]
     assert rows == [f"| lockjaw, reuse-session, {s} | HELD in 1 run(s) |" for s in ("jsonl", "sqlite")]
+
+
+def test_a_kept_history_can_be_judged_by_the_laws_of_today(tmp_path: Path) -> None:
+    scenario = load_scenario("two_clients_one_session")
+    answered = {"answered": True, "reply": "Yes.", "session_id": "two"}
+    history = [
+        Record(1.0, "other", "client.result", "info", answered),
+        Record(
+            2.0, "harness", "transcript.final", "info", {"session_id": "two", "user_messages": [scenario.message]}, 1
+        ),
+    ]
+    unseen = CheckResult("no_lock_left", Verdict.UNKNOWN, f"{OUT_OF_SIGHT}its locks are in memory")
+    then = (CheckResult("transcript_whole", Verdict.HELD, "1 transcript is whole"), unseen)
+    run = replace(finished(1), scenario=scenario.name, checks=then, history=history)
+    folder = Store(tmp_path).create(scenario.name, 1, run.policy)
+    folder.write(SCENARIO, msgspec.to_builtins(scenario))
+    write_history(folder.path / HISTORY, history)
+    (folder.path / VERDICT).write_bytes(msgspec.json.encode(run.document()))
+    Store(tmp_path).finish(folder)
+
+    assert [cell.laws["transcript_whole"] for cell in cells_kept(tmp_path)] == [(0, 1)]
+    [cell] = cells_kept(tmp_path, again=True)
+    assert cell.laws["transcript_whole"] == (1, 1)
+    assert cell.why["no_lock_left"] == unseen.finding
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"cells": [{"target": 1}]}'])

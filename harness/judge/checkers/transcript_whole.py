@@ -8,6 +8,7 @@ from lockjaw.history import Record
 from lockjaw.history.holds import transcript_of
 from lockjaw.verdict import CheckResult, Verdict
 
+from ..clients import results
 from ..executions import executions
 from .facts import ScenarioFacts
 
@@ -17,8 +18,8 @@ NAME = "transcript_whole"
 def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
     """Each transcript is valid JSONL, ids unique, parents known, tool calls paired, nothing accepted is missing.
 
-    Accepted is: the user's message once the gateway accepted its run and a model was asked, and every entry that
-    was reported to be on disk. UNKNOWN when no transcript was read at the end.
+    Accepted is: the user's message once the gateway accepted its run and a model was asked, or once the user got an
+    answer to it, and every entry that was reported to be on disk. UNKNOWN when no transcript was read at the end.
     """
     finals = [r for r in history if r.op == "transcript.final"]
     if not finals:
@@ -32,6 +33,7 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
     return (
         _entries_missing(history, finals)
         or _message_missing(history, finals, facts)
+        or _answered_missing(history, finals, facts)
         or CheckResult(NAME, Verdict.HELD, f"{len(finals)} transcript{'s are' if len(finals) != 1 else ' is'} whole")
     )
 
@@ -81,6 +83,20 @@ def _message_missing(history: Sequence[Record], finals: Sequence[Record], facts:
         if not any(message in text for text in texts):
             finding = f"the user's message was accepted into session {session_id} and is not in its transcript"
             return CheckResult(NAME, Verdict.VIOLATED, finding, (record.i,))
+    return None
+
+
+def _answered_missing(history: Sequence[Record], finals: Sequence[Record], facts: ScenarioFacts) -> CheckResult | None:
+    """A turn that was answered by a process of its own was never accepted by a gateway; another process that writes
+    its older copy of the transcript over the newer one loses the whole of it."""
+    by_session = {r.data.get("session_id"): r for r in finals}
+    for result in results(history):
+        final, message = by_session.get(result.data.get("session_id")), facts.message_of(result.actor)
+        if not result.data.get("answered") or final is None or not message:
+            continue
+        if not any(message in str(text) for text in final.data.get("user_messages", ())):
+            finding = f"{result.actor} got its answer, and the question is not in {_name(final)}"
+            return CheckResult(NAME, Verdict.VIOLATED, finding, (result.i, final.i))
     return None
 
 

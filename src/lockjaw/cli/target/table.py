@@ -20,6 +20,9 @@ def table(
         list[Path],
         typer.Argument(help="Folders of kept runs (SCENARIO/RUN below), or what --json printed of one; the last wins."),
     ],
+    again: Annotated[
+        bool, typer.Option("--judge-again", help="Judge the kept histories by the laws of this version of Lockjaw.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Print kept runs as Markdown: runtimes down, scenarios across, and why a law could not be judged.
@@ -27,7 +30,11 @@ def table(
     A run of Lockjaw's own programs stands under its policy and what its sessions were kept in. Runs nothing. With
     --json: a summary that is small enough for a repository, and that this command reads like the runs.
     """
-    found = [cell for source in runs for cell in (cells_kept(source) if source.is_dir() else cells_summarised(source))]
+    found = [
+        cell
+        for source in runs
+        for cell in (cells_kept(source, again=again) if source.is_dir() else cells_summarised(source))
+    ]
     by_place = {(cell.target, cell.scenario): cell for cell in found}
     cells = [by_place[place] for place in sorted(by_place)]
     if as_json:
