@@ -27,8 +27,7 @@ __all__ = [
     "Ready",
     "ScriptedServer",
     "require_loopback",
-    "serve_script",
-    "serve_until_signal",
+    "serve",
 ]
 
 # Of accept(): the client left before it was accepted, or we are out of descriptors for a while.
@@ -170,16 +169,12 @@ class Acceptor:
         self._socket: socket.socket | None = None
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self, host: str, port: int, *, backlog: int, share_port: bool = False) -> int:
-        """Listen; returns the bound port. ``share_port``: other processes may listen on it too (SO_REUSEPORT).
-
-        Raises:
-            OSError: as the system says it.
-        """
+    async def start(self, host: str, port: int, *, backlog: int) -> int:
+        """Listen; returns the bound port. Raises OSError, as the system says it."""
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
-        self._socket = socket.create_server(address[:2], family=family, backlog=backlog, reuse_port=share_port)
+        self._socket = socket.create_server(address[:2], family=family, backlog=backlog)
         self._socket.setblocking(False)
         self._task = asyncio.create_task(self._accept(self._socket), name="accept")
         bound: int = self._socket.getsockname()[1]
@@ -215,13 +210,29 @@ class Acceptor:
             self._socket = None
 
 
-async def serve_until_signal(
-    server: FakeServer, host: str, port: int, *, allow_remote: bool, ready: Ready | None = None
-) -> None:
-    """Start, tell ``ready(pid, port)``, and stop in order on SIGTERM or SIGINT (then this returns).
+async def serve(
+    server: FakeServer,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    allow_remote: bool = False,
+    ready: Ready | None = None,
+    say_problem: Callable[[str], None] = tell,
+) -> list[str]:
+    """Serve until SIGTERM or SIGINT, and stop in order; then return what ``verify`` of a scripted server has to say.
 
     Cancelling stops the server too. Must run in the main thread.
+
+    Args:
+        ready: told ``(pid, port)`` once the server listens and signals end it in order.
+        say_problem: told of each unexpected request when it comes, and at the end of what is still missing.
+
+    Raises:
+        LocalError: the address cannot be bound.
     """
+    scripted = server if isinstance(server, ScriptedServer) else None
+    if scripted is not None:
+        scripted.on_problem = lambda text: say_problem(f"{scripted.title}: {text}")
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     signals = (signal.SIGTERM, signal.SIGINT)
@@ -237,28 +248,11 @@ async def serve_until_signal(
         await server.stop()
         for number in signals:
             loop.remove_signal_handler(number)
+    return [] if scripted is None else _account(scripted, say_problem)
 
 
-async def serve_script(
-    server: ScriptedServer,
-    host: str,
-    port: int,
-    *,
-    allow_remote: bool,
-    ready: Ready | None = None,
-    say_problem: Callable[[str], None] = tell,
-) -> list[str]:
-    """Serve until SIGTERM or SIGINT; then return what ``verify`` has to say.
-
-    Args:
-        ready: told ``(pid, port)`` once the server listens and signals end it in order.
-        say_problem: told of each unexpected request when it comes, and at the end of what is still missing.
-
-    Raises:
-        LocalError: the address cannot be bound.
-    """
-    server.on_problem = lambda text: say_problem(f"{server.title}: {text}")
-    await serve_until_signal(server, host, port, allow_remote=allow_remote, ready=ready)
+def _account(server: ScriptedServer, say_problem: Callable[[str], None]) -> list[str]:
+    """Say at the end what is still missing. -> what ``verify`` has to say."""
     unmet = server.unmet()
     for problem in unmet:
         say_problem(f"{server.title}: {problem}")

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import http
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -26,10 +25,9 @@ from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import LocalError
 from lockjaw.history import NullRecorder, Recorder
 from lockjaw.seeds import Seeds, uuid4
-from lockjaw.visible import tell
 
 from ..journal import Journal, Listener, redacted
-from ..serving import Ready, ScriptedServer, bind, serve_script
+from ..serving import ScriptedServer, bind
 from . import answers as say
 from .auth import check_connect
 from .connection import PREAUTH_BYTES, Connection, GatewayLimits, socket_class
@@ -43,7 +41,6 @@ from .script import (
     Rejection,
     Restart,
     StepCounter,
-    load_gateway_script,
 )
 from .sessions import SessionLocks
 
@@ -386,24 +383,3 @@ def _params(request: _Request) -> dict[str, Any]:
 def _cut(reason: str) -> str:
     """A close frame holds at most 123 bytes of reason; the real gateway cuts at 120."""
     return reason.encode()[:120].decode(errors="ignore")
-
-
-async def serve_gateway(
-    script: str | Path | GatewayScript,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    journal: str | Path | None = None,
-    ready: Ready | None = None,
-    clock: Clock | None = None,
-    recorder: Recorder | None = None,
-    seed: int = 0,
-    allow_remote: bool = False,
-    state_dir: str | Path | None = None,
-    say_problem: Callable[[str], None] = tell,
-) -> list[str]:
-    """Serve a script (or the file of one) as ``serve_script`` does. Raises DocumentError: the script is malformed."""
-
-    loaded = script if isinstance(script, GatewayScript) else load_gateway_script(script)
-    server = MockGateway(loaded, clock=clock, recorder=recorder, journal=journal, seed=seed, state_dir=state_dir)
-    return await serve_script(server, host, port, allow_remote=allow_remote, ready=ready, say_problem=say_problem)

@@ -1,13 +1,10 @@
-"""``lockjaw serve link``: one link and, if asked for, the HTTP API that controls it, until a signal ends them."""
+"""What ``lockjaw serve link`` serves: one link and, if asked for, the HTTP API that controls it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from lockjaw.clock import Clock
-
-from ..serving import FakeServer, Ready, serve_until_signal
+from ..serving import FakeServer
 from .link import address_of
 from .toxics import Toxic
 from .toxiproxy_api import ControlServer, Links
@@ -18,6 +15,9 @@ class LinkService(FakeServer):
 
     Args:
         api: ``host:port`` of the control API; None: there is none. ``on_api`` is told where it listens.
+
+    Raises:
+        LocalError: the address of the API is malformed.
     """
 
     def __init__(
@@ -50,31 +50,3 @@ class LinkService(FakeServer):
     async def stop(self) -> None:
         await self._control.stop()
         await self._links.stop()
-
-
-async def serve_link(
-    upstream: str,
-    *,
-    name: str = "link",
-    toxics: Sequence[Toxic] = (),
-    api: str | None = None,
-    on_api: Callable[[str], None] | None = None,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    journal: str | Path | None = None,
-    ready: Ready | None = None,
-    clock: Clock | None = None,
-    seed: int = 0,
-    allow_remote: bool = False,
-) -> None:
-    """Serve a link until SIGTERM or SIGINT; then return.
-
-    Args:
-        ready: told ``(pid, port)`` once the link and its API listen and signals end them in order.
-
-    Raises:
-        LocalError: an address is malformed, taken, or not loopback and ``allow_remote`` is not set.
-    """
-    links = Links(clock=clock, seed=seed, journal=journal, allow_remote=allow_remote)
-    service = LinkService(upstream, name=name, toxics=toxics, api=api, on_api=on_api, links=links)
-    await serve_until_signal(service, host, port, allow_remote=allow_remote, ready=ready)

@@ -25,7 +25,6 @@ from lockjaw.visible import tell
 from ..http_connection import LAST_CHUNK, HttpConnection, HttpLimits, HttpRequest, Refused, chunk, head
 from ..http_server import HttpServer
 from ..journal import REDACTED, Journal
-from ..serving import Ready, serve_until_signal
 from .reply_plan import error_reply
 from .wires import OPENAI_CHAT, Route, route
 from .wires.surface import ApiError, Headers, RequestRefused
@@ -103,6 +102,9 @@ class RecordingProxy(HttpServer):
     Args:
         upstream: its origin, such as ``https://api.openai.com``; the client's path is put behind it.
         script: file to write; written anew, whole, after each reply.
+
+    Raises:
+        LocalError: there is nothing to record from or into.
     """
 
     def __init__(
@@ -253,26 +255,3 @@ def _model_of(found: Route, request: HttpRequest) -> str:
         return found.surface.parse(request.target, request.body).model
     except RequestRefused as refused:
         return refused.model
-
-
-async def record_models(
-    upstream: str,
-    script: str | Path,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    journal: str | Path | None = None,
-    ready: Ready | None = None,
-    clock: Clock | None = None,
-    seed: int = 0,
-    allow_remote: bool = False,
-) -> None:
-    """Record until SIGTERM or SIGINT. ``seed``: what every server is given; there is nothing to draw here.
-
-    Raises:
-        LocalError: there is nothing to record from or into.
-        HarnessError: the script lacks replies because the disk was full.
-    """
-    proxy = RecordingProxy(upstream, script, clock=clock, journal=journal)
-    await serve_until_signal(proxy, host, port, allow_remote=allow_remote, ready=ready)
-    proxy.require_whole()

@@ -1,8 +1,7 @@
 """The fake model server: performs a script on sockets and writes down what it saw.
 
-Everything that decides *what* happens is elsewhere and pure (``model_script``, ``model_service``, ``reply_plan``, the
-surfaces of ``wire``); here are the sockets, the timers, the journal and the records. Runs alone (``serve_model``) or
-inside a test (``ModelServer``).
+Everything that decides *what* happens is elsewhere and pure (``script``, ``service``, ``reply_plan``, the surfaces of
+``wires``); here are the sockets, the timers, the journal and the records.
 
 Theory of operation
     There is no task per request. An exchange walks through its plan by callbacks: what is due is sent, and a timer is
@@ -20,15 +19,14 @@ from typing import Literal
 
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.history import Recorder
-from lockjaw.visible import tell
 
 from ..http_connection import LAST_CHUNK, HttpConnection, HttpLimits, HttpRequest, Refused, chunk, head
 from ..http_server import HttpServer
 from ..journal import Journal, Listener
-from ..serving import Ready, ScriptedServer, serve_script
+from ..serving import ScriptedServer
 from .exchange import Exchange
 from .reply_plan import Action, Break, Chunk, Open, Silence, Whole, cut_body, error_reply
-from .script import ModelScript, ScriptProgress, load_model_script
+from .script import ModelScript, ScriptProgress
 from .service import ModelService, Order, marked
 from .wires import OPENAI_CHAT
 from .wires.surface import ApiError, Headers
@@ -330,22 +328,3 @@ class SocketExchange(Exchange):
         if connection.exchange is self:
             connection.finished(keep=keep)
         self.leave()
-
-
-async def serve_model(
-    script: str | Path,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    journal: str | Path | None = None,
-    ready: Ready | None = None,
-    clock: Clock | None = None,
-    recorder: Recorder | None = None,
-    seed: int = 0,
-    allow_remote: bool = False,
-    say_problem: Callable[[str], None] = tell,
-) -> list[str]:
-    """Serve a script file as ``serve_script`` does. Raises DocumentError: the script is malformed."""
-
-    server = ModelServer(load_model_script(script), clock=clock, recorder=recorder, journal=journal, seed=seed)
-    return await serve_script(server, host, port, allow_remote=allow_remote, ready=ready, say_problem=say_problem)

@@ -40,9 +40,11 @@ TEXT = "Hello, nice people, it is good to see you."
 BODY = {"model": "m", "messages": [{"role": "user", "content": "Say hello to the nice people."}]}
 OURS = """
 import asyncio, sys
-from lockjaw.fakes.models.server import serve_model
+from lockjaw.fakes.models.script import load_model_script
+from lockjaw.fakes.models.server import ModelServer
+from lockjaw.fakes.serving import serve
 def main(loop, script, journal, port):
-    coroutine = serve_model(script, port=int(port), journal=journal)
+    coroutine = serve(ModelServer(load_model_script(script), journal=journal), port=int(port))
     if loop == "uvloop":
         import uvloop
         uvloop.run(coroutine)

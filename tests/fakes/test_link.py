@@ -16,7 +16,7 @@ import pytest
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import LocalError
 from lockjaw.fakes.links.link import Link, LinkLimits, address_of
-from lockjaw.fakes.links.service import serve_link
+from lockjaw.fakes.links.service import LinkService
 from lockjaw.fakes.links.toxics import (
     Bandwidth,
     FailFirst,
@@ -29,6 +29,8 @@ from lockjaw.fakes.links.toxics import (
     Stall,
     Toxic,
 )
+from lockjaw.fakes.links.toxiproxy_api import Links
+from lockjaw.fakes.serving import serve
 
 PATIENCE_S = 20.0  # real seconds after which a test gives up; never what it measures
 DATA = bytes(range(256)) * 40  # 10 KiB
@@ -615,9 +617,12 @@ async def test_a_signal_ends_a_served_link_and_its_api_in_order(number: int) -> 
         os.kill(pid, number)
 
     async with asyncio.timeout(PATIENCE_S):
-        await serve_link("127.0.0.1:1", api="127.0.0.1:0", on_api=told.append, ready=ready)
-    api = address_of(told[0].removeprefix("http://"))
-    for port in (told[1], api[1]):
+        service = LinkService(
+            "127.0.0.1:1", name="link", toxics=(), api="127.0.0.1:0", on_api=told.append, links=Links()
+        )  # fmt: skip
+        await serve(service, ready=ready)
+    at = address_of(told[0].removeprefix("http://"))
+    for port in (told[1], at[1]):
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", port)
 

@@ -17,7 +17,8 @@ from websockets.exceptions import ConnectionClosed
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import DocumentError, LocalError
 from lockjaw.fakes.gateway.script import GatewayScript, load_gateway_script
-from lockjaw.fakes.gateway.server import MockGateway, serve_gateway
+from lockjaw.fakes.gateway.server import MockGateway
+from lockjaw.fakes.serving import serve
 from lockjaw.gateway.identity import DeviceIdentity, signature_payload
 from lockjaw.history import MemoryRecorder
 
@@ -570,7 +571,7 @@ async def test_a_signal_ends_the_mock_gateway_in_order(tmp_path: Path, number: i
         os.kill(pid, number)
 
     async with asyncio.timeout(PATIENCE_S):
-        await serve_gateway(script, ready=ready, clock=ScaledClock.start(0.01))
+        await serve(MockGateway(load_gateway_script(script), clock=ScaledClock.start(0.01)), ready=ready)
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.0.0.1", told[0])
 

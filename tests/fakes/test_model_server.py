@@ -19,7 +19,8 @@ import pytest
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import DocumentError, LocalError
 from lockjaw.fakes.models.script import load_model_script
-from lockjaw.fakes.models.server import ModelServer, serve_model
+from lockjaw.fakes.models.server import ModelServer
+from lockjaw.fakes.serving import serve
 
 PATIENCE_S = 20.0
 
@@ -483,7 +484,8 @@ async def test_a_signal_ends_the_server_in_order(tmp_path: Path, number: int) ->
         os.kill(pid, number)  # in the instant of readiness: the handlers must stand already
 
     async with asyncio.timeout(PATIENCE_S):
-        await serve_model(script, journal=journal, ready=ready, clock=ScaledClock.start(0.01), seed=3)
+        server = ModelServer(load_model_script(script), journal=journal, clock=ScaledClock.start(0.01), seed=3)
+        await serve(server, ready=ready)
     ((pid, port),) = told
     assert pid == os.getpid()
     assert signal.getsignal(signal.SIGTERM) == before
@@ -491,11 +493,11 @@ async def test_a_signal_ends_the_server_in_order(tmp_path: Path, number: int) ->
         await asyncio.open_connection("127.0.0.1", port)
 
 
-async def test_a_broken_script_file_is_refused_before_anything_listens(tmp_path: Path) -> None:
+def test_a_broken_script_file_is_refused_with_line_and_key(tmp_path: Path) -> None:
     script = tmp_path / "s.yaml"
     script.write_text("models:\n  m:\n    - {txt: hi}", encoding="utf-8")
     with pytest.raises(DocumentError, match=r"s\.yaml:3:\d+: at models\.m\[0\]\.txt expected one of"):
-        await serve_model(script)
+        load_model_script(script)
 
 
 # --------------------------------------------------------------------------- the command

@@ -13,7 +13,7 @@ from lockjaw.cli.serve.start import Start
 from lockjaw.errors import LocalError
 from lockjaw.fakes.gateway import scripts
 from lockjaw.fakes.gateway.script import load_gateway_script
-from lockjaw.fakes.gateway.server import serve_gateway
+from lockjaw.fakes.gateway.server import MockGateway
 from lockjaw.visible import columns, show, show_as_it_is
 
 __all__ = ["gateway"]
@@ -54,8 +54,11 @@ def gateway(
         show_as_it_is(scripts.read_text(name))
         return 0
     loaded = scripts.load(name).gateway if name is not None else load_gateway_script(script or "")
-    start = Start("mock gateway", host, port, journal, seed, allow_remote, ready_fd)
-    return 1 if start.run(serve_gateway, loaded, records=True, state_dir=state_dir) else 0
+    start = Start("mock gateway", host, port, journal, allow_remote, ready_fd)
+    server = MockGateway(
+        loaded, clock=start.clock, recorder=start.recorder, journal=journal, seed=seed, state_dir=state_dir
+    )  # fmt: skip
+    return 1 if start.run(server) else 0
 
 
 def _print_scripts() -> None:

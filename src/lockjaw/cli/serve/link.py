@@ -9,8 +9,9 @@ import typer
 from lockjaw.cli.options import JournalFile, ReadyFd, Seed
 from lockjaw.cli.serve.start import Start
 from lockjaw.fakes.links.link import address_of
-from lockjaw.fakes.links.service import serve_link
+from lockjaw.fakes.links.service import LinkService
 from lockjaw.fakes.links.toxics import parse_toxic
+from lockjaw.fakes.links.toxiproxy_api import Links
 from lockjaw.visible import tell
 
 __all__ = ["link"]
@@ -51,5 +52,6 @@ def link(
 
     toxics = [parse_toxic(text) for text in toxic or ()]
     host, port = address_of(listen)
-    start = Start("link", host, port, journal, seed, allow_remote, ready_fd)
-    start.run(serve_link, upstream, name=name, toxics=toxics, api=api, on_api=told)
+    start = Start("link", host, port, journal, allow_remote, ready_fd)
+    links = Links(clock=start.clock, seed=seed, journal=journal, allow_remote=allow_remote)
+    start.run(LinkService(upstream, name=name, toxics=toxics, api=api, on_api=told, links=links))

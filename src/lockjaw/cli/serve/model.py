@@ -9,8 +9,9 @@ import typer
 
 from lockjaw.cli.options import AllowRemote, Host, JournalFile, Port, ReadyFd, Seed
 from lockjaw.cli.serve.start import Start
-from lockjaw.fakes.models.recording import record_models
-from lockjaw.fakes.models.server import serve_model
+from lockjaw.fakes.models.recording import RecordingProxy
+from lockjaw.fakes.models.script import load_model_script
+from lockjaw.fakes.models.server import ModelServer
 
 __all__ = ["model"]
 
@@ -40,8 +41,13 @@ def model(
     them with their times to --script, without keys and without the questions. Served without --record, the script
     gives the same replies again.
     """
-    start = Start("model server", host, port, journal, seed, allow_remote, ready_fd)
+    start = Start("model server", host, port, journal, allow_remote, ready_fd)
     if record is not None:
-        start.run(record_models, record, script)
+        proxy = RecordingProxy(record, script, clock=start.clock, journal=journal)
+        start.run(proxy)
+        proxy.require_whole()
         return 0
-    return 1 if start.run(serve_model, script, records=True) else 0
+    server = ModelServer(
+        load_model_script(script), clock=start.clock, recorder=start.recorder, journal=journal, seed=seed
+    )  # fmt: skip
+    return 1 if start.run(server) else 0
