@@ -85,6 +85,20 @@ def test_killed_writer_leaves_its_wal_and_the_next_one_recovers_it(contender: Co
     assert not wal.exists()  # the last one to close takes it in
 
 
+def test_leaked_wal_takes_no_page_into_the_database_however_long_it_has_grown(
+    contender: Contender, notes: Path
+) -> None:
+    """SQLite takes a WAL of 1,000 pages and more in with the next commit: the contender's must not be that one."""
+    with closing(opened(notes)) as program:
+        program.execute("PRAGMA wal_autocheckpoint=0")
+        program.execute("INSERT INTO notes VALUES (zeroblob(?))", (1100 * 4096,))
+        before = notes.read_bytes()
+        assert notes.with_name("notes.sqlite-wal").stat().st_size > 1000 * 4096
+        contender.acquire(notes, algorithm="sqlite-wal")
+        assert notes.read_bytes() == before
+        contender.release()
+
+
 def test_reader_keeps_the_wal_from_being_taken_in_and_no_writer_from_writing(contender: Contender, notes: Path) -> None:
     contender.acquire(notes, algorithm="sqlite-read")
     with closing(opened(notes)) as connection:
