@@ -22,8 +22,6 @@ from contending import Shared, contender
 
 from lockjaw.clock import ScaledClock
 from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, SessionLocked, inspect_lock
-from lockjaw.locking.algorithms.coarse import Registry
-from lockjaw.locking.catalogue import Order
 from lockjaw.locking.cleaning import clean_locks
 from lockjaw.locking.drivers import run_blocking
 from lockjaw.locking.host import THIS_HOST
@@ -31,6 +29,7 @@ from lockjaw.locking.identity import this_process
 from lockjaw.locking.kernel import Kernel
 from lockjaw.locking.operations import observe
 from lockjaw.locking.paths import LockPaths
+from lockjaw.locking.request import LockRequest, Registry
 
 CLOCK = ScaledClock.start()
 
@@ -174,8 +173,8 @@ class KilledAt(Kernel):
         return call.make()
 
 
-def order_for(file, timeout_s=5.0):
-    return Order(LockPaths.of(file), this_process(), Registry(), timeout_s, section_wait_s=1.0)
+def request_for(file, timeout_s=5.0):
+    return LockRequest(LockPaths.of(file), this_process(), Registry(), timeout_s, section_wait_s=1.0)
 
 
 DEAD_FOREIGN = '{"pid": 4194303, "createdAt": "2026-05-14T07:35:46.405Z"}'
@@ -230,14 +229,14 @@ def die(file, phase, step):
     """Do what a phase of ``killed`` is about, and die at an operation, if it has so many."""
     algorithm, kernel = LOCK_ALGORITHMS["guarded"], KilledAt(CLOCK, int(step))
     if phase == "release":
-        grant = THIS_HOST.run(CLOCK, algorithm.acquire, order_for(file))
+        grant = THIS_HOST.run(CLOCK, algorithm.acquire, request_for(file))
         run_blocking(algorithm.release(kernel, grant), kernel)
     elif phase in ("fence", "overrule"):
-        order = order_for(file)
-        order.section_wait_s = 0.02 if phase == "overrule" else order.section_wait_s
-        run_blocking(algorithm.fence(kernel, order), kernel)
+        request = request_for(file)
+        request.section_wait_s = 0.02 if phase == "overrule" else request.section_wait_s
+        run_blocking(algorithm.fence(kernel, request), kernel)
     else:
-        run_blocking(algorithm.acquire(kernel, order_for(file)), kernel)
+        run_blocking(algorithm.acquire(kernel, request_for(file)), kernel)
 
 
 def _die_holding(file):

@@ -7,8 +7,7 @@ import pytest
 
 from lockjaw.clock import ScaledClock, iso
 from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, SessionLocked
-from lockjaw.locking.algorithms.coarse import COARSE, COARSE_60S, Hold, Registry, release, stale_reasons, watchdog_pass
-from lockjaw.locking.catalogue import Order
+from lockjaw.locking.algorithms.coarse import COARSE, COARSE_60S, release, stale_reasons, watchdog_pass
 from lockjaw.locking.drivers import follow, run_blocking
 from lockjaw.locking.host import THIS_HOST
 from lockjaw.locking.identity import ProcessIdentity, this_process
@@ -16,6 +15,7 @@ from lockjaw.locking.kernel import Kernel
 from lockjaw.locking.operations import Handle, ProcessState, Sleep, observe
 from lockjaw.locking.owner_record import OwnerRecord
 from lockjaw.locking.paths import LockPaths
+from lockjaw.locking.request import Hold, LockRequest, Registry
 
 ME = this_process()
 SELF = ProcessIdentity(pid=50, starttime=5000)
@@ -23,8 +23,8 @@ LIVE, GONE = ProcessState(True, starttime=7), ProcessState(False, signalable=Fal
 NOW_MS = 1_800_000_000_000
 
 
-def order_for(session_file, timeout_s=10.0, *, registry=None, reentrant=False, process=ME):
-    return Order(LockPaths.of(session_file), process, registry or Registry(), timeout_s, reentrant=reentrant)
+def request_for(session_file, timeout_s=10.0, *, registry=None, reentrant=False, process=ME):
+    return LockRequest(LockPaths.of(session_file), process, registry or Registry(), timeout_s, reentrant=reentrant)
 
 
 class Virtual(Kernel):
@@ -58,7 +58,7 @@ class Virtual(Kernel):
 
 def test_coarse_tries_twenty_times_and_waits_ten_and_a_half_seconds(clock, session_file, lock_file):
     lock_file.write_text(json.dumps({"pid": os.getppid(), "createdAt": iso(clock.wall_ms())}))
-    error, sleeps, tries = Virtual(clock).run(LOCK_ALGORITHMS["coarse"].acquire, order_for(session_file))
+    error, sleeps, tries = Virtual(clock).run(LOCK_ALGORITHMS["coarse"].acquire, request_for(session_file))
     assert str(error) == f"session file locked (timeout 10000ms): pid={os.getppid()} {lock_file}"
     assert tries == 20
     assert sleeps == pytest.approx([0.05 * n for n in range(1, 21)])
@@ -67,8 +67,8 @@ def test_coarse_tries_twenty_times_and_waits_ten_and_a_half_seconds(clock, sessi
 
 def test_coarse_60s_cuts_its_last_sleep_to_the_time_left(clock, session_file, lock_file):
     lock_file.write_text(json.dumps({"pid": os.getppid(), "createdAt": iso(clock.wall_ms())}))
-    order = order_for(session_file, 60.0)
-    error, sleeps, _ = Virtual(clock).run(LOCK_ALGORITHMS["coarse-60s"].acquire, order)
+    request = request_for(session_file, 60.0)
+    error, sleeps, _ = Virtual(clock).run(LOCK_ALGORITHMS["coarse-60s"].acquire, request)
     assert str(error) == f"session file locked (timeout 60000ms): pid={os.getppid()} {lock_file}"
     assert sum(sleeps) == pytest.approx(60.0)
     assert sleeps[-1] == pytest.approx(0.5)
@@ -89,7 +89,7 @@ def test_coarse_wait_keeps_its_nominal_length_under_a_small_time_scale(session_f
     observe(system, count)
     start = clock.monotonic()
     with pytest.raises(SessionLocked):
-        run_blocking(LOCK_ALGORITHMS["coarse"].acquire(system, order_for(session_file)), system)
+        run_blocking(LOCK_ALGORITHMS["coarse"].acquire(system, request_for(session_file)), system)
     assert tries == 20
     # Lower bound: no try was skipped. Upper: lateness did not add up over the twenty sleeps.
     assert 10.5 <= clock.monotonic() - start < 12.5
@@ -105,7 +105,7 @@ def test_lock_file_is_created_empty_then_written_in_upstreams_form(clock, sessio
         return result
 
     observe(system, look)
-    grant = run_blocking(LOCK_ALGORITHMS["coarse"].acquire(system, order_for(session_file)), system)
+    grant = run_blocking(LOCK_ALGORITHMS["coarse"].acquire(system, request_for(session_file)), system)
     assert sizes[0] == 0  # the window in which others see an empty file
     assert sizes[-1] > 0
     body = json.loads(lock_file.read_text())
@@ -154,7 +154,7 @@ def test_file_without_owner_is_taken_after_the_grace_of_its_version(clock, sessi
     for age_s, taken in ((grace_s - 3, False), (grace_s + 3, True)):
         lock_file.write_bytes(b"")
         os.utime(lock_file, (now - age_s, now - age_s))
-        value, _, _ = Virtual(clock).run(LOCK_ALGORITHMS[algorithm].acquire, order_for(session_file, 2.0))
+        value, _, _ = Virtual(clock).run(LOCK_ALGORITHMS[algorithm].acquire, request_for(session_file, 2.0))
         assert isinstance(value, SessionLocked) != taken
         if taken:
             assert value.reclaimed == "missing-pid,invalid-createdAt"
@@ -178,12 +178,12 @@ def test_slower_judge_removes_the_faster_ones_new_lock(clock, session_file, lock
 
     def between(call):
         if call.operation == "Unlink" and not faster:  # it has judged the file and is about to remove it
-            faster.append(THIS_HOST.run(clock, algorithm.acquire, order_for(session_file)))
+            faster.append(THIS_HOST.run(clock, algorithm.acquire, request_for(session_file)))
             faster.append(lock_file.stat().st_ino)
         return call.make()
 
     observe(system, between)
-    grant = run_blocking(algorithm.acquire(system, order_for(session_file)), system)
+    grant = run_blocking(algorithm.acquire(system, request_for(session_file)), system)
     fast, first_inode = faster
     assert lock_file.stat().st_ino != first_inode  # two owners, each with a file of its own
     THIS_HOST.run(clock, algorithm.release, fast)

@@ -23,14 +23,13 @@ from lockjaw.locking import (
     range_locks,
     release_all_held,
 )
-from lockjaw.locking.algorithms.coarse import Registry
-from lockjaw.locking.catalogue import Order
 from lockjaw.locking.drivers import run_blocking
 from lockjaw.locking.host import THIS_HOST
 from lockjaw.locking.identity import this_process
 from lockjaw.locking.kernel import Kernel
 from lockjaw.locking.operations import observe
 from lockjaw.locking.paths import LockPaths
+from lockjaw.locking.request import LockRequest, Registry
 
 pytestmark = pytest.mark.real
 
@@ -114,8 +113,8 @@ class Faulty(Kernel):
         raise self.error
 
 
-def order_for(session_file):
-    return Order(LockPaths.of(session_file), this_process(), Registry(), 0.0, section_wait_s=1.0)
+def request_for(session_file):
+    return LockRequest(LockPaths.of(session_file), this_process(), Registry(), 0.0, section_wait_s=1.0)
 
 
 FAULTS = {
@@ -138,9 +137,9 @@ def test_failed_acquire_leaves_no_lock(clock, session_file, lock_file, algorithm
         if found == "dead foreign":
             lock_file.write_text(DEAD_FOREIGN)
         faulty = Faulty(clock, at, FAULTS[fault](), after=after)
-        order = Order(LockPaths.of(session_file), this_process(), Registry(), 1.0, section_wait_s=1.0)
+        request = LockRequest(LockPaths.of(session_file), this_process(), Registry(), 1.0, section_wait_s=1.0)
         try:
-            grant = run_blocking(LOCK_ALGORITHMS[algorithm].acquire(faulty, order), faulty)
+            grant = run_blocking(LOCK_ALGORITHMS[algorithm].acquire(faulty, request), faulty)
         except (OSError, KeyboardInterrupt):
             assert faulty.fired
             tried += 1
@@ -167,7 +166,7 @@ def test_failed_try_leaves_neither_a_lock_file_nor_a_locked_byte(clock, session_
     for at in range(200):
         faulty = Faulty(clock, at, FAULTS[fault](), after=after)
         try:
-            grant = run_blocking(GUARDED.acquire(faulty, order_for(session_file)), faulty)
+            grant = run_blocking(GUARDED.acquire(faulty, request_for(session_file)), faulty)
         except (OSError, KeyboardInterrupt):
             pass
         else:
@@ -264,7 +263,7 @@ def test_failed_fence_leaves_the_owner_or_nobody(clock, session_file, fault, aft
         recorded = guard.read_bytes()
         faulty = Faulty(clock, at, FAULTS[fault](), after=after)
         try:
-            grant = run_blocking(GUARDED.fence(faulty, order_for(session_file)), faulty)
+            grant = run_blocking(GUARDED.fence(faulty, request_for(session_file)), faulty)
         except (OSError, KeyboardInterrupt):
             assert faulty.fired
             if guard.read_bytes() == recorded:  # it did not come as far as overruling anybody
@@ -284,7 +283,7 @@ def test_failed_fence_leaves_the_owner_or_nobody(clock, session_file, fault, aft
 @pytest.mark.parametrize("fault", FAULTS)
 def test_failed_release_blocks_nobody(clock, session_file, fault, after):
     for at in range(200):
-        grant = THIS_HOST.run(clock, GUARDED.acquire, order_for(session_file))
+        grant = THIS_HOST.run(clock, GUARDED.acquire, request_for(session_file))
         faulty = Faulty(clock, at, FAULTS[fault](), after=after)
         try:
             run_blocking(GUARDED.release(faulty, grant), faulty)

@@ -10,13 +10,12 @@ import pytest
 
 from lockjaw.clock import ScaledClock
 from lockjaw.locking import LOCK_ALGORITHMS, LockStateError, SessionLock, SessionLocked, kernel, posix_locks
-from lockjaw.locking.algorithms.coarse import Registry
-from lockjaw.locking.catalogue import Order
 from lockjaw.locking.host import THIS_HOST
 from lockjaw.locking.identity import this_process
 from lockjaw.locking.kernel import Kernel
 from lockjaw.locking.operations import Sleep, WaitForRelease
 from lockjaw.locking.paths import LockPaths
+from lockjaw.locking.request import LockRequest, Registry
 from lockjaw.locking.windows_locks import WindowsLocks
 
 
@@ -282,9 +281,9 @@ def test_fork_keeps_no_flock_of_its_parent_alive(clock, session_file, monkeypatc
 
 def test_close_that_fails_has_closed_all_the_same(clock, session_file, monkeypatch):
     """As Linux does. The owner's byte must not outlive the hold because the disk fails."""
-    order = Order(LockPaths.of(session_file), this_process(), Registry(), 0.0)
+    request = LockRequest(LockPaths.of(session_file), this_process(), Registry(), 0.0)
     guarded, close = LOCK_ALGORITHMS["guarded"], os.close
-    grant = THIS_HOST.run(clock, guarded.acquire, order)
+    grant = THIS_HOST.run(clock, guarded.acquire, request)
     grant.guard.rests = False
     body = grant.guard.body.number
 

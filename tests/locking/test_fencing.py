@@ -6,14 +6,13 @@ import pytest
 
 from lockjaw.clock import ScaledClock
 from lockjaw.locking import LOCK_ALGORITHMS, Fenced, LockStateError, SessionLock, SessionLocked, inspect_lock
-from lockjaw.locking.algorithms.coarse import Registry
-from lockjaw.locking.catalogue import Order
 from lockjaw.locking.drivers import run_blocking
 from lockjaw.locking.guard_record import SECTION
 from lockjaw.locking.identity import this_process
 from lockjaw.locking.kernel import Kernel
 from lockjaw.locking.operations import observe
 from lockjaw.locking.paths import LockPaths
+from lockjaw.locking.request import LockRequest, Registry
 
 pytestmark = pytest.mark.real
 
@@ -164,11 +163,11 @@ async def test_owner_whose_fencer_died_half_way_is_fenced_all_the_same(clock, se
     owner = SessionLock(session_file, clock=clock)
     old = owner.acquire()
     inode = lock_file.stat().st_ino
-    order = Order(LockPaths.of(session_file), this_process(), Registry(), 0.0)
+    request = LockRequest(LockPaths.of(session_file), this_process(), Registry(), 0.0)
     system = Kernel(clock)
     observe(system, dies_before_it)
     with pytest.raises(OSError, match="the fencer's end"):
-        run_blocking(LOCK_ALGORITHMS["guarded"].fence(system, order), system)
+        run_blocking(LOCK_ALGORITHMS["guarded"].fence(system, request), system)
     with SessionLock(session_file, timeout=0.0, clock=clock) as held:
         assert (held.generation, held.reclaimed) == (3, "")
         assert lock_file.stat().st_ino == inode

@@ -24,14 +24,13 @@ from lockjaw.locking import (
     kernel,
 )
 from lockjaw.locking.algorithms import guarded
-from lockjaw.locking.algorithms.coarse import Registry
-from lockjaw.locking.catalogue import Order
 from lockjaw.locking.drivers import run_blocking
 from lockjaw.locking.host import THIS_HOST
 from lockjaw.locking.identity import this_process
 from lockjaw.locking.kernel import Kernel
 from lockjaw.locking.operations import observe
 from lockjaw.locking.paths import LockPaths
+from lockjaw.locking.request import LockRequest, Registry
 
 GUARDED = LOCK_ALGORITHMS["guarded"]
 ME = this_process()
@@ -240,8 +239,8 @@ class Scripted(Kernel):
         return call.make()
 
 
-def order_for(session_file, timeout_s=0.0):
-    return Order(LockPaths.of(session_file), this_process(), Registry(), timeout_s, section_wait_s=1.0)
+def request_for(session_file, timeout_s=0.0):
+    return LockRequest(LockPaths.of(session_file), this_process(), Registry(), timeout_s, section_wait_s=1.0)
 
 
 def refuse(call):
@@ -252,14 +251,14 @@ def test_unreadable_lock_counts_as_held(clock, session_file, lock_file):
     lock_file.write_text(dead(ERAS["pid, createdAt"]))
     system = Scripted(clock, "Read", refuse, once=False)
     with pytest.raises(SessionLocked, match=r"unknown .*may not read the lock file"):
-        run_blocking(GUARDED.acquire(system, order_for(session_file)), system)
+        run_blocking(GUARDED.acquire(system, request_for(session_file)), system)
 
 
 def test_unwritable_lock_of_a_dead_owner_is_reported(clock, session_file, lock_file):
     lock_file.write_text(dead(ERAS["pid, createdAt"]))
     system = Scripted(clock, "OpenExisting", refuse)
     with pytest.raises(LockStateError, match="owner is dead, but we may not write"):
-        run_blocking(GUARDED.acquire(system, order_for(session_file)), system)
+        run_blocking(GUARDED.acquire(system, request_for(session_file)), system)
 
 
 @pytest.mark.parametrize(
@@ -268,7 +267,7 @@ def test_unwritable_lock_of_a_dead_owner_is_reported(clock, session_file, lock_f
 def test_stale_lock_that_vanishes_under_a_contender_is_simply_free(clock, session_file, lock_file, moment):
     lock_file.write_text(dead(ERAS["pid, createdAt"]))
     kernel = Scripted(clock, moment, lambda call: lock_file.unlink())
-    grant = run_blocking(GUARDED.acquire(kernel, order_for(session_file)), kernel)
+    grant = run_blocking(GUARDED.acquire(kernel, request_for(session_file)), kernel)
     assert kernel.fired == 1
     assert grant.reclaimed == ""
     THIS_HOST.run(clock, GUARDED.release, grant)
@@ -280,7 +279,7 @@ def test_folder_that_vanishes_while_a_dead_owners_lock_is_taken_is_made_again(cl
     owner.do("acquire", file=str(session_file))
     owner.kill()
     kernel = Scripted(clock, "LinkFile", lambda call: shutil.rmtree(session_file.parent))
-    grant = run_blocking(GUARDED.acquire(kernel, order_for(session_file, 5.0)), kernel)
+    grant = run_blocking(GUARDED.acquire(kernel, request_for(session_file, 5.0)), kernel)
     assert kernel.fired == 1
     assert Path(f"{session_file}.lock").exists()
     THIS_HOST.run(clock, GUARDED.release, grant)
@@ -300,7 +299,7 @@ def test_fresh_foreign_lock_that_replaced_the_judged_one_survives(clock, session
     lock_file.write_text(dead(ERAS["pid, createdAt"]))
     kernel = Scripted(clock, "OpenExisting", replace_by_live(lock_file))
     with pytest.raises(SessionLocked, match=f"pid={os.getppid()}"):
-        run_blocking(GUARDED.acquire(kernel, order_for(session_file)), kernel)
+        run_blocking(GUARDED.acquire(kernel, request_for(session_file)), kernel)
     assert kernel.fired == 1
     assert json.loads(lock_file.read_text())["pid"] == os.getppid()
 
@@ -318,7 +317,7 @@ def test_fresh_foreign_lock_survives_even_after_the_last_comparison(clock, sessi
 
     kernel = Scripted(clock, "WriteInPlace", act, once=False)
     with pytest.raises(SessionLocked, match=f"pid={os.getppid()}"):
-        run_blocking(GUARDED.acquire(kernel, order_for(session_file)), kernel)
+        run_blocking(GUARDED.acquire(kernel, request_for(session_file)), kernel)
     assert len(replaced) == 1
     assert json.loads(lock_file.read_text())["pid"] == os.getppid()
 
@@ -326,7 +325,7 @@ def test_fresh_foreign_lock_survives_even_after_the_last_comparison(clock, sessi
 def test_foreign_lock_created_just_before_ours_gets_its_name_survives(clock, session_file, lock_file):
     kernel = Scripted(clock, "LinkFile", replace_by_live(lock_file))
     with pytest.raises(SessionLocked, match=f"pid={os.getppid()}"):
-        run_blocking(GUARDED.acquire(kernel, order_for(session_file)), kernel)
+        run_blocking(GUARDED.acquire(kernel, request_for(session_file)), kernel)
     assert sorted(os.listdir(session_file.parent)) == ["s.jsonl.body.guard", "s.jsonl.guard", "s.jsonl.lock"]
 
 
@@ -379,8 +378,8 @@ def test_who_found_the_lock_taken_reads_the_guard_once_when_it_takes_it(clock, s
     for _ in range(3):
         with lock:
             pass
-    request, system = GUARDED._prepare(lock._begin().order), Kernel(clock)
-    guard = system.open_guard(request.guard_path, request.body_path)
+    request, system = lock._begin().request, Kernel(clock)
+    guard = system.open_guard(request.paths.guard, request.paths.body)
     owner.acquire()
     assert guard.mine is not None
     assert guarded.take(system, request, guard, None) is None

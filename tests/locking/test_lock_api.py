@@ -190,7 +190,7 @@ def test_file_lock_locks_any_file(clock, tmp_path, actor):
 
 
 def test_lock_that_is_made_afresh_takes_nothing_from_the_one_before_but_what_is_the_same(clock, session_file):
-    """An order is kept for the next lock of the same file and arguments."""
+    """A request is kept for the next lock of the same file and arguments."""
     for arguments in ({}, {"owner": "a"}, {"owner": "b"}, {"max_hold_s": 7.0}, {"max_hold_s": math.inf}, {}):
         with SessionLock(session_file, clock=clock, **arguments):
             said = inspect_lock(session_file)

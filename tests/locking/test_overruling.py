@@ -7,11 +7,9 @@ import pytest
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import LockStateError, SessionLocked
 from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, inspect_lock, release_all_held
-from lockjaw.locking.algorithms.coarse import Registry
 from lockjaw.locking.algorithms.grants import Superseded
 from lockjaw.locking.algorithms.guarded import take
 from lockjaw.locking.algorithms.overruling import overrule
-from lockjaw.locking.catalogue import Order
 from lockjaw.locking.drivers import run_blocking
 from lockjaw.locking.guard_record import OVERRULE, OWNER_BASE, SECTION
 from lockjaw.locking.host import THIS_HOST
@@ -19,6 +17,7 @@ from lockjaw.locking.identity import this_process
 from lockjaw.locking.kernel import Kernel
 from lockjaw.locking.operations import observe
 from lockjaw.locking.paths import LockPaths
+from lockjaw.locking.request import LockRequest, Registry
 
 pytestmark = pytest.mark.real
 
@@ -32,8 +31,8 @@ def _nothing_stays_held():
     release_all_held()
 
 
-def order_for(file, section_wait_s=0.02):
-    return Order(LockPaths.of(file), this_process(), Registry(), 5.0, section_wait_s=section_wait_s)
+def request_for(file, section_wait_s=0.02):
+    return LockRequest(LockPaths.of(file), this_process(), Registry(), 5.0, section_wait_s=section_wait_s)
 
 
 class Frozen(Kernel):
@@ -54,7 +53,7 @@ class Frozen(Kernel):
 def taken_over(file):
     """The grant of a process that waited in vain and overrules."""
     kernel = Kernel(CLOCK)
-    return run_blocking(GUARDED.fence(kernel, order_for(file)), kernel)
+    return run_blocking(GUARDED.fence(kernel, request_for(file)), kernel)
 
 
 def owns(grant):
@@ -98,12 +97,12 @@ async def test_an_owner_paused_inside_its_append_is_overruled_and_learns_of_it(a
 
 
 def acquires(frozen, file):
-    order = Order(LockPaths.of(file), this_process(), Registry(), 0.0, section_wait_s=0.02)
-    return run_blocking(GUARDED.acquire(frozen, order), frozen)
+    request = LockRequest(LockPaths.of(file), this_process(), Registry(), 0.0, section_wait_s=0.02)
+    return run_blocking(GUARDED.acquire(frozen, request), frozen)
 
 
 def appends(frozen, file):
-    grant = THIS_HOST.run(CLOCK, GUARDED.acquire, order_for(file, section_wait_s=1.0))
+    grant = THIS_HOST.run(CLOCK, GUARDED.acquire, request_for(file, section_wait_s=1.0))
     try:
         run_blocking(GUARDED.enter(frozen, grant), frozen)
         GUARDED.check(frozen, grant)
@@ -114,7 +113,7 @@ def appends(frozen, file):
 
 
 def releases(frozen, file):
-    grant = THIS_HOST.run(CLOCK, GUARDED.acquire, order_for(file, section_wait_s=1.0))
+    grant = THIS_HOST.run(CLOCK, GUARDED.acquire, request_for(file, section_wait_s=1.0))
     run_blocking(GUARDED.release(frozen, grant), frozen)
 
 
@@ -209,16 +208,10 @@ def turns(file, times=3):
             return
 
 
-def request_for(file):
-    order = order_for(file)
-    THIS_HOST.run(CLOCK, GUARDED.give_up, order, [])  # makes the request of it
-    return order.prepared
-
-
 def owner_that_reserves_nothing(file):
     """Another process with the guard of this file open, each of whose grants has a record."""
     request, owner = request_for(file), Kernel(CLOCK)
-    guard = owner.open_guard(request.guard_path, request.body_path)
+    guard = owner.open_guard(request.paths.guard, request.paths.body)
     guard.mine = None
     return request, owner, guard
 
@@ -242,7 +235,7 @@ def test_what_is_granted_while_an_overruler_stands_still_has_a_lower_generation_
             granted.extend([] if grant is None else [grant])
 
         overruler = Frozen(at, wakes)
-        old = overruler.open_guard(request.guard_path, request.body_path)
+        old = overruler.open_guard(request.paths.guard, request.paths.body)
         done = overrule(overruler, request, old, [], in_section=stuck == "in transit" and overruler.lock(old, SECTION))
         assert done is not None
         assert all(grant.generation < done.state.generation for grant in granted)
@@ -276,7 +269,7 @@ def test_no_two_grants_share_a_generation_wherever_a_fence_stands_still(session_
         else:
             assert owner.lock(guard, OWNER_BASE + guard.epoch)
         frozen = Frozen(at, meanwhile)
-        fence = run_blocking(GUARDED.fence(frozen, order_for(file)), frozen)
+        fence = run_blocking(GUARDED.fence(frozen, request_for(file)), frozen)
         for other in granted:
             lower, higher = sorted([fence, other], key=lambda grant: grant.generation)
             with pytest.raises(Superseded) as superseded:
@@ -304,7 +297,7 @@ def test_a_grant_that_is_void_from_its_beginning_is_none(session_file):
             given_back(new[0])
 
         frozen = Frozen(at, meanwhile)
-        grant = run_blocking(GUARDED.acquire(frozen, order_for(file)), frozen)
+        grant = run_blocking(GUARDED.acquire(frozen, request_for(file)), frozen)
         if new and new[0].fenced != grant.generation:  # else its link was there, and it was fenced like any owner
             assert grant.generation > new[0].generation
             owns(grant)

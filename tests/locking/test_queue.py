@@ -10,10 +10,8 @@ from pathlib import Path
 import pytest
 
 from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, SessionLocked, bells, kernel
-from lockjaw.locking.algorithms.coarse import Registry
 from lockjaw.locking.algorithms.grants import Place
 from lockjaw.locking.algorithms.queue import in_front
-from lockjaw.locking.catalogue import Order
 from lockjaw.locking.drivers import follow, run_blocking
 from lockjaw.locking.guard_record import (
     SECTION,
@@ -29,6 +27,7 @@ from lockjaw.locking.host import THIS_HOST
 from lockjaw.locking.identity import this_process
 from lockjaw.locking.operations import WaitForSection, observe
 from lockjaw.locking.paths import LockPaths
+from lockjaw.locking.request import LockRequest, Registry
 
 sys.path.insert(0, str(Path(__file__).parent))
 from torture import torture
@@ -114,9 +113,9 @@ async def test_waiter_that_gives_up_when_it_is_rung_passes_the_ring_on(clock, se
 
 def test_ticket_that_is_drawn_during_a_release_waits_for_no_ring(clock, session_file):
     """The releaser has looked for waiters, and has not removed the lock file yet: it will ring nobody."""
-    order = Order(LockPaths.of(session_file), this_process(), Registry(), FAR_S)
+    request = LockRequest(LockPaths.of(session_file), this_process(), Registry(), FAR_S)
     guarded, system = LOCK_ALGORITHMS["guarded"], kernel.Kernel(clock)
-    held = THIS_HOST.run(clock, guarded.acquire, order)
+    held = THIS_HOST.run(clock, guarded.acquire, request)
     assert system.lock(held.guard, SECTION)
     waits, deaf = [], kernel.Kernel(clock)
     observe(deaf, lambda call: False if call.operation == "Ring" else call.make())
@@ -127,7 +126,7 @@ def test_ticket_that_is_drawn_during_a_release_waits_for_no_ring(clock, session_
             run_blocking(guarded.release(deaf, held), deaf)  # and rings nobody
         return False
 
-    grant = follow(guarded.acquire(system, order), wait)
+    grant = follow(guarded.acquire(system, request), wait)
     assert waits == [WaitForSection]
     THIS_HOST.run(clock, guarded.release, grant)
 
@@ -143,9 +142,9 @@ def test_waiter_whose_close_fails_tells_why_it_gave_up(clock, session_file):
     system = kernel.Kernel(clock)
     observe(system, fail)
     with SessionLock(session_file, clock=clock):
-        order = Order(LockPaths.of(session_file), this_process(), Registry(), 0.05)
+        request = LockRequest(LockPaths.of(session_file), this_process(), Registry(), 0.05)
         with pytest.raises(SessionLocked):
-            run_blocking(LOCK_ALGORITHMS["guarded"].acquire(system, order), system)
+            run_blocking(LOCK_ALGORITHMS["guarded"].acquire(system, request), system)
 
 
 def test_refusal_tells_the_place_in_the_queue(actor, clock, session_file):
@@ -222,9 +221,9 @@ def test_waiter_is_rung_exactly_once_by_a_release(clock, session_file, actor):
 
     system = kernel.Kernel(clock)
     observe(system, listen)
-    order = Order(LockPaths.of(session_file), this_process(), Registry(), 1.0)
+    request = LockRequest(LockPaths.of(session_file), this_process(), Registry(), 1.0)
     guarded = LOCK_ALGORITHMS["guarded"]
-    grant = THIS_HOST.run(clock, guarded.acquire, order)
+    grant = THIS_HOST.run(clock, guarded.acquire, request)
     waiters = [actor(), actor()]
     for waiter in waiters:
         waiter.send("acquire", file=str(session_file), timeout=30.0)
@@ -275,7 +274,7 @@ def test_lock_file_that_a_release_could_not_remove_is_not_written_outside_the_se
 
     system = kernel.Kernel(clock)
     observe(system, watch)
-    grant = run_blocking(LOCK_ALGORITHMS["guarded"].acquire(system, lock._begin().order), system)
+    grant = run_blocking(LOCK_ALGORITHMS["guarded"].acquire(system, lock._begin().request), system)
     assert grant.reclaimed == "owner-byte-free"
     THIS_HOST.run(clock, LOCK_ALGORITHMS["guarded"].release, grant)
 

@@ -73,7 +73,6 @@ def follow(monkeypatch):
 
     monkeypatch.setattr(guarded, "NEXT", Told(NEXT))
     on(guarded, "take", taken)
-    on(guarded, "leave", lambda result: tell("leave"))
 
     begin = guarded.begin_append
 
@@ -88,12 +87,16 @@ def follow(monkeypatch):
         return done
 
     monkeypatch.setattr(guarded, "begin_append", entered)
-    acquire, stop, hold = Guarded.acquire, HeldLock.stop_at_limit, Lock._hold
+    acquire, leave, stop, hold = Guarded.acquire, Guarded.leave, HeldLock.stop_at_limit, Lock._hold
     begin_release, stopping = HeldLock._begin_release, []
 
-    def wants(self, *arguments):
+    def wants(*arguments):
         tell("acquire")
-        return acquire(self, *arguments)
+        return acquire(*arguments)
+
+    def left(*arguments):
+        leave(*arguments)
+        tell("leave")
 
     def released(self):
         begun = begin_release(self)
@@ -112,7 +115,8 @@ def follow(monkeypatch):
             tell("fence")
         return hold(self, attempt, grant)
 
-    monkeypatch.setattr(Guarded, "acquire", wants)
+    monkeypatch.setattr(Guarded, "acquire", staticmethod(wants))
+    monkeypatch.setattr(Guarded, "leave", staticmethod(left))
     monkeypatch.setattr(HeldLock, "_begin_release", released)
     monkeypatch.setattr(HeldLock, "stop_at_limit", limited)
     monkeypatch.setattr(Lock, "_hold", held)

@@ -222,7 +222,7 @@ def an_owner_that_is_frozen_in_its_section_cannot_be_overruled(plant: Plant) -> 
     from lockjaw.locking.algorithms import guarded
 
     def helpless(calls: Any, request: Any, *how: Any, **more: Any) -> None:
-        raise LockStateError(request.lock_path, "", "the lock cannot be fenced")
+        raise LockStateError(request.paths.lock, "", "the lock cannot be fenced")
 
     plant(guarded, "overrule", helpless)
 
@@ -254,7 +254,7 @@ def a_dead_owner_counts_as_alive(plant: Plant) -> None:
         finding = examine(calls, request, guard)
         if not isinstance(finding, findings.Dead):
             return finding
-        wait = findings.WaitForRelease(request.lock_path, calls.status(request.lock_path), float("inf"))
+        wait = findings.WaitForRelease(request.paths.lock, calls.status(request.paths.lock), float("inf"))
         return findings.Busy(finding.owner, "Wait for it.", wait, finding.guard)
 
     plant(guarded, "examine", timid)

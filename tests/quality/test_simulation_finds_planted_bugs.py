@@ -174,7 +174,7 @@ def never_superseded() -> AbstractContextManager[None]:
         until = calls.now() + grant.request.section_wait_s
         yield from guarded._lock(calls, grant.guard, guarded.SECTION, until)
 
-    return patched((guarded, "enter", enter))
+    return patched((catalogue.Guarded, "enter", staticmethod(enter)))
 
 
 def names_are_not_looked_at() -> AbstractContextManager[None]:
@@ -217,31 +217,31 @@ def settles_late() -> AbstractContextManager[None]:
 _ACQUIRE, _RELEASE = catalogue.Guarded.acquire, catalogue.Guarded.release
 
 
-def robs_by_age(self: Any, calls: Any, order: Any, mine: Any = None) -> Any:
+def robs_by_age(calls: Any, request: Any, mine: Any = None) -> Any:
     """Whoever wants the lock removes a lock file that is older than 10 s, then asks."""
-    status = calls.status(order.paths.lock)
+    status = calls.status(request.paths.lock)
     if status is not None and status.age_s > 10.0:
-        calls.unlink(order.paths.lock)
-    return (yield from _ACQUIRE(self, calls, order, mine))
+        calls.unlink(request.paths.lock)
+    return (yield from _ACQUIRE(calls, request, mine))
 
 
-def inspects_then_unlinks(self: Any, calls: Any, order: Any, mine: Any = None) -> Any:
+def inspects_then_unlinks(calls: Any, request: Any, mine: Any = None) -> Any:
     """Whoever sees a dead owner removes the lock file by path; by then it may be another's."""
     try:
-        owner = parse(calls.read_file(order.paths.lock).data)
+        owner = parse(calls.read_file(request.paths.lock).data)
     except OSError:
         owner = None
     if owner is not None and owner.pid is not None:
         process = calls.process_state(owner.pid)
         if not process.exists or process.zombie:
-            calls.unlink(order.paths.lock)
-    return (yield from _ACQUIRE(self, calls, order, mine))
+            calls.unlink(request.paths.lock)
+    return (yield from _ACQUIRE(calls, request, mine))
 
 
-def releases_blindly(self: Any, calls: Any, grant: Any) -> Any:
+def releases_blindly(calls: Any, grant: Any) -> Any:
     """Whoever gives the lock back removes the lock file, whoever's it is."""
-    calls.unlink(grant.request.lock_path)
-    return (yield from _RELEASE(self, calls, grant))
+    calls.unlink(grant.request.paths.lock)
+    return (yield from _RELEASE(calls, grant))
 
 
 # --------------------------------------------------------------------------- bugs that need two things at once
@@ -255,7 +255,7 @@ def looks_then_locks() -> AbstractContextManager[None]:
         guarded.leave(calls, grant)
         yield from guarded._lock(calls, grant.guard, guarded.SECTION, calls.now() + grant.request.section_wait_s)
 
-    return patched((guarded, "enter", enter))
+    return patched((catalogue.Guarded, "enter", staticmethod(enter)))
 
 
 def passes_when_overruled_twice() -> AbstractContextManager[None]:
@@ -365,7 +365,8 @@ BUGS = (
     ),
     Bug(
         "our own lock robs a live holder for its age", "answered",
-        lambda: patched((catalogue.Guarded, "acquire", robs_by_age)), lambda: turn("cleaner_misreads_lock"),
+        lambda: patched((catalogue.Guarded, "acquire", staticmethod(robs_by_age))),
+        lambda: turn("cleaner_misreads_lock"),
     ),
     Bug(
         "who takes the lock again believes its note, whatever the guard says by now", "generations_rise",
@@ -498,7 +499,7 @@ def test_our_lock_lets_nobody_write_beside_another_with_one_line_of_defence_gone
 ) -> None:
     """What is lost is the lock file; the owner's byte and the generation still say who may write."""
     lost = 0
-    with patched((catalogue.Guarded, name, bug)):
+    with patched((catalogue.Guarded, name, staticmethod(bug))):
         for seed in range(1, 81):
             ran = run_contention(setup, seed=seed, choices=RandomChoices(Seeds(seed), ROUGH))
             assert not {"one_writer", "transcript_whole"} & set(ran.violated), (seed, ran.violated)

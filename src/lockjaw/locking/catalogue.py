@@ -6,43 +6,17 @@ identity for each simulated process.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from lockjaw.errors import LockStateError
 from lockjaw.locking.algorithms import coarse, guarded, plain, released_for_prompt
-from lockjaw.locking.algorithms.coarse import CoarseGrant, CoarseRequest, CoarseRules, Registry
-from lockjaw.locking.algorithms.findings import GuardedRequest
-from lockjaw.locking.algorithms.grants import GuardedGrant, Released
+from lockjaw.locking.algorithms.coarse import CoarseGrant, CoarseRules
+from lockjaw.locking.algorithms.grants import Released
 from lockjaw.locking.algorithms.plain import PlainGrant
-from lockjaw.locking.algorithms.released_for_prompt import Fingerprint
-from lockjaw.locking.guard_record import GuardRecord, label, signature
-from lockjaw.locking.identity import ProcessIdentity
 from lockjaw.locking.operations import Calls, Handle, Steps
-from lockjaw.locking.owner_record import OwnerRecord, body_parts
-from lockjaw.locking.paths import LockPaths
-from lockjaw.locking.subject import SESSION, Subject
-
-
-@dataclass(slots=True, eq=False)
-class Order:
-    """What an acquire needs to know, the same each time. Durations in nominal seconds; ``registry`` belongs to the
-    process. ``prepared``: what the algorithm has made of it."""
-
-    paths: LockPaths
-    process: ProcessIdentity
-    registry: Registry
-    timeout_s: float
-    max_hold_s: float = 300.0
-    reentrant: bool = False
-    section_wait_s: float = 2.0
-    owner: str = ""
-    overtake_s: float = 0.25
-    subject: Subject = SESSION
-    prepared: Any = None
+from lockjaw.locking.request import LockRequest
 
 
 class Granted(Protocol):
@@ -54,19 +28,6 @@ class Granted(Protocol):
     def reclaimed(self) -> str: ...
     @property
     def fenced(self) -> int: ...
-
-
-Inner: TypeAlias = CoarseGrant | PlainGrant
-
-
-class Grant(NamedTuple):
-    """Of an algorithm without generations."""
-
-    order: Order
-    inner: Inner
-    generation: int = 0
-    reclaimed: str = ""
-    fenced: int = 0
 
 
 class LockAlgorithm(Protocol):
@@ -92,9 +53,9 @@ class LockAlgorithm(Protocol):
     def has_generations(self) -> bool: ...
     @property
     def watchdog(self) -> str | None: ...
-    def acquire(self, calls: Calls, order: Order, mine: list[Handle] | None = None) -> Steps[Any]: ...
-    def give_up(self, calls: Calls, order: Order, mine: list[Handle]) -> Steps[None]: ...
-    def fence(self, calls: Calls, order: Order, mine: list[Handle] | None = None) -> Steps[Any]: ...
+    def acquire(self, calls: Calls, request: LockRequest, mine: list[Handle] | None = None) -> Steps[Any]: ...
+    def give_up(self, calls: Calls, request: LockRequest, mine: list[Handle]) -> Steps[None]: ...
+    def fence(self, calls: Calls, request: LockRequest, mine: list[Handle] | None = None) -> Steps[Any]: ...
     def release(self, calls: Calls, grant: Any) -> Steps[Released]: ...
     def abandon(self, calls: Calls, grant: Any) -> Steps[None]: ...
     def enter(self, calls: Calls, grant: Any) -> Steps[None]: ...
@@ -109,28 +70,28 @@ class _WithoutGenerations:
 
     can_reenter = has_generations = False
 
-    def give_up(self, calls: Calls, order: Order, mine: list[Handle]) -> Steps[None]:
+    def give_up(self, calls: Calls, request: LockRequest, mine: list[Handle]) -> Steps[None]:
         yield from ()
 
-    def fence(self: LockAlgorithm, calls: Calls, order: Order, mine: list[Handle] | None = None) -> Steps[Grant]:
+    def fence(self: LockAlgorithm, calls: Calls, request: LockRequest, mine: list[Handle] | None = None) -> Steps[Any]:
         yield from ()
         raise LockStateError(
-            order.paths.lock, self.name, "the lock cannot be fenced: this algorithm has no generations"
+            request.paths.lock, self.name, "the lock cannot be fenced: this algorithm has no generations"
         )
 
-    def abandon(self, calls: Calls, grant: Grant) -> Steps[None]:
+    def abandon(self, calls: Calls, grant: Any) -> Steps[None]:
         yield from ()
 
-    def enter(self, calls: Calls, grant: Grant) -> Steps[None]:
+    def enter(self, calls: Calls, grant: Any) -> Steps[None]:
         yield from ()
 
-    def check(self, calls: Calls, grant: Grant) -> None:
+    def check(self, calls: Calls, grant: Any) -> None:
         return None
 
-    def verify(self, calls: Calls, grant: Grant) -> None:
+    def verify(self, calls: Calls, grant: Any) -> None:
         return None
 
-    def leave(self, calls: Calls, grant: Grant) -> None:
+    def leave(self, calls: Calls, grant: Any) -> None:
         return None
 
 
@@ -152,18 +113,12 @@ class Coarse(_WithoutGenerations):
     def timeout_s(self) -> float:
         return self.rules.timeout_s
 
-    def acquire(self, calls: Calls, order: Order, mine: list[Handle] | None = None) -> Steps[Grant]:
-        inner = yield from coarse.acquire(calls, self.rules, order.registry, _coarse_request(order))
-        return Grant(order, inner, reclaimed=inner.reclaimed)
+    def acquire(self, calls: Calls, request: LockRequest, mine: list[Handle] | None = None) -> Steps[CoarseGrant]:
+        return coarse.acquire(calls, self.rules, request)
 
-    def release(self, calls: Calls, grant: Grant) -> Steps[Released]:
+    def release(self, calls: Calls, grant: CoarseGrant) -> Steps[Released]:
         yield from ()
-        assert isinstance(grant.inner, CoarseGrant)
-        return Released(removed=coarse.release(calls, grant.order.registry, grant.inner.hold))
-
-
-def _coarse_request(order: Order) -> CoarseRequest:
-    return CoarseRequest(order.paths.lock, order.process, order.timeout_s, order.max_hold_s, order.reentrant)
+        return Released(removed=coarse.release(calls, grant.request.registry, grant.hold))
 
 
 @dataclass(frozen=True)
@@ -176,16 +131,8 @@ class ReleasedForPrompt(Coarse):
         "the transcript stands in for it."
     )
 
-    def suspend(self, calls: Calls, grant: Grant) -> Fingerprint:
-        assert isinstance(grant.inner, CoarseGrant)
-        return released_for_prompt.suspend(calls, grant.order.registry, grant.inner, grant.order.paths.session)
-
-    def resume(self, calls: Calls, grant: Grant, before: Fingerprint) -> Steps[tuple[Grant, bool]]:
-        order = grant.order
-        inner, unchanged = yield from released_for_prompt.resume(
-            calls, order.registry, _coarse_request(order), order.paths.session, before
-        )
-        return Grant(order, inner, reclaimed=inner.reclaimed), unchanged
+    suspend = staticmethod(released_for_prompt.suspend)
+    resume = staticmethod(released_for_prompt.resume)
 
 
 @dataclass(frozen=True)
@@ -203,63 +150,15 @@ class Guarded:
     can_reenter = False
     has_generations = True
 
-    def acquire(self, calls: Calls, order: Order, mine: list[Handle] | None = None) -> Steps[GuardedGrant]:
-        return guarded.acquire(calls, order.prepared or self._prepare(order), mine)
-
-    def give_up(self, calls: Calls, order: Order, mine: list[Handle]) -> Steps[None]:
-        return guarded.give_up(calls, order.prepared or self._prepare(order), mine)
-
-    def fence(self, calls: Calls, order: Order, mine: list[Handle] | None = None) -> Steps[GuardedGrant]:
-        return guarded.fence(calls, order.prepared or self._prepare(order), mine)
-
-    def release(self, calls: Calls, grant: GuardedGrant) -> Steps[Released]:
-        return guarded.release(calls, grant)
-
-    def abandon(self, calls: Calls, grant: GuardedGrant) -> Steps[None]:
-        return guarded.abandon(calls, grant)
-
-    def enter(self, calls: Calls, grant: GuardedGrant) -> Steps[None]:
-        return guarded.enter(calls, grant)
-
-    def check(self, calls: Calls, grant: GuardedGrant) -> None:
-        guarded.check_named(calls, grant)
-
-    def verify(self, calls: Calls, grant: GuardedGrant) -> None:
-        guarded.verify(calls, grant)
-
-    def leave(self, calls: Calls, grant: GuardedGrant) -> None:
-        guarded.leave(calls, grant)
-
-    @staticmethod
-    def _prepare(order: Order) -> GuardedRequest:
-        paths, me = order.paths, order.process
-        body, signed = _texts(me.pid, me.starttime, me.pid_namespace, order.max_hold_s, order.owner)
-        order.prepared = request = GuardedRequest(
-            paths.lock,
-            paths.guard,
-            paths.body,
-            me,
-            body,
-            signed,
-            order.timeout_s,
-            order.section_wait_s,
-            order.overtake_s,
-            order.registry.holds.__contains__,
-            order.subject,
-        )
-        return request
-
-
-@lru_cache(maxsize=64)
-def _texts(
-    pid: int, starttime: int | None, pid_namespace: int | None, max_hold_s: float, owner: str
-) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
-    """What a lock file and a guard's record say of an owner around the instant of a grant. The same objects for the
-    same owner: so a lock that is made afresh for each turn may use the generations that the one before it reserved."""
-    named = OwnerRecord(
-        pid, None, starttime, None if math.isinf(max_hold_s) else round(max_hold_s * 1000), pid_namespace
-    )
-    return body_parts(named), signature(GuardRecord(pid, starttime, pid_namespace, owner=label(owner)))
+    acquire = staticmethod(guarded.acquire)
+    give_up = staticmethod(guarded.give_up)
+    fence = staticmethod(guarded.fence)
+    release = staticmethod(guarded.release)
+    abandon = staticmethod(guarded.abandon)
+    enter = staticmethod(guarded.enter)
+    check = staticmethod(guarded.check_named)
+    verify = staticmethod(guarded.verify)
+    leave = staticmethod(guarded.leave)
 
 
 @dataclass(frozen=True)
@@ -268,18 +167,17 @@ class Plain(_WithoutGenerations):
 
     name: str
     about: str
-    take: Callable[[Calls, str, float], Steps[PlainGrant]]
+    take: Callable[[Calls, LockRequest], Steps[PlainGrant]]
     timeout_s: float = plain.TIMEOUT_S
 
     watchdog = None
 
-    def acquire(self, calls: Calls, order: Order, mine: list[Handle] | None = None) -> Steps[Grant]:
-        return Grant(order, (yield from self.take(calls, order.paths.lock, order.timeout_s)))
+    def acquire(self, calls: Calls, request: LockRequest, mine: list[Handle] | None = None) -> Steps[PlainGrant]:
+        return self.take(calls, request)
 
-    def release(self, calls: Calls, grant: Grant) -> Steps[Released]:
+    def release(self, calls: Calls, grant: PlainGrant) -> Steps[Released]:
         yield from ()
-        assert isinstance(grant.inner, PlainGrant)
-        return Released(removed=plain.release(calls, grant.inner))
+        return Released(removed=plain.release(calls, grant))
 
 
 _ALL: tuple[LockAlgorithm, ...] = (

@@ -315,7 +315,7 @@ class HeldLock:
         """
         port = self._port
         assert isinstance(port.algorithm, ReleasedForPrompt)
-        port.report.acquiring(self._grant.order.timeout_s)
+        port.report.acquiring(self._grant.request.timeout_s)
         try:
             assert self._before is not None
             self._grant, unchanged = await port.host.run_async(

@@ -21,9 +21,9 @@ from typing import Protocol
 
 from lockjaw.clock import Clock
 from lockjaw.locking.algorithms import coarse
-from lockjaw.locking.algorithms.coarse import Registry
 from lockjaw.locking.kernel import Kernel
 from lockjaw.locking.operations import Calls
+from lockjaw.locking.request import Registry
 from lockjaw.locking.system import os
 from lockjaw.visible import tell
 

@@ -23,12 +23,12 @@ from typing import ClassVar
 from lockjaw.clock import Clock, surrounding_clock
 from lockjaw.errors import LocalError, LockLost
 from lockjaw.history.recorder import Recorder
-from lockjaw.locking.catalogue import LOCK_ALGORITHMS, Granted, Order
+from lockjaw.locking.catalogue import LOCK_ALGORITHMS, Granted
 from lockjaw.locking.held_lock import FAILURES, HeldLock, Port
 from lockjaw.locking.host import THIS_HOST, Host
-from lockjaw.locking.identity import ProcessIdentity
 from lockjaw.locking.lock_report import SILENT, LockReport
 from lockjaw.locking.operations import Handle
+from lockjaw.locking.request import LockRequest
 from lockjaw.locking.subject import FILE, SESSION, Subject
 
 # A release, an append or a fence waits that long for another's section: an append with its flush takes
@@ -38,8 +38,8 @@ _SECTION_WAIT_FLOOR_REAL_S = 0.25
 _OVERTAKE_S = 0.25  # a waiter that does not come for a free lock is paused, or this machine is very busy
 
 
-_orders: dict[tuple[object, ...], Order] = {}
-_KNOWN_ORDERS = 64
+#: The request of an object's acquires; where locks are made afresh for each turn, that of the one before.
+_usual_request = lru_cache(maxsize=64)(LockRequest)
 
 
 @lru_cache(maxsize=8)
@@ -69,10 +69,10 @@ def _seconds(what: str, value: object) -> float:
 class _Attempt:
     """One acquire or fence. ``mine``: what it opened; ``before``: how often this object held the lock before."""
 
-    __slots__ = ("before", "fences", "mine", "order")
+    __slots__ = ("before", "fences", "mine", "request")
 
-    def __init__(self, order: Order, before: int, fences: bool) -> None:
-        self.order, self.before, self.fences = order, before, fences
+    def __init__(self, request: LockRequest, before: int, fences: bool) -> None:
+        self.request, self.before, self.fences = request, before, fences
         self.mine: list[Handle] = []
 
 
@@ -123,13 +123,14 @@ class SessionLock:
         self._clock = clock or surrounding_clock()
         self._report = SILENT if recorder is None else LockReport(recorder, self._paths.lock, owner, self._clock)
         self._port = Port(self._algorithm, host, self._clock, self._report, self._paths, max_hold_s, owner)
-        self._max_hold_s, self._reentrant, self._owner = max_hold_s, reentrant, owner
+        self._reentrant = reentrant
         self._held: list[HeldLock] = []
         self._entered = 0  # how often more than once ...
         self._taker: object = None  # ... and by whom
-        self._order: Order | None = None
+        self._request: LockRequest | None = None
         self._limit_real_s = self._clock.real_s(max_hold_s)
-        self._section_wait_s, self._overtake_s = _patience(self._clock.real_s(1.0))
+        patience = _patience(self._clock.real_s(1.0))
+        self._terms = (self._timeout_s, max_hold_s, reentrant, *patience, owner, self._subject)
 
     @property
     def path(self) -> Path:
@@ -160,7 +161,7 @@ class SessionLock:
         attempt = self._begin(timeout, blocking)
         try:
             return self._hold(
-                attempt, self._host.run(self._clock, self._algorithm.acquire, attempt.order, attempt.mine)
+                attempt, self._host.run(self._clock, self._algorithm.acquire, attempt.request, attempt.mine)
             )
         except BaseException as error:
             self._give_up(attempt, error)
@@ -173,7 +174,7 @@ class SessionLock:
         attempt = self._begin(timeout, blocking)
         try:
             return self._hold(
-                attempt, await self._host.run_async(self._clock, self._algorithm.acquire, attempt.order, attempt.mine)
+                attempt, await self._host.run_async(self._clock, self._algorithm.acquire, attempt.request, attempt.mine)
             )
         except BaseException as error:
             self._give_up(attempt, error)
@@ -191,7 +192,7 @@ class SessionLock:
         attempt = self._begin(fences=True)
         try:
             return self._hold(
-                attempt, await self._host.run_async(self._clock, self._algorithm.fence, attempt.order, attempt.mine)
+                attempt, await self._host.run_async(self._clock, self._algorithm.fence, attempt.request, attempt.mine)
             )
         except BaseException as error:
             self._give_up(attempt, error)
@@ -280,43 +281,17 @@ class SessionLock:
                 "each thread and task"
             )
         me = self._host.identity()
-        if self._order is None or self._order.process is not me:
-            self._order = self._usual_order(me)
-        order = self._order
+        if self._request is None or self._request.process is not me:
+            self._request = _usual_request(self._paths, me, self._host.holds.registry, *self._terms)
+        request = self._request
         if timeout is not None or not blocking:
-            order = replace(order, timeout_s=timeout or 0.0, prepared=None)
+            request = replace(request, timeout_s=timeout or 0.0)
         if self._report.heard and not fences:
-            self._report.acquiring(order.timeout_s)
-        return _Attempt(order, len(self._held), fences)
-
-    def _usual_order(self, me: ProcessIdentity) -> Order:
-        """The order of this object's acquires; where locks are made afresh for each turn, that of the one before."""
-        paths, algorithm, registry = self._paths, self._algorithm, self._host.holds.registry
-        key = (
-            type(self), paths.session, algorithm.name, self._timeout_s, self._max_hold_s, self._reentrant,
-            self._section_wait_s, self._owner, self._overtake_s,
-        )  # fmt: skip
-        order = _orders.get(key)
-        if order is None or order.process is not me or order.registry is not registry:
-            order = Order(
-                paths,
-                me,
-                registry,
-                self._timeout_s,
-                self._max_hold_s,
-                self._reentrant,
-                self._section_wait_s,
-                self._owner,
-                self._overtake_s,
-                self._subject,
-            )
-            if len(_orders) >= _KNOWN_ORDERS:
-                _orders.clear()
-            _orders[key] = order
-        return order
+            self._report.acquiring(request.timeout_s)
+        return _Attempt(request, len(self._held), fences)
 
     def _hold(self, attempt: _Attempt, grant: Granted) -> HeldLock:
-        held = HeldLock(self._port, grant, attempt.order.process, self)
+        held = HeldLock(self._port, grant, attempt.request.process, self)
         holds = self._host.holds
         self._held.append(held)
         holds.add(held)
@@ -342,7 +317,7 @@ class SessionLock:
             held._release()
             return
         if not isinstance(error, FAILURES):
-            self._host.run(self._clock, self._algorithm.give_up, attempt.order, attempt.mine)
+            self._host.run(self._clock, self._algorithm.give_up, attempt.request, attempt.mine)
         if attempt.fences:
             self._report.not_fenced(error)
         else:

@@ -18,13 +18,14 @@ Source: protocol facts E1 and E3.
 from __future__ import annotations
 
 import os
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from lockjaw.errors import SessionLocked
 from lockjaw.locking.identity import ProcessIdentity
 from lockjaw.locking.operations import Calls, Handle, ProcessState, Sleep, Steps
 from lockjaw.locking.owner_record import NOBODY, OwnerRecord, body, parse
+from lockjaw.locking.request import Hold, LockRequest, Registry
 
 WATCHDOG_PERIOD_S = 60.0
 _FIRST_DELAY_S, _LAST_DELAY_S = 0.05, 1.0
@@ -54,79 +55,27 @@ COARSE_60S = CoarseRules(
 )
 
 
-@dataclass(eq=False)
-class Hold:
-    """One lock file held by this process, ``count`` times."""
-
-    path: str
-    handle: Handle
-    acquired_at: float
-    max_hold_s: float
-    count: int = 1
-
-
-@dataclass(eq=False)
-class Registry:
-    """What one process holds by these algorithms. Upstream has one per process; so have we."""
-
-    holds: dict[str, Hold] = field(default_factory=dict)
-    # Re-entrant: a signal handler that releases everything may interrupt the thread that is inside.
-    _mutex: threading.RLock = field(default_factory=threading.RLock)
-
-    def reenter(self, path: str) -> Hold | None:
-        with self._mutex:
-            hold = self.holds.get(path)
-            if hold is not None:
-                hold.count += 1
-            return hold
-
-    def enter(self, hold: Hold) -> None:
-        with self._mutex:
-            self.holds[hold.path] = hold
-
-    def leave(self, hold: Hold, *, force: bool = False) -> bool:
-        """Count one release. True if the file is to be removed now; False when it is held on, or was already
-        given away (by the watchdog)."""
-        with self._mutex:
-            if self.holds.get(hold.path) is not hold:
-                return False
-            hold.count -= 1
-            if hold.count > 0 and not force:
-                return False
-            del self.holds[hold.path]
-            return True
-
-
-@dataclass(frozen=True)
-class CoarseRequest:
-    """``timeout_s`` and ``max_hold_s`` in nominal seconds."""
-
-    lock_path: str
-    process: ProcessIdentity
-    timeout_s: float
-    max_hold_s: float
-    reentrant: bool
-
-
-@dataclass(frozen=True)
-class CoarseGrant:
+class CoarseGrant(NamedTuple):
     """``reclaimed``: the reasons for which another's file was removed on the way, comma-separated."""
 
+    request: LockRequest
     hold: Hold
     reclaimed: str = ""
+    generation: int = 0
+    fenced: int = 0
 
 
-def acquire(calls: Calls, rules: CoarseRules, registry: Registry, request: CoarseRequest) -> Steps[CoarseGrant]:
+def acquire(calls: Calls, rules: CoarseRules, request: LockRequest) -> Steps[CoarseGrant]:
     """Take the lock, polling until the timeout.
 
     Raises:
         SessionLocked: with upstream's text; after about 20 tries and 10.5 s for a timeout of 10 s.
         OSError: the file system's, for anything but "the file exists".
     """
-    path = request.lock_path
+    path, registry = request.paths.lock, request.registry
     calls.make_directory(os.path.dirname(path))
     if request.reentrant and (held := registry.reenter(path)) is not None:
-        return CoarseGrant(held)
+        return CoarseGrant(request, held)
     start = now = calls.now()
     attempt, reclaimed = 0, ""
     while now - start < request.timeout_s:
@@ -139,8 +88,8 @@ def acquire(calls: Calls, rules: CoarseRules, registry: Registry, request: Coars
             acquired_at = _write_owner(calls, path, handle, request.process)
             hold = Hold(path, handle, acquired_at, request.max_hold_s)
             registry.enter(hold)
-            return CoarseGrant(hold, reclaimed)
-        reasons = _reclaimable(calls, rules, registry, request)
+            return CoarseGrant(request, hold, reclaimed)
+        reasons = _reclaimable(calls, rules, request)
         if reasons:
             # The race: whoever judged the same content may have replaced the file by now.
             calls.unlink(path)
@@ -229,21 +178,21 @@ def _write_owner(calls: Calls, path: str, handle: Handle, process: ProcessIdenti
         raise
 
 
-def _reclaimable(calls: Calls, rules: CoarseRules, registry: Registry, request: CoarseRequest) -> list[str]:
+def _reclaimable(calls: Calls, rules: CoarseRules, request: LockRequest) -> list[str]:
     """The reasons to remove the contended file now, or none."""
-    record = _read_owner(calls, request.lock_path)
+    record = _read_owner(calls, request.paths.lock)
     reasons = stale_reasons(
         rules,
         record,
         None if record.pid is None else calls.process_state(record.pid),
         now_ms=calls.wall_ms(),
         process=request.process,
-        held_here=request.lock_path in registry.holds,
+        held_here=request.paths.lock in request.registry.holds,
     )
     if reasons and set(reasons) <= {"missing-pid", "invalid-createdAt"}:
         # Its creator may be about to write it: only an old file is taken.
         try:
-            status = calls.status(request.lock_path)
+            status = calls.status(request.paths.lock)
         except OSError:
             return []
         if status is None or status.age_s <= rules.ownerless_grace_s:

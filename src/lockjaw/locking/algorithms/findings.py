@@ -7,17 +7,15 @@ caller acts on it (as far as our own kind goes; for others see ``guarded``).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from lockjaw.errors import LockStateError
 from lockjaw.locking import guard_record
 from lockjaw.locking.guard_record import OWNER_BASE, GuardRecord, GuardState, UnreadableGuard
-from lockjaw.locking.identity import ProcessIdentity
 from lockjaw.locking.operations import Calls, Contents, FileStatus, Handle, WaitForRelease
 from lockjaw.locking.owner_record import NOBODY, Judgement, OwnerRecord, fingerprint, judge_owner, parse
-from lockjaw.locking.subject import SESSION, Subject
+from lockjaw.locking.request import LockRequest
 
 #: How old a lock file that names no owner must be before it is taken: its creator may be about to write it.
 #: OpenClaw's later versions wait as long (#80686: 5 s robbed a frozen creator).
@@ -26,31 +24,6 @@ OWNERLESS_GRACE_S = 30.0
 #: How many generations one record may reserve.
 MOST_RESERVED = 256
 _READS = 3
-
-
-class GuardedRequest(NamedTuple):
-    """Durations in nominal seconds.
-
-    Args:
-        body: the lock file's bytes before and after the instant of the grant.
-        signature: the same of the guard's record.
-        section_wait_s: how long a release, an append or a fence waits for the section.
-        overtake_s: how long a free lock waits for the first waiter before the next one takes it.
-        held_here: does this process hold that lock file by another algorithm?
-        subject: what the lock guards, for its errors.
-    """
-
-    lock_path: str
-    guard_path: str
-    body_path: str
-    process: ProcessIdentity
-    body: tuple[bytes, bytes]
-    signature: tuple[bytes, bytes]
-    timeout_s: float
-    section_wait_s: float = 2.0
-    overtake_s: float = 0.25
-    held_here: Callable[[str], bool] = lambda path: False
-    subject: Subject = SESSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +82,7 @@ class Busy:
 Finding: TypeAlias = Free | Dead | Busy
 
 
-def examine(calls: Calls, request: GuardedRequest, guard: Handle) -> Finding:
+def examine(calls: Calls, request: LockRequest, guard: Handle) -> Finding:
     """Look at guard and lock file.
 
     A free lock is taken outside the section, so ``Free`` and ``Dead`` are only true for the contender that then gets
@@ -118,7 +91,7 @@ def examine(calls: Calls, request: GuardedRequest, guard: Handle) -> Finding:
     Raises:
         LockStateError: what lies at the lock path cannot be a lock, or the guard's record is damaged.
     """
-    path = request.lock_path
+    path = request.paths.lock
     state = read_state(calls, guard)
     owned = calls.locked_elsewhere(guard, OWNER_BASE + state.epoch)
     status = calls.status(path)
@@ -144,7 +117,7 @@ def examine(calls: Calls, request: GuardedRequest, guard: Handle) -> Finding:
     owner = parse(foreign.data)
     if owner.pid is None:
         return _ownerless(path, foreign, state)
-    judgement = judge_owner(calls, owner, request.process, held_here=request.held_here(path))
+    judgement = judge_owner(calls, owner, request.process, held_here=path in request.registry.holds)
     if judgement.alive is False:
         return Dead(state, judgement.reason, owner.owner, foreign)
     return _foreign_owner(calls, path, foreign, owner, judgement, state)
@@ -195,14 +168,14 @@ def _read_lock_file(calls: Calls, path: str, status: FileStatus) -> Contents | F
 
 def _live_owner(
     calls: Calls,
-    request: GuardedRequest,
+    request: LockRequest,
     guard: Handle,
     state: GuardState,
     status: FileStatus | None,
     foreign: Contents | FileStatus | None,
 ) -> Busy:
     """``status``: of the lock file, if it is our body file."""
-    path, record = request.lock_path, state.record
+    path, record = request.paths.lock, state.record
     now_ms = calls.wall_ms()
     has_file = status is not None
     data = b""
@@ -241,7 +214,7 @@ def _live_owner(
     )
 
 
-def blame(calls: Calls, request: GuardedRequest, guard: Handle, busy: Busy) -> tuple[str, str]:
+def blame(calls: Calls, request: LockRequest, guard: Handle, busy: Busy) -> tuple[str, str]:
     """Who stands in the way, and what a person can do about it.
 
     A locked byte tells that some process holds it, and not which. The record names the last owner, and only while that
@@ -268,7 +241,7 @@ def blame(calls: Calls, request: GuardedRequest, guard: Handle, busy: Busy) -> t
     return owner, f"{who} Try again later; `fuser {guard.path}` names the processes that have the lock open."
 
 
-def _may_live(calls: Calls, request: GuardedRequest, record: GuardRecord) -> bool:
+def _may_live(calls: Calls, request: LockRequest, record: GuardRecord) -> bool:
     """As far as this pid namespace can see."""
     if record.pid_namespace != request.process.pid_namespace:
         return True

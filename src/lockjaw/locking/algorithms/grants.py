@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lockjaw.locking.algorithms.findings import GuardedRequest
 from lockjaw.locking.guard_record import GuardState
 from lockjaw.locking.operations import Handle, Identity
+from lockjaw.locking.request import LockRequest
 
 __all__ = ["GuardedGrant", "Place", "Released", "Superseded", "same_grant"]
 
@@ -30,7 +30,7 @@ class GuardedGrant(NamedTuple):
         fenced: the live generation that this grant was raised over, or 0.
     """
 
-    request: GuardedRequest
+    request: LockRequest
     guard: Handle
     apart: Handle | None
     identity: Identity

@@ -68,7 +68,6 @@ from lockjaw.locking.algorithms.findings import (
     Busy,
     Dead,
     Free,
-    GuardedRequest,
     blame,
     examine,
     read_state,
@@ -89,6 +88,7 @@ from lockjaw.locking.operations import (
     WaitForSection,
 )
 from lockjaw.locking.owner_record import BODY_BYTES, body_at
+from lockjaw.locking.request import LockRequest
 from lockjaw.locking.states import HOLDING, JUDGING, NEXT, OUTSIDE, TRYING, WAITING
 
 TIMEOUT_S = 60.0
@@ -108,7 +108,7 @@ _REMOVED = Released(removed=True)
 
 
 def take(
-    calls: Calls, request: GuardedRequest, guard: Handle, place: Place | None, in_section: bool = False
+    calls: Calls, request: LockRequest, guard: Handle, place: Place | None, in_section: bool = False
 ) -> GuardedGrant | None:
     """Take the lock if it lies free and it is our turn; outside the section, and the whole of an uncontended acquire.
 
@@ -135,7 +135,7 @@ def take(
         else:
             # In this order: if no lock file lay there, and the epoch still is ours after that, only we can link one; so
             # nobody can overrule, and write to the guard, before our own link.
-            free = in_section or not calls.exists(request.lock_path)
+            free = in_section or not calls.exists(request.paths.lock)
             state = understood(guard, calls.read(guard, STATE_LENGTH))
         ticket, issued = state.ticket, state.issued
         if place is not None:
@@ -159,7 +159,7 @@ def take(
             generation = state.generation - guard.spare
             calls.write(body, body_at(request.body, now_ms, generation).ljust(BODY_BYTES), 0)
             try:
-                calls.link(body, request.lock_path)
+                calls.link(body, request.paths.lock)
             except FileExistsError:
                 pass  # a foreign one
             except FileNotFoundError:
@@ -167,7 +167,7 @@ def take(
             else:
                 if calls.named(guard):
                     return GuardedGrant(request, guard, None, body.identity, generation, state, place)
-                calls.unlink(request.lock_path)  # we stood still, and were overruled before we had anything
+                calls.unlink(request.paths.lock)  # we stood still, and were overruled before we had anything
         calls.unlock(guard, OWNER_BASE + guard.epoch)
         guard.claim, guard.epoch = None, state.epoch
         return None
@@ -176,7 +176,7 @@ def take(
         raise
 
 
-def undo(calls: Calls, request: GuardedRequest, guard: Handle) -> None:
+def undo(calls: Calls, request: LockRequest, guard: Handle) -> None:
     """After a failure or an interruption on the way to a grant: leave no lock file of ours.
 
     Only the owner's byte tells whether there can be one. An error on the way must not hide the one that led here.
@@ -188,8 +188,8 @@ def undo(calls: Calls, request: GuardedRequest, guard: Handle) -> None:
         if calls.lock(guard, SECTION) and calls.lock(guard, OWNER_BASE + guard.epoch):
             state = understood(guard, calls.read(guard, STATE_LENGTH))
             # A fence that did not come as far as its record has overruled nobody.
-            if state.epoch == guard.epoch and _identity(calls.look(request.lock_path)) == claim:
-                calls.unlink(request.lock_path)
+            if state.epoch == guard.epoch and _identity(calls.look(request.paths.lock)) == claim:
+                calls.unlink(request.paths.lock)
     except OSError:
         pass  # the freed byte tells the next contender that the file is void
 
@@ -225,10 +225,10 @@ def verify(calls: Calls, grant: GuardedGrant) -> None:
 
 def _is_ours(calls: Calls, grant: GuardedGrant) -> bool:
     """Is the lock file ours? Where an owner was overruled, it may have removed it late, as its own."""
-    found = _identity(calls.look(grant.request.lock_path))
+    found = _identity(calls.look(grant.request.paths.lock))
     if found is None and grant.state.epoch and grant.apart is None and grant.guard.body is not None:
         try:
-            calls.link(grant.guard.body, grant.request.lock_path)
+            calls.link(grant.guard.body, grant.request.paths.lock)
         except OSError:
             return False
         return True
@@ -257,10 +257,10 @@ def give_back(calls: Calls, grant: GuardedGrant) -> Released | None:
         if state.issued > state.ticket:
             # A moment early: while the first waiter wakes up we do the rest, and it tries until we have.
             rung = ring_next(calls, request, guard, state.ticket, state.issued)
-        found = calls.look(request.lock_path) or (0, 0, 0)
+        found = calls.look(request.paths.lock) or (0, 0, 0)
         removed = found[:2] == grant.identity
         if removed:
-            calls.unlink(request.lock_path)
+            calls.unlink(request.paths.lock)
             guard.mine = grant.state
             if found[2] == BODY_BYTES:
                 return _REMOVED
@@ -295,7 +295,7 @@ def close(calls: Calls, grant: GuardedGrant, rung: bool = False) -> None:
             calls.close(grant.place.bell)
 
 
-def claim(calls: Calls, request: GuardedRequest, guard: Handle, place: Place) -> GuardedGrant | None:
+def claim(calls: Calls, request: LockRequest, guard: Handle, place: Place) -> GuardedGrant | None:
     """Take the lock, after a ring: its ringer is about to give it back, or was killed or paused over it."""
     for _ in range(_CLAIM_TRIES):
         grant = take(calls, request, guard, place)
@@ -308,7 +308,7 @@ def claim(calls: Calls, request: GuardedRequest, guard: Handle, place: Place) ->
 # --------------------------------------------------------------------------- the algorithm
 
 
-def acquire(calls: Calls, request: GuardedRequest, mine: list[Handle] | None = None) -> Steps[GuardedGrant]:
+def acquire(calls: Calls, request: LockRequest, mine: list[Handle] | None = None) -> Steps[GuardedGrant]:
     """Take the lock, waiting in the queue until the timeout. Tries at least once.
 
     Args:
@@ -321,11 +321,7 @@ def acquire(calls: Calls, request: GuardedRequest, mine: list[Handle] | None = N
     mine = [] if mine is None else mine
     mine.clear()
     try:
-        try:
-            guard = calls.open_guard(request.guard_path, request.body_path)
-        except FileNotFoundError:
-            calls.make_directory(os.path.dirname(request.guard_path))
-            guard = calls.open_guard(request.guard_path, request.body_path)
+        guard = _open_guard(calls, request)
         mine.append(guard)
         return take(calls, request, guard, None) or (yield from _Contender(calls, request, mine).contend())
     except GeneratorExit:
@@ -358,7 +354,7 @@ class _Contender:
         "_start",
     )
 
-    def __init__(self, calls: Calls, request: GuardedRequest, mine: list[Handle]) -> None:
+    def __init__(self, calls: Calls, request: LockRequest, mine: list[Handle]) -> None:
         self._calls, self._request = calls, request
         self._mine = mine  # the open guard first, for whoever must clean up
         self._start = calls.now()
@@ -519,7 +515,7 @@ class _Contender:
         if calls.locked_elsewhere(guard, SECTION):
             yield WaitForSection(guard, SECTION, min(deadline, now + request.overtake_s))
         if place is not None:
-            self._place = place._replace(bell=calls.open_bell(request.guard_path, ticket))
+            self._place = place._replace(bell=calls.open_bell(request.paths.guard, ticket))
             self._mine += [] if self._place.bell is None else [self._place.bell]
 
     def _lose_place(self) -> None:
@@ -564,7 +560,7 @@ class _Contender:
             )
         waited_s = calls.now() - self._start
         self._refusal = request.subject.locked(
-            request.lock_path, owner, timeout_s=request.timeout_s, waited_s=waited_s, advice=said
+            request.paths.lock, owner, timeout_s=request.timeout_s, waited_s=waited_s, advice=said
         )
         return "refused"
 
@@ -586,22 +582,22 @@ class _Contender:
             if place.bell is not None:
                 calls.close(place.bell)
             if behind is not None:
-                calls.ring(request.guard_path, behind)
+                calls.ring(request.paths.guard, behind)
 
 
-def give_up(calls: Calls, request: GuardedRequest, mine: list[Handle]) -> Steps[None]:
+def give_up(calls: Calls, request: LockRequest, mine: list[Handle]) -> Steps[None]:
     """An interruption (Ctrl-C) came between a grant and its holder, or while it was given back: close everything. The
     lock file is void from then on, and is removed as any contender may remove it."""
     for handle in mine:
         calls.close(handle)
     try:
-        grant = yield from acquire(calls, request._replace(timeout_s=0.0))
+        grant = yield from acquire(calls, replace(request, timeout_s=0.0))
     except OSError:  # SessionLocked is one
         return  # another process has it, or the next contender takes it over
     yield from release(calls, grant)
 
 
-def fence(calls: Calls, request: GuardedRequest, mine: list[Handle] | None = None) -> Steps[GuardedGrant]:
+def fence(calls: Calls, request: LockRequest, mine: list[Handle] | None = None) -> Steps[GuardedGrant]:
     """Raise the generation over a live owner of ours, past all waiters; take the lock if its owner is gone.
 
     Args:
@@ -625,7 +621,7 @@ def fence(calls: Calls, request: GuardedRequest, mine: list[Handle] | None = Non
                 if looks >= _IN_TRANSIT_LOOKS:
                     state = read_state(calls, guard)
                     raise LockStateError(
-                        request.lock_path, f"pid={state.record.pid} generation={state.generation}", _OVERRULER_STUCK
+                        request.paths.lock, f"pid={state.record.pid} generation={state.generation}", _OVERRULER_STUCK
                     )
                 continue
             if _is_deleted(calls, guard):
@@ -638,7 +634,7 @@ def fence(calls: Calls, request: GuardedRequest, mine: list[Handle] | None = Non
             if not isinstance(finding, Busy):
                 grant = yield from _grant(calls, request, guard, finding, None)
                 if grant is None and looks >= _HELD_UP_LOOKS:
-                    raise LockStateError(request.lock_path, "no owner", _HELD_UP)
+                    raise LockStateError(request.paths.lock, "no owner", _HELD_UP)
             elif finding.fenceable:
                 grant = replace_live(calls, request, guard, finding)
             elif finding.in_transit and looks >= _IN_TRANSIT_LOOKS:
@@ -647,10 +643,10 @@ def fence(calls: Calls, request: GuardedRequest, mine: list[Handle] | None = Non
                     return grant
                 if looks >= 2 * _IN_TRANSIT_LOOKS:
                     owner, _ = blame(calls, request, guard, finding)
-                    raise LockStateError(request.lock_path, owner, _OVERRULER_STUCK)
+                    raise LockStateError(request.paths.lock, owner, _OVERRULER_STUCK)
             elif not finding.in_transit:
                 owner, said = blame(calls, request, guard, finding)
-                raise LockStateError(request.lock_path, owner, f"the lock cannot be fenced. {said}")
+                raise LockStateError(request.paths.lock, owner, f"the lock cannot be fenced. {said}")
             calls.unlock(guard, SECTION)
             if grant is not None:
                 # The first waiter watches the old owner.
@@ -669,9 +665,7 @@ def fence(calls: Calls, request: GuardedRequest, mine: list[Handle] | None = Non
         raise
 
 
-def _overruled(
-    calls: Calls, request: GuardedRequest, mine: list[Handle], in_section: bool = False
-) -> GuardedGrant | None:
+def _overruled(calls: Calls, request: LockRequest, mine: list[Handle], in_section: bool = False) -> GuardedGrant | None:
     """The grant of a new guard, over an owner that no generation reaches; see ``overruling``. ``mine``: the old guard.
 
     Args:
@@ -707,7 +701,7 @@ def release(calls: Calls, grant: GuardedGrant) -> Steps[Released]:
                 first = next_waiter(calls, grant.guard, state.ticket, state.issued)
                 close(calls, grant)
                 if first is not None:
-                    calls.ring(grant.request.guard_path, first)
+                    calls.ring(grant.request.paths.guard, first)
     except GeneratorExit:
         raise
     except BaseException:
@@ -733,7 +727,7 @@ def enter(calls: Calls, grant: GuardedGrant) -> Steps[None]:
         return
     if not (yield from _lock(calls, grant.guard, SECTION, calls.now() + grant.request.section_wait_s)):
         raise LockStateError(
-            grant.request.guard_path,
+            grant.request.paths.guard,
             f"generation={grant.generation}",
             "another process is paused inside the section; resume or stop it",
         )
@@ -743,12 +737,12 @@ def enter(calls: Calls, grant: GuardedGrant) -> Steps[None]:
 # --------------------------------------------------------------------------- inside the section
 
 
-def _open_guard(calls: Calls, request: GuardedRequest) -> Handle:
+def _open_guard(calls: Calls, request: LockRequest) -> Handle:
     try:
-        return calls.open_guard(request.guard_path, request.body_path)
+        return calls.open_guard(request.paths.guard, request.paths.body)
     except FileNotFoundError:
-        calls.make_directory(os.path.dirname(request.guard_path))
-        return calls.open_guard(request.guard_path, request.body_path)
+        calls.make_directory(os.path.dirname(request.paths.guard))
+        return calls.open_guard(request.paths.guard, request.paths.body)
 
 
 def _is_deleted(calls: Calls, guard: Handle) -> bool:
@@ -771,7 +765,7 @@ def _lock(calls: Calls, guard: Handle, byte: int, until: float) -> Steps[bool]:
 
 
 def _grant(
-    calls: Calls, request: GuardedRequest, guard: Handle, finding: Free | Dead, place: Place | None
+    calls: Calls, request: LockRequest, guard: Handle, finding: Free | Dead, place: Place | None
 ) -> Steps[GuardedGrant | None]:
     """-> None if another contender was faster: look again."""
     state = finding.guard

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from lockjaw.errors import LockStateError
 from lockjaw.locking import guard_record
-from lockjaw.locking.algorithms.findings import Busy, Dead, GuardedRequest, read_state
+from lockjaw.locking.algorithms.findings import Busy, Dead, read_state
 from lockjaw.locking.algorithms.grants import GuardedGrant, Place, same_grant
 from lockjaw.locking.algorithms.queue import waiter_ahead
 from lockjaw.locking.guard_record import OWNER_BASE, GuardState
 from lockjaw.locking.operations import Calls, Handle, Settle, Steps
 from lockjaw.locking.owner_record import BODY_BYTES, body_at, fingerprint
+from lockjaw.locking.request import LockRequest
 
 __all__ = ["inherit", "replace_live", "stands", "take_over"]
 
@@ -31,7 +32,7 @@ def stands(calls: Calls, grant: GuardedGrant) -> bool:
 
 
 def inherit(
-    calls: Calls, request: GuardedRequest, guard: Handle, finding: Dead, place: Place | None
+    calls: Calls, request: LockRequest, guard: Handle, finding: Dead, place: Place | None
 ) -> Steps[GuardedGrant | None]:
     """The lock file is our body, and its owner is dead: write our name into it. -> None: it is another file by now."""
     own = guard.body
@@ -43,30 +44,30 @@ def inherit(
     try:
         # A process that sees names late (delayed visibility) may have seen a lock file that its owner had removed. A
         # link cannot be fooled: it finds the name there, or makes it.
-        calls.link(own, request.lock_path)
+        calls.link(own, request.paths.lock)
     except FileNotFoundError:
         guard.rests = False  # the folder is gone, and our files with it
         return None
     except FileExistsError:
-        status = calls.status(request.lock_path)
+        status = calls.status(request.paths.lock)
         if status is None or status.identity != own.identity:
             return None
     return GuardedGrant(request, guard, None, own.identity, state.generation, state, place, finding.reason)
 
 
 def take_over(
-    calls: Calls, request: GuardedRequest, guard: Handle, finding: Dead, place: Place | None
+    calls: Calls, request: LockRequest, guard: Handle, finding: Dead, place: Place | None
 ) -> Steps[GuardedGrant | None]:
     """Overwrite a dead foreign owner's lock file in place. -> None if it is another file by now."""
     seen = finding.foreign
     assert seen is not None
     try:
-        own = calls.open_existing(request.lock_path, writable=True)
+        own = calls.open_existing(request.paths.lock, writable=True)
     except FileNotFoundError:
         return None
     except PermissionError as error:
         raise LockStateError(
-            request.lock_path, finding.owner, "its owner is dead, but we may not write the file; remove it"
+            request.paths.lock, finding.owner, "its owner is dead, but we may not write the file; remove it"
         ) from error
     data = calls.read(own, len(seen.data))
     status = calls.identify(own)
@@ -81,13 +82,13 @@ def take_over(
         padded = text.ljust(status.size_bytes) if status.size_bytes <= _PAD_LIMIT_BYTES else text
         calls.write(own, padded, truncate=True)
         yield Settle()
-        if status.same_file(calls.status(request.lock_path)):
+        if status.same_file(calls.status(request.paths.lock)):
             return GuardedGrant(request, guard, own, status.identity, state.generation, state, place, finding.reason)
     calls.close(own)
     return None
 
 
-def replace_live(calls: Calls, request: GuardedRequest, guard: Handle, finding: Busy) -> GuardedGrant | None:
+def replace_live(calls: Calls, request: LockRequest, guard: Handle, finding: Busy) -> GuardedGrant | None:
     """Overwrite a live owner's lock file in place; from the record on, its generation is not the newest.
 
     Returns:
@@ -110,7 +111,7 @@ def replace_live(calls: Calls, request: GuardedRequest, guard: Handle, finding: 
         calls.write(own, text.ljust(BODY_BYTES), truncate=True)
         return GuardedGrant(request, guard, None, own.identity, state.generation, state, fenced=finding.live)
     try:
-        own = calls.open_existing(request.lock_path, writable=True)
+        own = calls.open_existing(request.paths.lock, writable=True)
     except FileNotFoundError:
         return None
     data = calls.read(own, len(finding.foreign.data))
@@ -129,7 +130,7 @@ def replace_live(calls: Calls, request: GuardedRequest, guard: Handle, finding: 
 
 def _record(
     calls: Calls,
-    request: GuardedRequest,
+    request: LockRequest,
     guard: Handle,
     state: GuardState,
     epoch: int,

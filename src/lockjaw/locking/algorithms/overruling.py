@@ -23,10 +23,11 @@ from typing import NamedTuple
 from lockjaw.errors import LockStateError
 from lockjaw.files import OVERRULED_SUFFIX
 from lockjaw.locking import guard_record
-from lockjaw.locking.algorithms.findings import MOST_RESERVED, Busy, Dead, GuardedRequest, examine, read_state
+from lockjaw.locking.algorithms.findings import MOST_RESERVED, Busy, Dead, examine, read_state
 from lockjaw.locking.guard_record import OVERRULE, OWNER_BASE, SECTION, SLOT_BYTES, TICKETS_OFFSET, GuardState
 from lockjaw.locking.operations import Calls, Handle
 from lockjaw.locking.owner_record import BODY_BYTES, body_at
+from lockjaw.locking.request import LockRequest
 
 _FRESH = ".new"  # of the guard's new file, until it has the guard's name
 #: Of the new generation over the last one, where no owner keeps others from recording theirs in the old guard: if we
@@ -43,7 +44,7 @@ class Overruled(NamedTuple):
 
 
 def overrule(
-    calls: Calls, request: GuardedRequest, old: Handle, mine: list[Handle], *, in_section: bool
+    calls: Calls, request: LockRequest, old: Handle, mine: list[Handle], *, in_section: bool
 ) -> Overruled | None:
     """Own the next generation in a new guard.
 
@@ -67,7 +68,7 @@ def overrule(
 
 
 def _make_new(
-    calls: Calls, request: GuardedRequest, old: Handle, mine: list[Handle], in_section: bool
+    calls: Calls, request: LockRequest, old: Handle, mine: list[Handle], in_section: bool
 ) -> Overruled | None:
     if not calls.named(old):
         return None
@@ -75,20 +76,20 @@ def _make_new(
     if _foreign(finding):
         owner = finding.owner if isinstance(finding, Busy | Dead) else ""
         raise LockStateError(
-            request.lock_path, owner, "the lock cannot be fenced: some process is frozen inside its section, and the "
+            request.paths.lock, owner, "the lock cannot be fenced: some process is frozen inside its section, and the "
             "lock file is not the one of its owner",
         )  # fmt: skip
     margin = 1 if isinstance(finding, Busy) else _MARGIN
-    fresh = request.guard_path + _FRESH
+    fresh = request.paths.guard + _FRESH
     calls.unlink(fresh)  # of one that died here
-    guard = calls.open_guard(fresh, request.body_path)
+    guard = calls.open_guard(fresh, request.paths.body)
     mine.append(guard)
     guard.rests = False  # until it has its name
     body = guard.body
     assert body is not None
     calls.lock(guard, SECTION)  # no other contender may judge the new guard while its record may still rise
     try:
-        calls.close(calls.create_exclusive(request.lock_path.removesuffix(".lock") + OVERRULED_SUFFIX))
+        calls.close(calls.create_exclusive(request.paths.lock.removesuffix(".lock") + OVERRULED_SUFFIX))
     except FileExistsError:
         pass
     if not in_section and calls.lock(old, SECTION):  # it has woken: no need
@@ -102,8 +103,8 @@ def _make_new(
     now_ms, generation = calls.wall_ms(), state.generation + margin
     calls.write(guard, guard_record.encode(request.signature, now_ms, generation, guard.epoch, state.issued), 0)
     calls.write(guard, guard_record.encode_tickets(state.issued), TICKETS_OFFSET)
-    calls.replace(fresh, request.guard_path)
-    guard.path, guard.rests = request.guard_path, True
+    calls.replace(fresh, request.paths.guard)
+    guard.path, guard.rests = request.paths.guard, True
     guard.claim = body.identity
     # If we stood still before the rename, an owner in transit may have recorded a generation in the old guard, and been
     # granted it. From the rename on, none is granted there.
@@ -113,22 +114,22 @@ def _make_new(
         again = guard_record.encode(request.signature, now_ms, generation, guard.epoch, state.issued)
         calls.write(guard, again, SLOT_BYTES)
     calls.write(body, body_at(request.body, now_ms, generation).ljust(BODY_BYTES), truncate=True)
-    if calls.look(request.lock_path) is None:
+    if calls.look(request.paths.lock) is None:
         try:
-            calls.link(body, request.lock_path)
+            calls.link(body, request.paths.lock)
         except FileExistsError:
             pass  # a foreign program was faster; the look tells
-    found = calls.look(request.lock_path)
+    found = calls.look(request.paths.lock)
     if found is None or found[:2] != body.identity:
-        raise LockStateError(request.lock_path, "", "another program took the lock file in this very moment")
+        raise LockStateError(request.paths.lock, "", "another program took the lock file in this very moment")
     calls.unlock(guard, SECTION)
     return Overruled(guard, read_state(calls, guard), late.generation)
 
 
-def newest(calls: Calls, request: GuardedRequest, generation: int) -> int:
+def newest(calls: Calls, request: LockRequest, generation: int) -> int:
     """The newest generation, for a holder whose guard has no name any more; its own ``generation`` if none is newer."""
     try:
-        guard = calls.open_existing(request.guard_path)
+        guard = calls.open_existing(request.paths.guard)
         try:
             return max(generation, read_state(calls, guard).generation)
         finally:

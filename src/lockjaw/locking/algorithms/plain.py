@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from lockjaw.errors import SessionLocked
 from lockjaw.locking.operations import Calls, Handle, Sleep, Steps
+from lockjaw.locking.request import LockRequest
 
 TIMEOUT_S = 60.0
 _POLL_S = 0.05  # what filelock polls at
@@ -22,26 +23,29 @@ class PlainGrant(NamedTuple):
 
     handle: Handle
     unlink: bool
+    generation: int = 0
+    reclaimed: str = ""
+    fenced: int = 0
 
 
-def acquire_soft(calls: Calls, lock_path: str, timeout_s: float) -> Steps[PlainGrant]:
+def acquire_soft(calls: Calls, request: LockRequest) -> Steps[PlainGrant]:
     """Raises SessionLocked that names no owner: the file does not tell."""
-    calls.make_directory(os.path.dirname(lock_path))
+    calls.make_directory(os.path.dirname(request.paths.lock))
     start = calls.now()
     while True:
         try:
-            return PlainGrant(calls.create_exclusive(lock_path), unlink=True)
+            return PlainGrant(calls.create_exclusive(request.paths.lock), unlink=True)
         except FileExistsError:
-            yield from _pause(calls, lock_path, start, timeout_s)
+            yield from _pause(calls, request, start)
 
 
-def acquire_flock(calls: Calls, lock_path: str, timeout_s: float) -> Steps[PlainGrant]:
-    calls.make_directory(os.path.dirname(lock_path))
+def acquire_flock(calls: Calls, request: LockRequest) -> Steps[PlainGrant]:
+    calls.make_directory(os.path.dirname(request.paths.lock))
     start = calls.now()
-    handle = calls.open_guard(f"{lock_path}.flock")
+    handle = calls.open_guard(f"{request.paths.lock}.flock")
     try:
         while not calls.lock(handle, 0):
-            yield from _pause(calls, lock_path, start, timeout_s)
+            yield from _pause(calls, request, start)
     except GeneratorExit:
         raise
     except BaseException:
@@ -58,8 +62,8 @@ def release(calls: Calls, grant: PlainGrant) -> bool:
     return grant.unlink
 
 
-def _pause(calls: Calls, lock_path: str, start: float, timeout_s: float) -> Steps[None]:
-    waited_s = calls.now() - start
+def _pause(calls: Calls, request: LockRequest, start: float) -> Steps[None]:
+    waited_s, timeout_s = calls.now() - start, request.timeout_s
     if waited_s >= timeout_s:
-        raise SessionLocked(lock_path, "unknown", timeout_s=timeout_s, waited_s=waited_s)
+        raise SessionLocked(request.paths.lock, "unknown", timeout_s=timeout_s, waited_s=waited_s)
     yield Sleep(min(_POLL_S, timeout_s - waited_s))

@@ -8,23 +8,24 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lockjaw.locking import guard_record
-from lockjaw.locking.algorithms.findings import Busy, GuardedRequest, read_state
+from lockjaw.locking.algorithms.findings import Busy, read_state
 from lockjaw.locking.algorithms.grants import Place
 from lockjaw.locking.guard_record import OWNER_BASE, TICKET_BASE, GuardState
 from lockjaw.locking.operations import Calls, Handle, WaitForRelease
+from lockjaw.locking.request import LockRequest
 
 __all__ = ["count_ahead", "in_front", "in_queue", "next_waiter", "queued", "ring_next", "waiter_ahead"]
 
 
-def ring_next(calls: Calls, request: GuardedRequest, guard: Handle, ticket: int, issued: int) -> bool:
+def ring_next(calls: Calls, request: LockRequest, guard: Handle, ticket: int, issued: int) -> bool:
     """Ring the first waiter behind a ticket, if there is one. A waiter that has gone has no bell any more; one that has
     no bell yet looks for itself."""
     if issued <= ticket:
         return False
-    if calls.ring(request.guard_path, ticket + 1):
+    if calls.ring(request.paths.guard, ticket + 1):
         return True  # nearly always
     first = next_waiter(calls, guard, ticket, issued)
-    return first is not None and calls.ring(request.guard_path, first)
+    return first is not None and calls.ring(request.paths.guard, first)
 
 
 def next_waiter(calls: Calls, guard: Handle, ticket: int, issued: int) -> int | None:
@@ -44,7 +45,7 @@ def waiter_ahead(calls: Calls, guard: Handle, state: GuardState, place: Place | 
     return calls.locked_elsewhere(guard, TICKET_BASE + state.ticket + 1, last - state.ticket - 1)
 
 
-def in_queue(calls: Calls, request: GuardedRequest, guard: Handle, place: Place, busy: Busy) -> Busy:
+def in_queue(calls: Calls, request: LockRequest, guard: Handle, place: Place, busy: Busy) -> Busy:
     """What a waiter with this place waits for."""
     wait = busy.wait._replace(bell=place.bell)
     deaf = place.bell is None  # we do not hear that the owner was overruled: what we wait for ends with that one
@@ -69,13 +70,13 @@ def in_front(calls: Calls, guard: Handle, state: GuardState, place: Place) -> in
     return ahead
 
 
-def queued(request: GuardedRequest, guard: Handle, state: GuardState) -> Busy:
+def queued(request: LockRequest, guard: Handle, state: GuardState) -> Busy:
     """The lock is free, and others wait for it."""
     pid = state.record.pid
     return Busy(
         f"pid={pid}" if pid else "unknown",
         f"The {request.subject.noun} is free this instant, and others are before us.",
-        WaitForRelease(request.lock_path, None, 0.0, guard, OWNER_BASE + state.epoch),
+        WaitForRelease(request.paths.lock, None, 0.0, guard, OWNER_BASE + state.epoch),
         state,
         look_again_s=request.overtake_s,
     )

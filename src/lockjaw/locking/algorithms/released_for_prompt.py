@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from lockjaw.locking.algorithms import coarse
-from lockjaw.locking.algorithms.coarse import COARSE_60S, CoarseGrant, CoarseRequest, Registry
+from lockjaw.locking.algorithms.coarse import COARSE_60S, CoarseGrant
 from lockjaw.locking.operations import Calls, FileStatus, Steps
 
 RULES = replace(COARSE_60S, name="released-for-prompt")
@@ -37,22 +37,20 @@ class Fingerprint(NamedTuple):
         return self.status.unchanged(status) and self.status.size_bytes == status.size_bytes
 
 
-def suspend(calls: Calls, registry: Registry, grant: CoarseGrant, transcript: str) -> Fingerprint:
+def suspend(calls: Calls, grant: CoarseGrant) -> Fingerprint:
     """Give the lock back for the length of a prompt."""
-    status = calls.status(transcript)
-    coarse.release(calls, registry, grant.hold)
+    status = calls.status(grant.request.paths.session)
+    coarse.release(calls, grant.request.registry, grant.hold)
     return Fingerprint(status)
 
 
-def resume(
-    calls: Calls, registry: Registry, request: CoarseRequest, transcript: str, before: Fingerprint
-) -> Steps[tuple[CoarseGrant, bool]]:
-    """Take the lock again. -> the grant, and whether the transcript is as it was.
+def resume(calls: Calls, grant: CoarseGrant, before: Fingerprint) -> Steps[tuple[CoarseGrant, bool]]:
+    """Take the lock of this grant again. -> the grant, and whether the transcript is as it was.
 
     The lock is held in both cases: giving it back is what the attempt's cleanup does, if it has not been yet.
 
     Raises:
         SessionLocked, OSError: as an acquire.
     """
-    grant = yield from coarse.acquire(calls, RULES, registry, request)
-    return grant, before.matches(calls.status(transcript))
+    again = yield from coarse.acquire(calls, RULES, grant.request)
+    return again, before.matches(calls.status(grant.request.paths.session))
