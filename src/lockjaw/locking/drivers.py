@@ -105,22 +105,21 @@ def run_blocking(steps: Steps[T], kernel: Kernel) -> T:
     Args:
         kernel: makes its calls.
     """
+    waits: _Waits | None = None
     try:
-        first = next(steps)
-    except StopIteration as stop:  # nearly always: it had nothing to wait for
-        value: T = stop.value
-        return value
-    except BaseException:
-        kernel.abandon()
-        raise
-    waits = _Waits(kernel)
-    try:
+        try:
+            first = next(steps)
+        except StopIteration as stop:  # nearly always: it had nothing to wait for
+            value: T = stop.value
+            return value
+        waits = _Waits(kernel)
         return follow(steps, waits.sleep, first)
     except BaseException:
         kernel.abandon()
         raise
     finally:
-        waits.end()
+        if waits is not None:
+            waits.end()
 
 
 async def run_async(steps: Steps[T], kernel: Kernel, *, defer_cancel: bool = False) -> T:
