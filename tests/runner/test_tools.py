@@ -758,6 +758,20 @@ def test_a_process_is_ended_exactly_if_it_carries_the_mark() -> None:
     assert escaped._end(2**22 + 1, b"x") is False
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows the environment of other processes")
+def test_a_process_in_the_middle_of_an_exec_is_ended_too(tmp_path: Path) -> None:
+    program = tmp_path / "again"  # shows no environment for some 7 % of its time
+    program.write_text('#!/bin/sh\nexec "$0"\n', encoding="utf-8")
+    program.chmod(0o755)
+    for n in range(60):
+        process = subprocess.Popen([program], env={"LOCKJAW_COMMAND": "mine"})
+        try:
+            assert escaped._end(process.pid, b"LOCKJAW_COMMAND=mine"), f"at the try {n} of 60"
+        finally:
+            process.kill()
+            process.wait()
+
+
 @pytest.mark.parametrize(
     ("rules", "value", "wrong"),
     [

@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 
 __all__ = ["MARK", "end_escaped"]
 
 MARK = "LOCKJAW_COMMAND"
 _ROUNDS = 20  # a process may start another one while we look; after so many rounds it is winning
+_EXEC_LOOKS, _EXEC_S = 50, 0.002
 
 
 def end_escaped(mark: str) -> bool:
@@ -36,12 +38,23 @@ def _end(pid: int, wanted: bytes) -> bool:
     except OSError:
         return False
     try:
-        with open(f"/proc/{pid}/environ", "rb") as stream:
-            if wanted not in stream.read().split(b"\0"):
-                return False
+        if wanted not in _environment(pid).split(b"\0"):
+            return False
         signal.pidfd_send_signal(descriptor, signal.SIGKILL)
     except OSError:
         return False  # gone meanwhile, or another user's
     finally:
         os.close(descriptor)
     return True
+
+
+def _environment(pid: int) -> bytes:
+    """What it started with. Between the old and the new program of an ``exec`` it reads as empty for a moment, as it
+    does for ever where it was cleared: looked at again. A kernel thread and a zombie have no program: not waited for."""
+    for _ in range(_EXEC_LOOKS):
+        with open(f"/proc/{pid}/environ", "rb") as stream:
+            if environment := stream.read():
+                return environment
+        os.readlink(f"/proc/{pid}/exe")  # fails without a program
+        time.sleep(_EXEC_S)
+    return b""
