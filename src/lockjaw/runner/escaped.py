@@ -50,7 +50,7 @@ def _end(pid: int, wanted: bytes) -> bool:
 
 def _environment(pid: int) -> bytes:
     """What it started with. Between the old and the new program of an ``exec`` it reads as empty for a moment, as it
-    does for ever where it was cleared: looked at again. A kernel thread and a zombie have no program: not waited for."""
+    does for ever where it was cleared: looked at again. Kernel threads and zombies have no program: not waited for."""
     for _ in range(_EXEC_LOOKS):
         with open(f"/proc/{pid}/environ", "rb") as stream:
             if environment := stream.read():
