@@ -20,11 +20,11 @@ from typing import Any
 
 import msgspec
 
+from lockjaw.locking.proc import kernel_lock_owners
+
 from .spec import Holder, Messages, filled
 
 __all__ = ["Message", "Owner", "flock_owners", "messages_of", "owners_of", "problems_of"]
-
-_PROC_LOCKS = Path("/proc/locks")
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -139,15 +139,8 @@ def owners_of(holder: Holder, values: Mapping[str, str]) -> list[Owner] | None:
 
 
 def flock_owners(path: Path) -> list[Owner]:
-    """Processes that hold a lock on this file, from ``/proc/locks``: ``1: FLOCK  ADVISORY  WRITE 30401 fe:00:3711576``.
-    A line with ``->`` is a waiter."""
-    try:
-        inode = path.stat().st_ino
-    except OSError:
-        return []
-    lines = _PROC_LOCKS.read_text(encoding="ascii", errors="replace").splitlines()
-    held = [line.split() for line in lines if "->" not in line]
-    return [Owner(int(row[4])) for row in held if row[5].rpartition(":")[2] == str(inode) and int(row[4]) > 0]
+    """Processes that hold a lock on this file."""
+    return [Owner(pid) for pid in kernel_lock_owners(path)]
 
 
 def _named_owner(path: Path, holder: Holder) -> list[Owner]:

@@ -50,6 +50,8 @@ ABOUT = {
     "locks": "See who holds which session; remove dead locks.",
     "locks list": "Owner, alive or not and why, age, who waits.",
     "locks clean": "Remove locks whose owners are proven dead.",
+    "sessions": "Take sessions out of their store.",
+    "sessions export": "As OpenClaw's files, from SQLite or JSONL; not redacted.",
     "bench": "Measure session locks: ours, OpenClaw's and lock libraries.",
     "bench locks": "All of them side by side: speed and fairness.",
     "target": "Run incidents against other people's runtimes, or yours.",
@@ -155,6 +157,10 @@ def function_of(verb: str) -> Function:
             from lockjaw.cli import locks
 
             return locks.clean_locks
+        case "sessions export":
+            from lockjaw.cli import sessions
+
+            return sessions.export
         case "bench locks":
             from lockjaw.cli import bench
 

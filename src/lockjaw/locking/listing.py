@@ -88,7 +88,7 @@ def render_locks(rows: Sequence[LockRow], directory: Path, *, width: int = WIDTH
     for row in rows:
         view = row.view
         owner = "unknown" if view.pid is None else f"pid {view.pid}"
-        program = program_of(view) if view.alive else ""
+        program = program_of(view.pid_here or view.pid) if view.alive else ""
         head = f"{row.state:<8} {owner:<12} {_age(view.age_s):>8} {view.generation or '-':>5}  "
         name = visible(os.path.relpath(row.path, base))
         if len(head) + len(name) <= width:
@@ -110,9 +110,8 @@ def render_locks(rows: Sequence[LockRow], directory: Path, *, width: int = WIDTH
     return "\n".join(lines)
 
 
-def program_of(view: LockView) -> str:
+def program_of(pid: int | None) -> str:
     """The program of a living owner, as far as this machine shows it: its name and what it was started as."""
-    pid = view.pid_here or view.pid
     try:
         process = psutil.Process(pid) if pid else None
         return "" if process is None else _started_as(process.name(), process.cmdline())

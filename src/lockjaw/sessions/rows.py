@@ -23,11 +23,12 @@ Theory of operation
 from __future__ import annotations
 
 import io
+import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from lockjaw.clock import Clock
 from lockjaw.databases import POLL_S, DatabaseBusy, Transaction
@@ -42,7 +43,7 @@ from lockjaw.sessions.repair import Survey, survey, survey_stream
 from lockjaw.sessions.severing import is_due, severed
 from lockjaw.sessions.transcript_file import Section, TranscriptReplaced
 
-__all__ = ["Claim", "TranscriptRows", "claim_of", "survey_of", "write_rows"]
+__all__ = ["Claim", "TranscriptRows", "claim_of", "stream_of", "survey_of", "write_rows"]
 
 T = TypeVar("T")
 
@@ -252,10 +253,6 @@ class TranscriptRows:
             )  # fmt: skip
         self._pending = []
 
-    def lines(self) -> list[bytes]:
-        """Every row, as lines of a ``.jsonl``."""
-        return _lines(self._files, self.path)
-
 
 def write_rows(
     files: Files, path: Path, lines: Iterable[bytes], clock: Clock, *, session_id: str | None = None
@@ -267,6 +264,17 @@ def write_rows(
         for seq, line in enumerate(lines):
             transaction.all(_INSERT, session_id or path.stem, seq, line.decode().rstrip("\n"), clock.wall_ms())
         transaction.commit()
+
+
+def stream_of(files: Files, path: Path) -> BinaryIO:
+    """The lines of a transcript, a file or a database, as they are now.
+
+    Raises:
+        FileNotFoundError: there is none. DatabaseBusy, DatabaseMalformed, OSError: it cannot be read.
+    """
+    if is_database(path):
+        return _stream(_rows(files, path))
+    return files.stream(files.open(path, os.O_RDONLY))
 
 
 def survey_of(files: Files, path: Path) -> Survey:

@@ -9,12 +9,10 @@ everything at once, then line by line; a file that holds no assistant message is
 
 from __future__ import annotations
 
-import io
-import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from lockjaw.clock import Clock, iso
 from lockjaw.errors import LocalError
@@ -34,7 +32,7 @@ from lockjaw.sessions.entries import (
 )
 from lockjaw.sessions.paths import is_database
 from lockjaw.sessions.repair import Survey
-from lockjaw.sessions.rows import WAIT_S, TranscriptRows, survey_of, write_rows
+from lockjaw.sessions.rows import WAIT_S, TranscriptRows, stream_of, survey_of, write_rows
 from lockjaw.sessions.transcript_file import Section, TranscriptFile, TranscriptReplaced
 from lockjaw.sessions.tree import context_of, path_to
 from lockjaw.sessions.turns import TurnState, find_turn, interrupted_result, open_calls, tool_calls_of
@@ -293,7 +291,7 @@ class Transcript:
         yield encode(header)
         copied: set[str] = set()
         if version_of(self._file.header) == CURRENT_VERSION and self._files.exists(self.path):
-            with self._lines() as stream:
+            with stream_of(self._files, self.path) as stream:
                 for line in read_lines(stream):
                     for entry in entries_of(None, [line.value] if line.value else [])[0]:
                         copied.add(entry.id)
@@ -301,11 +299,6 @@ class Transcript:
         for entry in self._entries:  # migrated ones, and those that durable=False has not written yet
             if entry.id not in copied:
                 yield encode(entry.raw)
-
-    def _lines(self) -> BinaryIO:
-        if is_database(self.path):
-            return io.BytesIO(b"".join(self._file.lines()))
-        return self._files.stream(self._files.open(self.path, os.O_RDONLY))
 
     # ------------------------------------------------------------------ inside
 
