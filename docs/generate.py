@@ -22,6 +22,7 @@ import msgspec
 from lockjaw import cli, process, scenarios, settings, visible
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.cli.kit import EXIT_MADE
+from lockjaw.cli.sessions import EXIT_HELD
 from lockjaw.documents.yaml import read_document
 from lockjaw.fakes.gateway import script as gateway_script
 from lockjaw.fakes.gateway import scripts as gateway_scripts
@@ -268,6 +269,15 @@ def exit_codes() -> Iterator[str]:
             (0, "`list`: done; `clean`: what is left has a live owner"),
             (EXIT_REFUSED, "`clean`: something was refused, because nothing is proven or it cannot be done"),
             (cli.EXIT_USAGE, "no such folder, or it may not be read"),
+        ],
+    )
+    yield "## lockjaw sessions export"
+    yield table(
+        ("status", "meaning"),
+        [
+            (0, "the export is there, whole"),
+            (EXIT_HELD, "another process keeps a database to itself; nothing was written"),
+            (cli.EXIT_USAGE, "no such session, the new name exists already, or a file is malformed or does not fit"),
         ],
     )
     yield "## lockjaw agent"

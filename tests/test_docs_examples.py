@@ -6,6 +6,7 @@ take. What the page shows as output is compared line by line, numbers masked.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -22,8 +23,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lockjaw import cli
+from lockjaw.clock import ScaledClock
 from lockjaw.fakes.contenders.contender import plant_lock
 from lockjaw.locking import SessionLock
+from lockjaw.sessions import RowStore, SessionPaths, Transcript
 
 from .test_docs import DOCS, PAGES, blocks
 
@@ -46,7 +50,7 @@ ELSEWHERE = {
 HERE = {
     "how-to/share-a-kit.md", "how-to/read-a-report.md", "how-to/ci.md", "how-to/break-a-link.md",
     "how-to/serve-a-model.md", "how-to/play-a-gateway.md", "how-to/contend-for-a-lock.md", "how-to/clean-locks.md",
-    "how-to/use-takeover.md",
+    "how-to/use-takeover.md", "how-to/export-sessions.md",
 }  # fmt: skip
 
 
@@ -268,6 +272,31 @@ def test_seeing_and_cleaning_locks(tmp_path: Path) -> None:
     assert "77e0" in "".join(tried)
     assert not (main / "77e0.jsonl.lock").exists()
     assert (work / "c3d4.jsonl.lock").exists()
+
+
+def test_exporting_sessions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths, clock = SessionPaths(tmp_path / "state", ".sqlite"), ScaledClock.start()
+    folder = paths.sessions_dir("main")
+    store = RowStore(paths.store("main"), clock=clock, wait_s=1.0)
+    for session in ("0a1b", "77e0"):
+        asyncio.run(store.ensure("agent:main:main", session_id=session, sessions_dir=folder))
+        transcript = Transcript.open(folder / f"{session}.sqlite", session_id=session, cwd=tmp_path, clock=clock)
+        for n in range(3):
+            transcript.append_custom("example", {"n": n})
+    everything, one, printed = (line.replace("~/.openclaw", "state") for line in shown_commands("export-sessions"))
+    outputs = []
+    for line in (everything, one, printed):
+        monkeypatch.setattr(sys, "argv", shlex.split(line))
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 0
+        outputs.append(capfdbinary.readouterr().out)
+    assert outputs[0].decode().splitlines() == next(iter(blocks(page("export-sessions"), "text"))).splitlines()
+    assert outputs[2] == (tmp_path / "77e0.jsonl").read_bytes()
+    assert outputs[2] == (tmp_path / "exported/agents/main/sessions/77e0.jsonl").read_bytes()
 
 
 def test_using_takeover(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ import asyncio
 import errno
 import os
 import sqlite3
+import stat
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -149,8 +151,11 @@ class _LocalTransaction:
 
 
 @contextmanager
-def _opened(path: str, flags: int, patience_real_s: float) -> Iterator[sqlite3.Connection]:
-    os.close(os.open(path, flags | os.O_CLOEXEC, FILE_MODE))
+def _opened(path: str, *, writes: bool, patience_real_s: float) -> Iterator[sqlite3.Connection]:
+    # By name, and by no descriptor of the file, not even for a moment: closing one drops all the locks that this
+    # process has on the file, those of transactions in its other threads too. A process that then closes the database
+    # takes itself for the last one and removes the WAL that such a transaction commits into.
+    _check(path, writes=writes)
     connection = sqlite3.connect(path, timeout=patience_real_s, isolation_level=None, check_same_thread=False)
     try:
         yield connection
@@ -160,13 +165,45 @@ def _opened(path: str, flags: int, patience_real_s: float) -> Iterator[sqlite3.C
         connection.close()
 
 
+def _check(path: str, *, writes: bool) -> None:
+    """Raises what opening the file would; makes it if it is to be written."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        if not writes:
+            raise
+        _make(os.path.realpath(path))
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not stat.S_ISREG(mode):
+        raise DatabaseMalformed(path, "it is no file")
+    if not os.access(path, os.R_OK | os.W_OK if writes else os.R_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+
+def _make(path: str) -> None:
+    """An empty private file under this name; it is closed before it has the name. Another one's may come first."""
+    fresh = f"{path}.{uuid.uuid4()}.tmp"
+    try:
+        os.close(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
+        with suppress(FileExistsError):
+            os.link(fresh, path)
+    except OSError as error:
+        error.filename, error.filename2 = path, None
+        raise
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(fresh)
+
+
 class LocalDatabases:
     """This machine's databases."""
 
     @contextmanager
     def reading(self, path: Path) -> Iterator[Transaction]:
         name = os.fspath(path)
-        with _opened(name, os.O_RDONLY, RECOVERY_REAL_S) as connection:
+        with _opened(name, writes=False, patience_real_s=RECOVERY_REAL_S) as connection:
             try:
                 connection.execute("BEGIN")
                 connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # now it has its snapshot
@@ -177,7 +214,7 @@ class LocalDatabases:
     @contextmanager
     def writing(self, path: Path, *, wait_s: float, clock: Clock) -> Iterator[Transaction]:
         name = os.fspath(path)
-        with _opened(name, os.O_RDWR | os.O_CREAT, 0.0) as connection:
+        with _opened(name, writes=True, patience_real_s=0.0) as connection:
 
             def begun() -> sqlite3.Connection | None:
                 try:
@@ -205,7 +242,7 @@ class LocalDatabases:
         goes into the old file, then the WAL goes, then the old file. What is there at each step is whole. (A program
         that still has the old one open finds that its file has moved, and leaves the new one's WAL alone.)"""
         name = os.fspath(target)
-        with _opened(name, os.O_RDONLY, RECOVERY_REAL_S) as connection:
+        with _opened(name, writes=False, patience_real_s=RECOVERY_REAL_S) as connection:
             try:
                 busy, logged, taken_in = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             except sqlite3.Error as error:

@@ -15,7 +15,7 @@ def make_private_folder(path: str) -> None:
     while not os.path.isdir(path):
         missing.append(path)
         parent = os.path.dirname(path)
-        if parent == path:
+        if parent in ("", path):
             break
         path = parent
     for folder in reversed(missing):

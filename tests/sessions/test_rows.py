@@ -396,3 +396,70 @@ def test_fork_goes_from_either_kind_to_either(tmp_path: Path, open_transcript: O
         second = open_transcript(tmp_path / f"to{target}")
         assert second.entries == first.entries
         assert (read_entries(second.path).header or {})["parentSession"] == str(first.path)
+
+
+def test_thread_that_opens_a_database_drops_no_lock_of_another_threads_transaction(file: Path, clock: Any) -> None:
+    """POSIX drops a process's locks on a file whenever it closes any descriptor of it. Another process that closes the
+    database then takes itself for the last one, and removes the WAL into which this one commits."""
+    databases = LocalDatabases()
+    with databases.writing(file, wait_s=0.0, clock=clock) as first:
+        first.all("CREATE TABLE t (x)")
+        first.commit()
+    with databases.reading(file) as kept, databases.writing(file, wait_s=0.0, clock=clock) as transaction:
+        kept.all("SELECT x FROM t")
+        transaction.all("INSERT INTO t VALUES (1)")
+        with databases.reading(file) as other:
+            assert other.all("SELECT x FROM t") == []
+        assert rows_seen_by_another_process(file) == "[]"
+        assert file.with_name("s.sqlite-wal").exists()
+        transaction.commit()
+        assert rows_seen_by_another_process(file) == "[(1,)]"
+
+
+def rows_seen_by_another_process(file: Path) -> str:
+    """What a process sees that opens the database, reads and closes it."""
+    reads = "c = sqlite3.connect(sys.argv[1]); print(c.execute('SELECT x FROM t').fetchall()); c.close()"
+    code = f"import sqlite3, sys; {reads}"
+    return subprocess.run(
+        [sys.executable, "-S", "-c", code, str(file)], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def test_database_that_many_threads_make_at_once_is_one_private_file(file: Path, clock: Any) -> None:
+    databases = LocalDatabases()
+
+    def make(n: int) -> None:
+        with databases.writing(file, wait_s=60.0, clock=ScaledClock.start()) as transaction:
+            transaction.all("CREATE TABLE IF NOT EXISTS t (x)")
+            transaction.all("INSERT INTO t VALUES (?)", n)
+            transaction.commit()
+
+    threads = [threading.Thread(target=make, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with databases.reading(file) as transaction:
+        assert sorted(transaction.all("SELECT x FROM t")) == [(n,) for n in range(8)]
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert not list(file.parent.glob("*.tmp"))
+
+
+def test_what_is_no_database_file_is_not_opened(tmp_path: Path, clock: Any) -> None:
+    databases = LocalDatabases()
+    os.mkfifo(tmp_path / "pipe.sqlite")  # opening one would wait for a writer
+    for name, error in (
+        ("pipe.sqlite", DatabaseMalformed),
+        ("", IsADirectoryError),
+        ("no/s.sqlite", FileNotFoundError),
+    ):
+        with pytest.raises(error), databases.writing(tmp_path / name, wait_s=0.0, clock=clock):
+            pass
+    with pytest.raises(FileNotFoundError), databases.reading(tmp_path / "no.sqlite"):
+        pass
+    link = tmp_path / "link.sqlite"
+    link.symlink_to(tmp_path / "real.sqlite")
+    with databases.writing(link, wait_s=0.0, clock=clock) as transaction:
+        transaction.all("CREATE TABLE t (x)")
+        transaction.commit()
+    assert stat.S_IMODE((tmp_path / "real.sqlite").stat().st_mode) == 0o600

@@ -287,7 +287,7 @@ def _check(target: Path) -> None:
 
 
 def _hidden(target: Path) -> Path:
-    return target.with_name(f".{target.name}-{os.getpid()}")
+    return target.absolute().with_name(f".{target.name}-{os.getpid()}")
 
 
 @contextmanager
