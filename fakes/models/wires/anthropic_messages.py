@@ -11,7 +11,7 @@ from typing import Any
 
 from lockjaw.clock import iso
 
-from .bodies import arguments_object, encode, fragments, rough_tokens, words_of_user
+from .bodies import arguments_object, encode, fragments, rough_tokens
 from .pairing import Pairing, PairingWords
 from .surface import (
     EPOCH,
@@ -83,22 +83,15 @@ class AnthropicMessages(Surface):
     def request(self, model: str, value: dict[str, Any], target: str) -> ChatRequest:
         messages = _check_messages(value)
         _check_options(value)
-        return ChatRequest(
-            model,
-            value.get("stream") is True,
-            True,
-            len(messages),
-            tuple(sorted(value)),
-            rough_tokens(message.get("content") for message in messages),
-            words_of_user(messages),
-            _holds_a_result(messages[-1]["content"]),
-        )
+        after_tool = _holds_a_result(messages[-1]["content"])
+        return self.asked(model, value, messages, stream=value.get("stream") is True, after_tool=after_tool)
 
-    def error_object(self, error: ApiError) -> dict[str, Any]:
-        return error_object(error)
+    @staticmethod
+    def error_object(error: ApiError) -> dict[str, Any]:
+        return {"type": error.type or ERRORS[error.meaning].type, "message": error.message}
 
     def error_body(self, error: ApiError, request_id: str) -> bytes:
-        return encode({"type": "error", "error": error_object(error), "request_id": request_id or None})
+        return encode({"type": "error", "error": self.error_object(error), "request_id": request_id or None})
 
     def quota_headers(self, limit: int, remaining: int, reset_s: float) -> Headers:
         return (
@@ -125,10 +118,6 @@ class AnthropicMessages(Surface):
 
     def stream(self, reply: Reply) -> MessageStream:
         return MessageStream(reply)
-
-
-def error_object(error: ApiError) -> dict[str, Any]:
-    return {"type": error.type or ERRORS[error.meaning].type, "message": error.message}
 
 
 def usage_object(usage: Tokens) -> dict[str, Any]:
@@ -201,7 +190,7 @@ class MessageStream:
         return event("message_stop")
 
     def error(self, error: ApiError) -> bytes:
-        return b"event: error\ndata: " + encode({"type": "error", "error": error_object(error)}) + b"\n\n"
+        return event("error", error=AnthropicMessages.error_object(error))
 
     def _block(self, kind: str, block: dict[str, Any]) -> bytes:
         """Make this the open block."""

@@ -83,8 +83,19 @@ class Gemini(Surface):
     def request(self, model: str, value: dict[str, Any], target: str) -> ChatRequest:
         return parse_request(model, value, target)
 
-    def error_object(self, error: ApiError) -> dict[str, Any]:
-        return error_object(error)
+    @staticmethod
+    def error_object(error: ApiError) -> dict[str, Any]:
+        default = "INTERNAL" if error.status >= 500 else "FAILED_PRECONDITION"
+        name = "FAILED_PRECONDITION" if error.meaning == "billing" else _NAMES.get(error.status, default)
+        said: dict[str, Any] = {"code": error.status, "message": error.message, "status": error.type or name}
+        details: list[dict[str, Any]] = []
+        if error.meaning == "auth" and error.status == 400:
+            said_by = {"reason": "API_KEY_INVALID", "domain": "googleapis.com"}
+            details.append({"@type": "type.googleapis.com/google.rpc.ErrorInfo", **said_by})
+        if error.retry_after_s is not None:
+            delay = f"{seconds_text(error.retry_after_s)}s"
+            details.append({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay})
+        return said | ({"details": details} if details else {})
 
     def models(self, names: Sequence[str], created: int) -> bytes:
         listed = [
@@ -111,20 +122,6 @@ class Gemini(Surface):
 
     def stream(self, reply: Reply) -> GeminiStream:
         return GeminiStream(reply)
-
-
-def error_object(error: ApiError) -> dict[str, Any]:
-    default = "INTERNAL" if error.status >= 500 else "FAILED_PRECONDITION"
-    name = "FAILED_PRECONDITION" if error.meaning == "billing" else _NAMES.get(error.status, default)
-    said: dict[str, Any] = {"code": error.status, "message": error.message, "status": error.type or name}
-    details: list[dict[str, Any]] = []
-    if error.meaning == "auth" and error.status == 400:
-        said_by = {"reason": "API_KEY_INVALID", "domain": "googleapis.com"}
-        details.append({"@type": "type.googleapis.com/google.rpc.ErrorInfo", **said_by})
-    if error.retry_after_s is not None:
-        delay = f"{seconds_text(error.retry_after_s)}s"
-        details.append({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay})
-    return said | ({"details": details} if details else {})
 
 
 def response(reply: Reply, parts: list[dict[str, Any]], *, finished: bool) -> dict[str, Any]:
@@ -182,7 +179,7 @@ class GeminiStream:
         return b""
 
     def error(self, error: ApiError) -> bytes:
-        return b"data: " + encode({"error": error_object(error)}) + b"\r\n\r\n"
+        return b"data: " + encode({"error": Gemini.error_object(error)}) + b"\r\n\r\n"
 
     def _event(self, parts: list[dict[str, Any]], *, finished: bool = False) -> bytes:
         return b"data: " + encode(response(self._reply, parts, finished=finished)) + b"\r\n\r\n"

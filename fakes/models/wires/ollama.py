@@ -7,7 +7,7 @@ from typing import Any
 
 from lockjaw.clock import iso
 
-from .bodies import arguments_object, encode, rough_tokens, words_of_user
+from .bodies import arguments_object, encode, rough_tokens
 from .surface import (
     EPOCH,
     ApiError,
@@ -74,18 +74,10 @@ class Ollama(Surface):
                 raise refused(f"{_GO} ChatRequest.messages")
             if message.get("role") not in _ROLES:
                 raise refused(f"invalid role: {message.get('role')}")
-        return ChatRequest(
-            model,
-            stream,
-            True,
-            len(messages),
-            tuple(sorted(value)),
-            rough_tokens(message.get("content") for message in messages),
-            words_of_user(messages),
-            messages[-1]["role"] == "tool",
-        )
+        return self.asked(model, value, messages, stream=stream, after_tool=messages[-1]["role"] == "tool")
 
-    def error_object(self, error: ApiError) -> str:
+    @staticmethod
+    def error_object(error: ApiError) -> str:
         return error.message
 
     def models(self, names: Sequence[str], created: int) -> bytes:

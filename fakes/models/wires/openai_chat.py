@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from .bodies import encode, fragments, noun, rough_tokens, words_of_user
+from .bodies import encode, fragments, noun
 from .pairing import Pairing, PairingWords
 from .surface import (
     ApiError,
@@ -86,8 +86,12 @@ class OpenAISurface(Surface):
     id_header = "x-request-id"
     retry_headers: ClassVar[Mapping[str, int]] = {"retry-after": 1, "retry-after-ms": 1000}
 
-    def error_object(self, error: ApiError) -> dict[str, Any]:
-        return error_object(error)
+    @staticmethod
+    def error_object(error: ApiError) -> dict[str, Any]:
+        words = ERRORS[error.meaning]
+        type_, code = (words.type, words.code) if error.type is None else (error.type, None)
+        param = error.param or ("messages" if error.meaning == "context_length" else None)
+        return {"message": error.message, "type": type_, "param": param, "code": error.code or code}
 
     def quota_headers(self, limit: int, remaining: int, reset_s: float) -> Headers:
         return (
@@ -99,13 +103,6 @@ class OpenAISurface(Surface):
     def models(self, names: Sequence[str], created: int) -> bytes:
         data = [{"id": model, "object": "model", "created": created, "owned_by": "lockjaw"} for model in names]
         return encode({"object": "list", "data": data})
-
-
-def error_object(error: ApiError) -> dict[str, Any]:
-    words = ERRORS[error.meaning]
-    type_, code = (words.type, words.code) if error.type is None else (error.type, None)
-    param = error.param or ("messages" if error.meaning == "context_length" else None)
-    return {"message": error.message, "type": type_, "param": param, "code": error.code or code}
 
 
 class OpenAIChat(OpenAISurface):
@@ -123,16 +120,8 @@ class OpenAIChat(OpenAISurface):
         messages = _check_messages(value)
         stream, include_usage = _check_streaming(value)
         _check_options(value)
-        return ChatRequest(
-            model,
-            stream,
-            include_usage,
-            len(messages),
-            tuple(sorted(value)),
-            rough_tokens(message.get("content") for message in messages),
-            words_of_user(messages),
-            messages[-1]["role"] in ("tool", "function"),
-        )
+        after_tool = messages[-1]["role"] in ("tool", "function")
+        return self.asked(model, value, messages, stream=stream, after_tool=after_tool, include_usage=include_usage)
 
     def whole(self, reply: Reply) -> bytes:
         message: dict[str, Any] = {
@@ -226,7 +215,7 @@ class ChatStream:
         return b"data: [DONE]\n\n"
 
     def error(self, error: ApiError) -> bytes:
-        return b"data: " + encode({"error": error_object(error)}) + b"\n\n"
+        return b"data: " + encode({"error": OpenAISurface.error_object(error)}) + b"\n\n"
 
     def _delta(self, delta: dict[str, Any], reason: str | None = None, usage: dict[str, Any] | None = None) -> bytes:
         if self._fresh:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .bodies import encode, fragments, rough_tokens, words_of_user
-from .openai_chat import OpenAISurface, call_id, checked_tools, error_object, missing, wrong_type
+from .bodies import encode, fragments
+from .openai_chat import OpenAISurface, call_id, checked_tools, missing, wrong_type
 from .pairing import Pairing, PairingWords
 from .surface import ApiError, Call, ChatRequest, Reply, Tokens, refused
 
@@ -35,16 +35,8 @@ class OpenAIResponses(OpenAISurface):
         _check_options(value)
         texts = [value.get("instructions"), *(item.get("content", item.get("output")) for item in items)]
         after_tool = bool(items) and str(items[-1].get("type", "")).endswith("_call_output")
-        return ChatRequest(
-            model,
-            value.get("stream") is True,
-            True,
-            len(items),
-            tuple(sorted(value)),
-            rough_tokens(texts),
-            words_of_user(items),
-            after_tool,
-        )
+        stream = value.get("stream") is True
+        return self.asked(model, value, items, stream=stream, after_tool=after_tool, texts=texts)
 
     def whole(self, reply: Reply) -> bytes:
         items = []
@@ -168,7 +160,7 @@ class ResponseStream:
         return self._event(f"response.{final['status']}", response=final)
 
     def error(self, error: ApiError) -> bytes:
-        said = error_object(error)
+        said = OpenAISurface.error_object(error)
         fields = {"code": said["code"] or said["type"], "message": said["message"], "param": said["param"]}
         return self._begun() + self._event("error", **fields)
 

@@ -10,13 +10,13 @@ accept and this fake cannot honour (``n`` above 1) is refused aloud.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
 import msgspec
 
-from .bodies import decoded, encode, filled, seconds_text
+from .bodies import decoded, encode, filled, rough_tokens, seconds_text, words_of_user
 
 #: What went wrong, in one vocabulary. Each surface knows the vendor's status, type, code and words for it.
 ErrorKind = Literal[
@@ -223,6 +223,24 @@ class Surface(ABC):
     def request(self, model: str, value: dict[str, Any], target: str) -> ChatRequest:
         """Check all the rest of a request. Raises RequestRefused."""
 
+    @staticmethod
+    def asked(
+        model: str,
+        value: dict[str, Any],
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        stream: bool,
+        after_tool: bool,
+        include_usage: bool = True,
+        texts: Iterable[Any] | None = None,
+    ) -> ChatRequest:
+        """A request with messages. ``texts``: what its prompt consists of, if not of their contents alone."""
+        prompt = (message.get("content") for message in messages) if texts is None else texts
+        keys, tokens = tuple(sorted(value)), rough_tokens(prompt)
+        return ChatRequest(
+            model, stream, include_usage, len(messages), keys, tokens, words_of_user(messages), after_tool
+        )  # fmt: skip
+
     # ------------------------------------------------------------------ errors
 
     def error_status(self, kind: ErrorKind) -> int:
@@ -232,8 +250,9 @@ class Surface(ABC):
         model, tokens = (request.model, request.prompt_tokens) if request is not None else ("", 0)
         return filled(self.errors[kind].message, model=model, tokens=tokens)
 
+    @staticmethod
     @abstractmethod
-    def error_object(self, error: ApiError) -> Any:
+    def error_object(error: ApiError) -> Any:
         """What stands under ``error``, in replies and in streams."""
 
     def error_body(self, error: ApiError, request_id: str) -> bytes:
