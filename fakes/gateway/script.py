@@ -166,8 +166,8 @@ class Effects(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     restart: Restart | None = None
 
 
-class MethodStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One call of a method (or ``times`` calls in a row).
+class MethodStep(Effects, frozen=True, kw_only=True):
+    """One call of a method (or ``times`` calls in a row): its answer, and what else happens to its connection.
 
     Nothing said about the answer: a healthy gateway's answer, after whatever else the step does; but none if the
     step closes or drops the connection, or restarts the gateway. ``accept`` (``agent`` only) says when the first
@@ -179,13 +179,6 @@ class MethodStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     final: Final | None = None
     reply: Reply | None = None
     error: Failure | None = None
-    events: tuple[Event, ...] = ()
-    seq_gap: SeqGap | None = None
-    malformed: Malformed | None = None
-    mute: Mute | None = None
-    close: Close | None = None
-    drop: Drop | None = None
-    restart: Restart | None = None
     times: Times = 1
 
     def __post_init__(self) -> None:
@@ -348,7 +341,7 @@ def load_gateway_script(
 Action = Event | SeqGap | Malformed | Mute | Final | Reply | Failure | Close | Drop | Restart
 
 
-def actions(step: MethodStep | Effects) -> list[Action]:
+def actions(step: Effects) -> list[Action]:
     """The actions of a step in the order of their instants; at one instant: events, noise, answer, ends."""
 
     def listed() -> Iterator[Action | None]:
