@@ -209,8 +209,22 @@ def report_waits(report: Report) -> int:
     return sum(line.startswith("session file locked") for line in report.errors)
 
 
-def head(basis: Basis, shape: str, **run_limit: object) -> Draft:
+def head(
+    basis: Basis,
+    shape: str,
+    *,
+    budget_s: float,
+    slow_s: float,
+    quick: bool,
+    run_limit: tuple[float, str] | None = None,
+    time_scale: float | None = None,
+) -> Draft:
+    """What every shape begins with: story, limits and models. ``slow_s``, ``quick``: see ``_put_models``.
+
+    ``run_limit``: in place of the report's, and where it is from. ``time_scale``: in place of what the limit asks for.
+    """
     report, draft = basis.report, Draft()
+    run_s, run_why = run_limit or (basis.run_s, basis.run_why)
     classes = report.classes or report.possible
     draft.put(
         "story",
@@ -221,7 +235,11 @@ def head(basis: Basis, shape: str, **run_limit: object) -> Draft:
         draft.put("reports", list(report.reports))
     draft.put("class", list(classes), "as understood" if report.classes else "open between these")
     draft.put("message", "long task", "assumed")
-    draft.put("timeout_s", run_limit.get("value", basis.run_s), str(run_limit.get("why", basis.run_why)))
+    draft.put("timeout_s", run_s, run_why)
+    draft.put("budget_s", round(max(400.0, budget_s)), "assumed")
+    draft.put("settle_s", 0, "assumed: the gateway is stopped once the client has ended")
+    draft.put("time_scale", time_scale or (0.04 if run_s <= 120 else 0.01))
+    _put_models(basis, draft, slow_s, quick=quick)
     return draft
 
 
@@ -231,7 +249,7 @@ def _classes(report: Report) -> str:
     return ", ".join(f"{letter} ({CLASSES[letter]})" for letter in report.classes)
 
 
-def put_models(basis: Basis, draft: Draft, slow_s: float, *, quick: bool) -> None:
+def _put_models(basis: Basis, draft: Draft, slow_s: float, *, quick: bool) -> None:
     """The chain, and what each model does when it is asked."""
     draft.put("chain", [c.model for c in basis.chain], basis.chain_why)
     models = draft.block("models")
@@ -263,7 +281,3 @@ def tail(draft: Draft, says: str, seen: dict[str, Any], holder: str | None) -> D
         danger["while_locked_by"] = holder
     draft.items("sometimes", (danger, ""))
     return draft
-
-
-def time_scale(run_s: float) -> float:
-    return 0.04 if run_s <= 120 else 0.01

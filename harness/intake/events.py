@@ -42,7 +42,7 @@ _OTHERS_DATABASE = re.compile(
     re.IGNORECASE,
 )
 _OF_ROW = ("own", "runtime", "means", "says")  # what a row knows of its message
-_WAIT = re.compile(r"timeout (\d{1,12}) ?ms", re.IGNORECASE)
+_WAIT = re.compile(r"timeout (\d{1,12}) ?ms", re.IGNORECASE)  # see ``stated_wait``
 _PID_IN = re.compile(r"pid ?= ?(\d{1,10})", re.IGNORECASE)
 _BODY = re.compile(r"\{(?P<inside>[^{}]{0,800})(?:\}|$)")
 _BODY_KEY = re.compile(
@@ -148,8 +148,7 @@ def _data(row: Row, match: re.Match[str]) -> dict[str, str] | None:
     fields |= {name: told for name in _OF_ROW if (told := getattr(row, name))}
     if row.kind in ("locked", "lock_error_code"):
         inside = fields.pop("in", "")
-        if wait := _WAIT.search(inside):
-            fields["wait_ms"] = wait[1]
+        fields |= stated_wait(inside)
         if (pid := _PID_IN.search(inside)) and "pid" not in fields:
             fields["pid"] = pid[1]
         if "age" in fields and not fields["age"].isdecimal():
@@ -171,6 +170,12 @@ def _data(row: Row, match: re.Match[str]) -> dict[str, str] | None:
     return fields
 
 
+def stated_wait(text: str) -> dict[str, str]:
+    """The wait that a lock error states, as the field of its message; empty if it states none."""
+    stated = _WAIT.search(text)
+    return {} if stated is None else {"wait_ms": stated[1]}
+
+
 def _of_a_session(path: str) -> bool:
     return ".jsonl" in path or "sessions.json" in path or re.search(r"[\\/]sessions[\\/]", path) is not None
 
@@ -180,7 +185,7 @@ def _stated(match: re.Match[str]) -> bool:
     named = match.groupdict()
     if any(named.get(key) for key in ("pid", "unknown", "cut", "code", "name", "alive", "age")):
         return True
-    if named.get("in") and (_WAIT.search(named["in"]) or _PID_IN.search(named["in"]) or named["in"] == "timeout"):
+    if named.get("in") and (stated_wait(named["in"]) or _PID_IN.search(named["in"]) or named["in"] == "timeout"):
         return True
     return ".lock" in (named.get("path") or "")
 

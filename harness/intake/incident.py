@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from .events import canonical, normalised_text
+from .events import canonical, normalised_text, stated_wait
 from .needles import EVERY_ROW
 from .owners import LOCK_KINDS, locks_of
 from .patterns import CONTAINERS, Row
@@ -274,8 +274,7 @@ def error_line(text: str, usual: dict[str, str]) -> tuple[str, bool]:
         match = row.pattern.search(text)
         if match is not None:
             data = {key: value for key, value in match.groupdict().items() if value}
-            if wait := re.search(r"timeout (\d{1,12}) ?ms", data.get("in", "")):
-                data["wait_ms"] = wait[1]
+            data |= stated_wait(data.get("in", ""))
             event = Event(kind=row.kind, era=row.era, line=0, text="", data=data)
             return canonical(event, row, usual) or normalised_text(text), row.kind in LOCK_KINDS
     return normalised_text(shown(text)), False

@@ -9,6 +9,7 @@ import msgspec
 
 from lockjaw.clock import iso, parse_iso
 
+from .events import stated_wait
 from .needles import EVERY_ROW
 from .private import file_shown
 from .report import Event, LockSeen
@@ -69,13 +70,10 @@ def _lock(event: Event) -> list[LockSeen]:
         seen = []
         for candidate in event.candidates:
             if match := _LOCKED.search(candidate.error):
-                inner = Event(kind="locked", era="", line=event.line, text="", data={
-                    key: value for key, value in match.groupdict().items() if value
-                })  # fmt: skip
-                if inner.data.get("path") or inner.data.get("pid"):
-                    if wait := re.search(r"timeout (\d{1,12}) ?ms", inner.data.get("in", "")):
-                        inner.data["wait_ms"] = wait[1]
-                    seen += _lock(inner)
+                data = {key: value for key, value in match.groupdict().items() if value}
+                if data.get("path") or data.get("pid"):
+                    data |= stated_wait(data.get("in", ""))
+                    seen += _lock(Event(kind="locked", era="", line=event.line, text="", data=data))
         return seen
     if event.kind not in (*LOCK_KINDS, "doctor_lock", "lock_body", "force_release", "removed_stale", "copilot_inuse"):
         return []

@@ -47,6 +47,7 @@ MAX_PLAIN_CHARS = 64 << 10
 _LINE_COST = 100  # characters that a line costs beside its own
 MAX_CONTEXT_CHARS = 8_000  # of a record that are searched for versions, platforms and keys
 MAX_EXAMPLES = 5
+MAX_NAMES = 8  # versions, session keys, reports that are told
 _VERSION = re.compile(
     r"(?<![\w./-])v?(20[2-9]\d\.(?:1[0-2]|[1-9])\.(?:[12]\d|3[01]|[1-9]|\d{2})(?:-(?:beta|rc|alpha)?\.?\d{1,3})?)(?![\w/])"
 )
@@ -214,18 +215,10 @@ class _Gathered:
         for name, pattern in NAMES:
             if len(self.runtimes) < 100 and pattern.search(text):
                 self.runtimes.append((record.line, name))
-        for match in VERSION.finditer(text):
-            if len(self.versions) < 8:
-                self.other_versions[match["version"]] = None
-        for match in _VERSION.finditer(text):
-            if len(self.versions) < 8:
-                self.versions[match[1]] = None
-        for match in _SESSION_KEY.finditer(text):
-            if len(self.sessions) < 8:
-                self.sessions[key_shown(match[0].rstrip("."))] = None
-        for match in _REPORT_NO.finditer(text):
-            if len(self.reports) < 8:
-                self.reports[f"{match[1]}#{match[2]}"] = None
+        _add(self.other_versions, (match["version"] for match in VERSION.finditer(text)))
+        _add(self.versions, (match[1] for match in _VERSION.finditer(text)))
+        _add(self.sessions, (key_shown(match[0].rstrip(".")) for match in _SESSION_KEY.finditer(text)))
+        _add(self.reports, (f"{match[1]}#{match[2]}" for match in _REPORT_NO.finditer(text)))
         for name, pattern in _PLATFORMS:
             if name not in self.platforms and pattern.search(text):
                 self.platforms[name] = None
@@ -261,6 +254,13 @@ class _Gathered:
             ignored=self.lines - self.understood, ignored_examples=tuple(example for example in examples if example),
             notes=tuple(notes),
         )  # fmt: skip
+
+
+def _add(known: dict[str, None], more: Iterable[str]) -> None:
+    """The first ones that a text names; a log may name thousands."""
+    for name in more:
+        if len(known) < MAX_NAMES:
+            known[name] = None
 
 
 def _named(runtimes: list[tuple[int, str]], line: int) -> str:

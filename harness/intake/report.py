@@ -149,7 +149,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     consequences: tuple[str, ...]
     errors: tuple[str, ...]
     events: tuple[Event, ...]
-    chain: tuple[Candidate, ...]
+    chain: tuple[Candidate, ...] = msgspec.field(name="models")
     timers: dict[str, float]
     locks: tuple[LockSeen, ...]
     eras: tuple[str, ...]
@@ -157,7 +157,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     platforms: tuple[str, ...]
     sessions: tuple[str, ...]
     reports: tuple[str, ...]
-    not_lock: tuple[str, ...]
+    not_lock: tuple[str, ...] = msgspec.field(name="not_lock_errors")
     other_locks: tuple[OtherLock, ...] = ()
     runtimes: tuple[str, ...] = ()
     not_ours: NotOurs | None = None
@@ -180,31 +180,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return [event for event in self.events if event.kind in kinds]
 
     def document(self) -> dict[str, Any]:
-        """The ``report`` object of ``lockjaw reproduce --json``."""
-        return {
-            "classes": list(self.classes),
-            "findings": [msgspec.to_builtins(finding) for finding in self.findings],
-            "possible": list(self.possible),
-            "session_locked": self.session_locked,
-            "cause": self.cause,
-            "consequences": list(self.consequences),
-            "errors": list(self.errors),
-            "models": [msgspec.to_builtins(candidate) for candidate in self.chain],
-            "timers": self.timers,
-            "locks": [msgspec.to_builtins(lock) for lock in self.locks],
-            "eras": list(self.eras),
-            "versions": list(self.versions),
-            "platforms": list(self.platforms),
-            "sessions": list(self.sessions),
-            "reports": list(self.reports),
-            "not_lock_errors": list(self.not_lock),
-            "other_locks": [msgspec.to_builtins(lock) for lock in self.other_locks],
-            "runtimes": list(self.runtimes),
-            "not_ours": None if self.not_ours is None else msgspec.to_builtins(self.not_ours),
-            "digest": self.digest,
-            "lines": self.lines,
-            "understood": self.understood,
-            "ignored": self.ignored,
-            "ignored_examples": list(self.ignored_examples),
-            "notes": list(self.notes),
-        }
+        """The ``report`` object of ``lockjaw reproduce --json``: everything but the single messages."""
+        plain = msgspec.to_builtins(msgspec.structs.replace(self, events=()))
+        told = {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+        del told["events"]
+        return told | {"session_locked": self.session_locked}

@@ -25,10 +25,8 @@ from .basis import (
     Variable,
     cut_short,
     head,
-    put_models,
     report_waits,
     tail,
-    time_scale,
 )
 from .draft import Draft
 from .report import Candidate, Report
@@ -51,11 +49,7 @@ def cascade(basis: Basis) -> Composition:
 
     def drafted(values: Values) -> Draft:
         lane_s = values["released_s"] - first_free
-        draft = head(basis, shape)
-        draft.put("budget_s", round(max(400.0, 6 * basis.run_s)), "assumed")
-        draft.put("settle_s", 0, "assumed: the gateway is stopped once the client has ended")
-        draft.put("time_scale", time_scale(basis.run_s))
-        put_models(basis, draft, slow_s, quick=False)
+        draft = head(basis, shape, budget_s=6 * basis.run_s, slow_s=slow_s, quick=False)
         best_s = round(CONNECT_S + PREPARE_S + SETUP_S + lane_s + slow_s, 2)
         slow = [c.model for c in basis.chain if c.lock or STATUS.get(c.reason or "") is None]
         draft.put("answers_s", dict.fromkeys(slow, best_s), "follows from the models")
@@ -113,11 +107,8 @@ def lost(basis: Basis) -> Composition:
     shape = f"{how} and the client runs the turn itself"
 
     def drafted(values: Values) -> Draft:
-        draft = head(basis, shape)
-        draft.put("budget_s", round(max(400.0, 6 * basis.run_s)), "assumed")
-        draft.put("settle_s", 0, "assumed")
-        draft.put("time_scale", time_scale(basis.run_s))
-        put_models(basis, draft, slow_s, quick=not lives and not any(c.reason for c in basis.chain))
+        quick = not lives and not any(c.reason for c in basis.chain)
+        draft = head(basis, shape, budget_s=6 * basis.run_s, slow_s=slow_s, quick=quick)
         draft.put("pacing", _pacing(CONNECT_S, PREPARE_S), "as measured on the real program")
         if lives:
             draft.put("links", {"cable": {"between": ["client", "gateway"]}})
@@ -177,15 +168,12 @@ def held(basis: Basis) -> Composition:
     )  # fmt: skip
     stated = "run_timeout_s" in basis.report.timers or any(map(cut_short, basis.chain))
     run_s = basis.run_s if stated else max(basis.run_s, round(whole_s + 60.0))
-    limit = {} if run_s == basis.run_s else {"value": float(run_s), "why": "assumed: longer than all the waits"}
+    limit = None if run_s == basis.run_s else (float(run_s), "assumed: longer than all the waits")
 
     def drafted(values: Values) -> Draft:
         held_s = values["held_s"]
-        draft = head(basis, who.shape, **limit)
-        draft.put("budget_s", round(max(400.0, held_s + 2 * whole_s)), "assumed")
-        draft.put("settle_s", 0, "assumed")
-        draft.put("time_scale", time_scale(run_s))
-        put_models(basis, draft, 2.5 * basis.run_s, quick=True)
+        budget_s = held_s + 2 * whole_s
+        draft = head(basis, who.shape, budget_s=budget_s, slow_s=2.5 * basis.run_s, quick=True, run_limit=limit)
         draft.put("pacing", _pacing(1.0, 1.0))
         if who is _DECOY:
             initial = draft.block("initial")
@@ -236,11 +224,7 @@ def store(basis: Basis, way: Store) -> Composition:
     variable = Variable("busy_s", (float(whole_s), 2.0 * whole_s), "how long the store is busy")
 
     def drafted(values: Values) -> Draft:
-        draft = head(basis, way.shape)
-        draft.put("budget_s", 400, "assumed")
-        draft.put("settle_s", 0, "assumed")
-        draft.put("time_scale", 0.1)
-        put_models(basis, draft, 2.5 * basis.run_s, quick=True)
+        draft = head(basis, way.shape, budget_s=0.0, slow_s=2.5 * basis.run_s, quick=True, time_scale=0.1)
         draft.put("pacing", _pacing(1.0, 0.5))
         draft.put("initial", {"turns": 1})
         actors = draft.block("actors")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
+from .events import stated_wait
 from .incident import Incident
 from .owners import owners_of
 from .private import shown
@@ -92,8 +91,8 @@ def eras_of(incident: Incident) -> tuple[str, ...]:
         if era in ("1", "2", "3", "4"):
             counts[era] = counts.get(era, 0) + 1
     for candidate in incident.chain:
-        if told := re.search(r"timeout (\d{1,12})ms", candidate.error if candidate.lock else ""):
-            era = "1" if int(told[1]) <= 10_000 else "2"
+        if candidate.lock and (told := stated_wait(candidate.error)):
+            era = "1" if int(told["wait_ms"]) <= 10_000 else "2"
             counts[era] = counts.get(era, 0) + 1
     return tuple(sorted(counts, key=lambda era: (-counts[era], era)))
 
@@ -124,8 +123,8 @@ def timers_of(stated: dict[str, float], incident: Incident) -> dict[str, float]:
                 values[value] = values.get(value, 0) + 1
         if kind == "locked":
             for candidate in incident.chain:
-                if wait := re.search(r"timeout (\d{1,12})ms", candidate.error):
-                    values[int(wait[1])] = values.get(int(wait[1]), 0) + 1
+                for wait in stated_wait(candidate.error).values():
+                    values[int(wait)] = values.get(int(wait), 0) + 1
         if values and name not in found:
             found[name] = max(values, key=lambda value: (values[value], value)) / 1000
     ages = [e.number("age_s") or 0 for e in incident.events if e.kind in ("stuck_session", "stalled_session")]
