@@ -9,13 +9,10 @@ those that broke a law is marked.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cache
-from importlib import resources
 
 import msgspec
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from lockjaw import __version__
+from .page import render
 
 __all__ = ["CoverageView", "coverage_view", "render_coverage"]
 
@@ -129,16 +126,4 @@ def _cell(ways: Sequence[tuple[str, int]]) -> Cell:
 
 def render_coverage(title: str, sentences: Sequence[str], view: CoverageView) -> str:
     """The page. ``sentences``: what is said above the table; anything may stand in them, it is escaped."""
-    return _environment().get_template("coverage.html").render(
-        title=title, sentences=sentences, view=view, version=__version__
-    )  # fmt: skip
-
-
-@cache
-def _environment() -> Environment:
-    def load(name: str) -> str:
-        return (resources.files(__package__) / "templates" / name).read_text(encoding="utf-8")
-
-    return Environment(
-        loader=FunctionLoader(load), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    return render("coverage.html", title=title, sentences=sentences, view=view)

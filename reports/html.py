@@ -10,27 +10,22 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib import resources
 from typing import Any
 
 import msgspec
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from lockjaw import __version__
 from lockjaw.history.run import Run
 from lockjaw.verdict import Verdict, combine
 
 from .compare import Divergence, Mark, Skeleton, divergences, marks
 from .html_data import RunPicture, page_json
-from .html_strings import excerpt, folder_shortener
+from .page import render, source
 from .sentences import condensed
 from .swimlane import swimlane
 from .view import MARKS, RunView, ScenarioView, important, run_view, view
 
 MAX_ROWS = 150  # steps in the tables below the pictures: what fits on three printed pages
-MAX_TEXT = 800  # characters of one text outside the data block, so that 150 steps of it leave the page below 2 MB
 #: Swimlanes on one page: the four policies, and the behaviour of a scenario's own era. No reader scrolls to a sixth.
 MAX_PICTURES = 5
 _SIGNS = {Verdict.HELD: "✓", Verdict.VIOLATED: "✗", Verdict.UNKNOWN: "?"}
@@ -90,8 +85,8 @@ def render_matrix(runs: Sequence[Run], links: Mapping[str, str] | None = None) -
     scenarios = view(runs)
     verdict = combine(scenario.verdict for scenario in scenarios)
     told = {scenario.name: _first_sentence(scenario.story) for scenario in scenarios if scenario.story}
-    return _render(
-        "matrix.html",
+    return render(
+        "matrix.html", **_frame(),
         title=f"{len(scenarios)} scenario{'s' * (len(scenarios) != 1)}, {len(runs)} run{'s' * (len(runs) != 1)}",
         verdict=verdict, scenarios=scenarios, columns=_columns(scenarios), links=links or {}, stories=told,
     )  # fmt: skip
@@ -163,53 +158,19 @@ def _page(
     total: int = 1,
 ) -> str:
     verdict = combine(picture.view.verdict for picture in pictures)
-    return _render(
-        "report.html", title=title, verdict=verdict, pictures=pictures, scenarios=scenarios, links=links,
+    return render(
+        "report.html", **_frame(), title=title, verdict=verdict, pictures=pictures, scenarios=scenarios, links=links,
         compared=compared, left_out=total - len(pictures), condensed=condensed, data=Markup(page_json(pictures)),  # noqa: S704  to_script_json has no "<"
         rows=[important(picture.view.rows, MAX_ROWS // len(pictures)) for picture in pictures],
     )  # fmt: skip
 
 
-# --------------------------------------------------------------------------- templates
-
-
 def _frame() -> dict[str, Any]:
-    """What every page has: style, script with its hash, words."""
-    script = _source("swimlane.js")
+    """What the pages of runs share: style, script with its hash, words."""
+    script = source("swimlane.js")
     assert "</" not in script, "the script would end its own element"
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     return {
-        "version": __version__, "script": Markup(script), "script_hash": digest, "style": Markup(_source("page.css")),  # noqa: S704  our own files
+        "script": Markup(script), "script_hash": digest, "style": Markup(source("page.css")),  # noqa: S704  our own files
         "words": {verdict: word for verdict, (_, word) in MARKS.items()}, "signs": _SIGNS, "Verdict": Verdict,
     }  # fmt: skip
-
-
-def _source(name: str) -> str:
-    return (resources.files("lockjaw.reports") / "templates" / name).read_text(encoding="utf-8")
-
-
-def _shown(value: Any) -> Any:
-    """Every text that a template writes, on its way to be escaped; Markup is our own and stays as it is."""
-    return excerpt(value, MAX_TEXT, str) if type(value) is str else value
-
-
-def _breakable(text: str) -> Markup:
-    """As every text is shown and escaped; a narrow page may break a long name behind an underscore."""
-    return escape(_shown(text)).replace("_", Markup("_<wbr>"))
-
-
-@cache
-def _environment() -> Environment:
-    # Not PackageLoader: it cannot find a package whose folder is mapped by an editable install.
-    environment = Environment(
-        loader=FunctionLoader(_source), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, finalize=_shown,
-        optimized=False,  # compiling a template takes as long as all the pages that a command renders of it
-    )  # fmt: skip
-    environment.filters["breakable"] = _breakable
-    environment.globals["short"] = lambda text, run_dir: folder_shortener(run_dir)(text)
-    return environment
-
-
-def _render(template: str, **values: Any) -> str:
-    return _environment().get_template(template).render(values, **_frame())
