@@ -14,8 +14,10 @@ from typing import Any
 import msgspec
 
 from lockjaw.history import Record
+from lockjaw.history.holds import is_session_list
 
 from .sentences import sentence
+from .view import client_start, subject_of
 
 Skeleton = Callable[[Sequence[Record]], Sequence[Record]]
 
@@ -112,10 +114,9 @@ def _steps(history: Sequence[Record], skeleton: Skeleton) -> dict[str, list[tupl
         for bare in skeleton([record]):
             if bare.op in _LEFT_OUT or _bookkeeping(record):
                 continue
-            # An exit is noted by the harness, and the order in which different processes end means nothing.
-            actor = str(record.data.get("actor") or record.actor) if record.op == "actor.exit" else record.actor
+            # An exit is the actor's: the order in which different processes end means nothing.
             data: dict[str, Any] = {k: v for k, v in bare.data.items() if k not in _GIVEN}
-            steps.setdefault(actor, []).append((at, _to_json((bare.op, bare.phase, data))))
+            steps.setdefault(subject_of(record), []).append((at, _to_json((bare.op, bare.phase, data))))
     return steps
 
 
@@ -123,7 +124,7 @@ def _bookkeeping(record: Record) -> bool:
     """Transcript entries that are no message, and a moment's lock on the session list."""
     if record.op == "append":
         return not record.data.get("role")
-    return str(record.data.get("path") or "").removesuffix(".lock").endswith("sessions.json")
+    return is_session_list(record.data.get("path"))
 
 
 def _told(history: Sequence[Record], at: int | None) -> str:
@@ -131,5 +132,4 @@ def _told(history: Sequence[Record], at: int | None) -> str:
 
 
 def _since(history: Sequence[Record], at: int) -> float:
-    begun = next((r.t for r in history if r.op.startswith("client.")), history[0].t)
-    return history[at].t - begun
+    return history[at].t - client_start(history)

@@ -97,7 +97,7 @@ def _cells(run: RunView) -> list[Sequence[str]]:
             f"{row.at_s:.1f} s",
             row.lock,
             row.actor,
-            row.text + (f" ({row.count} times, until {row.until_s:.1f} s)" if row.count > 1 else ""),
+            row.told,
         )
         for row in important(run.rows, MAX_ROWS)
     ]

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from lockjaw.history import Record
+from lockjaw.history.holds import is_session_list
 
 Tone = Literal["plain", "good", "bad", "fault", "lock"]
 
@@ -177,7 +178,7 @@ def _fallback(record: Record, d: _Data) -> str:
 
 def _lock(record: Record, d: _Data) -> str:
     lock, short = f"the lock of session {session_of(record.data.get('path'))}", "the lock"
-    if "sessions.json" in d("path", ""):
+    if is_session_list(record.data.get("path")):
         lock = short = "the lock of the session list"
     if record.phase == "invoke":
         limit = f" (waits at most {d.number('timeout_s'):g} s)" if d.number("timeout_s") else ""

@@ -24,7 +24,7 @@ from .sentences import sentence
 from .swimlane_locks import Doubled, Ownership, Stretch, doubled, owners_named, ownership
 from .swimlane_moments import Fault, Flag, fault_of, flag_of
 from .swimlane_pairs import Arrow, Stay, arrows, stays
-from .view import AT_ONCE_S
+from .view import AT_ONCE_S, client_start, subject_of
 
 BarKind = Literal["call", "turn", "wait", "model", "tool", "provider", "paused", "task", "other"]
 #: Rows of bars in one lane. A fallback needs three (call, turn, wait or model); a lane of hundreds of requests at
@@ -119,8 +119,8 @@ def swimlane(history: Sequence[Record]) -> Swimlane:
     """Lay out a history. It is read in the order of time, whatever order it comes in."""
     told = tuple(sorted(history, key=lambda r: r.t))
     ordered = numbered(told)  # positions; a finding points at the numbers that the records came with
-    begun = next((r.t for r in ordered if r.op.startswith("client.")), ordered[0].t if ordered else 0.0)
-    pids = {_where(r): r.data["pid"] for r in ordered if r.op == "actor.ready" and "pid" in r.data}
+    begun = client_start(ordered)
+    pids = {subject_of(r): r.data["pid"] for r in ordered if r.op == "actor.ready" and "pid" in r.data}
     actors = _actors(ordered)
     number = {actor: min(n, MAX_LANES - 1) for n, actor in enumerate(actors)}
     owned = ownership(ordered)
@@ -132,7 +132,7 @@ def swimlane(history: Sequence[Record]) -> Swimlane:
         history=told,
         begun=begun,
         lanes=tuple(Lane(actor, pids.get(actor), n, colours[actor]) for actor, n in zip(names, rows, strict=True)),
-        lane_of=tuple(number[_where(record)] for record in ordered),
+        lane_of=tuple(number[subject_of(record)] for record in ordered),
         locks=owned.locks,
         holds=owned.stretches,
         doubled=doubled(ordered, owned.stretches),
@@ -146,16 +146,9 @@ def swimlane(history: Sequence[Record]) -> Swimlane:
     )  # fmt: skip
 
 
-def _where(record: Record) -> str:
-    """The lane of a record: what the harness notes about an actor's process stands in that actor's lane."""
-    if record.op in ("actor.ready", "actor.exit"):
-        return str(record.data.get("actor") or record.actor)
-    return record.actor
-
-
 def _actors(history: Sequence[Record]) -> list[str]:
     """Client, gateway, models, then the others as they appear, the harness last."""
-    seen = dict.fromkeys(_where(record) for record in history)
+    seen = dict.fromkeys(subject_of(record) for record in history)
     seen |= dict.fromkeys(str(r.data["target"]) for r in history if r.op == "nemesis" and r.data.get("target"))
     roles = _roles(history)
     place = {actor: n for n, actor in enumerate(seen)}
@@ -168,7 +161,7 @@ def _actors(history: Sequence[Record]) -> list[str]:
 
 
 def _roles(history: Sequence[Record]) -> dict[str, str]:
-    return {_where(r): str(r.data.get("role") or "") for r in history if r.op == "actor.ready"}
+    return {subject_of(r): str(r.data.get("role") or "") for r in history if r.op == "actor.ready"}
 
 
 def _colours(actors: Sequence[str], roles: dict[str, str]) -> dict[str, int]:
@@ -207,7 +200,7 @@ def _bar(stay: Stay, history: Sequence[Record], owned: Ownership, lanes: dict[st
     failed = stay.cut or (end is not None and end.phase == "fail")
     if kind in ("wait", "other") and lasted is not None and lasted < AT_ONCE_S and not failed:
         return None
-    actor = str(begin.data.get("target")) if begin.op == "nemesis" else _where(begin)
+    actor = str(begin.data.get("target")) if begin.op == "nemesis" else subject_of(begin)
     before = _before(stay, owned, begin.actor)
     labels = _labels(kind, begin, before)
     holder = lanes[before[-1].owner] if before else None

@@ -164,13 +164,12 @@ def _run(console: Console, run: RunView, *, legend: bool = True) -> None:
             table.add_column("who", width=min(10, max(cell_len(row.actor) for row in rows)), overflow="fold")
         table.add_column("what happened", ratio=1, overflow="fold")
         for row in rows:
-            repeated = f" ({row.count} times, until {row.until_s:.1f} s)" if row.count > 1 else ""
             table.add_row(
                 ">" if row.witness else "",
                 f"{row.at_s:.1f} s",
                 row.lock.replace("+", "+\n"),
                 *([] if narrow else [row.actor]),
-                Text(f"{row.actor} " * narrow + row.text + repeated, style=_TONES[row.tone]),
+                Text(f"{row.actor} " * narrow + row.told, style=_TONES[row.tone]),
             )
         console.print(table)
         console.print()

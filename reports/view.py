@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from lockjaw.history import Record
-from lockjaw.history.holds import acquires, holds, is_session_lock
+from lockjaw.history.holds import acquires, holds, is_session_list, is_session_lock
 from lockjaw.history.ordered import numbered
 from lockjaw.history.run import Outcome, Reached, Run
 from lockjaw.verdict import CheckResult, Verdict, combine
@@ -67,6 +67,11 @@ class Row(msgspec.Struct, frozen=True):
     count: int = 1
     until_s: float = 0.0
     again: bool = False
+
+    @property
+    def told(self) -> str:
+        """What happened, and how often in a row."""
+        return self.text + (f" ({self.count} times, until {self.until_s:.1f} s)" if self.count > 1 else "")
 
     @property
     def weight(self) -> int:
@@ -248,7 +253,7 @@ def timeline(
     ``shown_elsewhere``: the errors that users saw, which every report prints whole; no step repeats them.
     """
     pointed, shown = set(witness), {error.strip() for error in shown_elsewhere}
-    begun = next((r.t for r in history if r.op.startswith("client.")), 0.0)
+    begun = client_start(history)
     rows = []
     ordered = numbered(history)
     at_once = {a.start.i for a in acquires(ordered) if a.outcome == "ok" and a.end_s - a.start.t < AT_ONCE_S}
@@ -260,11 +265,32 @@ def timeline(
             continue
         text, at_s = sentence(_with_owner(_said_once(record, shown), lock)), _since(begun, record.t)
         hit = record.i in pointed
-        actor = str(record.data.get("actor") or record.actor) if record.op == "actor.exit" else record.actor
         rows.append(
-            Row(at_s, actor, text, lock, tone_of(record), record.i, record.op, hit, until_s=at_s, again=at in again)
+            Row(
+                at_s,
+                subject_of(record),
+                text,
+                lock,
+                tone_of(record),
+                record.i,
+                record.op,
+                hit,
+                until_s=at_s,
+                again=at in again,
+            )
         )
     return tuple(_collapse(rows))
+
+
+def client_start(history: Sequence[Record]) -> float:
+    """The instant from which reports count time: when the client begins; of a run without one, second 0."""
+    return next((record.t for record in history if record.op.startswith("client.")), 0.0)
+
+
+def subject_of(record: Record) -> str:
+    """Whose step it is: what the harness notes about an actor's process is that actor's."""
+    noted = record.op in ("actor.ready", "actor.exit")
+    return str(record.data.get("actor") or record.actor) if noted else record.actor
 
 
 def _since(begun: float, at: float) -> float:
@@ -291,7 +317,7 @@ def _small_step(record: Record) -> bool:
     """Ends that the next line tells anyway or that are as they should be, and locks of the session list."""
     if record.op == "actor.exit" and (record.data.get("code") == 0 or record.data.get("role") == "client"):
         return True  # what the client's exit code means stands in its result
-    if str(record.data.get("path") or "").removesuffix(".lock").endswith("sessions.json"):
+    if is_session_list(record.data.get("path")):
         return True
     return (record.op, record.phase) in {
         ("tool", "ok"), ("next_turn", "invoke"), ("next_turn", "ok"), ("nemesis", "invoke"), ("lock.release", "invoke"),
