@@ -192,10 +192,9 @@ def handoff(contestant: Contestant, folder: Path, waiters: int, duration_s: floa
         ]
 
 
-def recover(contestant: Contestant, folder: Path, limit_s: float) -> float | None:
-    """Seconds from SIGKILL of the holder to the acquire of one waiter; None if not within the limit."""
-    if contestant.node is not None:
-        return contestant.node.recover(folder, limit_s)
+def _behind_a_holder(contestant: Contestant, folder: Path) -> Callable[[Crowd, int], None]:
+    """The work of a crowd whose first contender takes the lock and keeps it; the others wait for it, and tell when they
+    have it."""
 
     def work(crowd: Crowd, number: int) -> None:
         acquire, _ = contestant.open(str(folder / "s.jsonl"))
@@ -205,12 +204,19 @@ def recover(contestant: Contestant, folder: Path, limit_s: float) -> float | Non
             time.sleep(3600)
         while not crowd.row(0)[0]:
             time.sleep(0.001)
-        crowd.tell(1, 0, 0, 0, 0, 1)
+        crowd.tell(number, 0, 0, 0, 0, 1)
         acquire()
-        crowd.tell(1, 1, time.perf_counter_ns(), 0, 0, 1)
+        crowd.tell(number, 1, time.perf_counter_ns(), 0, 0, 1)
         time.sleep(3600)
 
-    with Crowd(2, work) as crowd:
+    return work
+
+
+def recover(contestant: Contestant, folder: Path, limit_s: float) -> float | None:
+    """Seconds from SIGKILL of the holder to the acquire of one waiter; None if not within the limit."""
+    if contestant.node is not None:
+        return contestant.node.recover(folder, limit_s)
+    with Crowd(2, _behind_a_holder(contestant, folder)) as crowd:
         crowd.go(0.0)
         time.sleep(0.06)  # the waiter waits in earnest
         killed = time.perf_counter_ns()
@@ -226,19 +232,7 @@ def recover(contestant: Contestant, folder: Path, limit_s: float) -> float | Non
 
 def wait_cpu(contestant: Contestant, folder: Path, waiters: int, duration_s: float) -> float:
     """CPU seconds that all waiters together use while they wait for that long."""
-
-    def work(crowd: Crowd, number: int) -> None:
-        acquire, _ = contestant.open(str(folder / "s.jsonl"))
-        if number == 0:
-            acquire()
-            crowd.tell(0, 1, 0, 0, 0, 1)
-            time.sleep(3600)
-        while not crowd.row(0)[0]:
-            time.sleep(0.001)
-        crowd.tell(number, 0, 0, 0, 0, 1)
-        acquire()
-
-    with Crowd(waiters + 1, work) as crowd:
+    with Crowd(waiters + 1, _behind_a_holder(contestant, folder)) as crowd:
         crowd.go(0.0)
         time.sleep(0.2)  # all have begun to wait
         before = [_cpu_s(pid) for pid in crowd.pids[1:]]
