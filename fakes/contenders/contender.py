@@ -357,13 +357,7 @@ def lock_file_of(session_file: str | os.PathLike[str]) -> Path:
     return Path(f"{os.path.realpath(os.fspath(session_file))}.lock")
 
 
-def plant_lock(
-    session_file: str | os.PathLike[str],
-    *,
-    pid: int,
-    starttime: int | None = None,
-    created_at: str = "2026-01-01T00:00:00.000Z",
-) -> Path:
+def plant_lock(session_file: str | os.PathLike[str], *, pid: int, starttime: int | None = None) -> Path:
     """Leave a lock file of a foreign program beside a session: no process of ours holds it, and it names ``pid``.
 
     Args:
@@ -372,7 +366,7 @@ def plant_lock(
     Returns the lock file. Raises FileExistsError if there is one.
     """
     path = lock_file_of(session_file)
-    record: dict[str, Any] = {"pid": pid, "createdAt": created_at}
+    record: dict[str, Any] = {"pid": pid, "createdAt": "2026-01-01T00:00:00.000Z"}
     with path.open("x", encoding="utf-8") as file:
         json.dump(record if starttime is None else record | {"starttime": starttime}, file, indent=2)
     return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import importlib
 import os
@@ -126,8 +125,3 @@ def _library(module: str, made: Any) -> Callable[[str], Calls]:
 
 def _no_calls(path: str) -> Calls:
     raise AssertionError("a Node contender is a process of its own")
-
-
-def run_async(coroutine: Callable[[], Any]) -> None:
-    """Run a contender's asyncio loop to its end."""
-    asyncio.run(coroutine())

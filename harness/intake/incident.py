@@ -217,11 +217,7 @@ def _without_twins(events: list[Event], made: Incident) -> list[Event]:
             twinned.add(other)
             dropped.add(place)
     made.twins = len(dropped)
-    return [
-        msgspec.structs.replace(event, twin=True) if place in twinned else event
-        for place, event in enumerate(events)
-        if place not in dropped
-    ]
+    return [event for place, event in enumerate(events) if place not in dropped]
 
 
 def _twin_key(event: Event) -> tuple[object, ...]:

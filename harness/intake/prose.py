@@ -15,8 +15,6 @@ from typing import NamedTuple
 
 __all__ = ["SAYINGS", "Saying"]
 
-_PID = r"(?P<pid{n}>\d{{1,10}})"
-
 
 class Saying(NamedTuple):
     """One idea. ``pattern`` may name the groups ``pid``, ``pid2`` ...: the process that it is said of."""

@@ -42,10 +42,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One recognised message.
 
     ``kind``, ``era``: of the row that matched. ``text``, ``data``: as they stand in the paste, never shown as they are.
-    ``within``: the kinds of the messages that carried it, outermost
-    first. ``t_ms``: see ``timestamps.Instant``. ``twin``: the same error was logged in a second lane. ``error``: the
-    line as it is compared with a replay; None where it is no error. ``passage``: which telling of the report it stands
-    in. ``mention``: it is talked about, not printed.
+    ``within``: the kinds of the messages that carried it, outermost first. ``t_ms``: see ``timestamps.Instant``.
+    ``error``: the line as it is compared with a replay; None where it is no error. ``passage``: which telling of the
+    report it stands in. ``mention``: it is talked about, not printed.
     """
 
     kind: str
@@ -56,7 +55,6 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     within: tuple[str, ...] = ()
     t_ms: int | None = None
     dated: bool = False
-    twin: bool = False
     session_lock: bool = False
     not_lock: bool = False
     error: str | None = None

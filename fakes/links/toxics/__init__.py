@@ -36,7 +36,6 @@ from .stall import Stall
 __all__ = [
     "DIRECTIONS",
     "TOXICS",
-    "AnyToxic",
     "Bandwidth",
     "Conversation",
     "Direction",
@@ -56,8 +55,6 @@ __all__ = [
     "parse_toxic",
     "toxic_of",
 ]
-
-AnyToxic = Latency | Bandwidth | Slicer | Stall | LimitData | SlowClose | ResetPeer | Loss | FailFirst
 
 TOXICS: dict[str, type[Toxic]] = {
     str(cls.__struct_config__.tag): cls
