@@ -393,7 +393,7 @@ def gateway_script_page() -> Iterator[str]:
     one = gateway_script
     yield from structs(
         one.GatewayScript, one.ConnectStep, one.Challenge, one.HttpRefusal, one.Rejection, one.MethodStep, one.Accept,
-        one.Final, one.Reply, one.Failure, one.Effects, one.Event, one.SeqGap, one.Malformed, one.Mute, one.Close,
+        one.Final, one.Reply, one.Failure, one.Disturbances, one.Event, one.SeqGap, one.Malformed, one.Mute, one.Close,
         one.Drop, one.Restart, one.Expect, one.ClientClose,
     )  # fmt: skip
 

@@ -70,7 +70,7 @@ NOTES = {
     "events": "events that are broadcast, in their order",
     "seq_gap": "sequence numbers are lost or come twice",
     "MethodStep.malformed": "a frame that is wrong",
-    "Effects.malformed": "a frame that is wrong",
+    "Disturbances.malformed": "a frame that is wrong",
     "mute": "the connection stays open and nothing more is sent on it",
     "restart": "the gateway ends and comes back",
     "accept": "when `agent` is accepted; `false`: never",

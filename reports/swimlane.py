@@ -22,7 +22,7 @@ from lockjaw.history.ordered import numbered
 from .lock_story import lock_story
 from .sentences import sentence
 from .swimlane_locks import Doubled, Ownership, Stretch, doubled, owners_named, ownership
-from .swimlane_moments import Fault, Flag, fault_of, flag_of
+from .swimlane_moments import FaultMark, Flag, fault_of, flag_of
 from .swimlane_pairs import Arrow, Stay, arrows, stays
 from .view import AT_ONCE_S, client_start, subject_of
 
@@ -110,7 +110,7 @@ class Swimlane(msgspec.Struct, frozen=True):
     bars: tuple[Bar, ...]
     arrows: tuple[Arrow, ...]
     flags: tuple[Flag, ...]
-    faults: tuple[Fault, ...]
+    faults: tuple[FaultMark, ...]
     story: str
     span: tuple[int, int]
 

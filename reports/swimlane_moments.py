@@ -8,7 +8,7 @@ from lockjaw.history import Record
 
 from .swimlane_locks import Ownership, owners_named
 
-__all__ = ["Fault", "Flag", "fault_of", "flag_of"]
+__all__ = ["FaultMark", "Flag", "fault_of", "flag_of"]
 
 #: The close code of a gateway that does not let a client in.
 POLICY_VIOLATION = 1008
@@ -31,7 +31,7 @@ class Flag(msgspec.Struct, frozen=True):
     level: int
 
 
-class Fault(msgspec.Struct, frozen=True):
+class FaultMark(msgspec.Struct, frozen=True):
     """The nemesis acts on a lane. ``heals``: it takes a fault back (wakes, restarts)."""
 
     at: int
@@ -102,7 +102,7 @@ def flag_of(at: int, record: Record, owned: Ownership) -> Flag | None:
     return None
 
 
-def fault_of(at: int, record: Record, lanes: dict[str, int]) -> Fault | None:
+def fault_of(at: int, record: Record, lanes: dict[str, int]) -> FaultMark | None:
     if record.op != "nemesis" or record.phase == "invoke":
         return None
     data = record.data
@@ -116,7 +116,7 @@ def fault_of(at: int, record: Record, lanes: dict[str, int]) -> Fault | None:
         "toxic": str(data.get("toxic")), "part": "holds everything back", "heal": f"healed {healed}",
         "cut": "reset", "jump": f"clock jumps by {data.get('by_s')} s",
     }  # fmt: skip
-    return Fault(
+    return FaultMark(
         at, lanes[target], words.get(action, action.replace("_", " ")), action in ("resume", "restart", "heal")
     )
 

@@ -22,8 +22,8 @@ from .script import (
     DEFAULT_TEXT,
     Action,
     Close,
+    Disturbances,
     Drop,
-    Effects,
     Event,
     Failure,
     Final,
@@ -233,7 +233,7 @@ class Performance:
 
     # ------------------------------------------------------------------ performing
 
-    async def perform_all(self, call: Call, step: Effects, run: Run | None = None) -> None:
+    async def perform_all(self, call: Call, step: Disturbances, run: Run | None = None) -> None:
         """Every action of a step at its instant. What happens to a run does not depend on its connection."""
         todo: list[Action] = actions(step)
         default = isinstance(step, MethodStep) and step.answers_by_default

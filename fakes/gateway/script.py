@@ -154,7 +154,7 @@ class Failure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     after_s: Seconds = 0.0
 
 
-class Effects(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Disturbances(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What can happen to a connection at any time."""
 
     events: tuple[Event, ...] = ()
@@ -166,7 +166,7 @@ class Effects(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     restart: Restart | None = None
 
 
-class MethodStep(Effects, frozen=True, kw_only=True):
+class MethodStep(Disturbances, frozen=True, kw_only=True):
     """One call of a method (or ``times`` calls in a row): its answer, and what else happens to its connection.
 
     Nothing said about the answer: a healthy gateway's answer, after whatever else the step does; but none if the
@@ -240,7 +240,7 @@ class ConnectStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     close: Close | None = None
     drop: Drop | None = None
     hello: dict[str, Any] = {}
-    then: Effects | None = None
+    then: Disturbances | None = None
     times: Times = 1
 
     def __post_init__(self) -> None:
@@ -341,7 +341,7 @@ def load_gateway_script(
 Action = Event | SeqGap | Malformed | Mute | Final | Reply | Failure | Close | Drop | Restart
 
 
-def actions(step: Effects) -> list[Action]:
+def actions(step: Disturbances) -> list[Action]:
     """The actions of a step in the order of their instants; at one instant: events, noise, answer, ends."""
 
     def listed() -> Iterator[Action | None]:

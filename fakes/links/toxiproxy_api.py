@@ -42,7 +42,7 @@ _CONNECTIONS = 64
 _JSON: Headers = (("content-type", "application/json"),)
 
 
-class ApiError(Exception):
+class ApiRefusal(Exception):
     """What the client is told: ``{"error": message, "status": status}``."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -76,13 +76,13 @@ class Links:
 
     def get(self, name: str) -> Link:
         if name not in self._links:
-            raise ApiError(404, "proxy not found")
+            raise ApiRefusal(404, "proxy not found")
         return self._links[name]
 
     async def create(self, name: str, listen: str, upstream: str, *, enabled: bool = True) -> Link:
-        """Raises ApiError: there is one of this name. LocalError: an address cannot be used."""
+        """Raises ApiRefusal: there is one of this name. LocalError: an address cannot be used."""
         if name in self._links:
-            raise ApiError(409, "proxy already exists")
+            raise ApiRefusal(409, "proxy already exists")
         link = Link(
             upstream, name=name, clock=self.clock, seed=self._seed, journal=self._journal,
             on_entry=self._on_entry, allow_remote=self._allow_remote,
@@ -161,7 +161,7 @@ class ControlServer(HttpServer):
         try:
             async with self._one_at_a_time:
                 return await self._route(request.method, path, request.body)
-        except ApiError as error:
+        except ApiRefusal as error:
             return _Answer(error.status, _error(error.status, error.message))
         except LocalError as error:
             return _Answer(400, _error(400, str(error)))
@@ -177,8 +177,8 @@ class ControlServer(HttpServer):
                 return await handler(body, *(unquote(part) for part in matched.groups()))
             allowed.extend(methods)
         if allowed:
-            raise ApiError(405, f"method not allowed: {method[:20]}; {', '.join(allowed)} would be")
-        raise ApiError(404, f"no such path: {path[:100]}")
+            raise ApiRefusal(405, f"method not allowed: {method[:20]}; {', '.join(allowed)} would be")
+        raise ApiRefusal(404, f"no such path: {path[:100]}")
 
     def _routes(self) -> tuple[_Route, ...]:
         name = "([^/]+)"
@@ -217,14 +217,14 @@ class ControlServer(HttpServer):
         fields = _proxy_fields(data, {"listen": "127.0.0.1:0", "enabled": True})
         for field in ("name", "upstream"):
             if not fields.get(field):
-                raise ApiError(400, f"missing required field: {field}")
+                raise ApiRefusal(400, f"missing required field: {field}")
         return await self._links.create(fields["name"], fields["listen"], fields["upstream"], enabled=fields["enabled"])
 
     async def _populate(self, body: bytes) -> _Answer:
         """Proxies that are as described stay as they are; the others are replaced."""
         wanted = _decoded(body)
         if not isinstance(wanted, list) or not all(isinstance(one, dict) for one in wanted):
-            raise ApiError(400, "bad request body: expected a list of proxies")
+            raise ApiRefusal(400, "bad request body: expected a list of proxies")
         made = []
         for data in wanted:
             there = {link.name: link for link in self._links}.get(str(data.get("name")))
@@ -258,7 +258,7 @@ class ControlServer(HttpServer):
     async def _add_toxic(self, body: bytes, name: str) -> _Answer:
         link, toxic = self._links.get(name), toxic_from(_mapping(body))
         if any(toxic.label == one.label for one in link.toxics):
-            raise ApiError(409, "toxic already exists")
+            raise ApiRefusal(409, "toxic already exists")
         link.add(toxic)
         return _Answer.json(200, shape_of(toxic))
 
@@ -279,7 +279,7 @@ class ControlServer(HttpServer):
         for one in self._links.get(name).toxics:
             if one.label == toxic:
                 return one
-        raise ApiError(404, "toxic not found")
+        raise ApiRefusal(404, "toxic not found")
 
 
 @dataclass(frozen=True)
@@ -303,13 +303,13 @@ def _decoded(body: bytes) -> Any:
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ApiError(400, f"bad request body: {error}") from error
+        raise ApiRefusal(400, f"bad request body: {error}") from error
 
 
 def _mapping(body: bytes) -> dict[str, Any]:
     data = _decoded(body)
     if not isinstance(data, dict):
-        raise ApiError(400, "bad request body: expected an object")
+        raise ApiRefusal(400, "bad request body: expected an object")
     return data
 
 
@@ -321,7 +321,7 @@ def _proxy_fields(data: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str
         if value is None or value == "":
             continue
         if not isinstance(value, kind):
-            raise ApiError(400, f"bad request body: {field} must be {'true or false' if kind is bool else 'a text'}")
+            raise ApiRefusal(400, f"bad request body: {field} must be {'true or false' if kind is bool else 'a text'}")
         fields[field] = value
     return fields
 
@@ -333,4 +333,4 @@ def _proxy(link: Link) -> dict[str, Any]:
     }  # fmt: skip
 
 
-__all__ = ["API_VERSION", "ApiError", "BadToxic", "ControlServer", "Links"]
+__all__ = ["API_VERSION", "ApiRefusal", "BadToxic", "ControlServer", "Links"]

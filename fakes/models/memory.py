@@ -52,9 +52,9 @@ class MemoryModels:
         self._held: list[Callable[[], None]] = []
         self._exchanges: list[MemoryExchange] = []
 
-    def transport(self, client: str) -> Transport:
+    def transport(self, client: str) -> MemoryTransport:
         """For one client process."""
-        return Transport(self, client)
+        return MemoryTransport(self, client)
 
     def kill(self) -> None:
         """The server process is gone: open replies break, new requests are refused."""
@@ -278,7 +278,7 @@ class _Body(httpx.AsyncByteStream):
             self._exchange.desert()
 
 
-class Transport(httpx.AsyncBaseTransport):
+class MemoryTransport(httpx.AsyncBaseTransport):
     """Carries one client's requests to ``MemoryModels``."""
 
     def __init__(self, models: MemoryModels, client: str) -> None:

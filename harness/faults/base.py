@@ -22,7 +22,7 @@ from ..incident.timing import Count, Seconds, Timing
 if TYPE_CHECKING:
     from ..play.world import Process, World
 
-__all__ = ["AtOperation", "Fault", "Hands", "InForce", "Met", "Part", "Point", "Slot"]
+__all__ = ["AtOperation", "Fault", "Hands", "InForce", "Met", "Point", "ShortWrite", "Slot"]
 
 #: The operations that write bytes, and so can be torn or find a disk full. (Of a torn commit nothing is left.)
 WRITES = ("Append", "Write", "WriteInPlace", "Commit")
@@ -41,7 +41,7 @@ class Met(NamedTuple):
         return self.path.rpartition("/")[2]
 
 
-class Part(NamedTuple):
+class ShortWrite(NamedTuple):
     """Only so many bytes of a write reach the file, and ``then`` happens: it raises, or ends the process."""
 
     size_bytes: int
@@ -113,7 +113,7 @@ class Fault(Timing, frozen=True, kw_only=True, tag_field="action"):
         """Take it back and record that."""
         raise NotImplementedError
 
-    def meet(self, met: Met, hands: Hands, slot: Slot) -> Part | None:
+    def meet(self, met: Met, hands: Hands, slot: Slot) -> ShortWrite | None:
         """Strike at an operation. May return how much of a write happens, or raise what the operation raises."""
         raise NotImplementedError
 

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 from msgspec import Meta
 
-from .base import WRITES, Hands, InForce, Met, Part, Slot
+from .base import WRITES, Hands, InForce, Met, ShortWrite, Slot
 
 _FOUND = 2  # the slot's count once a write has found the disk full
 
@@ -27,7 +27,7 @@ class DiskFull(InForce, frozen=True, kw_only=True, tag="disk_full"):
     def room(self) -> int:
         return self.room_bytes
 
-    def meet(self, met: Met, hands: Hands, slot: Slot) -> Part | None:
+    def meet(self, met: Met, hands: Hands, slot: Slot) -> ShortWrite | None:
         if met.operation not in WRITES:
             return None
         if met.size_bytes <= slot.left:
@@ -41,4 +41,4 @@ class DiskFull(InForce, frozen=True, kw_only=True, tag="disk_full"):
         def fail() -> NoReturn:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), met.path)
 
-        return Part(fits, fail)
+        return ShortWrite(fits, fail)

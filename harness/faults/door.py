@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
-from .base import AtOperation, Fault, Hands, Met, Part, Slot
+from .base import AtOperation, Fault, Hands, Met, ShortWrite, Slot
 
 __all__ = ["Door", "inside"]
 
@@ -25,7 +25,7 @@ class Door:
     def __init__(self, faults: Sequence[Fault], slots: Sequence[Slot], hands: Hands) -> None:
         self._faults, self._hands = list(zip(faults, slots, strict=True)), hands
 
-    def meet(self, operation: str, path: str, size_bytes: int = 0) -> Part | None:
+    def meet(self, operation: str, path: str, size_bytes: int = 0) -> ShortWrite | None:
         """An operation is about to be performed. Raises OSError if it is to fail. -> how much of a write happens."""
         met = Met(operation, path, size_bytes)
         for fault, slot in self._faults:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import WRITES, AtOperation, Hands, Met, Part, Slot, refuse
+from .base import WRITES, AtOperation, Hands, Met, ShortWrite, Slot, refuse
 
 
 class Tear(AtOperation, frozen=True, kw_only=True, tag="tear"):
@@ -19,5 +19,5 @@ class Tear(AtOperation, frozen=True, kw_only=True, tag="tear"):
     def says(self) -> str:
         return f"kills the {self.target} in the middle of a write"
 
-    def meet(self, met: Met, hands: Hands, slot: Slot) -> Part:
-        return Part(met.size_bytes // 2, lambda: hands.die(self, met, "in the middle of"))
+    def meet(self, met: Met, hands: Hands, slot: Slot) -> ShortWrite:
+        return ShortWrite(met.size_bytes // 2, lambda: hands.die(self, met, "in the middle of"))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..play.world import World
 
 
-class Toxic(OnLink, frozen=True, kw_only=True, tag="toxic"):
+class AddToxic(OnLink, frozen=True, kw_only=True, tag="toxic"):
     """Puts a toxic on a link: latency, bandwidth, loss, ... as ``lockjaw serve link`` has them."""
 
     toxic: dict[str, Any]  # its keys, as {type: latency, latency_s: 1}

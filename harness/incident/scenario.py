@@ -24,7 +24,7 @@ from lockjaw.settings import ModelRef, Pacing
 
 from ...fakes.models.script import Models
 from ..faults import AnyFault
-from ..faults.toxic import Toxic
+from ..faults.toxic import AddToxic
 from ..judge.checkers import CHECKERS
 from ..judge.checkers.facts import ScenarioFacts
 from .actors import MAX_ACTORS, Actor, Caller, HoldDatabase, Initial, Scripted, Server, Step, each
@@ -216,7 +216,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                 raise FieldError(("links", name, "between"), expected, dialler)
             if places.setdefault(link.between, name) != name:
                 raise FieldError(("links", name, "between"), f"a place where no other link is ({places[link.between]})")
-            acts = [fault.toxic for fault in self.faults if fault.target == name and isinstance(fault, Toxic)]
+            acts = [fault.toxic for fault in self.faults if fault.target == name and isinstance(fault, AddToxic)]
             for toxic in (toxic_of(data) for data in (*link.toxics, *acts)):
                 if link.to_gateway and toxic.trigger and (toxic.trigger_stream or toxic.stream) == "upstream":
                     raise FieldError(

@@ -17,7 +17,7 @@ import msgspec
 from ..judge.normalise import normalised
 from .chains import candidates_of
 from .denial import denied
-from .lines import Record
+from .lines import LogRecord
 from .needles import EVERY_ROW
 from .passages import MENTIONING
 from .patterns import CONTAINERS, Row
@@ -50,7 +50,7 @@ _BODY_KEY = re.compile(
 )
 
 
-def events_of(record: Record) -> list[Event]:
+def events_of(record: LogRecord) -> list[Event]:
     """Everything that is recognised in a record; what it denies comes as a ``denied`` event."""
     found = list(_read(record.text, record, (), {}, 0))[:_MAX_CONTAINED]
     if not found:
@@ -58,7 +58,7 @@ def events_of(record: Record) -> list[Event]:
     return found
 
 
-def _read(text: str, record: Record, within: tuple[str, ...], about: dict[str, str], depth: int) -> Iterator[Event]:
+def _read(text: str, record: LogRecord, within: tuple[str, ...], about: dict[str, str], depth: int) -> Iterator[Event]:
     lower = text.lower()
     carried = False  # a container stood in this text, and it was no mention
     if depth < _MAX_DEPTH:
@@ -87,7 +87,7 @@ def _read(text: str, record: Record, within: tuple[str, ...], about: dict[str, s
 
 
 def _messages(
-    text: str, lower: str, record: Record, within: tuple[str, ...], about: dict[str, str], *, firm: bool
+    text: str, lower: str, record: LogRecord, within: tuple[str, ...], about: dict[str, str], *, firm: bool
 ) -> Iterator[tuple[int, Event]]:
     """The messages of a text that carry no other, with where each begins."""
     taken_spans: list[tuple[int, int]] = []
@@ -117,23 +117,23 @@ _LEAD = re.compile(
 )
 
 
-def _mentioned(record: Record, lead: str) -> bool:
+def _mentioned(record: LogRecord, lead: str) -> bool:
     """Is the message talked about, rather than printed here?"""
     if _printed(record):
         return False
     return record.place.role in MENTIONING or _LEAD.fullmatch(lead[-400:]) is None
 
 
-def _printed(record: Record) -> bool:
+def _printed(record: LogRecord) -> bool:
     return record.at is not None or record.printed or record.place.fenced
 
 
-def _denied(row: Row, text: str, record: Record) -> Event:
+def _denied(row: Row, text: str, record: LogRecord) -> Event:
     return Event(kind="denied", era="*", line=record.line, last_line=max(record.line, record.last_line), text=text[:400],
                  data={"what": row.kind})  # fmt: skip
 
 
-def _event(row: Row, text: str, record: Record, within: tuple[str, ...], data: dict[str, str], **more: Any) -> Event:
+def _event(row: Row, text: str, record: LogRecord, within: tuple[str, ...], data: dict[str, str], **more: Any) -> Event:
     return Event(
         kind=row.kind, era=row.era, line=record.line, last_line=max(record.line, record.last_line), text=text[:400],
         data=data, within=within, t_ms=None if record.at is None else record.at.ms,
@@ -194,7 +194,7 @@ def _stated(match: re.Match[str]) -> bool:
 
 
 def _contained(
-    row: Row, match: re.Match[str], record: Record, within: tuple[str, ...], about: dict[str, str]
+    row: Row, match: re.Match[str], record: LogRecord, within: tuple[str, ...], about: dict[str, str]
 ) -> tuple[Event, str, int]:
     """The container's own event, the text that it carries, and how much of the record it took."""
     data = about | (_data(row, match) or {})
@@ -235,7 +235,7 @@ def _step_fields(text: str) -> dict[str, str]:
 _BODY_ROW = Row("lock_body", "*", "", re.compile(""), "lock files of every era")
 
 
-def _bodies(record: Record) -> Iterator[Event]:
+def _bodies(record: LogRecord) -> Iterator[Event]:
     """Lock files that were pasted, whole or cut short."""
     text = record.text
     if "pid" not in text and "createdA" not in text and '"lock"' not in text:
@@ -254,7 +254,7 @@ def _bodies(record: Record) -> Iterator[Event]:
 _SAID_ANYWHERE = frozenset(("says_dead", "says_killed", "says_gateway_down", "says_recycled", "says_twice"))
 
 
-def said(record: Record) -> list[Event]:
+def said(record: LogRecord) -> list[Event]:
     """What the reporter's own words say in this record."""
     text = record.text[:_MAX_PROSE]
     printed = _printed(record)

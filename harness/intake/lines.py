@@ -10,7 +10,7 @@ from .passages import Place
 from .private import mended
 from .timestamps import Instant, at_head, read
 
-__all__ = ["ANSI", "FENCE", "Line", "Record", "cleaned", "spaced", "uncoloured"]
+__all__ = ["ANSI", "FENCE", "Line", "LogRecord", "cleaned", "spaced", "uncoloured"]
 
 
 class Line(NamedTuple):
@@ -21,7 +21,7 @@ class Line(NamedTuple):
     place: Place = Place()
 
 
-class Record(NamedTuple):
+class LogRecord(NamedTuple):
     """One message of a log, or one paragraph of prose. ``printed``: a logger or a collector put something before it."""
 
     line: int

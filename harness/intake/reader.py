@@ -16,13 +16,13 @@ from .events import events_of, said
 from .evidence import findings_of, settled
 from .facts import Facts
 from .incident import incident_of
-from .lines import Line, Record
+from .lines import Line, LogRecord
 from .patterns import SETTINGS
 from .private import key_shown, shown
 from .records import blocks, interesting, records, with_next_model
 from .report import Event, Report
 from .runtimes import NAMES, VERSION
-from .shell import Transcript
+from .shell import ShellTranscript
 from .source import CHUNK_BYTES, Reading, lines_of
 from .telling import (
     cause,
@@ -131,8 +131,8 @@ class _Gathered:
         self.runtimes: list[tuple[int, str]] = []  # where other runtimes are named
         self.ours = self.gateway = False
         self._plain = self._prose = MAX_PLAIN_CHARS
-        self._transcript = Transcript()
-        self._summary: Record | None = None  # of a chain, not whole yet
+        self._transcript = ShellTranscript()
+        self._summary: LogRecord | None = None  # of a chain, not whole yet
 
     def take(self, block: list[Line]) -> None:
         self.lines += len(block)
@@ -164,7 +164,7 @@ class _Gathered:
         self.events += found[: MAX_EVENTS - len(self.events)]
         return {event.line for event in found}
 
-    def _told(self, record: Record) -> bool:
+    def _told(self, record: LogRecord) -> bool:
         """Take a record in; False if nothing in it is known."""
         if self._summary is not None:
             whole = with_next_model(self._summary, record)
@@ -178,7 +178,7 @@ class _Gathered:
             return True
         return self._read(record)
 
-    def _read(self, record: Record) -> bool:
+    def _read(self, record: LogRecord) -> bool:
         self._context(record)
         events = events_of(record)
         if self._prose > 0:
@@ -199,7 +199,7 @@ class _Gathered:
             elif len(self.plain_examples) < MAX_EXAMPLES:
                 self.plain_examples.append(shown(line.text.strip(), 100))
 
-    def _settings(self, record: Record) -> bool:
+    def _settings(self, record: LogRecord) -> bool:
         found = False
         for name, unit, pattern in SETTINGS:
             match = pattern.search(record.text)
@@ -208,7 +208,7 @@ class _Gathered:
                 self.timers.setdefault(name, round(int(match["n"]) * unit, 3))
         return found
 
-    def _context(self, record: Record) -> None:
+    def _context(self, record: LogRecord) -> None:
         text = record.text[:MAX_CONTEXT_CHARS]
         self.ours = self.ours or _OURS.search(text) is not None
         self.gateway = self.gateway or _GATEWAY.search(text) is not None

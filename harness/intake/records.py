@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from .chains import TABLE_ROW, entry, is_entry, summary_open
-from .lines import FENCE, Line, Record, cleaned, uncoloured
+from .lines import FENCE, Line, LogRecord, cleaned, uncoloured
 from .needles import NEEDLES, squeezed
 from .passages import Passages
 from .patterns import HEADS, PHRASES
@@ -58,13 +58,13 @@ def interesting(block: list[Line]) -> bool:
     return any(needle in text for needle in NEEDLES)
 
 
-def records(block: list[Line]) -> Iterator[Record]:
+def records(block: list[Line]) -> Iterator[LogRecord]:
     """The records of one block."""
     block_text = {line.number: line.text for line in block}
     bare = [(line.number, *cleaned(line.text), line.place) for line in block]
     margin = min((len(text) - len(text.lstrip(" \t")) for _, text, *_ in bare), default=0)
     width = _wrap_width([length for *_, length, _ in bare])
-    joined: list[Record] = []
+    joined: list[LogRecord] = []
     parts = full = 0
     for number, indented, at, prefixed, length, place in bare:
         text = indented[margin:]
@@ -82,7 +82,7 @@ def records(block: list[Line]) -> Iterator[Record]:
                 continue
         parts, full = 1, length
         logged = prefixed and (at is not None or _LISTED.match(block_text[number]) is None)
-        joined.append(Record(number, text, at, number, place, logged))
+        joined.append(LogRecord(number, text, at, number, place, logged))
     for record in joined:
         yield from unpacked(record)
 
@@ -102,7 +102,7 @@ _LEAD = re.compile(r"^(?:[\w-]{1,40}: (?=[|\w])|\[[\w/-]{1,40}\] )(?=\|?[^|]{0,2
 _JSON_START = re.compile(r"^\s{0,12}[{\[]")
 
 
-def with_next_model(before: Record, record: Record) -> Record | None:
+def with_next_model(before: LogRecord, record: LogRecord) -> LogRecord | None:
     """Both as one if ``before`` is the summary of a chain that is not whole and ``record`` tells its next model.
 
     A program that writes a JSON record for each line of a message takes a summary to pieces, and so does whoever puts

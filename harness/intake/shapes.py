@@ -190,7 +190,7 @@ def held(basis: Basis) -> Composition:
     return basis.composition(who.shape, (variable,), drafted, who.classes, who.owner)
 
 
-class Store(NamedTuple):
+class StoreTrouble(NamedTuple):
     """A way in which the session store refuses a writer."""
 
     message: str  # the kind of its error
@@ -205,17 +205,17 @@ _HELD_STORE = "a writer holds the session store for longer than others wait for 
 _CHANGED = "the store changes while a turn is prepared, a few times a second"
 #: The first whose message the report has.
 STORES = (
-    Store("store_lock", "timeout acquiring session store lock", "reuse-session",
+    StoreTrouble("store_lock", "timeout acquiring session store lock", "reuse-session",
            "the wording is that of 2026.2", _HELD_STORE, ("F", "J")),
-    Store("starting_conflict", "session changed while starting work", "starting-check",
+    StoreTrouble("starting_conflict", "session changed while starting work", "starting-check",
            "the wording is that of 2026.8", _CHANGED, ("N",)),
-    Store("revision_conflict", "reply session initialization conflicted", "revision-check",
+    StoreTrouble("revision_conflict", "reply session initialization conflicted", "revision-check",
            "the wording is that of 2026.6", _CHANGED, ("N",)),
-    Store("busy_database", "database is locked", "busy-store", "SQLite waits 5 s", _HELD_STORE, ("N",)),
+    StoreTrouble("busy_database", "database is locked", "busy-store", "SQLite waits 5 s", _HELD_STORE, ("N",)),
 )  # fmt: skip
 
 
-def store(basis: Basis, way: Store) -> Composition:
+def store(basis: Basis, way: StoreTrouble) -> Composition:
     """The session store refuses messages: its lock is held for too long, or its revision changes all the time."""
     wait_s = BEHAVIOURS[way.policy].store_wait_s
     basis = replace(basis, policy=way.policy, policy_why=way.policy_why, wait_s=wait_s)

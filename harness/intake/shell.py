@@ -15,7 +15,7 @@ from typing import NamedTuple
 from .lines import Line, uncoloured
 from .report import Event
 
-__all__ = ["Transcript"]
+__all__ = ["ShellTranscript"]
 
 _TOOLS = r"(?:sudo|ps|kill|ls|cat|stat|lsof|fuser|tasklist|pgrep|openclaw|echo|docker|kubectl|systemctl|rm|grep|tail)\b"
 _PROMPT = re.compile(
@@ -74,7 +74,7 @@ class _Asked(NamedTuple):
     path: str = ""
 
 
-class Transcript:
+class ShellTranscript:
     """Feed it lines; it gives what they prove. ``end`` where an output ends without another prompt."""
 
     def __init__(self) -> None:

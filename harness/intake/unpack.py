@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from .lines import ANSI, Record, cleaned, spaced
+from .lines import ANSI, LogRecord, cleaned, spaced
 from .patterns import HEADS
 from .timestamps import Instant, at_head, read
 
@@ -41,7 +41,7 @@ _TIME_KEYS = ("time", "timestamp", "@timestamp", "ts", "date", "datetime", "__RE
 _NO_MESSAGES = frozenset((*_TIME_KEYS, "_meta", "hostname"))
 
 
-def unpacked(record: Record) -> Iterator[Record]:
+def unpacked(record: LogRecord) -> Iterator[LogRecord]:
     """The record, or the records inside it when it is a JSON log line."""
     text = record.text
     start = text.find("{") if "{" in text[:2000] else -1
@@ -80,7 +80,7 @@ def _time_of(value: dict[str, Any]) -> Instant | None:
     return None
 
 
-def _messages(value: Any, at: Instant | None, record: Record, depth: int) -> Iterator[Record]:
+def _messages(value: Any, at: Instant | None, record: LogRecord, depth: int) -> Iterator[LogRecord]:
     """Every text in a JSON value that may be a message, nested ones decoded."""
     if depth > _JSON_DEPTH:
         return

@@ -43,7 +43,7 @@ from greenlet import getcurrent, greenlet
 from lockjaw.errors import HarnessError, ReplayDiverged
 from lockjaw.history import Phase, Record
 
-from ..faults.base import Part
+from ..faults.base import ShortWrite
 from ..faults.door import Door
 from .bounds import LOOK_AT_INSTANTS, LOOK_EVERY, Bounds
 from .log import Log
@@ -93,7 +93,7 @@ class Process:
         self.stop: Callable[[], Any] = lambda: None  # SIGTERM
         self.labels: dict[tuple[str, str], str] = {}
         self.door: Door | None = None  # where the scenario's faults meet its operations
-        self.part: Part | None = None  # how much of the write that is about to happen does
+        self.part: ShortWrite | None = None  # how much of the write that is about to happen does
 
     def spawn(self, coro: Any, name: str) -> Any:
         """Start a task in this process."""
