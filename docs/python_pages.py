@@ -11,7 +11,7 @@ from markdown_pieces import code, prose, table
 
 from lockjaw import pytest_plugin
 from lockjaw.cli import verbs
-from lockjaw.errors import Fenced, LockLost, LockStateError, SessionLocked
+from lockjaw.errors import Fenced, LockLost, LockStateError, OwnerChanged, SessionLocked
 from lockjaw.locking import FileLock, HeldLock, LockView, SessionLock, inspect_lock
 
 
@@ -47,7 +47,10 @@ def lock_api() -> Iterator[str]:
                 yield f"### .{name}"
                 yield _section(cls.__doc__, "Attributes")[name]
     yield "## Errors"
-    rows = [(code(cls.__name__), prose(cls.__doc__)) for cls in (SessionLocked, Fenced, LockLost, LockStateError)]
+    rows = [
+        (code(cls.__name__), prose(cls.__doc__))
+        for cls in (SessionLocked, Fenced, LockLost, LockStateError, OwnerChanged)
+    ]
     yield table(("error", "what it means"), rows)
     yield "## inspect_lock(session_file)"
     yield prose(inspect_lock.__doc__) + " It returns a `LockView`:"

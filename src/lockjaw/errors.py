@@ -316,6 +316,18 @@ class LockStateError(LockjawError, OSError):
         super().__init__(f"{path}: {reason} (found: {record!r})")
 
 
+class OwnerChanged(LockStateError):
+    """Another owner has the lock than the one that was to be overruled; nobody was. Look again.
+
+    Fields: ``path`` (of the lock file), ``seen`` and ``current`` (the generation that was to be overruled, and the one
+    that has the lock).
+    """
+
+    def __init__(self, path: str, seen: int, current: int) -> None:
+        self.seen, self.current = seen, current
+        super().__init__(path, current, f"the owner of generation {seen} has the lock no longer, and another one has")
+
+
 class Fenced(LockjawError):
     """A newer generation was granted: this holder may no longer write.
 

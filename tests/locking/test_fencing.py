@@ -5,7 +5,15 @@ import json
 import pytest
 
 from lockjaw.clock import ScaledClock
-from lockjaw.locking import LOCK_ALGORITHMS, Fenced, LockStateError, SessionLock, SessionLocked, inspect_lock
+from lockjaw.locking import (
+    LOCK_ALGORITHMS,
+    Fenced,
+    LockStateError,
+    OwnerChanged,
+    SessionLock,
+    SessionLocked,
+    inspect_lock,
+)
 from lockjaw.locking.drivers import run_blocking
 from lockjaw.locking.guard_record import SECTION
 from lockjaw.locking.identity import this_process
@@ -189,3 +197,47 @@ async def test_handle_that_missed_a_fence_does_not_take_the_lock_by_the_old_byte
     with pytest.raises(SessionLocked, match="removed or replaced from outside"):
         SessionLock(session_file, timeout=0.0, clock=clock).acquire()
     second.release()
+
+
+async def test_only_the_owner_of_the_named_generation_is_overruled(clock, session_file, lock_file):
+    first, second = SessionLock(session_file, clock=clock), SessionLock(session_file, clock=clock)
+    first.acquire()
+    seen = inspect_lock(session_file, clock=clock).generation
+    first.release()
+    held = second.acquire()
+    before = lock_file.read_bytes(), (session_file.with_name(session_file.name + ".guard")).read_bytes()
+
+    with pytest.raises(OwnerChanged, match="generation 1 has the lock no longer") as caught:
+        await first.fence_async(only=seen)
+
+    assert (caught.value.seen, caught.value.current) == (1, 2)
+    assert before == (lock_file.read_bytes(), (session_file.with_name(session_file.name + ".guard")).read_bytes())
+    with held.section():
+        pass  # and nothing of the lock is left with the one that was refused
+    assert not first.is_locked
+    newer = await first.fence_async(only=held.generation)
+    assert newer.overruled == 2 < newer.generation
+    first.release()
+    second.release()
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+async def test_a_generation_that_is_named_is_the_one_that_a_look_shows_also_where_some_are_reserved(
+    clock, session_file, times
+):
+    owner, fencer = SessionLock(session_file, clock=clock), SessionLock(session_file, clock=clock)
+    for _ in range(times):
+        owner.release()
+        held = owner.acquire()
+    assert inspect_lock(session_file, clock=clock).generation == held.generation == times
+    newer = await fencer.fence_async(only=times)
+    assert newer.overruled == times < newer.generation
+    fencer.release()
+    owner.release()
+
+
+@pytest.mark.parametrize("only", [0, 7])
+async def test_a_lock_that_is_free_is_taken_whatever_generation_was_to_be_overruled(clock, session_file, only):
+    lock = SessionLock(session_file, clock=clock)
+    assert (await lock.fence_async(only=only)).overruled == 0
+    lock.release()

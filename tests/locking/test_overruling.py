@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lockjaw.clock import ScaledClock
-from lockjaw.errors import LockStateError, SessionLocked
+from lockjaw.errors import LockStateError, OwnerChanged, SessionLocked
 from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, inspect_lock, release_all_held
 from lockjaw.locking.algorithms.grants import Superseded
 from lockjaw.locking.algorithms.guarded import take
@@ -305,3 +305,100 @@ def test_a_grant_that_is_void_from_its_beginning_is_none(session_file):
         if not new:
             break
     assert at >= 6
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_an_owner_that_stands_still_in_the_section_is_overruled_only_under_the_generation_that_was_named(
+    actor, clock, session_file, times
+):
+    owner = SessionLock(session_file, clock=clock)
+    for _ in range(times):
+        owner.release()
+        held = owner.acquire()
+    frozen = Kernel(CLOCK)  # stands still in the section of another process: nobody gets it
+    guard = frozen.open_guard(f"{session_file}.guard")
+    assert frozen.lock(guard, SECTION)
+    request, kernel = request_for(session_file), Kernel(CLOCK)
+
+    with pytest.raises(OwnerChanged):
+        run_blocking(GUARDED.fence(kernel, request, None, held.generation + 1), kernel)
+    assert not session_file.with_name(session_file.name + ".guard.new").exists()
+    held.verify()
+
+    grant = run_blocking(GUARDED.fence(kernel, request, None, held.generation), kernel)
+    assert grant.fenced == held.generation
+    owns(grant)
+    given_back(grant)
+    frozen.close(guard)
+    owner.release()
+
+
+def test_another_owner_that_comes_while_one_is_overruled_is_never_overruled_for_it(session_file):
+    """The named owner gives the lock back, and another one takes it, before each operation of a fence in turn."""
+    request = request_for(session_file)
+    at_once = LockRequest(LockPaths.of(session_file), this_process(), Registry(), 0.0, section_wait_s=0.02)
+    came = 0
+    for at in range(40):
+        owner, others = THIS_HOST.run(CLOCK, GUARDED.acquire, request), []
+
+        def meanwhile(owner=owner, others=others):
+            given_back(owner)
+            try:
+                others.append(THIS_HOST.run(CLOCK, GUARDED.acquire, at_once))
+            except SessionLocked:
+                pass  # the fence has the section
+
+        frozen, grant = Frozen(at, meanwhile), None
+        try:
+            grant = run_blocking(GUARDED.fence(frozen, request, None, owner.generation), frozen)
+        except OwnerChanged:
+            assert others
+        for other in others:
+            came += 1
+            assert grant is None
+            owns(other)
+            given_back(other)
+        if grant is not None:
+            owns(grant)
+            given_back(grant)
+        if frozen.left >= 0:
+            given_back(owner)
+            break
+    else:
+        pytest.fail("a fence has fewer operations")
+    assert came > 2
+
+
+@pytest.mark.parametrize(("at", "kept"), [("CreateExclusive", True), ("Replace", False)])
+def test_an_owner_that_is_granted_the_lock_in_the_middle_of_an_overruling_keeps_it_up_to_the_rename(
+    session_file, at, kept
+):
+    """The frozen process wakes, the named owner gives the lock back, another one takes it, and a process freezes again.
+
+    No look can come closer to a rename than right before it; what happens behind it is said, and nobody goes on.
+    """
+    request, kernel, others = request_for(session_file), Kernel(CLOCK), []
+    owner, frozen = THIS_HOST.run(CLOCK, GUARDED.acquire, request), Kernel(CLOCK)
+    guard = frozen.open_guard(f"{session_file}.guard")
+    assert frozen.lock(guard, SECTION)
+
+    def around(call):
+        if call.operation == at:
+            frozen.unlock(guard, SECTION)
+            given_back(owner)
+            others.append(THIS_HOST.run(CLOCK, GUARDED.acquire, request))
+            assert frozen.lock(guard, SECTION)
+        return call.make()
+
+    observe(kernel, around)
+    with pytest.raises(OwnerChanged):
+        run_blocking(GUARDED.fence(kernel, request, None, owner.generation), kernel)
+    frozen.close(guard)
+    if kept:
+        owns(others[0])
+    else:
+        with pytest.raises(Superseded):
+            owns(others[0])
+    given_back(others[0])
+    with SessionLock(session_file, clock=CLOCK, timeout=0.0) as next_one:
+        assert next_one.generation > others[0].generation

@@ -18,6 +18,7 @@ from lockjaw.errors import (
     ConnectionLost,
     LockjawError,
     LockStateError,
+    OwnerChanged,
     RequestRejected,
     RequestTimedOut,
     RunAborted,
@@ -31,6 +32,7 @@ from lockjaw.runner.agent import AgentOutcome, AgentRequest, Session, TurnClient
 from lockjaw.runner.policy import (
     Answer,
     Ask,
+    Fence,
     GatewayFailure,
     LockReply,
     RunEmbedded,
@@ -169,7 +171,8 @@ class Lock:
             raise self.outcome
         return self.outcome
 
-    fence_async = acquire_async
+    async def fence_async(self, only: int) -> Any:
+        return await self.acquire_async()
 
     async def release_async(self) -> None:
         self.released += 1
@@ -243,11 +246,40 @@ async def test_a_lock_that_could_not_be_fenced_is_taken_if_its_owner_has_gone(
         return LockReply(True)
 
     monkeypatch.setattr(client, "_take_lock", take_lock)
-    monkeypatch.setattr(client, "_seen", lambda *how: LockReply(False))
     monkeypatch.setattr(agent, "inspect_lock", lambda *how, **more: view)
-    reply = await client._fence(SESSION, "run-1")
+    reply = await client._fence(Fence(1), SESSION, "run-1")
     assert reply == (LockReply(True) if again else LockReply(False, owner=str(stuck).splitlines()[0]))
     assert taken == ([10.0] if again else [])
+
+
+@pytest.mark.parametrize(("owner", "fences", "moved_on"), [("run-1", 3, False), ("another", 1, True), ("", 1, True)])
+async def test_only_our_own_run_is_overruled_under_a_generation_that_it_has_by_now(
+    owner: str, fences: int, moved_on: bool, world: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, asked = await world.client(), []
+    view = LockView(exists=True, alive=True, ours=True, pid=7, owner=owner, generation=5)
+
+    async def fence_async(only: int) -> Any:
+        asked.append(only)
+        raise OwnerChanged("/s.lock", only, 5)
+
+    client._lock = SimpleNamespace(fence_async=fence_async)  # type: ignore[assignment]
+    monkeypatch.setattr(agent, "inspect_lock", lambda *how, **more: view)
+    reply = await client._fence(Fence(1), SESSION, "run-1")
+    assert reply == agent._in_the_way(view, "run-1", moved_on=moved_on)
+    assert asked == [1, 5, 5][:fences]
+
+
+@pytest.mark.parametrize("granted_since", [False, True])
+async def test_an_owner_that_came_during_the_wait_has_not_been_waited_for(
+    granted_since: bool, world: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await world.client()
+    views = [LockView(exists=True, alive=True, ours=True, pid=7, generation=1 + n * granted_since) for n in range(2)]
+    monkeypatch.setattr(client, "_session_lock", lambda *how: Lock(LOCKED))
+    monkeypatch.setattr(agent, "inspect_lock", lambda *how, **more: views.pop(0))
+    reply = await client._take_lock(TakeLock(10.0), SESSION, "run-1")
+    assert (reply.moved_on, reply.generation) == (granted_since, 1 + granted_since)
 
 
 @pytest.mark.parametrize(("held", "released"), [("held", 1), (None, 0)])

@@ -171,7 +171,8 @@ async def test_only_an_owner_that_stood_in_the_way_all_the_time_is_overruled(
     async def acquire_async() -> Any:
         raise SessionLocked("/s.lock", "pid=7", timeout_s=1, waited_s=1)
 
-    async def fence_async() -> str:
+    async def fence_async(only: int) -> str:
+        assert only == next_generation
         return "fenced"
 
     behaviour = replace(BEHAVIOURS["takeover"], store_wait_s=0.0)

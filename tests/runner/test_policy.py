@@ -293,8 +293,9 @@ def test_failure_knows_its_kind_and_whether_the_request_was_sent(
 
 WAIT = [Step("wait", "session lock"), Look(), TakeLock(10.0)]
 GO_ON = [Step("continue", "same session"), RunEmbedded("same", resume=True, locked=True)]
-STUCK = LockReply(False, fenceable=True, owner="process 7")
+STUCK = LockReply(False, fenceable=True, owner="process 7", generation=1)
 BUSY = LockReply(False, fenceable=True, foreign_run=True, owner="process 7")
+MOVED_ON = LockReply(False, fenceable=True, owner="process 7", moved_on=True, generation=2)
 LINE = "TAKEOVER: gateway timeout after 90000ms"
 IS_BUSY = Say("TAKEOVER: process 7 is busy with another message of this session, waiting for it")
 IS_FENCED = Say("TAKEOVER: process 7 holds the session and does not stop; its later writes are refused")
@@ -337,17 +338,27 @@ MARKS = {"transport": "embedded", "fallbackFrom": "gateway", "fallbackReason": "
         ),
         (
             {TakeLock: STUCK, Fence: LockReply(True)},
-            [*STOPPED, *WAIT, IS_FENCED, Fence(), Step("fence", "process 7"), *GO_ON],
+            [*STOPPED, *WAIT, IS_FENCED, Fence(1), Step("fence", "process 7"), *GO_ON],
         ),
-        ({TakeLock: STUCK, Fence: LockReply(False, owner="process 7")}, [*STOPPED, *WAIT, IS_FENCED, Fence(), *FORK]),
+        ({TakeLock: STUCK, Fence: LockReply(False, owner="process 7")}, [*STOPPED, *WAIT, IS_FENCED, Fence(1), *FORK]),
         ({TakeLock: LockReply(False, owner="process 7")}, [*STOPPED, *WAIT, *FORK]),
         ({TakeLock: [BUSY, LockReply(True)]}, [*STOPPED, *WAIT, IS_BUSY, TakeLock(600.0), *GO_ON]),
         ({TakeLock: [BUSY, BUSY]}, [*STOPPED, *WAIT, IS_BUSY, TakeLock(600.0), *FORK]),  # another's run is not fenced
         ({Look: BUSY}, [*STOPPED, *WAIT[:-1], IS_BUSY, TakeLock(600.0), *GO_ON]),
         (
             {TakeLock: [STUCK, LockReply(True)], Fence: BUSY},
-            [*STOPPED, *WAIT, IS_FENCED, Fence(), IS_BUSY, TakeLock(600.0), *GO_ON],
+            [*STOPPED, *WAIT, IS_FENCED, Fence(1), IS_BUSY, TakeLock(600.0), *GO_ON],
         ),
+        # An owner that came meanwhile is waited for as the one before it, and overruled by a decision of its own.
+        (
+            {TakeLock: [STUCK, STUCK], Fence: [MOVED_ON, LockReply(True)]},
+            [*STOPPED, *WAIT, IS_FENCED, Fence(1), TakeLock(10.0), IS_FENCED, Fence(1), Step("fence", "process 7"),
+             *GO_ON],
+        ),
+        ({TakeLock: [MOVED_ON, LockReply(True)]}, [*STOPPED, *WAIT, TakeLock(10.0), *GO_ON]),
+        ({TakeLock: [MOVED_ON] * 4}, [*STOPPED, *WAIT, *[TakeLock(10.0)] * 3, *FORK]),
+        ({TakeLock: [BUSY, MOVED_ON, LockReply(True)]},
+         [*STOPPED, *WAIT, IS_BUSY, TakeLock(600.0), TakeLock(10.0), *GO_ON]),
         # Of a lock that it got a takeover asks nothing more.
         ({TakeLock: LockReply(True, foreign_run=True, fenceable=True)}, [*STOPPED, *WAIT, *GO_ON]),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lockjaw.locking import LockView
-from lockjaw.runner.agent import _in_the_way, has_moved_on
+from lockjaw.runner.agent import _in_the_way, has_gone
 from lockjaw.runner.policy import LockReply
 
 OWNED = LockView(exists=True, alive=True, ours=True, generation=1)
@@ -13,7 +13,7 @@ NEXT_ONE = LockView(exists=False, in_transit=True, generation=1)
 
 
 @pytest.mark.parametrize(
-    ("now", "moved_on"),
+    ("now", "gone"),
     [
         (OWNED, False),
         (LockView(exists=False), True),
@@ -22,12 +22,12 @@ NEXT_ONE = LockView(exists=False, in_transit=True, generation=1)
         (NEXT_ONE, True),
     ],
 )
-def test_only_an_owner_that_was_waited_for_stands_in_the_way(now: LockView, moved_on: bool) -> None:
-    assert has_moved_on(OWNED, now) is moved_on
+def test_only_an_owner_that_was_waited_for_stands_in_the_way(now: LockView, gone: bool) -> None:
+    assert has_gone(OWNED, now) is gone
 
 
 def test_an_owner_that_stands_still_between_its_byte_and_its_lock_file_is_in_the_way() -> None:
-    assert not has_moved_on(NEXT_ONE, NEXT_ONE)
+    assert not has_gone(NEXT_ONE, NEXT_ONE)
 
 
 HELD = {"exists": True, "alive": True, "ours": True, "pid": 7, "owner": "mine"}
@@ -52,3 +52,15 @@ def test_only_a_live_owner_of_our_kind_can_be_fenced_and_only_another_run_is_for
 ) -> None:
     seen = _in_the_way(LockView(**{**HELD, **view}), "mine")  # type: ignore[arg-type]
     assert seen == LockReply(False, fenceable=fenceable, foreign_run=foreign_run, owner=owner)
+
+
+@pytest.mark.parametrize(
+    ("owner", "granted_since", "moved_on"),
+    [("mine", True, False), ("", True, True), ("another", True, True), ("another", False, False)],
+)
+def test_an_owner_that_was_granted_the_lock_during_the_wait_is_another_one_unless_it_is_the_same_run(
+    owner: str, granted_since: bool, moved_on: bool
+) -> None:
+    view = LockView(**{**HELD, "owner": owner, "generation": 3})  # type: ignore[arg-type]
+    seen = _in_the_way(view, "mine", moved_on=granted_since)
+    assert (seen.moved_on, seen.generation) == (moved_on, 3)

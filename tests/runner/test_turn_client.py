@@ -12,10 +12,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from lockjaw.errors import ConnectionLost, RequestRejected
+from lockjaw.errors import ConnectionLost, Fenced, RequestRejected
 from lockjaw.locking import HeldLock, LockStateError, SessionLock, inspect_lock
 from lockjaw.runner.agent import Session
-from lockjaw.runner.policy import Answer, GatewayFailure
+from lockjaw.runner.policy import Answer, Fence, GatewayFailure
 
 from .rig import QUICK, SLOW, rig
 
@@ -149,10 +149,25 @@ async def test_a_session_that_another_run_has_by_the_time_of_the_fence_is_not_ov
         session = Session("agent:main:main", "session-1", "main")
         client._lock = client._session_lock(session, 1.0, "run-1")
         async with client._session_lock(session, 1.0, "another run") as held:
-            reply = await client._fence(session, "run-1")
+            reply = await client._fence(Fence(0), session, "run-1")
 
-            assert (reply.granted, reply.foreign_run) == (False, True)
+            assert (reply.granted, reply.foreign_run, reply.moved_on) == (False, True, True)
             held.verify()
+
+
+async def test_a_run_of_ours_that_took_the_session_again_is_overruled(tmp_path: Path) -> None:
+    async with rig(tmp_path, {"one": QUICK}) as world:
+        client = await world.client()
+        session = Session("agent:main:main", "session-1", "main")
+        run = client._session_lock(session, 1.0, "run-1")
+        async with run:
+            seen = client._seen(session, "run-1")
+        async with run as again:
+            client._lock = client._session_lock(session, 1.0, "run-1")
+            assert (await client._fence(Fence(seen.generation), session, "run-1")).granted
+            with pytest.raises(Fenced):
+                again.verify()
+            await client._drop_lock()
 
 
 @pytest.mark.parametrize("given_back", [True, False])
@@ -165,13 +180,13 @@ async def test_an_owner_that_gives_the_session_back_while_it_is_overruled_is_suc
         owner, client._lock = (client._session_lock(session, 1.0, "run-1") for _ in range(2))
         await owner.acquire_async()
 
-        async def fails() -> HeldLock:
+        async def fails(only: int) -> HeldLock:
             if given_back:
                 await owner.release_async()
             raise LockStateError(str(owner.path), "", "another program took the lock file in this very moment")
 
         monkeypatch.setattr(client._lock, "fence_async", fails)
-        assert (await client._fence(session, "run-1")).granted is given_back
+        assert (await client._fence(Fence(1), session, "run-1")).granted is given_back
         await client._drop_lock()
         await owner.release_async()
 

@@ -1,6 +1,6 @@
 """The session write lock: algorithms that yield where they wait, drivers, and the lock that people use."""
 
-from lockjaw.errors import Fenced, FileLocked, LockLost, LockStateError, SessionLocked
+from lockjaw.errors import Fenced, FileLocked, LockLost, LockStateError, OwnerChanged, SessionLocked
 from lockjaw.locking.catalogue import LOCK_ALGORITHMS
 from lockjaw.locking.held_lock import HeldLock
 from lockjaw.locking.inspection import LockView, inspect_lock
@@ -16,6 +16,7 @@ __all__ = [
     "LockLost",
     "LockStateError",
     "LockView",
+    "OwnerChanged",
     "SessionLock",
     "SessionLocked",
     "inspect_lock",

@@ -34,6 +34,8 @@ class LockAlgorithm(Protocol):
     """``about``: whose it is and what it does, for people. ``timeout_s`` is what a caller gets who names none;
     ``can_reenter``: may a process take it twice, through any object?
 
+    ``fence``: ``only`` names the generation that may be overruled, as in ``SessionLock.fence_async``.
+
     ``give_up``: after an interruption between the grant and its holder; ``mine``: what that acquire or fence opened.
     ``abandon``: after an interruption in the middle of a release; only where locks have generations.
 
@@ -55,7 +57,9 @@ class LockAlgorithm(Protocol):
     def watchdog(self) -> str | None: ...
     def acquire(self, calls: Calls, request: LockRequest, mine: list[Handle] | None = None) -> Steps[Any]: ...
     def give_up(self, calls: Calls, request: LockRequest, mine: list[Handle]) -> Steps[None]: ...
-    def fence(self, calls: Calls, request: LockRequest, mine: list[Handle] | None = None) -> Steps[Any]: ...
+    def fence(
+        self, calls: Calls, request: LockRequest, mine: list[Handle] | None = None, only: int | None = None
+    ) -> Steps[Any]: ...
     def release(self, calls: Calls, grant: Any) -> Steps[Released]: ...
     def abandon(self, calls: Calls, grant: Any) -> Steps[None]: ...
     def enter(self, calls: Calls, grant: Any) -> Steps[None]: ...
@@ -73,7 +77,10 @@ class _WithoutGenerations:
     def give_up(self, calls: Calls, request: LockRequest, mine: list[Handle]) -> Steps[None]:
         yield from ()
 
-    def fence(self: LockAlgorithm, calls: Calls, request: LockRequest, mine: list[Handle] | None = None) -> Steps[Any]:
+    def fence(
+        self: LockAlgorithm, calls: Calls, request: LockRequest, mine: list[Handle] | None = None,
+        only: int | None = None,
+    ) -> Steps[Any]:  # fmt: skip
         yield from ()
         raise LockStateError(
             request.paths.lock, self.name, "the lock cannot be fenced: this algorithm has no generations"

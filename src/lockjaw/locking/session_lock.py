@@ -180,19 +180,24 @@ class SessionLock:
             self._give_up(attempt, error)
             raise
 
-    async def fence_async(self) -> HeldLock:
+    async def fence_async(self, only: int | None = None) -> HeldLock:
         """Take the lock from a live owner of ours: whatever it appends from now on is refused.
 
         An owner that is gone meanwhile is no error: then this is an acquire. Cancelling leaves no trace; an
         interruption (Ctrl-C) leaves the lock to its owner or, if that is overruled already, free.
 
+        Args:
+            only: overrule nobody but the owner of this generation (``LockView.generation``); None: whoever has it.
+
         Raises:
+            OwnerChanged: another owner has it by now. Look again, and wait for that one as for any other.
             LockStateError: the owner is foreign, or another process stands still while it overrules.
         """
         attempt = self._begin(fences=True)
         try:
             return self._hold(
-                attempt, await self._host.run_async(self._clock, self._algorithm.fence, attempt.request, attempt.mine)
+                attempt,
+                await self._host.run_async(self._clock, self._algorithm.fence, attempt.request, attempt.mine, only),
             )
         except BaseException as error:
             self._give_up(attempt, error)

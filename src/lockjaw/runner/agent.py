@@ -27,6 +27,7 @@ from lockjaw.errors import (
     LocalError,
     LockjawError,
     LockStateError,
+    OwnerChanged,
     RemoteError,
     RequestRejected,
     RequestTimedOut,
@@ -274,7 +275,7 @@ class TurnClient:
             case TakeLock():
                 return await self._take_lock(effect, session, failure.run_id)
             case Fence():
-                return await self._fence(session, failure.run_id)
+                return await self._fence(effect, session, failure.run_id)
             case RunEmbedded():
                 slow = failure.kind == "timeout"
                 return await self._embedded(session, failure.run_id, started_ms, effect, deadline_passed=slow)
@@ -394,9 +395,9 @@ class TurnClient:
                 return await self._take_lock(effect, moved, run_id)
         except (SessionLocked, LockStateError):
             view = inspect_lock(path, clock=self.clock, host=self.machine.locks)
-            if tries and has_moved_on(before, view):
+            if tries and has_gone(before, view):
                 return await self._take_lock(effect, session, run_id, tries - 1)
-            return _in_the_way(view, run_id)
+            return _in_the_way(view, run_id, moved_on=view.ours and view.generation != before.generation)
         dead = before.exists and before.alive is False
         return LockReply(True, reclaimed=dead, owner=f"dead process {before.pid}" if dead else "")
 
@@ -405,19 +406,20 @@ class TurnClient:
         stored = self.runner.store(session.agent_id).read().get(session.key, {}).get("sessionId")
         return replace(session, session_id=stored) if isinstance(stored, str) else session
 
-    async def _fence(self, session: Session, run_id: str) -> LockReply:
+    async def _fence(self, effect: Fence, session: Session, run_id: str, tries: int = LOCK_TRIES) -> LockReply:
         assert self._lock is not None, "TakeLock comes first"
-        seen = self._seen(session, run_id)
-        if seen.foreign_run:
-            return seen  # while we made up our mind our run gave the session back, and the next one has it
         try:
-            self._held = await self._lock.fence_async()
+            self._held = await self._lock.fence_async(only=effect.generation)
         except (LockStateError, SessionLocked) as error:
             view = inspect_lock(self._file(session), clock=self.clock, host=self.machine.locks)
             if not view.in_transit and (not view.exists or view.alive is False):
                 # Its owner woke up in the middle of our overruling it, and gave it back: no reason for a fork.
                 return await self._take_lock(TakeLock(LOCK_BOUND_S), session, run_id)
-            return LockReply(False, owner=str(error).splitlines()[0])
+            if not isinstance(error, OwnerChanged):
+                return LockReply(False, owner=str(error).splitlines()[0])
+            if view.owner == run_id and tries:  # our run still, which gave the session back and took it again
+                return await self._fence(Fence(view.generation), session, run_id, tries - 1)
+            return _in_the_way(view, run_id, moved_on=True)
         return LockReply(True)
 
     async def _drop_lock(self) -> None:
@@ -559,8 +561,8 @@ class TurnClient:
 # --------------------------------------------------------------------------- the process
 
 
-def has_moved_on(before: LockView, now: LockView) -> bool:
-    """A wait for the lock has ended without it. Is what stands in the way now not what we have waited for?
+def has_gone(before: LockView, now: LockView) -> bool:
+    """A wait for the lock has ended without it. Does nothing stand in the way any more?
 
     It was given back while we looked who has it, or this process stood still meanwhile; or the next owner is about to
     take it, and may work on another run than ours.
@@ -570,12 +572,15 @@ def has_moved_on(before: LockView, now: LockView) -> bool:
     return not now.exists or now.alive is False
 
 
-def _in_the_way(view: LockView, run_id: str) -> LockReply:
+def _in_the_way(view: LockView, run_id: str, *, moved_on: bool = False) -> LockReply:
+    """``moved_on``: since our wait began there was another grant. One of our own run is still the same owner."""
     return LockReply(
         False,
         fenceable=(view.ours and bool(view.alive)) or view.in_transit,
         foreign_run=bool(view.owner) and view.owner != run_id,
         owner=f"process {view.pid}" if view.pid else "an unknown process",
+        moved_on=moved_on and view.owner != run_id,
+        generation=view.generation,
     )
 
 

@@ -76,7 +76,10 @@ class TakeLock(msgspec.Struct, frozen=True):
 
 
 class Fence(msgspec.Struct, frozen=True):
-    """Raise the generation over the live holder; performs to a ``LockReply``."""
+    """Raise the generation over the live holder that has ``generation``, and over no other; performs to a
+    ``LockReply``."""
+
+    generation: int
 
 
 class RunEmbedded(msgspec.Struct, frozen=True):
@@ -120,6 +123,7 @@ class LockReply(msgspec.Struct, frozen=True):
 
     ``reclaimed``: the previous holder was dead by proof. ``fenceable``: the holder lives and honours
     generations. ``foreign_run``: the holder works on another turn than ours, which is not ours to stop.
+    ``moved_on``: it is another one than we have waited for. ``generation``: the holder's.
     """
 
     granted: bool
@@ -127,6 +131,8 @@ class LockReply(msgspec.Struct, frozen=True):
     fenceable: bool = False
     foreign_run: bool = False
     owner: str = ""
+    moved_on: bool = False
+    generation: int = 0
 
 
 # --------------------------------------------------------------------------- what a policy is told and returns
@@ -177,6 +183,7 @@ Policy = Generator[Effect, Any, Answer]
 ASK_LIMIT_S = 2.0  # a gateway that is alive answers agent.wait in milliseconds; a stuck one must not cost more
 STOP_LIMIT_S = 5.0  # seen on the real 2026.5.7: confirmed and lock gone within 0.1 s
 FOREIGN_RUN_BOUND_S = 600.0  # another user's turn is legitimate, however long it takes (reports of class F)
+OWNERS = 4  # so many in turn are waited for, where each of them had the session for the first time
 LOCK_BOUND_S = 10.0  # an aborted run may wait for its model client to let go; then it is stuck, not stopping
 
 
@@ -251,23 +258,9 @@ def takeover(failure: GatewayFailure, behaviour: Behaviour, new_id: Callable[[],
         yield Say(f"TAKEOVER: {why}, the turn runs in this process ({first_line})")
 
     yield Step("wait", "session lock")
-    lock: LockReply = yield Look()
-    if not lock.foreign_run:
-        lock = yield TakeLock(LOCK_BOUND_S)
-    if lock.foreign_run and not lock.granted:
-        yield Say(f"TAKEOVER: {lock.owner} is busy with another message of this session, waiting for it")
-        lock = yield TakeLock(FOREIGN_RUN_BOUND_S)
+    lock = yield from _session_lock()
     if lock.granted and lock.reclaimed:
         yield Step("reclaim", lock.owner)
-    if not lock.granted and lock.fenceable and not lock.foreign_run:
-        yield Say(f"TAKEOVER: {lock.owner} holds the session and does not stop; its later writes are refused")
-        fenced: LockReply = yield Fence()
-        if fenced.granted:
-            yield Step("fence", lock.owner)
-        lock = fenced
-        if lock.foreign_run:
-            yield Say(f"TAKEOVER: {lock.owner} is busy with another message of this session, waiting for it")
-            lock = yield TakeLock(FOREIGN_RUN_BOUND_S)
     if lock.granted:
         yield Step("continue", "same session")
         result = yield RunEmbedded("same", resume=True, locked=True)
@@ -282,6 +275,25 @@ def takeover(failure: GatewayFailure, behaviour: Behaviour, new_id: Callable[[],
     result = yield RunEmbedded("fork", resume=True, locked=False, new_session_id=session_id)
     marks |= {"fallbackSessionId": session_id, "duplicatePossible": True}
     return Answer(result, "embedded", marks, duplicate_possible=True)
+
+
+def _session_lock() -> Generator[Effect, Any, LockReply]:
+    """Wait for the session. An owner that stood in the way for the whole of a wait is overruled, and no other one."""
+    lock: LockReply = yield Look()
+    for _ in range(OWNERS):
+        another_run = lock.foreign_run
+        if another_run:
+            yield Say(f"TAKEOVER: {lock.owner} is busy with another message of this session, waiting for it")
+        lock = yield TakeLock(FOREIGN_RUN_BOUND_S if another_run else LOCK_BOUND_S)
+        if lock.fenceable and not (lock.granted or lock.foreign_run or lock.moved_on):
+            owner = lock.owner
+            yield Say(f"TAKEOVER: {owner} holds the session and does not stop; its later writes are refused")
+            lock = yield Fence(lock.generation)
+            if lock.granted:
+                yield Step("fence", owner)
+        if lock.granted or (another_run and lock.foreign_run) or not (lock.foreign_run or lock.moved_on):
+            break
+    return lock
 
 
 def worth_going_on(error: str) -> bool:

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from lockjaw.clock import Clock
-from lockjaw.errors import Fenced, LockStateError
+from lockjaw.errors import Fenced, LockStateError, OwnerChanged
 from lockjaw.locking import HeldLock, SessionLock
 from lockjaw.sessions import Transcript
 
@@ -78,13 +78,14 @@ class SessionHold:
         before = self.held
         before.verify()
         try:
-            now = await another().fence_async()
+            now = await another().fence_async(only=before.generation)
+        except OwnerChanged as other:  # it overruled us in this very moment
+            raise Fenced(stuck.path, before.generation, other.current) from None
         except LockStateError:
             raise stuck from None
-        if now.overruled not in (0, before.generation):
-            # Another process overruled us in this very moment; better two that stop than two that write.
+        if not now.overruled:  # it did, and has given the session back since
             await now.release_async()
-            raise Fenced(stuck.path, before.generation, now.overruled)
+            raise Fenced(stuck.path, before.generation, now.generation)
         self.held = now
         self._log(
             f"[session-lock] a process stands still inside the section of {stuck.path}; going on under a new guard"

@@ -69,9 +69,9 @@ class StoreLock:
                 # whole of our wait is overruled.
                 if ((now.ours and now.alive) or now.in_transit) and now.generation == before.generation:
                     try:
-                        return await self._lock.fence_async()
+                        return await self._lock.fence_async(only=now.generation)
                     except LockStateError:
-                        pass  # another process is at it, or the lock file is a foreign one
+                        pass  # another one has it, or is at it, or the lock file is a foreign one
                 if last:
                     raise
 

@@ -61,7 +61,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 
-from lockjaw.errors import LockStateError, SessionLocked
+from lockjaw.errors import LockStateError, OwnerChanged, SessionLocked
 from lockjaw.locking import guard_record
 from lockjaw.locking.algorithms.findings import (
     MOST_RESERVED,
@@ -597,13 +597,18 @@ def give_up(calls: Calls, request: LockRequest, mine: list[Handle]) -> Steps[Non
     yield from release(calls, grant)
 
 
-def fence(calls: Calls, request: LockRequest, mine: list[Handle] | None = None) -> Steps[GuardedGrant]:
+def fence(
+    calls: Calls, request: LockRequest, mine: list[Handle] | None = None, only: int | None = None
+) -> Steps[GuardedGrant]:
     """Raise the generation over a live owner of ours, past all waiters; take the lock if its owner is gone.
 
     Args:
         mine: gets what was opened, for ``give_up``.
+        only: the generation that may be overruled; None: whichever it is. An owner in transit may be, whoever it is:
+            it has been granted nothing yet, and begins anew, or it is giving the lock back.
 
     Raises:
+        OwnerChanged: another generation than ``only`` has it.
         LockStateError: the lock file is a foreign program's, or another process is frozen while it overrules.
     """
     mine = [] if mine is None else mine
@@ -615,7 +620,7 @@ def fence(calls: Calls, request: LockRequest, mine: list[Handle] | None = None) 
             guard = mine[0]
             in_section = yield from _lock(calls, guard, SECTION, calls.now() + request.section_wait_s)
             if not in_section and not _is_deleted(calls, guard):
-                if (grant := _overruled(calls, request, mine)) is not None:
+                if (grant := _overruled(calls, request, mine, only)) is not None:
                     return grant
                 looks += 1
                 if looks >= _IN_TRANSIT_LOOKS:
@@ -636,10 +641,12 @@ def fence(calls: Calls, request: LockRequest, mine: list[Handle] | None = None) 
                 if grant is None and looks >= _HELD_UP_LOOKS:
                     raise LockStateError(request.paths.lock, "no owner", _HELD_UP)
             elif finding.fenceable:
+                if only is not None and finding.live != only:
+                    raise OwnerChanged(request.paths.lock, only, finding.live)
                 grant = replace_live(calls, request, guard, finding)
             elif finding.in_transit and looks >= _IN_TRANSIT_LOOKS:
                 # It stands still between its byte and its lock file.
-                if (grant := _overruled(calls, request, mine, in_section=True)) is not None:
+                if (grant := _overruled(calls, request, mine, only, in_section=True)) is not None:
                     return grant
                 if looks >= 2 * _IN_TRANSIT_LOOKS:
                     owner, _ = blame(calls, request, guard, finding)
@@ -665,7 +672,9 @@ def fence(calls: Calls, request: LockRequest, mine: list[Handle] | None = None) 
         raise
 
 
-def _overruled(calls: Calls, request: LockRequest, mine: list[Handle], in_section: bool = False) -> GuardedGrant | None:
+def _overruled(
+    calls: Calls, request: LockRequest, mine: list[Handle], only: int | None, in_section: bool = False
+) -> GuardedGrant | None:
     """The grant of a new guard, over an owner that no generation reaches; see ``overruling``. ``mine``: the old guard.
 
     Args:
@@ -673,7 +682,7 @@ def _overruled(calls: Calls, request: LockRequest, mine: list[Handle], in_sectio
     """
     old = mine[0]
     queue = read_state(calls, old)
-    done = overrule(calls, request, old, mine, in_section=in_section)
+    done = overrule(calls, request, old, mine, in_section=in_section, only=only)
     if done is None:
         return None
     ring_next(calls, request, old, queue.ticket, queue.issued)  # and that waiter the next: their queue is gone

@@ -20,10 +20,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lockjaw.errors import LockStateError
+from lockjaw.errors import LockStateError, OwnerChanged
 from lockjaw.files import OVERRULED_SUFFIX
 from lockjaw.locking import guard_record
 from lockjaw.locking.algorithms.findings import MOST_RESERVED, Busy, Dead, examine, read_state
+from lockjaw.locking.algorithms.grants import same_grant
 from lockjaw.locking.guard_record import OVERRULE, OWNER_BASE, SECTION, SLOT_BYTES, TICKETS_OFFSET, GuardState
 from lockjaw.locking.operations import Calls, Handle
 from lockjaw.locking.owner_record import BODY_BYTES, body_at
@@ -44,7 +45,13 @@ class Overruled(NamedTuple):
 
 
 def overrule(
-    calls: Calls, request: LockRequest, old: Handle, mine: list[Handle], *, in_section: bool
+    calls: Calls,
+    request: LockRequest,
+    old: Handle,
+    mine: list[Handle],
+    *,
+    in_section: bool,
+    only: int | None = None,
 ) -> Overruled | None:
     """Own the next generation in a new guard.
 
@@ -52,23 +59,26 @@ def overrule(
         old: the guard whose section is not to be had.
         mine: gets the new one as soon as it is open, for ``give_up``.
         in_section: the caller holds the section, and the owner stands still outside.
+        only: the generation that may be overruled, as in ``guarded.fence``.
 
     Returns:
-        None: the section is free again, or another process overrules or has done so. Look again.
+        None: the section is free again, or there is another grant by now. Look again.
 
     Raises:
+        OwnerChanged: another generation than ``only`` has the lock, or was recorded in the instant of the rename. (That
+            owner has lost it then, and so have we.)
         LockStateError: the lock file is a foreign one. OSError: the disk refuses; the old guard is as it was.
     """
     if not calls.lock(old, OVERRULE):
         return None
     try:
-        return _make_new(calls, request, old, mine, in_section)
+        return _make_new(calls, request, old, mine, in_section, only)
     finally:
         calls.unlock(old, OVERRULE)
 
 
 def _make_new(
-    calls: Calls, request: LockRequest, old: Handle, mine: list[Handle], in_section: bool
+    calls: Calls, request: LockRequest, old: Handle, mine: list[Handle], in_section: bool, only: int | None
 ) -> Overruled | None:
     if not calls.named(old):
         return None
@@ -79,6 +89,8 @@ def _make_new(
             request.paths.lock, owner, "the lock cannot be fenced: some process is frozen inside its section, and the "
             "lock file is not the one of its owner",
         )  # fmt: skip
+    if only is not None and isinstance(finding, Busy) and not finding.in_transit and finding.live != only:
+        raise OwnerChanged(request.paths.lock, only, finding.live)
     margin = 1 if isinstance(finding, Busy) else _MARGIN
     fresh = request.paths.guard + _FRESH
     calls.unlink(fresh)  # of one that died here
@@ -92,12 +104,14 @@ def _make_new(
         calls.close(calls.create_exclusive(request.paths.lock.removesuffix(".lock") + OVERRULED_SUFFIX))
     except FileExistsError:
         pass
-    if not in_section and calls.lock(old, SECTION):  # it has woken: no need
+    woken = not in_section and calls.lock(old, SECTION)  # no need
+    if woken:
         calls.unlock(old, SECTION)
+    state = read_state(calls, old)
+    if woken or (only is not None and not same_grant(state, finding.guard)):
         calls.unlink(fresh)
         calls.close(mine.pop())
         return None
-    state = read_state(calls, old)
     guard.epoch = state.epoch + 1
     calls.lock(guard, OWNER_BASE + guard.epoch)
     now_ms, generation = calls.wall_ms(), state.generation + margin
@@ -109,6 +123,8 @@ def _make_new(
     # If we stood still before the rename, an owner in transit may have recorded a generation in the old guard, and been
     # granted it. From the rename on, none is granted there.
     late = read_state(calls, old)
+    if only is not None and not same_grant(late, state):
+        raise OwnerChanged(request.paths.lock, only, late.generation)
     if late.generation >= generation:
         generation = late.generation + margin
         again = guard_record.encode(request.signature, now_ms, generation, guard.epoch, state.issued)
@@ -123,7 +139,9 @@ def _make_new(
     if found is None or found[:2] != body.identity:
         raise LockStateError(request.paths.lock, "", "another program took the lock file in this very moment")
     calls.unlock(guard, SECTION)
-    return Overruled(guard, read_state(calls, guard), late.generation)
+    # An owner that reserved generations has a lower one than its record tells.
+    lived = isinstance(finding, Busy) and same_grant(late, state)
+    return Overruled(guard, read_state(calls, guard), finding.live if lived else late.generation)
 
 
 def newest(calls: Calls, request: LockRequest, generation: int) -> int:
