@@ -242,6 +242,20 @@ class TestSameConversation:
         found = judge(self.NAME, history, self.FACTS)
         assert (found.verdict, found.witness) == (verdict, (at,) if verdict is U else witness)
 
+    @pytest.mark.parametrize("other", [f"{SESSION}0", f"0{SESSION}", f"fork-{SESSION}", f"{SESSION}.x", SESSION[:-1]])
+    @pytest.mark.parametrize("suffix", [".jsonl", ".sqlite"])
+    @pytest.mark.parametrize("seen", [True, False])
+    def test_a_message_of_a_session_whose_id_contains_this_one_is_not_this_ones(
+        self, other: str, suffix: str, seen: bool
+    ) -> None:
+        ours, others = (f"{FOLDER}/{one}{suffix}" for one in (SESSION, other))
+        told = [asks(0.0), accepted(1.0)]
+        told += [(2.0, "gateway", "append", {"path": others, "role": "user"})]
+        told += [(2.0, "gateway", "append", {"path": ours, "role": role}) for role in ("assistant", "user")]
+        told += [result(5.0, session_id=SESSION)] + [final(path=ours)] * seen
+        found = judge(self.NAME, story(*told), self.FACTS)
+        assert (found.verdict, found.witness) == (V, (3, 4))
+
     def test_of_two_clients_the_one_whose_answer_is_elsewhere_is_named(self) -> None:
         for bad in "ab":
             told = [asks(0.0, one, session_key=f"k{one}") for one in "ab"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 import msgspec
@@ -91,12 +92,9 @@ def _order(history: Sequence[Record], result: Record, answer: Record | None) -> 
     """The last answer was appended after some user message of the same transcript."""
     path = transcript_of(answer.data.get("path")) if answer is not None else ""
     session_id = str(result.data.get("session_id") or "")
-    ours = [
-        r
-        for r in history
-        if r.op == "append" and transcript_of(r.data.get("path")) and r.i < result.i
-        if transcript_of(r.data.get("path")) == path or (session_id and session_id in str(r.data.get("path")))
-    ]
+    appends = ((r, transcript_of(r.data.get("path"))) for r in history if r.op == "append" and r.i < result.i)
+    # A transcript is called as its session, whatever it is kept in.
+    ours = [r for r, file in appends if file and (file == path or PurePosixPath(file).stem == session_id)]
     users = [r.i for r in ours if r.data.get("role") == "user"]
     answers = [r.i for r in ours if r.data.get("role") == "assistant"]
     if answers and users and answers[-1] < users[0]:
