@@ -247,6 +247,27 @@ async def test_held_store_is_busy_in_the_words_of_its_version(tmp_path: Path, cl
     assert list(ours.read()) == ["k"]
 
 
+@pytest.mark.parametrize(("queued_s", "waited_s"), [(0.0, 2.0), (1.5, 2.0), (2.0, 2.0), (5.0, 5.0)])
+async def test_held_store_tells_the_whole_wait_also_what_the_update_waited_for_its_turn(
+    queued_s: float, waited_s: float, tmp_path: Path, clock: Any
+) -> None:
+    """Its turn comes late where this process stands still, or waits for the database before it begins."""
+
+    class LateTurn(LocalDatabases):
+        async def aside(self, path: Any, work: Any, **how: Any) -> Any:
+            clock.now_s += queued_s
+            return work()
+
+    path, files = tmp_path / "sessions.sqlite", LocalFiles()
+    store = RowStore(path, clock=clock, wait_s=2.0, files=files)
+    await store.update("k", lambda entry: entry.update(x=1))
+    files.databases = LateTurn()
+    began_s = clock.now_s
+    with held(path), pytest.raises(DatabaseBusy, match=rf"\(waited {waited_s:.1f} of 2 s\)") as busy:
+        await store.update("k", lambda entry: entry.update(x=2))
+    assert (busy.value.timeout_s, busy.value.waited_s, clock.now_s - began_s) == (2.0, waited_s, waited_s)
+
+
 async def test_locked_store_is_read_if_the_caller_can_do_with_that(tmp_path: Path, clock: Any) -> None:
     path = tmp_path / "sessions.sqlite"
     store = RowStore(path, clock=clock, wait_s=2.0, reads_when_locked=True)

@@ -72,14 +72,18 @@ class RowStore(SessionStore):
         """As ``SessionStore.update``. Raises DatabaseBusy, in the version's words StoreLocked: nothing was written."""
         self._files.make_folder(self.path.parent)
 
-        until = self._clock.monotonic() + self._wait_s
+        start = self._clock.monotonic()
 
         def work() -> dict[str, Any]:
-            wait_s = max(0.0, until - self._clock.monotonic())
-            with self._files.databases.writing(self.path, wait_s=wait_s, clock=self._clock) as transaction:
-                entry = self._changed(transaction, key, change)
-                transaction.commit()
-                return entry
+            wait_s = max(0.0, start + self._wait_s - self._clock.monotonic())
+            try:
+                with self._files.databases.writing(self.path, wait_s=wait_s, clock=self._clock) as transaction:
+                    entry = self._changed(transaction, key, change)
+                    transaction.commit()
+                    return entry
+            except DatabaseBusy as error:  # it tells of this last part of the wait alone
+                waited_s = self._clock.monotonic() - start
+                raise DatabaseBusy(error.path, timeout_s=self._wait_s, waited_s=waited_s) from None
 
         try:
             if self._blocks:
