@@ -140,8 +140,8 @@ def _make_new(
         raise LockStateError(request.paths.lock, "", "another program took the lock file in this very moment")
     calls.unlock(guard, SECTION)
     # An owner that reserved generations has a lower one than its record tells.
-    lived = isinstance(finding, Busy) and same_grant(late, state)
-    return Overruled(guard, read_state(calls, guard), finding.live if lived else late.generation)
+    previous = finding.live if isinstance(finding, Busy) and same_grant(late, state) else late.generation
+    return Overruled(guard, read_state(calls, guard), previous)
 
 
 def newest(calls: Calls, request: LockRequest, generation: int) -> int:
