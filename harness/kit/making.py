@@ -20,17 +20,17 @@ from lockjaw import __version__
 from lockjaw.behaviours import BEHAVIOURS
 from lockjaw.documents import FieldError
 from lockjaw.errors import DocumentError, HarnessError, ReplayDiverged, UsageError
-from lockjaw.history import OPERATIONS, Record, event_hash, read_records
-from lockjaw.history.run import BUILTIN, Run, read_document
+from lockjaw.history import OPERATIONS, Record, event_hash
+from lockjaw.history.run import Run, read_document
 from lockjaw.seeds import Seeds
 
 from ..incident.scenario import Scenario, is_builtin
 from ..judge.checkers import CHECKERS
 from ..judge.judgement import judge
 from ..judge.skeleton import skeleton_hash
+from ..kept import read_kept
 from ..sim.engine import SimLived, run_sim
-from ..sim.tape import Choice, Choices, RandomChoices, StrictReplay, Until, Value, read_tape
-from ..store import HISTORY, SCENARIO, TAPE, VERDICT, RunDirectory, check_files, no_run
+from ..sim.tape import Choice, Choices, RandomChoices, StrictReplay, Until, Value
 from .archive import LIMITS, write_archive
 from .manifest import FORMAT, REPLAY, KitManifest
 from .redaction import Redactor
@@ -146,19 +146,13 @@ class _Source:
 
     @classmethod
     def read(cls, path: Path) -> _Source:
-        try:
-            check_files(path)
-            document = msgspec.json.decode((path / VERDICT).read_bytes(), type=dict[str, Any])
-            scenario = msgspec.json.decode((path / SCENARIO).read_bytes(), type=Scenario)
-            manifest = RunDirectory(path).manifest()
-            tape = read_tape(path / TAPE) if manifest["engine"] == "sim" else []
-            return cls(
-                path, scenario, is_builtin(scenario), manifest["policy"], manifest["engine"],
-                manifest.get("target", BUILTIN), manifest.get("client_policy"), manifest["seed"],
-                manifest["time_scale"], str(manifest["lockjaw"]), document, read_records(path / HISTORY), tape,
-            )  # fmt: skip
-        except (OSError, msgspec.DecodeError, HarnessError, KeyError) as error:
-            raise no_run(path, error) from error
+        kept = read_kept(path)
+        noted = kept.manifest
+        return cls(
+            path, kept.scenario, is_builtin(kept.scenario), noted["policy"], noted["engine"], kept.target,
+            noted.get("client_policy"), noted["seed"], noted["time_scale"], str(noted.get("lockjaw")),
+            kept.run.document(), kept.run.history, kept.tape,
+        )  # fmt: skip
 
     def bare(self, value: Any) -> Any:
         """Plain data without this machine's folders."""

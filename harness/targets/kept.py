@@ -16,8 +16,9 @@ from lockjaw.verdict import Verdict
 from ..incident.scenario import Scenario
 from ..judge.checkers import run_checks
 from ..judge.judgement import OUT_OF_SIGHT, seen_from_outside
+from ..kept import decoded_scenario
 from ..run import Run
-from ..store import SCENARIO, VERDICT, read_run
+from ..store import SCENARIO, VERDICT, no_run, read_run
 from .table import Cell, cell_of
 
 __all__ = ["cells_kept", "cells_summarised", "judged_again"]
@@ -81,9 +82,9 @@ def _store_of(folder: Path) -> str:
 
 def _scenario_of(folder: Path, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode((folder / SCENARIO).read_bytes(), type=kind)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise UsageError(str(folder / SCENARIO), "", f"the scenario of a kept run ({error})") from error
+        return decoded_scenario((folder / SCENARIO).read_bytes(), folder, kind)
+    except OSError as error:
+        raise no_run(folder, error) from error
 
 
 def cells_summarised(file: Path) -> list[Cell]:

@@ -14,13 +14,12 @@ from lockjaw.cli import pages
 from lockjaw.cli.consent import approved_calls
 from lockjaw.cli.options import JsonFlag
 from lockjaw.cli.progress import run_progress
-from lockjaw.documents import FieldError
 from lockjaw.errors import HarnessError, ReplayDiverged, UsageError
 from lockjaw.harness.incident.scenario import Scenario
+from lockjaw.harness.kept import read_kept
 from lockjaw.harness.kit.origin import is_ours
 from lockjaw.harness.run import BUILTIN, run_policies
-from lockjaw.harness.sim.tape import Choices, StrictReplay, read_tape
-from lockjaw.harness.store import MANIFEST, SCENARIO, TAPE, RunDirectory, read_run
+from lockjaw.harness.sim.tape import Choices, StrictReplay
 from lockjaw.history import Record
 from lockjaw.history.run import Run, is_described
 from lockjaw.reports import document, text
@@ -91,21 +90,17 @@ class Replayed(msgspec.Struct, frozen=True):
 
 
 def _from_folder(run: Path, out: Path | None, *, yes_real: bool) -> Replayed:
-    kept = read_run(run)
-    manifest = RunDirectory(run).manifest()
-    stored, scenario = _scenario_of(run)
-    for key, kind in (("engine", str), ("policy", str), ("seed", int), ("time_scale", int | float)):
-        if not isinstance(manifest.get(key), kind):
-            raise UsageError(str(run / MANIFEST), key, "what a run notes of itself", manifest.get(key))
-    choices = _tape_of(run) if manifest["engine"] == "sim" else None
-    approved, target = None, str(manifest.get("target", BUILTIN))
-    if manifest["engine"] != "sim" or target != BUILTIN:
-        stranger = not is_ours(manifest, stored)
+    kept = read_kept(run)
+    manifest, approved = kept.manifest, None
+    choices = StrictReplay(kept.tape) if manifest["engine"] == "sim" else None
+    if manifest["engine"] != "sim" or kept.target != BUILTIN:
+        stranger = not is_ours(manifest, kept.stored)
         if stranger:  # where programs are installed, and what they may reach, is for this user to say
             manifest = {key: value for key, value in manifest.items() if key not in ("cache", "allow_network")}
-        approved = approved_calls(run, scenario, target=target, stranger=stranger, yes_real=yes_real)
+        approved = approved_calls(run, kept.scenario, target=kept.target, stranger=stranger, yes_real=yes_real)
     out = out or run.resolve().parent.parent
-    return Replayed(run, scenario, manifest, kept.verdict, kept.event_hash, choices, out, approved=approved)
+    was = kept.run
+    return Replayed(run, kept.scenario, manifest, was.verdict, was.event_hash, choices, out, approved=approved)
 
 
 def _from_kit(path: Path, out: Path | None, *, yes_real: bool) -> Replayed:
@@ -173,19 +168,3 @@ def _parted(of: Replayed, history: Sequence[Record]) -> str:
         return f"{said}: the same steps at the same times, with other details; {of.why}"
     step = f"{history[at].op} of {history[at].actor} at {history[at].t:g} s" if at < len(history) else "its end"
     return f"{said}, from record {at} on ({step}); {of.why}"
-
-
-def _scenario_of(run_dir: Path) -> tuple[bytes, Scenario]:
-    """The scenario of a run, as it is stored and as it is read."""
-    try:
-        stored = (run_dir / SCENARIO).read_bytes()
-        return stored, msgspec.convert(msgspec.json.decode(stored), Scenario)
-    except (OSError, msgspec.DecodeError, FieldError, RecursionError) as error:
-        raise UsageError(str(run_dir / SCENARIO), "", f"the scenario of a run ({error})") from error
-
-
-def _tape_of(run_dir: Path) -> Choices:
-    try:
-        return StrictReplay(read_tape(run_dir / TAPE))
-    except (OSError, msgspec.DecodeError) as error:
-        raise UsageError(str(run_dir / TAPE), "", f"the choices of a simulated run ({error})") from error

@@ -14,12 +14,12 @@ from lockjaw.cli.openclaw.campaigns import say, watched
 from lockjaw.cli.options import AllowNetwork, CacheFolder, JsonFlag, Out, TimeoutS, print_json
 from lockjaw.errors import UsageError
 from lockjaw.harness.incident.scenario import Scenario
+from lockjaw.harness.kept import read_kept
 from lockjaw.harness.run import Progress, run_policies
-from lockjaw.harness.store import HISTORY, SCENARIO, RunDirectory, no_run
 from lockjaw.harness.targets.openclaw.campaign import Options, run_version
 from lockjaw.harness.targets.openclaw.fidelity import Fidelity, compare
 from lockjaw.harness.targets.openclaw.versions import parse_target, parse_version, traits_of
-from lockjaw.history import Record, read_records
+from lockjaw.history import Record
 from lockjaw.visible import show_text
 
 __all__ = ["fidelity"]
@@ -58,12 +58,8 @@ def fidelity(
 
 def _kept(folders: Sequence[Path]) -> Iterator[tuple[str, Sequence[Record], Scenario]]:
     for folder in folders:
-        try:
-            scenario = msgspec.json.decode((folder / SCENARIO).read_bytes(), type=Scenario)
-            target = str(RunDirectory(folder).manifest().get("target", "builtin"))
-            yield target, read_records(folder / HISTORY), scenario
-        except (OSError, msgspec.MsgspecError) as error:
-            raise no_run(folder, error) from error
+        kept = read_kept(folder)
+        yield kept.target, kept.run.history, kept.scenario
 
 
 def _fresh(
