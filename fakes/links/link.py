@@ -31,11 +31,10 @@ from typing import Any
 
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import LocalError
-from lockjaw.seeds import Seeds
 
 from ..journal import Journal, Listener
 from ..serving import FakeServer, require_loopback
-from .toxics import Conversation, Direction, Ending, Item, Toxic
+from .toxics import Conversation, Direction, Ending, FaultyLink, Item, Toxic
 
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 _LISTEN_BACKLOG = 512
@@ -51,7 +50,7 @@ class LinkLimits:
     linger_real_s: float = 1.0  # how long the other side may take to see that we have closed
 
 
-class Link(FakeServer):
+class Link(FaultyLink, FakeServer):
     """Relays TCP connections to ``upstream``, through toxics that can be added, changed and healed at any time.
 
     Args:
@@ -79,17 +78,14 @@ class Link(FakeServer):
         limits: LinkLimits | None = None,
         allow_remote: bool = False,
     ) -> None:
-        self.name, self.upstream = name, upstream
+        self.upstream = upstream
         self._dial_to = address_of(upstream)
         _require_loopback_upstream(self._dial_to[0], allow_remote=allow_remote)
         self.clock = clock or ScaledClock.start()
         self.limits = limits or LinkLimits()
-        self._seeds = Seeds(seed).child("link").child(name)
         self._journal = Journal(journal, self.clock, on_entry)
-        self._toxics: dict[str, Toxic] = {}
-        self._since: dict[str, int] = {}  # toxic -> connections that were there before it
         self._pairs: dict[int, _Pair] = {}
-        self._numbers = 0
+        super().__init__(name, seed, now=self.clock.monotonic, carried=self._pairs)
         self._one_ended = asyncio.Event()
         self._server: asyncio.Server | None = None
         for toxic in toxics:
@@ -105,13 +101,7 @@ class Link(FakeServer):
 
     async def stop(self) -> None:
         """Listen no more and drop every connection; what toxics held is lost. Idempotent."""
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
-        for pair in list(self._pairs.values()):
-            pair.drop("stopped")
-        if server is not None:
-            await server.wait_closed()
+        await self._shut("stopped")
         while self._pairs:  # their sockets are aborted; the loop tells us within a turn or two
             self._one_ended.clear()
             await self._one_ended.wait()
@@ -119,12 +109,16 @@ class Link(FakeServer):
 
     async def disable(self) -> None:
         """As if the upstream's process had ended: connections are refused, and every open one is closed. Idempotent."""
+        if self.enabled:
+            self.note("disabled")
+        await self._shut("disabled")
+
+    async def _shut(self, why: str) -> None:
         server, self._server = self._server, None
         if server is not None:
             server.close()
-            self.note("disabled")
         for pair in list(self._pairs.values()):
-            pair.drop("disabled")
+            pair.drop(why)
         if server is not None:
             await server.wait_closed()
 
@@ -169,74 +163,26 @@ class Link(FakeServer):
         held = (pair.conversation.held_bytes for pair in self._pairs.values())
         return sum(of("upstream") + of("downstream") for of in held)
 
-    # ------------------------------------------------------------------ toxics
+    # ------------------------------------------------------------------ faults
 
-    @property
-    def toxics(self) -> tuple[Toxic, ...]:
-        """In the order in which bytes pass them."""
-        return tuple(self._toxics.values())
-
-    def add(self, toxic: Toxic) -> None:
-        """Apply a toxic, to open connections too. Raises LocalError if there is one of this name."""
-        if toxic.label in self._toxics:
-            raise LocalError(f"link {self.name}: there is a toxic {toxic.label!r} already; heal it, or give a name")
-        self._toxics[toxic.label] = toxic
-        self._since[toxic.label] = self._numbers
-        self.note("toxic", toxic=toxic.label, type=toxic.type, stream=toxic.stream)
-        for pair in list(self._pairs.values()):
-            self._apply(toxic, pair)
-            pair.pump()
-
-    def change(self, toxic: Toxic) -> None:
-        """Give the toxic of this name other values. Raises LocalError if there is none, or its stream differs."""
-        old = self._toxics.get(toxic.label)
-        if old is None or old.stream != toxic.stream or old.type != toxic.type:
-            raise LocalError(f"link {self.name}: no {toxic.type} toxic {toxic.label!r} on {toxic.stream} to change")
-        self._toxics[toxic.label] = toxic
-        self.note("changed", toxic=toxic.label, type=toxic.type, stream=toxic.stream)
-        for pair in list(self._pairs.values()):
-            draws, nth = self._draws(toxic, pair)
-            pair.conversation.change(toxic, draws, nth=nth, now=self.clock.monotonic())
-            pair.pump()
-
-    def heal(self, name: str) -> None:
-        """Take a toxic away; what it held back flows on. Raises LocalError if there is none of this name."""
-        if self._toxics.pop(name, None) is None:
-            there = ", ".join(self._toxics) or "none"
-            raise LocalError(f"link {self.name}: no toxic {name!r} to heal; there are: {there}")
-        self.note("healed", toxic=name)
-        for pair in list(self._pairs.values()):
-            pair.conversation.heal(name, now=self.clock.monotonic())
-            pair.pump()
-
-    def heal_all(self) -> None:
-        for name in list(self._toxics):
-            self.heal(name)
+    def _changed(self, what: str, toxic: Toxic) -> None:
+        kind = {} if what == "healed" else {"type": toxic.type, "stream": toxic.stream}
+        self.note(what, toxic=toxic.label, **kind)
 
     def cut(self) -> None:
         """Reset every connection that is open now, on both sides. New ones are served."""
         for pair in list(self._pairs.values()):
             pair.reset("cut")
 
-    def _apply(self, toxic: Toxic, pair: _Pair) -> None:
-        draws, nth = self._draws(toxic, pair)
-        pair.conversation.add(toxic, draws, nth=nth, now=self.clock.monotonic())
-
-    def _draws(self, toxic: Toxic, pair: _Pair) -> tuple[Any, int]:
-        stream = self._seeds.child(toxic.label).stream(str(pair.number))
-        return stream, max(0, pair.number - self._since[toxic.label])
-
     # ------------------------------------------------------------------ connections
 
     def _accept(self) -> asyncio.Protocol:
-        self._numbers += 1
-        pair = _Pair(self, self._numbers)
+        pair = _Pair(self, self._next_number())
         if len(self._pairs) >= self.limits.connections:
             pair.refused = True
         else:
             self._pairs[pair.number] = pair
-            for toxic in self._toxics.values():
-                self._apply(toxic, pair)
+            self._begin(pair)
         return pair.client
 
     async def dial(self, end: _End) -> None:

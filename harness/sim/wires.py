@@ -13,10 +13,7 @@ from typing import Any
 
 import httpx
 
-from lockjaw.errors import LocalError
-from lockjaw.seeds import Seeds
-
-from ...fakes.links.toxics import Conversation, Direction, Ending, Toxic
+from ...fakes.links.toxics import Conversation, Direction, Ending, FaultyLink
 from ..incident.links import toxic_of
 from .network import DOWNSTREAM, UPSTREAM
 from .world import World
@@ -87,46 +84,22 @@ class Crossing:
             sink(how)
 
 
-class Wire:
-    """A link of a scenario. Draws chance as ``fakes.Link`` does: per connection and toxic, from the run's seed."""
+class Wire(FaultyLink):
+    """A link of a scenario, between simulated processes."""
 
     def __init__(self, world: World, name: str, seed: int, toxics: Sequence[Mapping[str, Any]] = ()) -> None:
-        self.world, self.name = world, name
-        self._seeds = Seeds(seed).child("link").child(name)
-        self._toxics: dict[str, Toxic] = {}
-        self._since: dict[str, int] = {}  # toxic -> connections that were there before it
-        self._numbers = 0
+        self.world = world
         self.crossings: dict[int, Crossing] = {}
+        super().__init__(name, seed, now=lambda: world.now, carried=self.crossings)
         for data in toxics:
             self.add(toxic_of(data))
 
     def open(self) -> Crossing:
         """A new connection; its sinks are to be set before anything is put in."""
-        self._numbers += 1
-        crossing = Crossing(self, self._numbers, Conversation())
+        crossing = Crossing(self, self._next_number(), Conversation())
         self.crossings[crossing.number] = crossing
-        for toxic in self._toxics.values():
-            self._apply(toxic, crossing)
+        self._begin(crossing)
         return crossing
-
-    def add(self, toxic: Toxic) -> None:
-        if toxic.label in self._toxics:
-            raise LocalError(f"link {self.name}: there is a toxic {toxic.label!r} already")
-        self._toxics[toxic.label], self._since[toxic.label] = toxic, self._numbers
-        for crossing in list(self.crossings.values()):
-            self._apply(toxic, crossing)
-            crossing.pump()
-
-    def heal(self, name: str) -> None:
-        if self._toxics.pop(name, None) is None:
-            raise LocalError(f"link {self.name}: no toxic {name!r} to heal")
-        for crossing in list(self.crossings.values()):
-            crossing.conversation.heal(name, now=self.world.now)
-            crossing.pump()
-
-    def heal_all(self) -> None:
-        for name in list(self._toxics):
-            self.heal(name)
 
     def cut(self) -> None:
         for crossing in list(self.crossings.values()):
@@ -135,11 +108,6 @@ class Wire:
     def transport(self, inner: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
         """The same transport, over this wire."""
         return _WiredTransport(inner, self)
-
-    def _apply(self, toxic: Toxic, crossing: Crossing) -> None:
-        draws = self._seeds.child(toxic.label).stream(str(crossing.number))
-        nth = max(0, crossing.number - self._since[toxic.label])
-        crossing.conversation.add(toxic, draws, nth=nth, now=self.world.now)
 
 
 # --------------------------------------------------------------------------- requests to models

@@ -24,6 +24,7 @@ from lockjaw.errors import LocalError
 from .bandwidth import Bandwidth
 from .conversation import Conversation, Stream
 from .fail_first import FailFirst
+from .faulty_link import FaultyLink
 from .latency import Latency
 from .limit_data import LimitData
 from .loss import Loss
@@ -41,6 +42,7 @@ __all__ = [
     "Direction",
     "Ending",
     "FailFirst",
+    "FaultyLink",
     "Item",
     "Latency",
     "LimitData",
