@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from lockjaw.errors import ConnectionLost, LocalError, RemoteError, RequestRejec
 from lockjaw.fakes.gateway import scripts as gateway_scripts
 from lockjaw.fakes.gateway.script import GatewayScript, load_gateway_script
 from lockjaw.fakes.gateway.server import MockGateway
-from lockjaw.gateway.client import GatewayClient, call_gateway
-from lockjaw.gateway.frames import AgentParams
+from lockjaw.gateway.call import call_gateway
+from lockjaw.gateway.client import GatewayClient
 from lockjaw.gateway.identity import DeviceIdentity, DeviceTokens
+from lockjaw.gateway.params import AgentParams, AgentWaitParams, ChatAbortParams
 from lockjaw.gateway.protocol import SeqGap
 from lockjaw.settings import GatewaySettings, Settings
 
@@ -32,6 +33,11 @@ PATIENCE_S = 60.0  # real seconds after which a test gives up; never what it mea
 PARAMS = AgentParams(message="hello", idempotencyKey="run-1", sessionKey="agent:main:main")
 LIMIT_MS = 90_000
 NAMES = gateway_scripts.names()
+
+
+def ask_agent(client: GatewayClient, params: AgentParams, **options: Any) -> Coroutine[Any, Any, Any]:
+    """Run a turn and wait for its end, however long it takes."""
+    return client.request("agent", params, timeout_s=None, expect_final=True, **options)
 
 
 class Rig:
@@ -178,7 +184,7 @@ async def test_lost_events_are_noticed_and_repeated_ones_are_not_taken_for_lost(
     one = await rig(gateway_scripts.load(name).gateway)
     seen: list[SeqGap] = []
     async with one.client(on_gap=seen.append) as client:
-        assert (await client.agent(PARAMS))["status"] == "ok"
+        assert (await ask_agent(client, PARAMS))["status"] == "ok"
     assert [gap.received - gap.expected for gap in seen] == gaps
 
 
@@ -188,12 +194,12 @@ async def test_after_a_restart_the_same_port_tells_what_it_still_knows(name: str
     port = one.server.port
     async with one.client(reconnect=True) as client:
         with pytest.raises(ConnectionLost) as lost:
-            await client.agent(PARAMS)
+            await ask_agent(client, PARAMS)
         assert (lost.value.code, lost.value.reason, lost.value.run_id) == (1012, "service restart", "run-1")
         async with asyncio.timeout(PATIENCE_S):
             while not client.connected:
                 await asyncio.sleep(0.005)
-        waited = await client.agent_wait("run-1", timeout_ms=40_000)
+        waited = await client.request("agent.wait", AgentWaitParams(runId="run-1", timeoutMs=40_000), timeout_s=60.0)
         assert waited["status"] == status
     (restart,), (back,) = one.said("restart"), one.said("back")
     assert back["port"] == port
@@ -207,14 +213,14 @@ async def test_two_gateways_on_one_state_directory_exclude_each_other(rig: Any) 
     one, two = await rig(script), await rig(script)
     async with one.client() as first, two.client() as second:
         accepted: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        running = asyncio.create_task(first.agent(PARAMS, on_accepted=accepted.set_result))
+        running = asyncio.create_task(ask_agent(first, PARAMS, on_accepted=accepted.set_result))
         await accepted
         other = AgentParams(message="hello", idempotencyKey="run-2", sessionKey="agent:main:main")
         with pytest.raises(RequestRejected, match=rf"session file locked \(timeout 10000ms\): pid={os.getpid()} "):
-            await second.agent(other)
+            await ask_agent(second, other)
         assert (await running)["result"]["payloads"][0]["text"] == "Answered under the lock."
         again = AgentParams(message="hello", idempotencyKey="run-3", sessionKey="agent:main:main")
-        assert (await second.agent(again))["status"] == "ok"  # and the first one's lock was given back
+        assert (await ask_agent(second, again))["status"] == "ok"  # and the first one's lock was given back
     assert list((one.folder / "state").rglob("*.jsonl.lock")) == []
 
 
@@ -228,17 +234,17 @@ async def test_a_run_keeps_its_lock_until_it_is_aborted_or_the_gateway_stops(rig
     state = one.folder / "state"
     async with one.client() as client:
         accepted: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        running = asyncio.create_task(client.agent(PARAMS, on_accepted=accepted.set_result))
+        running = asyncio.create_task(ask_agent(client, PARAMS, on_accepted=accepted.set_result))
         await accepted
         async with asyncio.timeout(PATIENCE_S):
             while not list(state.rglob("*.jsonl.lock")):
                 await asyncio.sleep(0.005)
-        await client.chat_abort("agent:main:main", "run-1")
+        await client.request("chat.abort", ChatAbortParams(sessionKey="agent:main:main", runId="run-1"))
         assert (await running)["summary"] == "aborted"
         async with asyncio.timeout(PATIENCE_S):
             while list(state.rglob("*.jsonl.lock")):
                 await asyncio.sleep(0.005)
-        again = asyncio.create_task(client.agent(AgentParams(message="x", idempotencyKey="run-2")))
+        again = asyncio.create_task(ask_agent(client, AgentParams(message="x", idempotencyKey="run-2")))
         async with asyncio.timeout(PATIENCE_S):
             while not list(state.rglob("*.jsonl.lock")):
                 await asyncio.sleep(0.005)
@@ -263,8 +269,8 @@ async def test_what_clients_leave_out_or_do_too_much_is_said(rig: Any) -> None:
     )
     one = await rig(script)
     async with one.client() as client:
-        await client.agent(PARAMS)
-        await client.health()
+        await ask_agent(client, PARAMS)
+        await client.request("health")
         with pytest.raises(RequestRejected):
             await client.request("no.such")
     await one.left()

@@ -9,7 +9,7 @@ import hashlib
 import http
 import json
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,13 @@ from websockets.exceptions import ConnectionClosed
 
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import ConnectionLost, LocalError, RequestRejected, RequestTimedOut
-from lockjaw.gateway.client import GatewayClient, call_gateway, connection_details
+from lockjaw.gateway.call import call_gateway
+from lockjaw.gateway.client import GatewayClient
 from lockjaw.gateway.dialect import HelloOk
-from lockjaw.gateway.frames import (
-    MAX_FRAME_BYTES,
-    AgentParams,
-    ChatSendParams,
-    EventFrame,
-    SessionsListParams,
-)
+from lockjaw.gateway.endpoint import connection_details
+from lockjaw.gateway.frames import MAX_FRAME_BYTES, EventFrame
 from lockjaw.gateway.identity import DeviceIdentity, DeviceTokens, device_id_of
+from lockjaw.gateway.params import AgentParams, AgentWaitParams
 from lockjaw.gateway.protocol import SeqGap
 from lockjaw.gateway.transport import Transport
 from lockjaw.settings import GatewaySettings, Pacing, Settings
@@ -153,6 +150,11 @@ def details_of(tmp_path: Path, port: int) -> str:
         f"Gateway target: ws://127.0.0.1:{port}\nSource: local loopback\n"
         f"Config: {tmp_path / 'openclaw.json'}\nBind: loopback"
     )
+
+
+def ask_agent(client: GatewayClient, params: AgentParams, **options: Any) -> Coroutine[Any, Any, Any]:
+    """Run a turn and wait for its end, however long it takes."""
+    return client.request("agent", params, timeout_s=None, expect_final=True, **options)
 
 
 async def hold(peer: Peer) -> None:
@@ -396,11 +398,6 @@ async def test_without_credentials_and_without_a_usable_folder_the_connect_carri
     assert not {"device", "auth"} & set(gateway.peers[0].connect)
 
 
-async def test_keeping_a_connection_open_needs_a_client_to_keep(tmp_path: Path) -> None:
-    with pytest.raises(LocalError, match="keep_open needs the client"):
-        await call_gateway(settings_for(tmp_path, 1), "health", keep_open=True)
-
-
 async def test_cancelling_a_call_closes_its_socket(tmp_path: Path) -> None:
     asked = asyncio.Event()
 
@@ -438,17 +435,15 @@ async def test_a_kept_client_can_ask_for_the_run_and_the_late_final_is_dropped(t
 
     async with Gateway.playing(script) as gateway:
         clock = ScaledClock.start(FAST)
-        settings = settings_for(tmp_path, gateway.port)
-        async with client_for(settings, clock=clock) as client:
+        async with client_for(settings_for(tmp_path, gateway.port), clock=clock) as client:
             with pytest.raises(RequestTimedOut) as caught:
-                await call_gateway(
-                    settings, "agent", PARAMS, timeout_ms=15_000, expect_final=True, clock=clock, client=client,
-                    keep_open=True,
-                )  # fmt: skip
+                await client.request("agent", PARAMS, timeout_s=15.0, expect_final=True)
             assert caught.value.run_id == "run-1"
             assert client.connected
             # A generous limit: what is tested is which answer arrives, not when.
-            assert await client.agent_wait("run-1", 500) == {"runId": "run-1", "status": "ok", "endedAt": 5}
+            asked = AgentWaitParams(runId="run-1", timeoutMs=500)
+            found = await client.request("agent.wait", asked, timeout_s=60.0)
+            assert found == {"runId": "run-1", "status": "ok", "endedAt": 5}
 
 
 async def test_a_second_final_and_malformed_frames_disturb_nothing(tmp_path: Path) -> None:
@@ -463,8 +458,8 @@ async def test_a_second_final_and_malformed_frames_disturb_nothing(tmp_path: Pat
         await peer.gone()
 
     async with Gateway.playing(script) as gateway, client_for(settings_for(tmp_path, gateway.port)) as client:
-        assert await client.agent(PARAMS) == {"status": "ok", "n": 1}
-        assert await client.status() == {"n": 3}
+        assert await ask_agent(client, PARAMS) == {"status": "ok", "n": 1}
+        assert await client.request("status") == {"n": 3}
 
 
 async def test_a_frame_over_25_mib_closes_with_1009(tmp_path: Path) -> None:
@@ -476,7 +471,7 @@ async def test_a_frame_over_25_mib_closes_with_1009(tmp_path: Path) -> None:
 
     async with Gateway.playing(script) as gateway, client_for(settings_for(tmp_path, gateway.port)) as client:
         with pytest.raises(ConnectionLost) as caught:
-            await client.agent(PARAMS)
+            await ask_agent(client, PARAMS)
         assert (caught.value.code, caught.value.definite) == (1009, False)
 
 
@@ -491,7 +486,7 @@ async def test_a_gateway_whose_ticks_stop_is_closed_with_4000(tmp_path: Path) ->
         clock = ScaledClock.start(FAST)
         async with client_for(settings_for(tmp_path, gateway.port), clock=clock) as client:
             with pytest.raises(ConnectionLost) as caught:
-                await client.agent(PARAMS)
+                await ask_agent(client, PARAMS)
             assert str(caught.value) == "gateway closed (4000): tick timeout"
             assert (caught.value.run_id, caught.value.definite) == ("run-1", False)
             assert clock.monotonic() >= 20.0  # never before two intervals of silence
@@ -514,33 +509,7 @@ async def test_a_request_has_its_own_deadline_and_the_connection_survives_it(tmp
             assert await client.request("status", {}, timeout_s=None) == "second"
 
 
-# --------------------------------------------------------------------------- the calls by name
-
-
-async def test_each_call_sends_its_method_and_params(tmp_path: Path) -> None:
-    async def script(peer: Peer) -> None:
-        await peer.welcome()
-        with contextlib.suppress(ConnectionClosed):
-            while True:
-                frame = await peer.read()
-                await peer.ok(frame["id"], [frame["method"], frame["params"]])
-
-    async with Gateway.playing(script) as gateway, client_for(settings_for(tmp_path, gateway.port)) as client:
-        chat = ChatSendParams(sessionKey="k", message="m", idempotencyKey="i")
-        assert await client.agent(PARAMS) == ["agent", {"message": "hello", "idempotencyKey": "run-1"}]
-        assert await client.chat_send(chat) == ["chat.send", chat.to_wire()]
-        assert await client.chat_abort("k", "r") == ["chat.abort", {"sessionKey": "k", "runId": "r"}]
-        assert await client.chat_abort("k") == ["chat.abort", {"sessionKey": "k"}]
-        assert await client.sessions_abort("k") == ["sessions.abort", {"key": "k"}]
-        assert await client.sessions_abort(run_id="r") == ["sessions.abort", {"runId": "r"}]
-        assert await client.sessions_list() == ["sessions.list", {}]
-        assert await client.sessions_list(SessionsListParams(limit=3)) == ["sessions.list", {"limit": 3}]
-        assert await client.chat_history("k", 5) == ["chat.history", {"sessionKey": "k", "limit": 5}]
-        assert await client.chat_history("k") == ["chat.history", {"sessionKey": "k"}]
-        assert await client.health(probe=True) == ["health", {"probe": True}]
-        assert await client.health() == ["health", {}]
-        assert await client.status() == ["status", {}]
-        assert repr(client) == "GatewayClient(local loopback, connected=True)"
+# --------------------------------------------------------------------------- events
 
 
 async def test_events_and_gaps_are_told_and_a_faulty_listener_harms_nobody(tmp_path: Path) -> None:
@@ -565,7 +534,7 @@ async def test_events_and_gaps_are_told_and_a_faulty_listener_harms_nobody(tmp_p
         Gateway.playing(script) as gateway,
         client_for(settings_for(tmp_path, gateway.port), on_event=on_event, on_gap=seen.append) as client,
     ):
-        await client.health()
+        await client.request("health")
     assert seen == [1, 2, SeqGap(3, 5), 5]
     assert [str(fault["exception"]) for fault in faults] == ["a listener's fault"]
 
@@ -598,8 +567,9 @@ async def test_a_restarted_gateway_is_reached_again_and_nothing_is_sent_twice(tm
         )  # fmt: skip
         async with client:
             await hellos.get()
+            assert repr(client) == "GatewayClient(local loopback, connected=True)"
             with pytest.raises(ConnectionLost) as caught:
-                await client.agent(PARAMS)
+                await ask_agent(client, PARAMS)
             assert str(caught.value) == "gateway closed (1012): service restart"
             loss = await losses.get()
             assert (loss.code, loss.reason) == (1012, "service restart")
@@ -607,7 +577,7 @@ async def test_a_restarted_gateway_is_reached_again_and_nothing_is_sent_twice(tm
                 await client.request("nothing")
             assert between.value.definite
             await hellos.get()
-            assert await client.health() == "alive"
+            assert await client.request("health") == "alive"
     assert gaps == [SeqGap(5, 9)]
 
 
@@ -854,14 +824,14 @@ async def test_stopping_fails_what_is_pending(tmp_path: Path) -> None:
     async with Gateway.playing(script) as gateway:
         client = client_for(settings_for(tmp_path, gateway.port), reconnect=True)
         await client.connect()
-        run = asyncio.create_task(client.agent(PARAMS, on_accepted=lambda _: accepted.set()))
+        run = asyncio.create_task(ask_agent(client, PARAMS, on_accepted=lambda _: accepted.set()))
         await accepted.wait()
         await client.close()
         with pytest.raises(ConnectionLost, match="gateway client stopped") as caught:
             await run
         assert (caught.value.run_id, caught.value.definite) == ("run-1", False)
         with pytest.raises(ConnectionLost, match="gateway client stopped"):
-            await client.health()
+            await client.request("health")
         with pytest.raises(ConnectionLost, match="gateway client stopped"):
             await client.connect()
         await client.close()
@@ -938,12 +908,12 @@ async def test_a_cancelled_request_drops_its_answer_and_not_the_connection(tmp_p
         await peer.gone()
 
     async with Gateway.playing(script) as gateway, client_for(settings_for(tmp_path, gateway.port)) as client:
-        request = asyncio.create_task(client.health())
+        request = asyncio.create_task(client.request("health"))
         await arrived.wait()
         request.cancel()
         with pytest.raises(asyncio.CancelledError):
             await request
-        assert await client.status() == "second"
+        assert await client.request("status") == "second"
 
 
 async def test_a_socket_that_opens_and_never_upgrades_is_given_up(tmp_path: Path) -> None:

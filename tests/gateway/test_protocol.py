@@ -13,8 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from lockjaw.errors import ConnectionLost, LocalError, RemoteProtocolError, RequestRejected, RequestTimedOut
 from lockjaw.gateway import protocol as module
 from lockjaw.gateway.dialect import HelloOk, dialect
-from lockjaw.gateway.frames import MAX_FRAME_BYTES, ConnectParams
+from lockjaw.gateway.frames import MAX_FRAME_BYTES
 from lockjaw.gateway.identity import DeviceIdentity, select_connect_auth, signature_payload, verify_signature
+from lockjaw.gateway.params import ConnectParams
 from lockjaw.gateway.profile import CLI_SCOPES, ClientProfile, connect_params
 from lockjaw.gateway.protocol import (
     TRANSITIONS,

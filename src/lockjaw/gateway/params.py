@@ -9,12 +9,12 @@ Sources: protocol facts A4 (connect), A9 (error texts), B1 (agent), B4, B6.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, overload
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from lockjaw.errors import LocalError, RemoteProtocolError
+from lockjaw.errors import RemoteProtocolError
 
 Text = Annotated[str, Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=0)]
@@ -45,6 +45,27 @@ class Params(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def to_wire(self) -> dict[str, Any]:
         wire: dict[str, Any] = msgspec.to_builtins(self)
         return wire
+
+
+class MethodParams(Params):
+    """Base of those of a method, which ``method`` names."""
+
+    method: ClassVar[str]
+
+    @classmethod
+    def read(cls, raw: object) -> Self:
+        """The params of a request for this method, checked.
+
+        Args:
+            raw: ``RequestFrame.params`` as decoded from JSON; UNSET and None count as an empty object.
+
+        Raises:
+            RemoteProtocolError: ``invalid <method> params: ...`` -- the text that goes back to the peer.
+        """
+        try:
+            return msgspec.convert({} if raw is UNSET or raw is None else raw, cls)
+        except msgspec.ValidationError as error:
+            raise RemoteProtocolError(f"invalid {cls.method} params: {explain(error)}") from None
 
 
 # --------------------------------------------------------------------------- connect
@@ -81,7 +102,9 @@ class AuthParams(Params):
         return f"AuthParams({', '.join(self.to_wire())})"  # names only: the values are secrets
 
 
-class ConnectParams(Params):
+class ConnectParams(MethodParams):
+    method = "connect"
+
     minProtocol: Positive
     maxProtocol: Positive
     client: ClientInfo
@@ -100,8 +123,10 @@ class ConnectParams(Params):
 # --------------------------------------------------------------------------- methods
 
 
-class AgentParams(Params):
+class AgentParams(MethodParams):
     """``timeout`` in seconds, 0 = none; ``idempotencyKey`` becomes the run id."""
+
+    method = "agent"
 
     message: Text
     idempotencyKey: Text
@@ -134,12 +159,16 @@ class AgentParams(Params):
     label: Label | UnsetType = UNSET
 
 
-class AgentWaitParams(Params):
+class AgentWaitParams(MethodParams):
+    method = "agent.wait"
+
     runId: Text
     timeoutMs: Count | UnsetType = UNSET
 
 
-class ChatSendParams(Params):
+class ChatSendParams(MethodParams):
+    method = "chat.send"
+
     sessionKey: Text
     message: str
     idempotencyKey: Text
@@ -150,23 +179,31 @@ class ChatSendParams(Params):
     timeoutMs: Count | UnsetType = UNSET
 
 
-class ChatAbortParams(Params):
+class ChatAbortParams(MethodParams):
+    method = "chat.abort"
+
     sessionKey: Text
     runId: Text | UnsetType = UNSET
 
 
-class ChatHistoryParams(Params):
+class ChatHistoryParams(MethodParams):
+    method = "chat.history"
+
     sessionKey: Text
     limit: Annotated[int, Meta(ge=1, le=1000)] | UnsetType = UNSET
     maxChars: Annotated[int, Meta(ge=1, le=500_000)] | UnsetType = UNSET
 
 
-class SessionsAbortParams(Params):
+class SessionsAbortParams(MethodParams):
+    method = "sessions.abort"
+
     key: Text | UnsetType = UNSET
     runId: Text | UnsetType = UNSET
 
 
-class SessionsListParams(Params):
+class SessionsListParams(MethodParams):
+    method = "sessions.list"
+
     limit: Positive | UnsetType = UNSET
     activeMinutes: Positive | UnsetType = UNSET
     includeGlobal: bool | UnsetType = UNSET
@@ -179,68 +216,14 @@ class SessionsListParams(Params):
     search: str | UnsetType = UNSET
 
 
-class HealthParams(Params):
+class HealthParams(MethodParams):
+    method = "health"
+
     probe: bool | UnsetType = UNSET
 
 
-class StatusParams(Params):
-    pass
-
-
-PARAMS: dict[str, type[Params]] = {
-    "connect": ConnectParams,
-    "agent": AgentParams,
-    "agent.wait": AgentWaitParams,
-    "chat.send": ChatSendParams,
-    "chat.abort": ChatAbortParams,
-    "chat.history": ChatHistoryParams,
-    "sessions.abort": SessionsAbortParams,
-    "sessions.list": SessionsListParams,
-    "health": HealthParams,
-    "status": StatusParams,
-}
-
-
-@overload
-def decode_params(method: Literal["connect"], raw: object) -> ConnectParams: ...
-@overload
-def decode_params(method: Literal["agent"], raw: object) -> AgentParams: ...
-@overload
-def decode_params(method: Literal["agent.wait"], raw: object) -> AgentWaitParams: ...
-@overload
-def decode_params(method: Literal["chat.send"], raw: object) -> ChatSendParams: ...
-@overload
-def decode_params(method: Literal["chat.abort"], raw: object) -> ChatAbortParams: ...
-@overload
-def decode_params(method: Literal["chat.history"], raw: object) -> ChatHistoryParams: ...
-@overload
-def decode_params(method: Literal["sessions.abort"], raw: object) -> SessionsAbortParams: ...
-@overload
-def decode_params(method: Literal["sessions.list"], raw: object) -> SessionsListParams: ...
-@overload
-def decode_params(method: Literal["health"], raw: object) -> HealthParams: ...
-@overload
-def decode_params(method: Literal["status"], raw: object) -> StatusParams: ...
-@overload
-def decode_params(method: str, raw: object) -> Params: ...
-def decode_params(method: str, raw: object) -> Params:
-    """The params of a request, checked.
-
-    Args:
-        raw: ``RequestFrame.params`` as decoded from JSON; UNSET and None count as an empty object.
-
-    Raises:
-        RemoteProtocolError: ``invalid <method> params: ...`` -- the text that goes back to the peer.
-        LocalError: the method is not one of ``PARAMS`` (ask ``PARAMS`` first; the peer gets
-            ``unknown method: X``).
-    """
-    struct = PARAMS.get(method)
-    if struct is None:
-        raise LocalError(f"no params are defined for the method {method!r}; known: {', '.join(PARAMS)}")
-    try:
-        return msgspec.convert({} if raw is UNSET or raw is None else raw, struct)
-    except msgspec.ValidationError as error:
-        raise RemoteProtocolError(f"invalid {method} params: {explain(error)}") from None
+class StatusParams(MethodParams):
+    method = "status"
 
 
 # --------------------------------------------------------------------------- texts

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from msgspec import UNSET
 
-from lockjaw.gateway.frames import AuthParams, ClientId, ClientInfo, ClientMode, ConnectParams, DeviceParams
 from lockjaw.gateway.identity import ConnectAuth, DeviceIdentity, signature_payload
+from lockjaw.gateway.params import AuthParams, ClientId, ClientInfo, ClientMode, ConnectParams, DeviceParams
 from lockjaw.gateway.protocol import Challenge
 
 #: What the command line asks for, in its order. All of it at the first pairing: asking for more later needs

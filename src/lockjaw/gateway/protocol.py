@@ -33,15 +33,8 @@ from lockjaw.errors import (
     RequestTimedOut,
 )
 from lockjaw.gateway.dialect import Dialect, HelloOk
-from lockjaw.gateway.frames import (
-    MAX_FRAME_BYTES,
-    ConnectParams,
-    EventFrame,
-    RequestFrame,
-    ResponseFrame,
-    decode_frame,
-    encode_frame,
-)
+from lockjaw.gateway.frames import MAX_FRAME_BYTES, EventFrame, RequestFrame, ResponseFrame, decode_frame, encode_frame
+from lockjaw.gateway.params import ConnectParams
 
 CONNECT_LIMIT_S = 30.0  # the connect request has the ordinary limit of a request
 REFUSALS = frozenset({1002, 1008})  # close codes by which a gateway turns a client away: protocol, policy

@@ -27,8 +27,19 @@ from lockjaw.clock import Clock
 from lockjaw.errors import LocalError, RemoteProtocolError, UsageError, printed
 from lockjaw.gateway.auth import ADMIN, METHOD_SCOPES, scopes_allow
 from lockjaw.gateway.dedupe import Answer
-from lockjaw.gateway.frames import AgentParams, ChatSendParams, ErrorCode, decode_params
+from lockjaw.gateway.frames import ErrorCode
 from lockjaw.gateway.lanes import MAIN_LANE
+from lockjaw.gateway.params import (
+    AgentParams,
+    AgentWaitParams,
+    ChatAbortParams,
+    ChatHistoryParams,
+    ChatSendParams,
+    HealthParams,
+    SessionsAbortParams,
+    SessionsListParams,
+    StatusParams,
+)
 from lockjaw.gateway.runs import AbortRefused, Caller, Kind, Run
 from lockjaw.gateway.server_events import Connection
 from lockjaw.gateway.server_protocol import Call, Client
@@ -126,7 +137,7 @@ class Methods:
     # ----------------------------------------------------------------------- runs
 
     async def _agent(self, connection: Connection, client: Client, call: Call) -> Answer | None:
-        params = decode_params("agent", call.params)
+        params = AgentParams.read(call.params)
         run_id = params.idempotencyKey
         if self._answer_again(connection, call, "agent", run_id):
             return None
@@ -161,7 +172,7 @@ class Methods:
         return None
 
     async def _chat_send(self, connection: Connection, client: Client, call: Call) -> Answer | None:
-        params = decode_params("chat.send", call.params)
+        params = ChatSendParams.read(call.params)
         run_id = params.idempotencyKey
         if params.message.strip().lower() == "/stop":
             return self._abort(client, self._key(params.sessionKey), None)
@@ -262,7 +273,7 @@ class Methods:
         return f"[{_DAYS[now.weekday()]} {now:%Y-%m-%d %H:%M} UTC] {message}"
 
     async def _agent_wait(self, connection: Connection, client: Client, call: Call) -> Answer:
-        params = decode_params("agent.wait", call.params)
+        params = AgentWaitParams.read(call.params)
         limit_s = _seconds(params.timeoutMs, 1000)
         wait_s = DEFAULT_WAIT_S if limit_s is None else limit_s
         return Answer(True, await self._turns.runs.wait(params.runId, wait_s, self._clock))
@@ -270,11 +281,11 @@ class Methods:
     # ----------------------------------------------------------------------- aborts
 
     async def _chat_abort(self, connection: Connection, client: Client, call: Call) -> Answer:
-        params = decode_params("chat.abort", call.params)
+        params = ChatAbortParams.read(call.params)
         return self._abort(client, self._key(params.sessionKey), params.runId or None)
 
     async def _sessions_abort(self, connection: Connection, client: Client, call: Call) -> Answer:
-        params = decode_params("sessions.abort", call.params)
+        params = SessionsAbortParams.read(call.params)
         run_id = params.runId or None
         if params.key is UNSET:
             run = self._turns.runs.get_active(run_id) if run_id else None
@@ -304,7 +315,7 @@ class Methods:
     # ----------------------------------------------------------------------- looking
 
     async def _chat_history(self, connection: Connection, client: Client, call: Call) -> Answer:
-        params = decode_params("chat.history", call.params)
+        params = ChatHistoryParams.read(call.params)
         key = self._key(params.sessionKey)
         limit = DEFAULT_HISTORY if isinstance(params.limit, UnsetType) else params.limit
         session_id, messages = await self._sessions.history(key, limit)
@@ -312,7 +323,7 @@ class Methods:
         return Answer(True, payload if session_id is None else {**payload, "sessionId": session_id})
 
     async def _sessions_list(self, connection: Connection, client: Client, call: Call) -> Answer:
-        params = decode_params("sessions.list", call.params)
+        params = SessionsListParams.read(call.params)
         rows = await self._sessions.list()
         now_ms = self._clock.wall_ms()
         if not isinstance(params.activeMinutes, UnsetType):
@@ -327,11 +338,11 @@ class Methods:
         return Answer(True, {"ts": now_ms, "count": len(rows), "sessions": rows})
 
     async def _get_health(self, connection: Connection, client: Client, call: Call) -> Answer:
-        decode_params("health", call.params)
+        HealthParams.read(call.params)
         return Answer(True, self._health())
 
     async def _get_status(self, connection: Connection, client: Client, call: Call) -> Answer:
-        decode_params("status", call.params)
+        StatusParams.read(call.params)
         return Answer(True, self._status())
 
 

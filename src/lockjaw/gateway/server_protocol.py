@@ -24,20 +24,17 @@ from lockjaw.gateway import auth
 from lockjaw.gateway.auth import ADMIN, Credentials, FailureLimit, Peer
 from lockjaw.gateway.frames import (
     MAX_PREAUTH_BYTES,
-    AuthParams,
-    ConnectParams,
-    DeviceParams,
     ErrorCode,
     ErrorShape,
     EventFrame,
     RequestFrame,
     ResponseFrame,
     decode_frame,
-    decode_params,
     encode_frame,
 )
 from lockjaw.gateway.identity import device_id_of, signature_payload, verify_signature
 from lockjaw.gateway.pairing import Approved, DeviceClaim, DevicesUnreadable, DeviceToken, Pairing, Required
+from lockjaw.gateway.params import AuthParams, ConnectParams, DeviceParams
 
 HANDSHAKE_S = {3: 10.0, 4: 15.0}  # from accepting the socket to hello-ok, by the newest protocol spoken
 SIGNATURE_SKEW_MS = 120_000
@@ -214,7 +211,7 @@ class ServerProtocol:
         try:
             if frame.method != "connect":
                 raise _invalid("invalid handshake: first request must be connect")
-            return self._connect(frame.id, decode_params("connect", frame.params), now, wall_ms)
+            return self._connect(frame.id, ConnectParams.read(frame.params), now, wall_ms)
         except RemoteProtocolError as error:
             rejected = _invalid(str(error))
         except DevicesUnreadable as error:

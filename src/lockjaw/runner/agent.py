@@ -37,9 +37,9 @@ from lockjaw.errors import (
     UsageError,
     printed,
 )
-from lockjaw.gateway.client import GatewayClient, call_gateway
-from lockjaw.gateway.frames import AgentParams, AgentWaitParams, ChatAbortParams
-from lockjaw.gateway.params import HealthParams
+from lockjaw.gateway.call import call_gateway
+from lockjaw.gateway.client import GatewayClient
+from lockjaw.gateway.params import AgentParams, AgentWaitParams, ChatAbortParams, HealthParams
 from lockjaw.history import Recorder
 from lockjaw.locking import HeldLock, LockView, SessionLock, inspect_lock, release_all_held
 from lockjaw.process import (

@@ -14,10 +14,10 @@ from websockets.exceptions import ConnectionClosed
 from lockjaw.errors import ConnectionLost, RequestRejected, UsageError
 from lockjaw.gateway.auth import Peer
 from lockjaw.gateway.client import GatewayClient
-from lockjaw.gateway.frames import AgentParams
 from lockjaw.gateway.identity import DeviceIdentity
 from lockjaw.gateway.links import MAX_PREAUTH_SOCKETS
 from lockjaw.gateway.listener import WebSocketLink
+from lockjaw.gateway.params import AgentParams
 from lockjaw.gateway.server import MAX_CALLS, ListenError
 from lockjaw.gateway.server_events import Connection
 from lockjaw.settings import AgentSettings, GatewaySettings
@@ -693,15 +693,15 @@ async def test_our_own_client_runs_a_turn_and_keeps_its_device_token(rig, protoc
         assert hello.protocol == protocol
         seen: list[dict] = []
         params = AgentParams(message="hi", idempotencyKey="k", agentId="main")
-        asking = asyncio.create_task(client.agent(params, on_accepted=seen.append))
+        asking = asyncio.create_task(client.request("agent", params, expect_final=True, on_accepted=seen.append))
         (await r.turn.next()).answer("there")
         assert (await asking)["result"]["payloads"][0]["text"] == "there"
         assert seen[0]["status"] == "accepted"
         with pytest.raises(RequestRejected, match="unknown agent id"):
-            await client.agent(AgentParams(message="hi", idempotencyKey="k2", agentId="ghost"))
+            await client.request("agent", AgentParams(message="hi", idempotencyKey="k2", agentId="ghost"))
         await client.close()
         bare = settings.__class__(settings.state_dir, settings.config_path, GatewaySettings(url=url), AgentSettings())
         again = GatewayClient(bare, clock=r.clock, identity=identity, protocol_version=protocol)
         await again.connect()  # no token of its own: the stored device token opens
-        assert (await again.health())["ok"]
+        assert (await again.request("health"))["ok"]
         await again.close()
