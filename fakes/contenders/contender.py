@@ -1,10 +1,8 @@
-"""A lock contender: another process that takes session locks on order, holds them, freezes or dies with them.
+"""The handle of a lock contender: another process that takes locks on order, holds them, freezes or dies with them.
 
 A test decides the order of events: each order is one line on the contender's standard input, each answer one line
 on its standard output, and an order is over when its answer is there. End of file on its input ends the contender,
-so that it cannot outlive the test that started it.
-
-    python -m lockjaw.fakes.contenders.contender   reads orders; tests have ``Contender``, people ``serve contender``
+so that it cannot outlive the test that started it. What the process does with an order is ``process``'s.
 """
 
 from __future__ import annotations
@@ -16,13 +14,11 @@ import os
 import select
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,19 +26,14 @@ from typing import Any
 import psutil
 
 from lockjaw.clock import Clock, ScaledClock
-from lockjaw.errors import Fenced, HarnessError, LocalError, LockjawError, SessionLocked
-from lockjaw.locking import LOCK_ALGORITHMS, HeldLock, LockStateError, SessionLock
-from lockjaw.locking.host import THIS_HOST
-from lockjaw.locking.kernel import Kernel
-from lockjaw.locking.operations import Call, observe
+from lockjaw.errors import Fenced, HarnessError, LocalError, SessionLocked
+from lockjaw.locking import LOCK_ALGORITHMS, LockStateError
 
-from .databases import retire_wal
-from .user_locks import USER_LOCKS, UserLock
+from .user_locks import USER_LOCKS
 
-USER_TIMEOUT_S = 60.0  # nominal; how long it tries for a lock that has no patience of its own
 ANSWER_REAL_S = 30.0  # a process that says nothing for so long, beyond what an order may wait, is our failure
 _LOOK_REAL_S = 0.002
-_INIT = "--init"  # pid 1 of a namespace: the contender is its child, because pid 1 is immune to its own signals
+INIT = "--init"  # pid 1 of a namespace: the contender is its child, because pid 1 is immune to its own signals
 
 
 class Contender:
@@ -284,9 +275,9 @@ class Contender:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             environment = os.environ | (self._clock.to_environment() if isinstance(self._clock, ScaledClock) else {})
-            command = [sys.executable, "-m", "lockjaw.fakes.contenders.contender"]
+            command = [sys.executable, "-m", "lockjaw.fakes.contenders.process"]
             if self._namespace:
-                command = [*namespace_command(), *command, _INIT]
+                command = [*namespace_command(), *command, INIT]
             # A session of its own: a Ctrl-C in the terminal is for its leader.
             self._process = subprocess.Popen(  # noqa: S603
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True,
@@ -413,168 +404,16 @@ def namespace_command() -> list[str]:
 # --------------------------------------------------------------------------- errors across the pipe
 
 
-_FIELDS: dict[type[Exception], tuple[str, ...]] = {
+#: What a process tells of an error of locks, so that it can be raised here as it was there.
+TOLD_FIELDS: dict[type[Exception], tuple[str, ...]] = {
     SessionLocked: ("path", "owner", "timeout_s", "waited_s", "advice"),
     Fenced: ("path", "generation", "current"),
     LockStateError: ("path", "record", "reason"),
 }
 
 
-def _told(error: Exception) -> dict[str, Any]:
-    kind = next((cls for cls in _FIELDS if isinstance(error, cls)), None)
-    return {
-        "error": f"{type(error).__name__}: {error}",
-        "kind": kind.__name__ if kind else "",
-        "fields": {name: getattr(error, name) for name in _FIELDS[kind]} if kind else {},
-    }
-
-
 def _rebuilt(answer: dict[str, Any]) -> Exception:
-    fields = answer["fields"]
-    match answer["kind"]:
-        case "SessionLocked":
-            return SessionLocked(
-                fields["path"], fields["owner"], timeout_s=fields["timeout_s"], waited_s=fields["waited_s"],
-                advice=fields["advice"],
-            )  # fmt: skip
-        case "Fenced":
-            return Fenced(fields["path"], fields["generation"], fields["current"])
-        case "LockStateError":
-            return LockStateError(fields["path"], fields["record"], fields["reason"])
-        case _:
-            return LocalError(f"the contender: {answer['error'].removeprefix('LocalError: ')}")
-
-
-# --------------------------------------------------------------------------- the process
-
-
-class _Performer:
-    """Inside the process: one lock at a time."""
-
-    def __init__(self) -> None:
-        self._clock = ScaledClock.from_environment()
-        self._lock: SessionLock | UserLock | None = None
-        self._held: HeldLock | UserLock | None = None
-        self._file = Path()
-        self._section = ExitStack()
-
-    def perform(self, order: dict[str, Any]) -> dict[str, Any]:
-        match order["order"]:
-            case "acquire":
-                if self._lock is not None:
-                    raise LocalError("it holds a lock already")
-                return self._acquire(order)
-            case "append":
-                with self._holding_session().section(), self._file.open("a", encoding="utf-8") as file:
-                    file.write(order["text"] + "\n")
-            case "enter":
-                self._section.enter_context(self._holding_session().section())
-            case "leave":
-                self._section.close()
-            case "release":
-                self._holding()
-                self.let_go()
-            case "release_after":
-                self._holding()
-                threading.Timer(self._clock.real_s(order["hold_s"]), self.let_go).start()
-            case "leak":
-                _leaked.append(self._holding())
-                self._lock = self._held = None
-            case "fault":
-                _plan_fault(order["at"], order["nth"], order["number"])
-            case "garbage":
-                lock_file_of(order["file"]).write_text(order["text"], encoding="utf-8")
-            case "claim":
-                plant_lock(order["file"], pid=order["pid"], starttime=order["starttime"])
-            case "retire":
-                retire_wal(order["file"])
-            case other:
-                raise LocalError(f"no such order: {other!r}")
-        return {}
-
-    def let_go(self) -> None:
-        self._section.close()
-        if self._lock is not None:
-            self._lock.release()
-        self._lock = self._held = None
-
-    def _acquire(self, order: dict[str, Any]) -> dict[str, Any]:
-        self._file = Path(order["file"])
-        algorithm, timeout = check_algorithm(order["algorithm"]), order["timeout"]
-        lock: SessionLock | UserLock
-        if algorithm in USER_LOCKS:
-            timeout_s = USER_TIMEOUT_S if timeout is None else timeout
-            lock = UserLock(order["file"], algorithm, timeout_s=timeout_s, clock=self._clock)
-        else:
-            lock = SessionLock(
-                self._file, timeout=timeout, algorithm=algorithm, clock=self._clock, owner=order["owner"]
-            )
-        _say({"begun": True})
-        self._held = lock.acquire()
-        self._lock = lock
-        return {"generation": self._held.generation}
-
-    def _holding(self) -> HeldLock | UserLock:
-        if self._held is None:
-            raise LocalError("it holds no lock")
-        return self._held
-
-    def _holding_session(self) -> HeldLock:
-        held = self._holding()
-        if not isinstance(held, HeldLock):
-            raise LocalError("only a session lock has a section to append in; what it holds is a lock of a file")
-        return held
-
-
-_leaked: list[HeldLock | UserLock] = []
-
-
-def _plan_fault(name: str, nth: int, number: int) -> None:
-    """Signal ourselves right before an operation; no tracer, and the process is really killed or stopped."""
-    left = nth
-
-    def around(call: Call) -> Any:
-        nonlocal left
-        if name in ("any", call.operation):
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), number)
-        return call.make()
-
-    def observed(clock: Clock) -> Kernel:
-        kernel = Kernel(clock)
-        observe(kernel, around)
-        return kernel
-
-    THIS_HOST.kernel = observed
-
-
-def _say(answer: dict[str, Any]) -> None:
-    os.write(1, json.dumps(answer).encode() + b"\n")
-
-
-def _stand_in_for_init() -> None:
-    """As pid 1 of a namespace: start the contender as a child, and end as it does."""
-    child = os.fork()
-    if child:
-        _, status = os.waitpid(child, 0)
-        os._exit(128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Perform orders until end of file, then give back what is held."""
-    if _INIT in arguments:
-        _stand_in_for_init()
-    performer = _Performer()
-    _say({"ready": os.getpid()})
-    for line in sys.stdin:
-        try:
-            answer = performer.perform(json.loads(line))
-        except (LockjawError, OSError, sqlite3.Error) as error:
-            answer = _told(error)
-        _say(answer)
-    performer.let_go()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    kind = next((kind for kind in TOLD_FIELDS if kind.__name__ == answer["kind"]), None)
+    if kind is None:
+        return LocalError(f"the contender: {answer['error'].removeprefix('LocalError: ')}")
+    return kind(**answer["fields"])

@@ -16,8 +16,9 @@ import httpx
 from lockjaw.history import Recorder
 
 from .exchange import Exchange
+from .progress import ScriptProgress
 from .reply_plan import Action, Break, Chunk, Open, Silence, Whole, cut_body, delivered
-from .script import ScriptProgress, load_model_script
+from .script import load_model_script
 from .service import ModelService, Order
 from .wires.surface import Headers
 

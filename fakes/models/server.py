@@ -25,8 +25,9 @@ from ..http_server import HttpServer
 from ..journal import Journal, Listener
 from ..serving import ScriptedServer
 from .exchange import Exchange
+from .progress import ScriptProgress
 from .reply_plan import Action, Break, Chunk, Open, Silence, Whole, cut_body, error_reply
-from .script import ModelScript, ScriptProgress
+from .script import ModelScript
 from .service import ModelService, Order, marked
 from .wires import OPENAI_CHAT
 from .wires.surface import ApiError, Headers

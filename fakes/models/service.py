@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 from lockjaw.seeds import Seeds
 
+from .progress import NoStepFits, ScriptProgress
 from .reply_plan import Action, Circumstances, Whole, error_reply, json_reply, plan
-from .script import ANY_MODEL, Capacity, ModelScript, NoStepFits, Quota, ScriptProgress, Step
+from .script import ANY_MODEL, Capacity, ModelScript, Quota, Step
 from .wires import OPENAI_CHAT, route
 from .wires.surface import (
     EPOCH,

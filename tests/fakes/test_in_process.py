@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from lockjaw.fakes.models.script import ScriptProgress, load_model_script
+from lockjaw.fakes.models.progress import ScriptProgress
+from lockjaw.fakes.models.script import load_model_script
 from lockjaw.testing.in_process import ScriptTransport
 
 ASK = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}

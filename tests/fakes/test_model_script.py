@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from lockjaw.documents.yaml import load_document
 from lockjaw.errors import DocumentError
-from lockjaw.fakes.models.script import ModelScript, ScriptProgress, Step, load_model_script, split_tokens
+from lockjaw.fakes.models.progress import ScriptProgress
+from lockjaw.fakes.models.script import ModelScript, Step, load_model_script, split_tokens
 
 EXAMPLE = """\
 models:

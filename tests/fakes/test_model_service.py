@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockjaw.errors import DocumentError
+from lockjaw.fakes.models.progress import ScriptProgress
 from lockjaw.fakes.models.reply_plan import Circumstances, due_times
-from lockjaw.fakes.models.script import ScriptProgress, Step, load_model_script
+from lockjaw.fakes.models.script import Step, load_model_script
 from lockjaw.fakes.models.service import Bucket, ModelService, Order, Quota
 from lockjaw.fakes.models.wires.surface import ChatRequest
 from lockjaw.seeds import Seeds

@@ -17,7 +17,8 @@ import msgspec
 
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import LocalError
-from lockjaw.fakes.models.script import NO_REQUEST, ModelScript, ScriptProgress, Step, load_model_script
+from lockjaw.fakes.models.progress import NO_REQUEST, ScriptProgress
+from lockjaw.fakes.models.script import ModelScript, Step, load_model_script
 from lockjaw.fakes.models.server import ModelServer
 from lockjaw.fakes.models.service import no_header
 from lockjaw.fakes.models.wires.surface import ChatRequest

@@ -18,8 +18,8 @@ import httpx
 from lockjaw.clock import Clock
 from lockjaw.errors import LocalError
 from lockjaw.fakes.models.exchange import Exchange
+from lockjaw.fakes.models.progress import ScriptProgress
 from lockjaw.fakes.models.reply_plan import Action, Break, Chunk, Open, Silence, Whole, cut_body, delivered
-from lockjaw.fakes.models.script import ScriptProgress
 from lockjaw.fakes.models.service import ModelService, Order
 
 
