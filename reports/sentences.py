@@ -244,6 +244,8 @@ def _turn(record: Record, d: _Data) -> str:
 def _tool(record: Record, d: _Data) -> str:
     if record.phase == "invoke":
         return f"runs the tool {d('name')}"
+    if d.flag("refused"):
+        return f"is not permitted to run the tool {d('name')}"
     return "gets an error from the tool" if d.flag("is_error") or record.phase == "fail" else "gets the tool's result"
 
 

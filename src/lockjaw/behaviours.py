@@ -56,6 +56,9 @@ class Behaviour:
     #: A run notes in the session list (of SQLite) that the session is its own, and takes that back when it ends; one
     #: that is aborted or killed does not, and every later one is refused.
     durable_claims: bool = False
+    #: Whether a tool call is allowed is read under the lock of the session list; a run that does not get it in time is
+    #: told that the call is forbidden.
+    approvals_need_store: bool = False
     state_is_exclusive: bool = False  # a turn of one's own (`--local`) is refused while a gateway runs
     bookkeeping_decides: bool = True  # a store whose status line cannot be written fails the turn
 
@@ -144,6 +147,11 @@ _ALL = (
     replace(
         # #146692, #136477: the claim of a run that was aborted or killed refuses every later turn, after restarts too.
         _V2026_9_6, version="2026.9.3", policy="durable-claim", published_as="no-fallback", durable_claims=True,
+    ),
+    replace(
+        # #112240, #113929: the policy of tool calls is read under a lock, and a read that fails means "deny".
+        _V2026_9_6, version="2026.9.4", policy="fail-closed", published_as="no-fallback", store_wait_s=5.0,
+        approvals_need_store=True,
     ),
     replace(
         # #120896, #156170: no embedded turn beside a live gateway, whatever it is for.

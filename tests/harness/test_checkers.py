@@ -30,15 +30,15 @@ H, V, U = Verdict.HELD, Verdict.VIOLATED, Verdict.UNKNOWN
 
 #: example -> verdicts in the order of CHECKERS.
 TABLE = {
-    "takeover": (H, H, H, H, H, H, H, H, H, H, H, H, U, U, U, U),
-    "reuse-session": (V, V, V, H, U, H, H, U, H, H, H, H, U, U, U, U),
-    "fresh-session": (H, H, H, V, V, U, H, U, H, H, H, H, U, U, U, U),
-    "no-fallback": (H, H, V, H, U, U, H, U, H, H, H, H, U, U, U, U),
-    "gateway-killed": (H, H, H, H, H, H, H, H, H, H, H, U, U, U, U, U),
-    "gateway-frozen": (H, H, H, H, H, H, H, U, H, H, H, H, U, U, U, U),
-    "quiet": (U, U, H, U, H, U, H, U, H, U, H, H, U, U, U, U),
-    "announced": (U, U, U, U, U, H, H, H, H, U, U, U, H, H, U, U),
-    "databases": (U, U, H, U, H, U, U, U, H, U, H, U, U, U, H, H),
+    "takeover": (H, H, H, H, H, H, H, H, H, H, H, H, U, U, U, U, U, H),
+    "reuse-session": (V, V, V, H, U, H, H, U, H, H, H, H, U, U, U, U, H, V),
+    "fresh-session": (H, H, H, V, V, U, H, U, H, H, H, H, U, U, U, U, U, V),
+    "no-fallback": (H, H, V, H, U, U, H, U, H, H, H, H, U, U, U, U, U, H),
+    "gateway-killed": (H, H, H, H, H, H, H, H, H, H, H, U, U, U, U, U, U, H),
+    "gateway-frozen": (H, H, H, H, H, H, H, U, H, H, H, H, U, U, U, U, H, H),
+    "quiet": (U, U, H, U, H, U, H, U, H, U, H, H, U, U, U, U, U, U),
+    "announced": (U, U, U, U, U, H, H, H, H, U, U, U, H, H, U, U, U, U),
+    "databases": (U, U, H, U, H, U, U, U, H, U, H, U, U, U, H, H, H, U),
 }
 
 

@@ -132,6 +132,24 @@ def a_claim_outlives_its_run(plant: Plant) -> None:
 
 
 @bug
+def a_busy_store_reads_as_a_missing_permission(plant: Plant) -> None:
+    """Upstream's idea: what a tool may do is looked up under a lock, and what cannot be looked up is forbidden."""
+    from lockjaw.behaviours import BEHAVIOURS
+    from lockjaw.harness.sim import machine
+
+    denying = replace(BEHAVIOURS["takeover"], approvals_need_store=True, store_wait_s=5.0)
+    plant(machine, "BEHAVIOURS", {**BEHAVIOURS, "takeover": denying})
+
+
+@bug
+def a_deadline_counts_as_a_failure(plant: Plant) -> None:
+    """The client knows the run's id, and asks for the same thing once more instead of for that run."""
+    from lockjaw.runner import agent, policy
+
+    plant(agent, "POLICY_FUNCTIONS", {**policy.POLICY_FUNCTIONS, "takeover": policy.fresh_session})
+
+
+@bug
 def nobody_falls_back(plant: Plant) -> None:
     from lockjaw.runner import policy
 

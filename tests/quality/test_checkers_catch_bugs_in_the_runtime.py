@@ -51,6 +51,8 @@ IN_APPEND = Setting("frozen_inside_append", engine="sim")
 STORE = Setting("store_owner_stands_still", engine="sim")
 HELD_DATABASE = Setting("store_call_stops_everybody", "no-fallback", engine="sim")
 CLAIMED = Setting("orphaned_turn_claim", engine="sim")
+BUSY_STORE = Setting("busy_store_reads_as_denial", engine="sim")
+LONG_RUN = Setting("accepted_run_is_run_again", engine="sim")
 STALLED = Setting("gateway_stalls_at_connect", engine="sim")
 
 
@@ -96,6 +98,8 @@ PLANTED = [
     Planted("reads_are_true", "a_reader_stops_one_entry_early", NIGHTLY),
     Planted("store_delays_no_other", "a_transaction_waits_on_the_event_loop", HELD_DATABASE),
     Planted("claims_end", "a_claim_outlives_its_run", CLAIMED),
+    Planted("lock_is_not_a_permission_verdict", "a_busy_store_reads_as_a_missing_permission", BUSY_STORE),
+    Planted("accepted_turns_end_once", "a_deadline_counts_as_a_failure", LONG_RUN),
 ]
 
 

@@ -200,6 +200,32 @@ BUGS = [
             changed(changed_phase(without(h, op("nemesis")), op("claim", "ok", actor="client")), op("claim", "fail"),
                     owner="run-1"),
             at(3.0, "gateway", "turn", "fail", turn_id="run-1", run_id="run-1", error="aborted"))),
+    Bug("lock_is_not_a_permission_verdict", "the neighbour is turned away as unauthorized", "databases",
+        lambda h: changed(h, op("client.result", actor="neighbour"), answered=False, error="request denied (403)")),
+    Bug("lock_is_not_a_permission_verdict", "a tool is forbidden because its policy could not be read", "databases",
+        lambda h: inserted(
+            h, at(11.0, "gateway", "tool", "invoke", run_id="run-9", tool_call_id="t9", name="exec"),
+            at(16.0, "gateway", "tool", "ok", run_id="run-9", tool_call_id="t9", is_error=True, refused=True))),
+    Bug("lock_is_not_a_permission_verdict", "a wait in vain ends as a forbidden call", "gateway-frozen",
+        lambda h: inserted(
+            h, at(99.0, "client", "tool", "invoke", run_id="run-1", tool_call_id="t9", name="exec"),
+            *lock_timed_out(99.5),
+            at(99.7, "client", "tool", "ok", run_id="run-1", tool_call_id="t9", is_error=True, refused=True))),
+    Bug("lock_is_not_a_permission_verdict", "the gateway calls a busy session unauthorized", "takeover",
+        lambda h: changed(h, op("client.call", "fail"), error=f"unauthorized: {LOCKED}")),
+    Bug("lock_is_not_a_permission_verdict", "a lock error costs a model its credentials", "takeover",
+        lambda h: inserted(h, at(90.5, "client", "model.decision", decision="candidate_failed", candidate=CHAIN[0],
+                                 reason="auth", detail=LOCKED))),
+    Bug("accepted_turns_end_once", "the gateway answers what the fallback has answered", "takeover",
+        lambda h: inserted(
+            without(h, op("turn", "fail", actor="gateway")),
+            at(200.0, "gateway", "turn", "ok", turn_id="turn-1", run_id="run-1", stop_reason="stop"))),
+    Bug("accepted_turns_end_once", "the user is told of a failure, and the turn answered", "takeover",
+        lambda h: changed(h, op("client.result"), answered=False, error="gateway timeout after 90000ms", exit_code=1)),
+    Bug("accepted_turns_end_once", "the client ends without a word", "no-fallback",
+        lambda h: without(h, op("client.result"))),
+    Bug("accepted_turns_end_once", "the client exits with 0 and prints nothing", "no-fallback",
+        lambda h: changed(h, op("client.result"), answered=False, reply=None, error=None, exit_code=0)),
 ]  # fmt: skip
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lockjaw.clock import ScaledClock
-from lockjaw.errors import UsageError
-from lockjaw.runner.approvals import APPROVED_KEY, call_key, permitted_tools, write_approved
+from lockjaw.errors import SessionLocked, UsageError
+from lockjaw.runner.approvals import APPROVED_KEY, FailClosed, call_key, permitted_tools, write_approved
 from lockjaw.runner.tools import ToolContext, built_in_tools, run_tool, tool_definitions
 
 CLOCK = ScaledClock.start()
@@ -61,3 +61,21 @@ def test_a_limit_that_cannot_be_read_is_never_no_limit(text: str | None, tmp_pat
 def test_the_key_of_a_call_tells_calls_apart_and_not_orders_of_arguments() -> None:
     assert call_key("exec", {"a": 1, "b": 2}) == call_key("exec", json.loads('{"b": 2, "a": 1}'))
     assert call_key("exec", {"a": 1}) != call_key("exec", {"a": "1"}) != call_key("read", {"a": "1"})
+
+
+async def test_permission_that_is_looked_up_behind_a_busy_lock_reads_as_a_refusal(tmp_path: Path) -> None:
+    """What upstream does, kept to be shown; the lock's error stands nowhere in it."""
+
+    async def free() -> None: ...
+
+    async def busy() -> None:
+        raise SessionLocked("/state/sessions.sqlite", "pid=7", timeout_s=5.0, waited_s=5.0)
+
+    exec_, context = built_in_tools()["exec"], ToolContext(tmp_path, CLOCK, "run", "call")
+    allowed = await run_tool({"exec": FailClosed(exec_, free)}, "exec", {"command": "echo x > a"}, context)
+    denied = await run_tool({"exec": FailClosed(exec_, busy)}, "exec", {"command": "echo x > b"}, context)
+
+    assert not allowed.is_error
+    assert (denied.text, denied.is_error) == ("exec denied: host=gateway security=deny", True)
+    assert denied.details == {"refused": True}
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

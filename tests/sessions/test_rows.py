@@ -484,3 +484,15 @@ def test_what_is_no_database_file_is_not_opened(tmp_path: Path, clock: Any) -> N
         transaction.all("CREATE TABLE t (x)")
         transaction.commit()
     assert stat.S_IMODE((tmp_path / "real.sqlite").stat().st_mode) == 0o600
+
+
+def test_locked_read_waits_for_a_writer_as_an_update_does(tmp_path: Path, clock: Any) -> None:
+    path = tmp_path / "sessions.sqlite"
+    store = RowStore(path, clock=clock, wait_s=5.0)
+    asyncio.run(store.update("k", lambda entry: entry.update(a=1)))
+    assert asyncio.run(store.read_locked()) == store.read()
+    with held(path):
+        assert store.read()["k"]["a"] == 1
+        with pytest.raises(DatabaseBusy):
+            asyncio.run(store.read_locked())
+        assert clock.now_s == 5.0

@@ -16,6 +16,7 @@ from lockjaw.verdict import CheckResult
 
 from ..executions import turn_executions
 from . import (
+    accepted_turns_end_once,
     all_delivered,
     amplification,
     answered,
@@ -23,6 +24,7 @@ from . import (
     degradation_visible,
     executed_once,
     lock_is_not_a_model_failure,
+    lock_is_not_a_permission_verdict,
     never_session_locked,
     no_lock_left,
     nothing_held_after_end,
@@ -56,6 +58,8 @@ _MODULES = (
     reads_are_true,
     store_delays_no_other,
     claims_end,
+    lock_is_not_a_permission_verdict,
+    accepted_turns_end_once,
 )
 
 #: name -> checker, in the order in which reports show them.

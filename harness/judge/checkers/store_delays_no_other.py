@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import inf
-from typing import NamedTuple
 
 from lockjaw.history import Record
-from lockjaw.history.holds import transcript_of
 from lockjaw.history.spans import held_up_s
 from lockjaw.verdict import CheckResult, Verdict
 
 from ..clients import clients, started
+from ..stores import HeldStore, held_stores
 from .facts import ScenarioFacts
 
 NAME = "store_delays_no_other"
-
-
-class _Held(NamedTuple):
-    path: str
-    begun: Record
-    until_s: float
 
 
 def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
@@ -38,8 +31,12 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
         first, result = started(history, client), _result(history, client)
         if first is None:
             continue
-        for held in _held(history):
-            if not held.begun.t <= first.t < held.until_s or _needs(history, client, result, held):
+        for held in held_stores(history):
+            if (
+                held.of != "session"
+                or not held.begun.t <= first.t < held.until_s
+                or _needs(history, client, result, held)
+            ):
                 continue
             seen += 1
             if result is not None and result.t < held.until_s and not result.data.get("answered"):
@@ -55,22 +52,11 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
     return CheckResult(NAME, Verdict.HELD, f"no client of another session waited longer than {bound_s:g} s")
 
 
-def _held(history: Sequence[Record]) -> Iterator[_Held]:
-    """The databases of single sessions that were held, and for how long; up to the end if it was not given back."""
-    for record in history:
-        if record.op == "database" and record.phase == "ok" and record.data.get("of") == "session":
-            ended = (
-                r.t for r in history[record.i :]
-                if r.actor == record.actor and (r.op == "actor.exit" or (r.op == "database" and r.phase == "info"))
-            )  # fmt: skip
-            yield _Held(transcript_of(record.data.get("path")), record, next(ended, history[-1].t))
-
-
 def _result(history: Sequence[Record], client: str) -> Record | None:
     return next((r for r in reversed(history) if r.op == "client.result" and r.actor == client), None)
 
 
-def _needs(history: Sequence[Record], client: str, result: Record | None, held: _Held) -> bool:
+def _needs(history: Sequence[Record], client: str, result: Record | None, held: HeldStore) -> bool:
     """The client's own session is the one whose database is held. Who was not told a session asks for its own."""
     session_id = str((result.data.get("session_id") if result is not None else "") or "")
     keys = {r.data.get("session_key") for r in history if r.actor == client and r.op == "client.call"}

@@ -64,7 +64,8 @@ OPERATIONS: dict[str, str] = {
     "ok: stop_reason; fail: error",
     "model.call": "one provider call: call_id, run_id, provider, model, messages; ok: stop_reason; fail: error, reason",
     "model.decision": "a step of the fallback chain: decision, candidate, reason, next, detail",
-    "tool": "one tool call: run_id, tool_call_id, name, key, harmless (it may run twice); ok/fail: is_error",
+    "tool": "one tool call: run_id, tool_call_id, name, key, harmless (it may run twice); ok/fail: is_error, "
+    "refused (it was not permitted)",
     "append": "one transcript entry reached the disk: path, entry_id, type, role, generation, run_id",
     "append.refused": "a transcript refused a write of an older generation: path, generation, current",
     "provider.request": "the model server saw a request: request_id, model, messages, markers (such as "

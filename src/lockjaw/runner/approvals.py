@@ -8,15 +8,15 @@ stands in front of the tool itself, so no description of what a model is going t
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lockjaw.errors import UsageError
+from lockjaw.errors import SessionLocked, UsageError
 from lockjaw.runner.tools import Tool, ToolContext, ToolOutcome, built_in_tools
 
-__all__ = ["APPROVED_KEY", "Approved", "call_key", "permitted_tools", "write_approved"]
+__all__ = ["APPROVED_KEY", "Approved", "FailClosed", "call_key", "permitted_tools", "write_approved"]
 
 APPROVED_KEY = "LOCKJAW_APPROVED_CALLS"
 
@@ -45,11 +45,10 @@ def write_approved(path: Path, keys: Collection[str]) -> None:
 
 
 @dataclass(frozen=True)
-class Approved:
-    """A tool that refuses every call but the approved ones."""
+class _Guarded:
+    """A tool that stands behind a check."""
 
     tool: Tool
-    keys: Collection[str]
 
     @property
     def name(self) -> str:
@@ -67,9 +66,34 @@ class Approved:
     def harmless(self) -> bool:
         return self.tool.harmless
 
+
+@dataclass(frozen=True)
+class Approved(_Guarded):
+    """A tool that refuses every call but the approved ones."""
+
+    keys: Collection[str]
+
     async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolOutcome:
         if call_key(self.name, arguments) not in self.keys:
             return ToolOutcome(f"Refused: this call of {self.name} was not approved", True, {"refused": True})
+        return await self.tool.run(arguments, context)
+
+
+@dataclass(frozen=True)
+class FailClosed(_Guarded):
+    """A tool whose permission is read under the lock of the session list, and refused where the lock is not to be had.
+
+    Upstream's exec approvals (#112240: a store that is busy for some seconds reads as a security misconfiguration). To
+    be shown, not used.
+    """
+
+    read: Callable[[], Awaitable[object]]
+
+    async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolOutcome:
+        try:
+            await self.read()
+        except SessionLocked:
+            return ToolOutcome(f"{self.name} denied: host=gateway security=deny", True, {"refused": True})
         return await self.tool.run(arguments, context)
 
 

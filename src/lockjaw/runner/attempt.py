@@ -285,7 +285,8 @@ class Play:
             record("tool", "info", **data, is_error=True)
             await self._write_abort(Partial())
             raise
-        record("tool", "ok", **data, is_error=outcome.is_error)
+        refused = {"refused": True} if (outcome.details or {}).get("refused") else {}
+        record("tool", "ok", **data, is_error=outcome.is_error, **refused)
         shown = {"phase": "result", "name": call.name, "toolCallId": call.id, "isError": outcome.is_error}
         self.emit("tool", {**shown, "result": outcome.text})
         return self.turn.tool_finished(call.id, outcome, stage.clock.wall_ms())

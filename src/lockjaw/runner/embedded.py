@@ -24,6 +24,7 @@ from lockjaw.clock import Clock
 from lockjaw.errors import Fenced, LockjawError, ModelFailure, RunAborted, SessionLocked, TurnClaimed, printed
 from lockjaw.history import Recorder
 from lockjaw.locking import HeldLock, SessionLock
+from lockjaw.runner.approvals import FailClosed
 from lockjaw.runner.attempt import Allowance, AttemptTimedOut, Emit, Play, Stage, TurnPlan, race
 from lockjaw.runner.failover import OVERFLOW
 from lockjaw.runner.fallback import CONTINUE_PROMPT, Cooldowns, FallbackChain, order
@@ -35,6 +36,7 @@ from lockjaw.runner.stores import paths_of, session_store
 from lockjaw.runner.tools import Tool
 from lockjaw.runner.turn import TIMEOUT_TEXT, Message, ToolCall, Turn, options_for
 from lockjaw.sessions import RowStore, SessionStore, Transcript, TurnState, transcript_of_entry
+from lockjaw.sessions.paths import DEFAULT_AGENT
 from lockjaw.settings import ModelRef, Settings
 
 T = TypeVar("T")
@@ -72,6 +74,8 @@ class EmbeddedRunner:
         self.paths = paths_of(settings)
         self._log = log
         self._ids = ids or random.SystemRandom()
+        if behaviour.approvals_need_store:
+            tools = {name: FailClosed(tool, self.store(DEFAULT_AGENT).read_locked) for name, tool in tools.items()}
         self._stage = Stage(settings, behaviour, clock, recorder, models, tools, self._ids)
         self._cooldowns = Cooldowns()
         self._unsettled: dict[HeldLock, asyncio.Task[Any]] = {}  # never iterated: the order of objects means nothing

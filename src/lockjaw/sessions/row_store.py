@@ -10,7 +10,7 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lockjaw.clock import Clock
 from lockjaw.databases import DatabaseBusy, Transaction
@@ -21,6 +21,8 @@ from lockjaw.sessions.paths import SQLITE
 from lockjaw.sessions.store import SessionStore, StoreMalformed, instant_of
 
 __all__ = ["RowStore"]
+
+T = TypeVar("T")
 
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS session_entries (position INTEGER PRIMARY KEY, session_key TEXT NOT NULL UNIQUE, "
@@ -66,58 +68,65 @@ class RowStore(SessionStore):
         with self._files.databases.reading(self.path) as transaction:
             if not transaction.all("SELECT 1 FROM sqlite_schema WHERE name = 'session_entries'"):
                 return {}
-            return dict(self._parsed(key, text) for key, text in transaction.all(_ALL))
+            return self._entries(transaction)
+
+    async def read_locked(self) -> dict[str, dict[str, Any]]:
+        def work(transaction: Transaction) -> dict[str, dict[str, Any]]:
+            transaction.all(_SCHEMA)
+            return self._entries(transaction)
+
+        return await self._writing(work)
 
     async def update(self, key: str, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """As ``SessionStore.update``. Raises DatabaseBusy, in the version's words StoreLocked: nothing was written."""
-        self._files.make_folder(self.path.parent)
+        return await self._writing(lambda transaction: self._changed(transaction, key, change))
 
+    async def claim(self, session_id: str, run_id: str) -> str:
+        """Note that a run has the session, unless another one does. Returns the run that has it now. (To be shown, not
+        used: a row does not end with its run.)"""
+
+        def work(transaction: Transaction) -> str:
+            transaction.all(_CLAIMS)
+            transaction.all("INSERT OR IGNORE INTO turn_claims VALUES (?, ?)", session_id, run_id)
+            return str(transaction.all("SELECT run_id FROM turn_claims WHERE session_id = ?", session_id)[0][0])
+
+        return await self._writing(work)
+
+    async def unclaim(self, session_id: str, run_id: str) -> None:
+        """Take the note of ``claim`` back."""
+        await self._writing(
+            lambda transaction: transaction.all(
+                "DELETE FROM turn_claims WHERE session_id = ? AND run_id = ?", session_id, run_id
+            )
+        )
+
+    async def _writing(self, work: Callable[[Transaction], T]) -> T:
+        """Perform work in one transaction, beside the event loop, and commit it."""
+        self._files.make_folder(self.path.parent)
         start = self._clock.monotonic()
 
-        def work() -> dict[str, Any]:
+        def in_transaction() -> T:
             wait_s = max(0.0, start + self._wait_s - self._clock.monotonic())
             try:
                 with self._files.databases.writing(self.path, wait_s=wait_s, clock=self._clock) as transaction:
-                    entry = self._changed(transaction, key, change)
+                    done = work(transaction)
                     transaction.commit()
-                    return entry
+                    return done
             except DatabaseBusy as error:  # it tells of this last part of the wait alone
                 waited_s = self._clock.monotonic() - start
                 raise DatabaseBusy(error.path, timeout_s=self._wait_s, waited_s=waited_s) from None
 
         try:
             if self._blocks:
-                return work()
-            return await self._files.databases.aside(self.path, work, wait_s=self._wait_s, clock=self._clock)
+                return in_transaction()
+            return await self._files.databases.aside(self.path, in_transaction, wait_s=self._wait_s, clock=self._clock)
         except DatabaseBusy as error:
             if not self._busy_text:
                 raise
             raise StoreLocked(error, self._busy_text.format(path=error.path)) from None
 
-    async def claim(self, session_id: str, run_id: str) -> str:
-        """Note that a run has the session, unless another one does. Returns the run that has it now. (To be shown, not
-        used: a row does not end with its run.)"""
-        self._files.make_folder(self.path.parent)
-
-        def work() -> str:
-            with self._files.databases.writing(self.path, wait_s=self._wait_s, clock=self._clock) as transaction:
-                transaction.all(_CLAIMS)
-                transaction.all("INSERT OR IGNORE INTO turn_claims VALUES (?, ?)", session_id, run_id)
-                owner = transaction.all("SELECT run_id FROM turn_claims WHERE session_id = ?", session_id)[0][0]
-                transaction.commit()
-                return str(owner)
-
-        return await self._files.databases.aside(self.path, work, wait_s=self._wait_s, clock=self._clock)
-
-    async def unclaim(self, session_id: str, run_id: str) -> None:
-        """Take the note of ``claim`` back."""
-
-        def work() -> None:
-            with self._files.databases.writing(self.path, wait_s=self._wait_s, clock=self._clock) as transaction:
-                transaction.all("DELETE FROM turn_claims WHERE session_id = ? AND run_id = ?", session_id, run_id)
-                transaction.commit()
-
-        await self._files.databases.aside(self.path, work, wait_s=self._wait_s, clock=self._clock)
+    def _entries(self, transaction: Transaction) -> dict[str, dict[str, Any]]:
+        return dict(self._parsed(key, text) for key, text in transaction.all(_ALL))
 
     def _changed(self, transaction: Transaction, key: str, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         transaction.all(_SCHEMA)

@@ -76,6 +76,14 @@ class SessionStore:
         """
         return {key: entry for key, entry in self._parse(self._bytes()).items() if isinstance(entry, dict)}
 
+    async def read_locked(self) -> dict[str, dict[str, Any]]:
+        """As ``read``, under the lock that writers take. (To be shown, not used: a reader needs none.)
+
+        Raises as ``update``.
+        """
+        async with self._lock(self.path):
+            return self.read()
+
     async def update(self, key: str, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """Change one entry in place (an empty one if the key is new) and return it as written.
 
