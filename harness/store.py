@@ -256,7 +256,12 @@ def _read_manifest(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def readable(value: Any) -> bytes:
+    """JSON as people read it."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+
+
 def _write_json(path: Path, value: Any) -> None:
     fresh = path.with_name(f".{path.name}-{os.getpid()}")
-    fresh.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    fresh.write_bytes(readable(value))
     fresh.replace(path)

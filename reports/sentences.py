@@ -69,6 +69,10 @@ def condensed(error: str) -> str:
     return " | ".join(parts)
 
 
+def times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
 def tone_of(record: Record) -> Tone:
     """What a reader should see at a glance."""
     op, phase = record.op, record.phase
@@ -218,7 +222,7 @@ def _exit(record: Record, d: _Data) -> str:
 
 def _times(record: Record) -> str:
     count = record.data.get("count")
-    return {1: "once", 2: "twice"}.get(count, f"{count} times") if isinstance(count, int) else "? times"
+    return times(count) if isinstance(count, int) else "? times"
 
 
 def _nemesis(record: Record, d: _Data) -> str:

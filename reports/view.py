@@ -18,7 +18,7 @@ from lockjaw.history.run import Outcome, Reached, Run
 from lockjaw.verdict import CheckResult, Verdict, combine
 
 from .lockband import FREE, lock_band
-from .sentences import Tone, sentence, shorten, tone_of
+from .sentences import Tone, sentence, shorten, times, tone_of
 
 #: Verdict -> (symbol, word): the symbol alone must be enough without colour, and the word without the symbol.
 MARKS: dict[Verdict, tuple[str, str]] = {
@@ -236,10 +236,6 @@ def _errors(outcome: Outcome) -> list[tuple[str, str]]:
     if outcome.several:
         return [(one.name, one.error) for one in outcome.clients if one.error]
     return [("the user", outcome.error)] if outcome.error else []
-
-
-def times(count: int) -> str:
-    return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 # --------------------------------------------------------------------------- the timeline

@@ -31,6 +31,7 @@ from ..judge.skeleton import skeleton_hash
 from ..kept import read_kept
 from ..sim.engine import SimLived, run_sim
 from ..sim.tape import Choice, Choices, RandomChoices, StrictReplay, Until, Value
+from ..store import readable
 from .archive import LIMITS, write_archive
 from .manifest import FORMAT, REPLAY, KitManifest
 from .redaction import Redactor
@@ -101,11 +102,11 @@ def make_kit(
     verdicts = _verdicts(scenario, document, source, redactor)
     redactions = _redactions(redactor, source)
     files = {
-        "scenario.json": _json(_stated(scenario)),
+        "scenario.json": readable(_stated(scenario)),
         "history.jsonl": _lines(history),
-        "verdicts.json": _json(verdicts),
+        "verdicts.json": readable(verdicts),
         "report.html": render(read_document(document, history, Path("KIT.zip"))).encode(),
-        "redactions.json": _json(redactions),
+        "redactions.json": readable(redactions),
     }
     if source.engine == "sim":
         files["tape.jsonl"] = _lines(tape)
@@ -116,7 +117,7 @@ def make_kit(
         replay=REPLAY, client_policy=source.client_policy,
         files={name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
     )  # fmt: skip
-    files["kit.json"] = _json(msgspec.to_builtins(manifest))
+    files["kit.json"] = readable(msgspec.to_builtins(manifest))
     files["README.md"] = _readme(scenario, document, manifest, redactions).encode()
     _prove(files, redactor)
     write_archive(out, {name: files[name] for name in LIMITS if name in files}, force=force)
@@ -415,10 +416,6 @@ def _prove(files: dict[str, bytes], redactor: Redactor) -> None:
                 f"{name} would still show something private ({', '.join(leaked)}), so no kit was written. That is a "
                 "bug of the redaction: please report which shape it has, not what it is"
             )
-
-
-def _json(value: Any) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
 
 
 def _lines(values: Iterable[Any]) -> bytes:

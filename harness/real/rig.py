@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from ..faults.door import inside
 from ..incident.actors import Caller, Scripted
 from ..incident.scenario import Scenario
-from ..store import RunDirectory
+from ..store import RunDirectory, readable
 from .actors import Descriptors
 from .ambush import Struck
 from .board import make_board
@@ -87,7 +85,7 @@ def prepare(run: RunDirectory, scenario: Scenario, policy: str) -> Path:
     """Write the models' script and the actors' plans, and make the workspace. Returns the script's path."""
     workspace_of(run).mkdir()
     script = run.path / SCRIPT
-    _write_json(script, scenario.script())  # JSON is YAML
+    script.write_bytes(readable(scenario.script()))  # JSON is YAML
     plans = run.path / PLANS
     plans.mkdir()
     make_board(board_of(run), len(scenario.faults))
@@ -96,14 +94,11 @@ def prepare(run: RunDirectory, scenario: Scenario, policy: str) -> Path:
         struck = Struck(str(board_of(run)), tuple(n for n, _ in found), tuple(fault for _, fault in found))
         actor = scenario.cast.get(name)
         if isinstance(actor, Scripted):
-            _write_json(plans / f"{name}.json", Plan(name, policy, str(run.state), scenario.sessions, actor, struck))
+            plan = Plan(name, policy, str(run.state), scenario.sessions, actor, struck)
+            (plans / f"{name}.json").write_bytes(readable(plan))
         elif found:
-            _write_json(plans / f"{name}.json", struck)
+            (plans / f"{name}.json").write_bytes(readable(struck))
     return script
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
 
 
 def board_of(run: RunDirectory) -> Path:
@@ -119,7 +114,7 @@ def write_config(run: RunDirectory, scenario: Scenario, model_port: int) -> Path
     """Write ``openclaw.json``: the isolated loopback rig (facts G1), with a token that only this run knows."""
     path = run.state / CONFIG
     path.touch(mode=0o600)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(config(run, scenario, model_port)), indent=2) + b"\n")
+    path.write_bytes(readable(config(run, scenario, model_port)))
     return path
 
 

@@ -36,6 +36,7 @@ from ..incident.scenario import Scenario
 from ..real.actors import Actor, Descriptors
 from ..real.engine import RealWorld
 from ..real.rig import SCRIPT, command_of, workspace_of
+from ..store import readable
 from . import launch
 from .holding import Hold
 from .launch import read_line
@@ -158,7 +159,7 @@ class ForeignWorld(RealWorld):
     def prepare(self) -> None:
         super().prepare()
         script = script_of(self.outside, self.target.spec, self.scenario, workspace_of(self.run))
-        (self.run.path / SCRIPT).write_bytes(msgspec.json.format(msgspec.json.encode(script), indent=2) + b"\n")
+        (self.run.path / SCRIPT).write_bytes(readable(script))
 
     def command(self, name: str, fds: Descriptors) -> Sequence[str]:
         target, spec = self.target, self.target.spec
