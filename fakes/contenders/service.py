@@ -53,7 +53,7 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ContenderPlan:
     """What the contenders do. Durations are nominal seconds.
 
     ``hold_s`` None: until the end. ``rounds`` 0: again and again. At most one of the plants (``garbage``, ``pid``,
@@ -113,7 +113,7 @@ class ContenderService:
     def __init__(
         self,
         session_file: Path,
-        plan: Plan,
+        plan: ContenderPlan,
         *,
         clock: Clock | None = None,
         journal: str | Path | None = None,
@@ -315,7 +315,7 @@ class ContenderService:
 
 def serve_contender(
     session_file: Path,
-    plan: Plan,
+    plan: ContenderPlan,
     *,
     journal: Path | None = None,
     clock: Clock | None = None,

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from lockjaw.seeds import Seeds
 
 from .script import FOREVER, HowToBreak, Recorded, Step
-from .wires.surface import EPOCH, ApiError, Call, ChatRequest, Headers, Reply, Surface, Tokens
+from .wires.surface import EPOCH, ApiError, ChatRequest, Headers, Reply, ReplyCall, Surface, Tokens
 
 JSON = "application/json"
 _ALPHABET = (string.ascii_letters + string.digits).encode()
@@ -166,7 +166,7 @@ def plan(step: Step, surface: Surface, request: ChatRequest, around: Circumstanc
         step.reasoning or "",
         step.whole_text,
         tuple(
-            Call(
+            ReplyCall(
                 call.id,
                 identifier(around, index + 1),
                 call.name,

@@ -22,7 +22,7 @@ Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Plan:
+class BenchPlan:
     """How much is measured; durations in real seconds."""
 
     name: str
@@ -40,8 +40,8 @@ class Plan:
     cpu_s: float
 
 
-QUICK = Plan("quick", 2, 300, (1, 4), 0.2, (8,), (0.0, 0.005), 0.25, 3, 0.4, 3, 8, 0.25)
-FULL = Plan("full", 2, 1000, (1, 4, 16), 1.0, (8, 16, 64), (0.0, 0.005, 0.2), 1.5, 5, 12.0, 40, 64, 10.0)
+QUICK = BenchPlan("quick", 2, 300, (1, 4), 0.2, (8,), (0.0, 0.005), 0.25, 3, 0.4, 3, 8, 0.25)
+FULL = BenchPlan("full", 2, 1000, (1, 4, 16), 1.0, (8, 16, 64), (0.0, 0.005, 0.2), 1.5, 5, 12.0, 40, 64, 10.0)
 
 _MOST_NODES = 16  # a Node process with the whole of OpenClaw in it takes some 100 MB
 _TURNS = 2  # that everybody could have had, however many they are and however long each holds
@@ -69,8 +69,8 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Result:
-    plan: Plan
+class BenchResult:
+    plan: BenchPlan
     environment: dict[str, Any]
     figures: Sequence[Figures]
     absent: Sequence[Absent]
@@ -95,12 +95,12 @@ def case(processes: int, hold_s: float) -> str:
     return f"{processes} x {hold_s * 1000:g} ms"
 
 
-def contention_s(plan: Plan, processes: int, hold_s: float) -> float:
+def contention_s(plan: BenchPlan, processes: int, hold_s: float) -> float:
     """How long one contention is watched."""
     return max(plan.contention_s, _TURNS * processes * hold_s if plan is FULL else 0.0)
 
 
-def about_s(plan: Plan, contestants: int) -> float:
+def about_s(plan: BenchPlan, contestants: int) -> float:
     """Seconds that a plan takes with so many contestants, roughly: what is waited for, and a little for processes."""
     each = plan.rounds * len(plan.waiters) * (plan.handoff_s + 0.3)
     for processes in plan.processes:
@@ -111,7 +111,7 @@ def about_s(plan: Plan, contestants: int) -> float:
     return contestants * each + 5 * plan.storm_rounds * 0.35 + (3 + plan.kills) * plan.kill_limit_s
 
 
-def run(plan: Plan, folder: Path, progress: Progress) -> Result:
+def run(plan: BenchPlan, folder: Path, progress: Progress) -> BenchResult:
     """Measure in a new folder inside ``folder``, which decides the file system; it is removed afterwards.
 
     Ctrl-C ends the measurements; the result holds what was measured until then.
@@ -135,7 +135,7 @@ def run(plan: Plan, folder: Path, progress: Progress) -> Result:
         except KeyboardInterrupt:
             interrupted = True
     absent, took_s = [*absent, *bench.failed], time.monotonic() - began
-    return Result(plan, environment(folder, load_before), list(figures.values()), absent, took_s, interrupted)
+    return BenchResult(plan, environment(folder, load_before), list(figures.values()), absent, took_s, interrupted)
 
 
 def _clock(seconds: float) -> str:
@@ -180,7 +180,7 @@ class _Bench:
     """The measurements, each over all contestants."""
 
     def __init__(
-        self, plan: Plan, folder: Path, here: Sequence[Contestant], figures: dict[str, Figures], progress: Progress
+        self, plan: BenchPlan, folder: Path, here: Sequence[Contestant], figures: dict[str, Figures], progress: Progress
     ) -> None:
         self._plan, self._folder, self._here, self._figures, self._progress = plan, folder, here, figures, progress
         self._made = 0

@@ -6,12 +6,12 @@ import math
 import textwrap
 from collections.abc import Iterable, Iterator
 
-from .run import Figures, Result
+from .run import BenchResult, Figures
 
 OURS, OURS_ASYNC, BARE = "guarded", "guarded-async", "bare flock"
 
 
-def markdown(result: Result) -> str:
+def markdown(result: BenchResult) -> str:
     """One table a measurement; fairness and longest wait stand in the row of every throughput."""
     stopped = ", interrupted" if result.interrupted else ""
     lines = [f"# Session locks, measured ({result.plan.name}{stopped})", "", *_wrapped(_environment(result)), ""]
@@ -45,7 +45,7 @@ def markdown(result: Result) -> str:
     return "\n".join(lines) + "\n"
 
 
-def starving(result: Result) -> list[str]:
+def starving(result: BenchResult) -> list[str]:
     """Sentences about who gets less than a quarter of an even share."""
     said = []
     for one in result.figures:
@@ -58,12 +58,12 @@ def starving(result: Result) -> list[str]:
     return said or ["Nobody."]
 
 
-def promises(result: Result) -> list[str]:
+def promises(result: BenchResult) -> list[str]:
     """Every figure that the project promises, held or MISSED, with both numbers."""
     return [f"{'held  ' if held else 'MISSED'} {text}" for held, text in _promises(result)]
 
 
-def _promises(result: Result) -> Iterator[tuple[bool, str]]:
+def _promises(result: BenchResult) -> Iterator[tuple[bool, str]]:
     by = {one.name: one for one in result.figures}
     ours, bare = by[OURS], by[BARE]
     openclaw = next((name for name in by if name.startswith("openclaw ")), "openclaw")
@@ -105,7 +105,7 @@ def _promises(result: Result) -> Iterator[tuple[bool, str]]:
         )
 
 
-def _environment(result: Result) -> str:
+def _environment(result: BenchResult) -> str:
     e = result.environment
     versions = ", ".join(f"{name} {version}" for name, version in e["versions"].items())
     load = f"load {e['load_before'][0]} before and {e['load_after'][0]} after"

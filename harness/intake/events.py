@@ -20,7 +20,7 @@ from .denial import denied
 from .lines import LogRecord
 from .needles import EVERY_ROW
 from .passages import MENTIONING
-from .patterns import CONTAINERS, Row
+from .patterns import CONTAINERS, Wording
 from .private import shown
 from .prose import SAYINGS
 from .report import Event
@@ -128,12 +128,14 @@ def _printed(record: LogRecord) -> bool:
     return record.at is not None or record.printed or record.place.fenced
 
 
-def _denied(row: Row, text: str, record: LogRecord) -> Event:
+def _denied(row: Wording, text: str, record: LogRecord) -> Event:
     return Event(kind="denied", era="*", line=record.line, last_line=max(record.line, record.last_line), text=text[:400],
                  data={"what": row.kind})  # fmt: skip
 
 
-def _event(row: Row, text: str, record: LogRecord, within: tuple[str, ...], data: dict[str, str], **more: Any) -> Event:
+def _event(
+    row: Wording, text: str, record: LogRecord, within: tuple[str, ...], data: dict[str, str], **more: Any
+) -> Event:
     return Event(
         kind=row.kind, era=row.era, line=record.line, last_line=max(record.line, record.last_line), text=text[:400],
         data=data, within=within, t_ms=None if record.at is None else record.at.ms,
@@ -142,7 +144,7 @@ def _event(row: Row, text: str, record: LogRecord, within: tuple[str, ...], data
     )  # fmt: skip
 
 
-def _data(row: Row, match: re.Match[str]) -> dict[str, str] | None:
+def _data(row: Wording, match: re.Match[str]) -> dict[str, str] | None:
     """The fields of a message; None where it only looks like one."""
     fields = {key: value for key, value in match.groupdict().items() if value and key != row.inner}
     fields |= {name: told for name in _OF_ROW if (told := getattr(row, name))}
@@ -194,7 +196,7 @@ def _stated(match: re.Match[str]) -> bool:
 
 
 def _contained(
-    row: Row, match: re.Match[str], record: LogRecord, within: tuple[str, ...], about: dict[str, str]
+    row: Wording, match: re.Match[str], record: LogRecord, within: tuple[str, ...], about: dict[str, str]
 ) -> tuple[Event, str, int]:
     """The container's own event, the text that it carries, and how much of the record it took."""
     data = about | (_data(row, match) or {})
@@ -232,7 +234,7 @@ def _step_fields(text: str) -> dict[str, str]:
 
 # --------------------------------------------------------------------------- lock files, and what people say
 
-_BODY_ROW = Row("lock_body", "*", "", re.compile(""), "lock files of every era")
+_BODY_ROW = Wording("lock_body", "*", "", re.compile(""), "lock files of every era")
 
 
 def _bodies(record: LogRecord) -> Iterator[Event]:
@@ -279,7 +281,7 @@ def said(record: LogRecord) -> list[Event]:
 # --------------------------------------------------------------------------- error lines as they are compared
 
 
-def canonical(event: Event, row: Row, usual: dict[str, str]) -> str | None:
+def canonical(event: Event, row: Wording, usual: dict[str, str]) -> str | None:
     """The event as an error line without what differs from run to run; None if it is no error line.
 
     ``usual``: values for what a line leaves out ("session file locked ... (timeout)"), from the rest of the text.

@@ -11,14 +11,14 @@ import msgspec
 from .events import canonical, normalised_text, stated_wait
 from .needles import EVERY_ROW
 from .owners import LOCK_KINDS, locks_of
-from .patterns import CONTAINERS, Row
+from .patterns import CONTAINERS, Wording
 from .private import shown
 from .report import Candidate, Event, LockSeen
 from .timestamps import DAY_MS
 
 TWIN_MS = 250  # two lanes of one run log its failure 1 to 20 ms apart; a loaded machine needs more
 SAME_WAIT_MS = 2_000  # the messages that report one lock wait follow each other at once
-_BY_KIND: dict[str, Row] = {row.kind: row for row in (*EVERY_ROW, *CONTAINERS)}
+_BY_KIND: dict[str, Wording] = {row.kind: row for row in (*EVERY_ROW, *CONTAINERS)}
 #: Kinds that, quoted twice without a time, are one message.
 _QUOTED_ONCE = frozenset(
     ("summary", "banner_same", "banner_fresh", "banner_failed", "gateway_timeout", "doctor_lock", "lock_body")

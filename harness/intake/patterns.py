@@ -28,8 +28,8 @@ _KEY = r"(?P<key>[^\s\"',;`)\]}]{1,200})"
 
 
 @dataclass(frozen=True)
-class Row:
-    """One message.
+class Wording:
+    """One message, as the program words it.
 
     Args:
         kind: its name in a report.
@@ -65,12 +65,12 @@ class Row:
     says: str = ""
 
 
-def _row(kind: str, era: str, needle: str, pattern: str, source: str, **more: object) -> Row:
-    return Row(kind, era, needle, re.compile(pattern, re.IGNORECASE), source, **more)  # type: ignore[arg-type]
+def _row(kind: str, era: str, needle: str, pattern: str, source: str, **more: object) -> Wording:
+    return Wording(kind, era, needle, re.compile(pattern, re.IGNORECASE), source, **more)  # type: ignore[arg-type]
 
 
 #: Messages that carry the text of another error, outermost first. What they matched is not searched again.
-CONTAINERS: tuple[Row, ...] = (
+CONTAINERS: tuple[Wording, ...] = (
     _row(
         "announce", "*", "announce",
         r"Subagent (?:completion )?(?:direct )?announce (?P<what>failed|give up|giving up|gave up)"
@@ -140,7 +140,7 @@ CONTAINERS: tuple[Row, ...] = (
     ),
 )  # fmt: skip
 
-ROWS: tuple[Row, ...] = (
+ROWS: tuple[Wording, ...] = (
     # ------------------------------------------------------------------ the session lock
     _row(
         "locked", "1-2", "session file locked",

@@ -23,7 +23,7 @@ from .records import blocks, interesting, records, with_next_model
 from .report import Event, Report
 from .runtimes import NAMES, VERSION
 from .shell import ShellTranscript
-from .source import CHUNK_BYTES, Reading, lines_of
+from .source import CHUNK_BYTES, SourceNotes, lines_of
 from .telling import (
     cause,
     consequences,
@@ -82,7 +82,7 @@ def read_report(source: bytes | str | BinaryIO | Iterable[bytes]) -> Report:
     Args:
         source: the text, or a binary stream that is read in pieces (a file of any size).
     """
-    reading = Reading()
+    reading = SourceNotes()
     gathered = _Gathered()
     digest = hashlib.sha256()
     for block in blocks(lines_of(_digested(_chunks(source), digest), reading)):
@@ -223,7 +223,7 @@ class _Gathered:
             if name not in self.platforms and pattern.search(text):
                 self.platforms[name] = None
 
-    def report(self, reading: Reading, digest: str = "") -> Report:
+    def report(self, reading: SourceNotes, digest: str = "") -> Report:
         if self._summary is not None:
             self._read(self._summary)
         ours = self.ours or bool(self.gateway and self.versions)

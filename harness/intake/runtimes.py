@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .patterns import Row
+from .patterns import Wording
 
 __all__ = ["NAMES", "RUNTIMES", "RUNTIME_ROWS", "VERSION"]
 
@@ -52,12 +52,12 @@ VERSION = re.compile(
 )
 
 
-def _row(kind: str, runtime: str, means: str, needle: str, pattern: str, source: str, **more: Any) -> Row:
+def _row(kind: str, runtime: str, means: str, needle: str, pattern: str, source: str, **more: Any) -> Wording:
     more.setdefault("canonical", f"{RUNTIMES[runtime]}: {needle}")
-    return Row(kind, "*", needle, re.compile(pattern, re.IGNORECASE), source, runtime=runtime, means=means, **more)
+    return Wording(kind, "*", needle, re.compile(pattern, re.IGNORECASE), source, runtime=runtime, means=means, **more)
 
 
-RUNTIME_ROWS: tuple[Row, ...] = (
+RUNTIME_ROWS: tuple[Wording, ...] = (
     _row("codex_writer", "codex", "N", "active writer",
          r"thread/resume[^\n]{0,160}?already has an active writer(?: \(code -32\d{3}\))?|thread [\w<>.-]{1,60} already has an active writer \(code -32\d{3}\)",
          "0.171.0 run for real; openai/codex #39823", canonical="thread already has an active writer"),

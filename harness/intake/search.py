@@ -60,7 +60,7 @@ class Trial:
 
 
 @dataclass
-class Found:
+class Searched:
     """What a search has come to."""
 
     trials: int = 0
@@ -87,7 +87,7 @@ class Found:
         return self.outcome == "reproduced"
 
 
-Progress = Callable[[Found], None]
+Progress = Callable[[Searched], None]
 
 
 def search(
@@ -97,7 +97,7 @@ def search(
     seconds: float = SECONDS,
     policy: str | None = None,
     progress: Progress | None = None,
-) -> Found:
+) -> Searched:
     """Look for a run that tells the report's errors. Ctrl-C ends it early and keeps the best.
 
     Args:
@@ -105,7 +105,7 @@ def search(
         seconds: real seconds at most.
         policy: a behaviour in place of the one that the report speaks for.
     """
-    found = Found(nearest=tuple(nearest(report)[:MOST]))
+    found = Searched(nearest=tuple(nearest(report)[:MOST]))
     began = better = time.monotonic()
     since_better = 0
     if report.not_ours is not None:
@@ -161,7 +161,7 @@ def _no_scenario(report: Report) -> str:
 
 
 def _plan(
-    report: Report, found: Found, policy: str | None, seeds: int
+    report: Report, found: Searched, policy: str | None, seeds: int
 ) -> Iterator[tuple[Composition, dict[str, float], int]]:
     """The runs in the order in which they are worth trying: the report's own scenario, the catalogue's, more seeds."""
     composed = compose(report)

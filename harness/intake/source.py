@@ -28,7 +28,7 @@ _BINARY = 0.2  # of the first chunk: no log in any language comes near it
 
 
 @dataclass
-class Reading:
+class SourceNotes:
     """What the reader met on its way."""
 
     size_bytes: int = 0
@@ -66,7 +66,7 @@ def encoding_of(head: bytes) -> str:
     return "utf-8"
 
 
-def lines_of(chunks: Iterable[bytes], reading: Reading) -> Iterator[str]:
+def lines_of(chunks: Iterable[bytes], reading: SourceNotes) -> Iterator[str]:
     """The lines of a text, without their ends. ``reading`` is filled in on the way."""
     decoder: codecs.IncrementalDecoder | None = None
     rest, cut = "", False

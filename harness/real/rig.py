@@ -15,7 +15,7 @@ from ..store import RunDirectory, readable
 from .actors import Descriptors
 from .ambush import Struck
 from .board import make_board
-from .scripted import Plan
+from .scripted import ActorPlan
 
 CONFIG = "openclaw.json"
 SCRIPT = "models.yaml"
@@ -94,7 +94,7 @@ def prepare(run: RunDirectory, scenario: Scenario, policy: str) -> Path:
         struck = Struck(str(board_of(run)), tuple(n for n, _ in found), tuple(fault for _, fault in found))
         actor = scenario.cast.get(name)
         if isinstance(actor, Scripted):
-            plan = Plan(name, policy, str(run.state), scenario.sessions, actor, struck)
+            plan = ActorPlan(name, policy, str(run.state), scenario.sessions, actor, struck)
             (plans / f"{name}.json").write_bytes(readable(plan))
         elif found:
             (plans / f"{name}.json").write_bytes(readable(struck))

@@ -23,7 +23,7 @@ from ..play.performer import Performer
 from .ambush import Struck, install
 
 
-class Plan(msgspec.Struct, frozen=True):
+class ActorPlan(msgspec.Struct, frozen=True):
     """What the process is told. ``struck``: what strikes it at its own operations."""
 
     name: str
@@ -36,7 +36,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 def main() -> int:
     plan_file, ready_fd, go_fd = sys.argv[1:]
-    plan = msgspec.json.decode(Path(plan_file).read_bytes(), type=Plan)
+    plan = msgspec.json.decode(Path(plan_file).read_bytes(), type=ActorPlan)
     install(plan.struck)
     watch_lifeline(os.environ)  # a thread: it must find the signals blocked that ``install`` blocks
     clock = ScaledClock.from_environment()

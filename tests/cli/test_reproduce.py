@@ -13,7 +13,7 @@ import pytest
 from lockjaw.cli import reproduce as verb
 from lockjaw.cli.progress import Progress
 from lockjaw.cli.reproduce import reproduce
-from lockjaw.harness.intake.search import Found, search
+from lockjaw.harness.intake.search import Searched, search
 from lockjaw.harness.kit.reading import read_kit
 
 REPORTS = Path(__file__).parents[1] / "harness/intake/reports"
@@ -95,8 +95,8 @@ def test_the_same_report_again_writes_no_second_file_and_says_what_it_replaced(
 def test_an_interrupted_search_keeps_the_best_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted(report: Any, **how: Any) -> Found:
-        def third(found: Found) -> None:
+    def interrupted(report: Any, **how: Any) -> Searched:
+        def third(found: Searched) -> None:
             if found.trials == 3:
                 raise KeyboardInterrupt
 

@@ -19,7 +19,7 @@ import pytest
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import LocalError
 from lockjaw.fakes.contenders import contender
-from lockjaw.fakes.contenders.service import ContenderService, Moment, Plan
+from lockjaw.fakes.contenders.service import ContenderPlan, ContenderService, Moment
 from lockjaw.locking import LOCK_ALGORITHMS, SessionLock, SessionLocked, inspect_lock
 from tests.live import live
 
@@ -30,7 +30,7 @@ PATIENCE_S = 60.0  # real seconds after which a test gives up; never what it mea
 class Service:
     """A service in a thread of its own, which lives as long as its processes."""
 
-    def __init__(self, session: Path, plan: Plan) -> None:
+    def __init__(self, session: Path, plan: ContenderPlan) -> None:
         self.clock = ScaledClock.start(1.0)
         self.entries: list[dict[str, Any]] = []
         self.service = ContenderService(session, plan, clock=self.clock, on_entry=self._saw)
@@ -83,7 +83,7 @@ def begin(session: Path) -> Iterator[Callable[..., Service]]:
     services: list[Service] = []
 
     def start(**plan: Any) -> Service:
-        one = Service(session, Plan(**plan))
+        one = Service(session, ContenderPlan(**plan))
         services.append(one)
         assert one.ready.wait(PATIENCE_S)
         return one
@@ -207,7 +207,7 @@ def test_garbage_is_planted_and_left_alone_if_somebody_wrote_to_it(begin: Any, s
     assert one.stop() == 0
     assert path.read_text(encoding="utf-8") == "mine"
     with pytest.raises(LocalError, match="is there already"):
-        ContenderService(session, Plan(garbage="x")).run(lambda: None)
+        ContenderService(session, ContenderPlan(garbage="x")).run(lambda: None)
 
 
 # --------------------------------------------------------------------------- another pid namespace
@@ -246,10 +246,10 @@ def test_a_machine_without_pid_namespaces_says_so(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(subprocess, "run", refused)
     with pytest.raises(LocalError, match=r"no.* pid namespace .*Operation not permitted.*run as root"):
-        ContenderService(session, Plan(namespace=True)).run(lambda: None)
+        ContenderService(session, ContenderPlan(namespace=True)).run(lambda: None)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(LocalError, match="needs the program `unshare`"):
-        ContenderService(session, Plan(namespace=True)).run(lambda: None)
+        ContenderService(session, ContenderPlan(namespace=True)).run(lambda: None)
 
 
 # --------------------------------------------------------------------------- refusals, and the command
@@ -268,7 +268,7 @@ def test_a_machine_without_pid_namespaces_says_so(monkeypatch: pytest.MonkeyPatc
 )
 def test_plans_that_make_no_sense_are_refused(plan: dict[str, Any], text: str) -> None:
     with pytest.raises(LocalError, match=text):
-        Plan(**plan)
+        ContenderPlan(**plan)
 
 
 @pytest.mark.parametrize("step", ["Close:0", "Sleep", "WaitForRelease", "Rename", "Link", "Straight"])
@@ -319,13 +319,13 @@ def test_a_database_that_cannot_be_opened_is_a_sentence_of_the_contender(place: 
     if place == "a folder":
         file.mkdir()
         with pytest.raises(LocalError, match=r"store\.db is a folder; name a file"):
-            ContenderService(file, Plan(algorithm="sqlite"), clock=ScaledClock.start(1.0)).run(lambda: None)
+            ContenderService(file, ContenderPlan(algorithm="sqlite"), clock=ScaledClock.start(1.0)).run(lambda: None)
         return
     if place == "no database":
         file.write_text("hello")
     else:
         file.symlink_to("nowhere/store.db")
-    one = Service(file, Plan(algorithm="sqlite", timeout_s=1.0))
+    one = Service(file, ContenderPlan(algorithm="sqlite", timeout_s=1.0))
     assert one.over() == 1
     assert "database" in one.wait("failed")["error"]
 

@@ -16,7 +16,7 @@ from lockjaw.clock import ScaledClock
 from lockjaw.errors import LocalError
 from lockjaw.fakes.contenders.contender import Contender
 from lockjaw.fakes.contenders.databases import retire_wal
-from lockjaw.fakes.contenders.service import Plan
+from lockjaw.fakes.contenders.service import ContenderPlan
 
 pytestmark = pytest.mark.real
 
@@ -141,9 +141,9 @@ def test_leaked_wal_needs_a_database_that_has_one(contender: Contender, tmp_path
 
 
 def test_plan_takes_a_wal_from_databases_only() -> None:
-    assert Plan(algorithm="sqlite", retire_wal=True).retire_wal
+    assert ContenderPlan(algorithm="sqlite", retire_wal=True).retire_wal
     with pytest.raises(LocalError, match=r"only a database has a WAL to take away \(--retire-wal\)"):
-        Plan(algorithm="flock", retire_wal=True)
+        ContenderPlan(algorithm="flock", retire_wal=True)
 
 
 @pytest.mark.parametrize(

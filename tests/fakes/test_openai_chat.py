@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lockjaw.fakes.models.wires import OPENAI_CHAT
 from lockjaw.fakes.models.wires.openai_chat import ChatStream, OpenAIChat, usage_object
-from lockjaw.fakes.models.wires.surface import ApiError, Call, ChatRequest, Reply, RequestRefused, Tokens
+from lockjaw.fakes.models.wires.surface import ApiError, ChatRequest, Reply, ReplyCall, RequestRefused, Tokens
 
 MISSING = "missing_required_parameter"
 USER = {"role": "user", "content": "hi"}
@@ -216,14 +216,14 @@ def events(wire: bytes) -> list[Any]:
     return [part.removeprefix(b"data: ") for part in wire.split(b"\n\n")[:-1]]
 
 
-def reply(*calls: Call, text: str = "", usage: Tokens | None = None, include_usage: bool = False) -> Reply:
+def reply(*calls: ReplyCall, text: str = "", usage: Tokens | None = None, include_usage: bool = False) -> Reply:
     request = ChatRequest("m", True, include_usage, 1, (), 3)
     return Reply(request, "KEY", 7, "", text, calls, "stop", usage or Tokens(1, 1), usage is not None)
 
 
 def test_a_tool_call_goes_out_as_a_head_and_fragments_that_concatenate() -> None:
     arguments = json.dumps({"command": "echo ünïcødé " * 5}, ensure_ascii=False)
-    wire = ChatStream(reply()).tool_call(0, Call("c9", "key", "exec", arguments))
+    wire = ChatStream(reply()).tool_call(0, ReplyCall("c9", "key", "exec", arguments))
     deltas = [json.loads(event)["choices"][0]["delta"] for event in events(wire)]
     assert deltas[0]["role"] == "assistant"
     assert deltas[0]["content"] is None
@@ -246,6 +246,6 @@ def test_usage_stands_alone_when_it_was_asked_for_and_in_the_finish_chunk_when_t
 def test_a_whole_reply_without_text_has_null_content_only_beside_tool_calls() -> None:
     empty = json.loads(OPENAI_CHAT.whole(reply()))
     assert empty["choices"][0]["message"] == {"role": "assistant", "content": ""}
-    called = json.loads(OPENAI_CHAT.whole(reply(Call("c", "key", "f", "{}"))))
+    called = json.loads(OPENAI_CHAT.whole(reply(ReplyCall("c", "key", "f", "{}"))))
     assert called["choices"][0]["message"]["content"] is None
     assert called["choices"][0]["message"]["tool_calls"][0]["function"] == {"name": "f", "arguments": "{}"}

@@ -20,7 +20,7 @@ from lockjaw.clock import ScaledClock
 from lockjaw.errors import LocalError
 from lockjaw.fakes.contenders import user_locks
 from lockjaw.fakes.contenders.contender import Contender
-from lockjaw.fakes.contenders.service import Moment, Plan
+from lockjaw.fakes.contenders.service import ContenderPlan, Moment
 from lockjaw.fakes.contenders.user_locks import USER_LOCKS
 from lockjaw.locking import LOCK_ALGORITHMS, SessionLocked
 
@@ -184,11 +184,11 @@ def test_order_that_needs_a_section_is_refused(contender: Contender, tmp_path: P
 
 def test_plan_names_the_locks_and_the_one_step() -> None:
     with pytest.raises(LocalError, match=r"unknown lock algorithm 'hope'; known: guarded, .*flock, posix-range"):
-        Plan(algorithm="hope")
+        ContenderPlan(algorithm="hope")
     for kind in USER_LOCKS:
-        assert Plan(algorithm=kind, kill_at=Moment("held")).algorithm == kind
+        assert ContenderPlan(algorithm=kind, kill_at=Moment("held")).algorithm == kind
         with pytest.raises(LocalError, match="has no steps to die or stand still at but `held`, got LinkFile:1"):
-            Plan(algorithm=kind, pause_at=Moment("LinkFile"))
+            ContenderPlan(algorithm=kind, pause_at=Moment("LinkFile"))
     assert set(LOCK_ALGORITHMS) & set(USER_LOCKS) == {"flock"}  # the one name that means the user's
 
 

@@ -15,7 +15,7 @@ from lockjaw.harness.bench import plot, tables
 from lockjaw.harness.bench.contention import Contention, recover
 from lockjaw.harness.bench.contestants import Absent, Contestant
 from lockjaw.harness.bench.node_rivals import NODE_FAILURES, NodeRival
-from lockjaw.harness.bench.run import FULL, QUICK, Figures, Result, about_s, run
+from lockjaw.harness.bench.run import FULL, QUICK, BenchResult, Figures, about_s, run
 
 TINY = replace(QUICK, rounds=1, uncontended=10, waiters=(1,), handoff_s=0.2, contention_s=0.05, kills=1, cpu_s=0.05)
 
@@ -152,7 +152,7 @@ def result():
     ]
     environment = {"kernel": "6", "cores": 2, "file_system": "ext4", "python": "3", "load_before": [0],
                    "load_after": [1], "versions": {"lockjaw": "0"}}  # fmt: skip
-    return Result(QUICK, environment, figures, [Absent("openclaw", "the Node package is not installed")], 1.0)
+    return BenchResult(QUICK, environment, figures, [Absent("openclaw", "the Node package is not installed")], 1.0)
 
 
 def test_table_says_what_was_missed_and_who_starves():

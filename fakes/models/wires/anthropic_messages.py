@@ -16,13 +16,13 @@ from .pairing import Pairing, PairingWords
 from .surface import (
     EPOCH,
     ApiError,
-    Call,
     ChatRequest,
     ErrorKind,
     ErrorWords,
     Headers,
     Question,
     Reply,
+    ReplyCall,
     RequestRefused,
     Surface,
     Tokens,
@@ -144,7 +144,7 @@ def _message(reply: Reply, content: list[dict[str, Any]], reason: str | None, us
     }
 
 
-def _tool_use(call: Call) -> dict[str, Any]:
+def _tool_use(call: ReplyCall) -> dict[str, Any]:
     return {"type": "tool_use", "id": call.id or f"toolu_{call.key}", "name": call.name, "input": {}}
 
 
@@ -174,7 +174,7 @@ class MessageStream:
         self._before = b"event: content_block_delta\ndata: " + start.encode()
         return opened + self._before + encode(text) + b"}}\n\n"
 
-    def tool_call(self, index: int, call: Call) -> bytes:
+    def tool_call(self, index: int, call: ReplyCall) -> bytes:
         opened = self._block(f"tool_use {index}", _tool_use(call))
         deltas = [self._delta(type="input_json_delta", partial_json=part) for part in ("", *fragments(call.arguments))]
         return opened + b"".join(deltas)

@@ -9,11 +9,11 @@ from urllib.parse import unquote
 from .bodies import arguments_object, encode, rough_tokens, seconds_text, text_of
 from .surface import (
     ApiError,
-    Call,
     ChatRequest,
     ErrorKind,
     ErrorWords,
     Reply,
+    ReplyCall,
     Surface,
     Tokens,
     refused,
@@ -148,7 +148,7 @@ def usage_object(usage: Tokens, *, finished: bool) -> dict[str, Any]:
     return counts
 
 
-def call_part(call: Call) -> dict[str, Any]:
+def call_part(call: ReplyCall) -> dict[str, Any]:
     """Calls have ids only where the script gives them: this vendor pairs by name and order."""
     named = {"name": call.name, "args": arguments_object(call.arguments)}
     return {"functionCall": named | ({"id": call.id} if call.id else {})}
@@ -169,7 +169,7 @@ class GeminiStream:
     def token(self, text: str) -> bytes:
         return self._before + encode(text) + self._after
 
-    def tool_call(self, index: int, call: Call) -> bytes:
+    def tool_call(self, index: int, call: ReplyCall) -> bytes:
         return self._event([call_part(call)])  # this vendor does not cut arguments up
 
     def finish(self) -> bytes:

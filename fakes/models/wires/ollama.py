@@ -11,12 +11,12 @@ from .bodies import arguments_object, encode, rough_tokens
 from .surface import (
     EPOCH,
     ApiError,
-    Call,
     ChatRequest,
     ErrorKind,
     ErrorWords,
     Question,
     Reply,
+    ReplyCall,
     Surface,
     refused,
 )
@@ -136,7 +136,7 @@ def _bare(message: dict[str, Any]) -> dict[str, Any]:
     return {"response": message["content"]} | more
 
 
-def call_object(index: int, call: Call) -> dict[str, Any]:
+def call_object(index: int, call: ReplyCall) -> dict[str, Any]:
     function = {"index": index, "name": call.name, "arguments": arguments_object(call.arguments)}
     return {"id": call.id or f"call_{call.key}", "function": function}
 
@@ -171,7 +171,7 @@ class OllamaStream:
     def token(self, text: str) -> bytes:
         return self._head + encode(text) + self.after_token
 
-    def tool_call(self, index: int, call: Call) -> bytes:
+    def tool_call(self, index: int, call: ReplyCall) -> bytes:
         return self._line({"role": "assistant", "content": "", "tool_calls": [call_object(index, call)]})
 
     def finish(self) -> bytes:

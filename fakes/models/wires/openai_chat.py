@@ -13,12 +13,12 @@ from .bodies import encode, fragments, noun
 from .pairing import Pairing, PairingWords
 from .surface import (
     ApiError,
-    Call,
     ChatRequest,
     ErrorKind,
     ErrorWords,
     Headers,
     Reply,
+    ReplyCall,
     RequestRefused,
     Surface,
     Tokens,
@@ -158,7 +158,7 @@ def usage_object(usage: Tokens) -> dict[str, Any]:
     }
 
 
-def call_id(call: Call) -> str:
+def call_id(call: ReplyCall) -> str:
     return call.id or f"call_{call.key}"
 
 
@@ -188,7 +188,7 @@ class ChatStream:
             return self._delta({"content": text})
         return self._before + encode(text) + self._after
 
-    def tool_call(self, index: int, call: Call) -> bytes:
+    def tool_call(self, index: int, call: ReplyCall) -> bytes:
         """The call's head, then its arguments in fragments, as one group of events."""
         function = {"name": call.name, "arguments": ""}
         events = [

@@ -7,7 +7,7 @@ from typing import Any
 from .bodies import encode, fragments
 from .openai_chat import OpenAISurface, call_id, checked_tools, missing, wrong_type
 from .pairing import Pairing, PairingWords
-from .surface import ApiError, Call, ChatRequest, Reply, Tokens, refused
+from .surface import ApiError, ChatRequest, Reply, ReplyCall, Tokens, refused
 
 _ROLES = ("user", "assistant", "system", "developer")
 _NOT_GIVEN = "One of \"input\" or \"previous_response_id\" or 'prompt' or 'conversation_id' must be provided."
@@ -105,7 +105,7 @@ def text_part(text: str) -> dict[str, Any]:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
-def call_item(call: Call, arguments: str, status: str) -> dict[str, Any]:
+def call_item(call: ReplyCall, arguments: str, status: str) -> dict[str, Any]:
     return {
         "id": f"fc_{call.key}",
         "type": "function_call",
@@ -140,7 +140,7 @@ class ResponseStream:
         self._text += text
         return opened + self._in_item("response.output_text.delta", content_index=0, delta=text, logprobs=[])
 
-    def tool_call(self, index: int, call: Call) -> bytes:
+    def tool_call(self, index: int, call: ReplyCall) -> bytes:
         events = [self._announce("function_call", call_item(call, "", "in_progress"))]
         for part in fragments(call.arguments):
             events.append(self._in_item("response.function_call_arguments.delta", delta=part))

@@ -109,7 +109,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
     after_tool: bool = False
 
 
-class Call(msgspec.Struct, frozen=True):
+class ReplyCall(msgspec.Struct, frozen=True):
     """A tool call of the reply; ``arguments`` is the text as it goes out; ``key`` makes its id where it has none."""
 
     id: str | None
@@ -139,7 +139,7 @@ class Reply(msgspec.Struct, frozen=True):
     created: int
     reasoning: str
     text: str
-    calls: tuple[Call, ...]
+    calls: tuple[ReplyCall, ...]
     reason: str
     usage: Tokens
     usage_given: bool
@@ -157,7 +157,7 @@ class StreamFormat(Protocol):
 
     def reasoning(self, text: str) -> bytes: ...
     def token(self, text: str) -> bytes: ...
-    def tool_call(self, index: int, call: Call) -> bytes: ...
+    def tool_call(self, index: int, call: ReplyCall) -> bytes: ...
     def finish(self) -> bytes: ...
     def done(self) -> bytes:
         """The mark that ends the stream after the finish; empty where the vendor has none."""

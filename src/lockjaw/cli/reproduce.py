@@ -17,7 +17,7 @@ from lockjaw.cli.reproduced import STDIN, told
 from lockjaw.errors import HarnessError, UsageError, unreadable
 from lockjaw.harness.intake import Report, read_report
 from lockjaw.harness.intake.basis import name_of
-from lockjaw.harness.intake.search import Found, compared, search
+from lockjaw.harness.intake.search import Searched, compared, search
 from lockjaw.harness.intake.source import CHUNK_BYTES
 from lockjaw.harness.kit.making import make_kit
 from lockjaw.harness.run import Run, run_policies
@@ -56,7 +56,7 @@ def reproduce(
     with progress(quiet=as_json) as shown:
         report = _read(file, shown)
 
-        def searched(so_far: Found) -> None:
+        def searched(so_far: Searched) -> None:
             shown.update(f"{so_far.trials} runs, best similarity {so_far.similarity:.2f}", so_far.trials, seeds)
 
         found = search(
@@ -96,7 +96,7 @@ def _pieces(stream: BinaryIO, shown: Progress) -> Iterator[bytes]:
         yield piece
 
 
-def _write_scenario(found: Found, path: Path, notes: list[str]) -> Path | None:
+def _write_scenario(found: Searched, path: Path, notes: list[str]) -> Path | None:
     """The best scenario as a file. A file with other contents is left alone: the next free name is taken, and told."""
     if found.best is None:
         return None
@@ -125,7 +125,7 @@ def _free(path: Path, text: str) -> Path:
     raise FileExistsError(17, f"{MOST_COPIES} files of this name; remove some, or name another with --scenario")
 
 
-def _keep(found: Found, report: Report, out: Path | None, notes: list[str], *, yes_real: bool) -> list[Run]:
+def _keep(found: Searched, report: Report, out: Path | None, notes: list[str], *, yes_real: bool) -> list[Run]:
     """The best trial as a run folder, and on real processes where that is wanted."""
     best = found.best
     if best is None:
@@ -169,7 +169,7 @@ def _logs(run_dir: Path) -> dict[str, list[str]]:
 
 
 def _document(
-    report: Report, found: Found, file: Path | None, runs: list[Run], notes: list[str], kit: Path | None
+    report: Report, found: Searched, file: Path | None, runs: list[Run], notes: list[str], kit: Path | None
 ) -> dict[str, Any]:
     best = found.best
     mismatch = best.likeness.mismatch if best else None

@@ -10,7 +10,7 @@ from lockjaw.harness.intake import Report
 from lockjaw.harness.intake.fit import Fit
 from lockjaw.harness.intake.report import CLASSES, LockSeen, OtherLock
 from lockjaw.harness.intake.runtimes import RUNTIMES
-from lockjaw.harness.intake.search import Found
+from lockjaw.harness.intake.search import Searched
 from lockjaw.harness.run import Run
 from lockjaw.verdict import Verdict
 from lockjaw.visible import columns
@@ -22,7 +22,7 @@ MOST_EVIDENCE = 4
 
 
 def told(
-    source: str, report: Report, found: Found, file: Path | None, runs: list[Run], notes: list[str], kit: Path | None
+    source: str, report: Report, found: Searched, file: Path | None, runs: list[Run], notes: list[str], kit: Path | None
 ) -> Iterator[str]:
     """The lines, at most 80 columns wide; the last is the one that repeats the run."""
     name = "stdin" if source == STDIN else Path(source).name
@@ -138,7 +138,7 @@ def _other_lock(lock: OtherLock) -> str:
 
 
 def _replayed(
-    report: Report, found: Found, file: Path | None, runs: list[Run], notes: list[str], kit: Path | None
+    report: Report, found: Searched, file: Path | None, runs: list[Run], notes: list[str], kit: Path | None
 ) -> Iterator[str]:
     best = found.best
     if best is None:
@@ -183,7 +183,7 @@ def _replayed(
         yield runs[0].replay
 
 
-def _similarity(report: Report, found: Found) -> str:
+def _similarity(report: Report, found: Searched) -> str:
     """How much of the report's error lines the replay has, in which log, and what it says nothing of."""
     assert found.best is not None
     number = len(report.errors)
@@ -219,7 +219,7 @@ def _outcome(how: Fit) -> Iterator[str]:
     yield from _row("outcome", text)
 
 
-def _nearest(found: Found) -> Iterator[str]:
+def _nearest(found: Searched) -> Iterator[str]:
     """The catalogue's scenarios of the same classes: the same failures with other lines."""
     for number, near in enumerate(found.nearest):
         yield from _row("" if number else "see also", f"lockjaw run {near.scenario.name} ({near.why})", hang=3)

@@ -11,7 +11,7 @@ from lockjaw.cli.options import JournalFile, ReadyFd
 from lockjaw.clock import ScaledClock
 from lockjaw.errors import UsageError
 from lockjaw.fakes.contenders.databases import DATABASE_LOCKS
-from lockjaw.fakes.contenders.service import Moment, Plan, serve_contender
+from lockjaw.fakes.contenders.service import ContenderPlan, Moment, serve_contender
 from lockjaw.process import announce_ready
 from lockjaw.visible import tell
 
@@ -83,7 +83,7 @@ def contender(
     planted ones are removed at the end.
     """
     file, algorithm = _wanted(session_file, sqlite, flock, algorithm)
-    plan = Plan(
+    plan = ContenderPlan(
         count=count, algorithm=algorithm, timeout_s=timeout, hold_s=hold, think_s=think, rounds=rounds, leak=leak,
         kill_at=None if kill_at is None else Moment.parse(kill_at),
         pause_at=None if pause_at is None else Moment.parse(pause_at),
