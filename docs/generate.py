@@ -93,6 +93,7 @@ def filled(text: str) -> str:
     across = [cell for cell in cells if cell not in versions or cell.target == newest]
     parts = {
         "table": other_runtimes.markdown(across, scenarios),
+        "marks": other_runtimes.marks(across, scenarios),
         "unknowns": other_runtimes.unknowns(across),
         "codex": other_runtimes.markdown([cell for cell in versions if cell.scenario == CODEX_SCENARIO]),
     }

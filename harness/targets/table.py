@@ -13,11 +13,13 @@ from lockjaw.verdict import Verdict
 
 from ..judge.shares import shares
 
-__all__ = ["NOT_RUN", "Cell", "cell_of", "markdown", "unknowns", "ways"]
+__all__ = ["NOT_RUN", "Cell", "cell_of", "markdown", "marks", "unknowns", "ways"]
 
 NOT_RUN = "not run"
 DANGER = "danger_reached"  # the key of ``why`` for runs that did not get there
 _AT_ONCE_S = 1.0
+_OURS = "lockjaw,"  # how the name of a cell of our own begins: "lockjaw, takeover, sqlite"
+_MARKS = {Verdict.VIOLATED: "**X**", Verdict.HELD: "+", Verdict.UNKNOWN: "?"}
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -94,6 +96,23 @@ def markdown(cells: Iterable[Cell], scenarios: Sequence[str] = ()) -> str:
         found = [by_place.get((target, scenario)) for scenario in across]
         rows.append([target, *(NOT_RUN if cell is None else cell.said for cell in found)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def marks(cells: Iterable[Cell], scenarios: Sequence[str]) -> str:
+    """The same turned round and in one character a cell: scenarios down, targets across (Lockjaw's own last)."""
+    by_place = {(cell.target, cell.scenario): cell for cell in cells}
+    targets = sorted(dict.fromkeys(target for target, _ in by_place), key=lambda name: (name.startswith(_OURS), name))
+    rows = [["", *(_headed(target) for target in targets)]]
+    rows.append(["---"] * len(rows[0]))
+    for scenario in scenarios:
+        found = [by_place.get((target, scenario)) for target in targets]
+        rows.append([f"`{scenario}`", *("-" if cell is None or cell.error else _MARKS[cell.verdict] for cell in found)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _headed(target: str) -> str:
+    """``codex@0.171.0`` -> ``codex 0.171.0``; ``lockjaw, takeover, sqlite`` -> ``lockjaw (sqlite)``."""
+    return f"lockjaw ({target.rpartition(' ')[2]})" if target.startswith(_OURS) else target.replace("@", " ")
 
 
 def unknowns(cells: Iterable[Cell]) -> str:

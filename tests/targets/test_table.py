@@ -14,7 +14,7 @@ from lockjaw.harness.incident.scenario import load_scenario
 from lockjaw.harness.judge.judgement import OUT_OF_SIGHT
 from lockjaw.harness.store import HISTORY, SCENARIO, VERDICT, Store
 from lockjaw.harness.targets.kept import cells_kept, cells_summarised
-from lockjaw.harness.targets.table import Cell, cell_of, markdown, unknowns, ways
+from lockjaw.harness.targets.table import Cell, cell_of, markdown, marks, unknowns, ways
 from lockjaw.history import Record
 from lockjaw.history.records import write_history
 from lockjaw.history.run import BUILTIN, Outcome, Reached, Run
@@ -40,6 +40,18 @@ def test_a_column_that_nobody_ran_stands_there_all_the_same() -> None:
     held = Cell("mine@1", "s", 2, 2, {"answered": (0, 2)})
     lines = markdown([held], ["s", "t"]).splitlines()
     assert lines[::2] == ["| runtime | s | t |", "| mine@1 | HELD in 2 run(s) | not run |"]
+
+
+def test_marks_say_of_each_cell_what_it_came_to_and_our_own_stand_last() -> None:
+    laws = {"answered": (0, 2)}
+    cells = [
+        Cell("lockjaw, takeover, sqlite", "s", 2, 2, laws), Cell("lockjaw, takeover, jsonl", "t", error="no database"),
+        Cell("other@2", "t", 2, 1, laws), Cell("mine@1", "s", 3, 3, {"answered": (1, 3)}),
+    ]  # fmt: skip
+    assert marks(cells, ["s", "t", "u"]).splitlines() == [
+        "|  | mine 1 | other 2 | lockjaw (jsonl) | lockjaw (sqlite) |", "| --- | --- | --- | --- | --- |",
+        "| `s` | **X** | - | - | + |", "| `t` | - | ? | - | - |", "| `u` | - | - | - | - |",
+    ]  # fmt: skip
 
 
 def test_a_cell_says_how_soon_a_client_was_refused() -> None:
