@@ -24,11 +24,12 @@ import asyncio
 import os
 import socket
 import struct
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Protocol, cast
+from typing import cast
 
 import httptools
 
@@ -90,30 +91,30 @@ class Refused(Exception):
         super().__init__(message)
 
 
-class Handler(Protocol):
+class Handler(ABC):
     """Who answers."""
 
+    @abstractmethod
     def opened(self, connection: HttpConnection) -> bool:
         """A client has connected. False: it is not served."""
-        ...
 
+    @abstractmethod
     def serve(self, connection: HttpConnection, request: HttpRequest) -> None:
         """Answer one request, now or later; ``connection.finished`` says that it is over."""
-        ...
 
+    @abstractmethod
     def refuse(self, connection: HttpConnection, refused: Refused) -> tuple[int, Headers, bytes]:
         """The answer to what is no fair request."""
-        ...
 
-    def gone(self, connection: HttpConnection) -> None:
+    def gone(self, connection: HttpConnection) -> None:  # noqa: B027 - most finish the answer all the same
         """The client has left while its request was being answered."""
-        ...
 
-    def writable(self, connection: HttpConnection) -> None:
+    def writable(self, connection: HttpConnection) -> None:  # noqa: B027 - most wait for nothing
         """What was written has left: more may be."""
-        ...
 
-    def closed(self, connection: HttpConnection) -> None: ...
+    @abstractmethod
+    def closed(self, connection: HttpConnection) -> None:
+        """The connection is no more."""
 
 
 class Outbox:

@@ -6,10 +6,9 @@ What a connection is and costs is ``http_connection``'s; who answers is the fake
 from __future__ import annotations
 
 import asyncio
-from abc import abstractmethod
 from collections.abc import Callable
 
-from .http_connection import Budget, Headers, HttpConnection, HttpLimits, HttpRequest, Outbox, Refused
+from .http_connection import Budget, Handler, HttpConnection, HttpLimits, Outbox
 from .serving import Acceptor, FakeServer
 
 __all__ = ["HttpServer"]
@@ -17,8 +16,8 @@ __all__ = ["HttpServer"]
 _BACKLOG = 1024
 
 
-class HttpServer(FakeServer):
-    """The handler of its own connections (``http_connection.Handler``).
+class HttpServer(FakeServer, Handler):
+    """The handler of its own connections.
 
     Args:
         limits: what clients may cost.
@@ -58,20 +57,6 @@ class HttpServer(FakeServer):
         """A client has connected; not served if it is too late for that, or one too many."""
         self._connections.add(connection)
         return not self.stopping and (self._most is None or len(self._connections) <= self._most)
-
-    @abstractmethod
-    def serve(self, connection: HttpConnection, request: HttpRequest) -> None:
-        """Answer one request."""
-
-    @abstractmethod
-    def refuse(self, connection: HttpConnection, refused: Refused) -> tuple[int, Headers, bytes]:
-        """The answer to what is no fair request."""
-
-    def gone(self, connection: HttpConnection) -> None:
-        """Nobody is left to answer; here: the answer is finished all the same."""
-
-    def writable(self, connection: HttpConnection) -> None:
-        """The client has read what was written; here: nothing waits for that."""
 
     def closed(self, connection: HttpConnection) -> None:
         self._connections.discard(connection)

@@ -129,19 +129,23 @@ def _printed(record: LogRecord) -> bool:
 
 
 def _denied(row: Wording, text: str, record: LogRecord) -> Event:
-    return Event(kind="denied", era="*", line=record.line, last_line=max(record.line, record.last_line), text=text[:400],
-                 data={"what": row.kind})  # fmt: skip
+    return _told("denied", "*", text, record, data={"what": row.kind})
 
 
 def _event(
     row: Wording, text: str, record: LogRecord, within: tuple[str, ...], data: dict[str, str], **more: Any
 ) -> Event:
-    return Event(
-        kind=row.kind, era=row.era, line=record.line, last_line=max(record.line, record.last_line), text=text[:400],
-        data=data, within=within, t_ms=None if record.at is None else record.at.ms,
+    return _told(
+        row.kind, row.era, text, record, data=data, within=within, t_ms=None if record.at is None else record.at.ms,
         dated=record.at is not None and record.at.dated, session_lock=row.session_lock, not_lock=row.not_lock,
         passage=record.place.passage, **more,
     )  # fmt: skip
+
+
+def _told(kind: str, era: str, text: str, record: LogRecord, **more: Any) -> Event:
+    """An event at the lines of a record; no more than a reader can take of its text."""
+    last_line = max(record.line, record.last_line)
+    return Event(kind=kind, era=era, line=record.line, last_line=last_line, text=text[:400], **more)
 
 
 def _data(row: Wording, match: re.Match[str]) -> dict[str, str] | None:
@@ -268,12 +272,10 @@ def said(record: LogRecord) -> list[Event]:
             if saying.deniable and denied(text, match.start(), match.start()):
                 continue
             pid = next((value for key, value in match.groupdict().items() if key.startswith("pid") and value), None)
+            data = {"pid": pid} if pid else {}
             found.append(
-                Event(
-                    kind=saying.kind, era="*", line=record.line, last_line=max(record.line, record.last_line),
-                    text=match[0][:400], data={"pid": pid} if pid else {}, passage=record.place.passage, mention=True,
-                )
-            )  # fmt: skip
+                _told(saying.kind, "*", match[0], record, data=data, passage=record.place.passage, mention=True)
+            )
             break
     return found
 

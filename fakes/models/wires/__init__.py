@@ -23,7 +23,6 @@ SURFACES: dict[str, Surface] = {
 _PROBES = frozenset(
     ("", "/api/v1/models", "/api/version", "/health", "/props", "/slots", "/v1/props", "/version", "/v1/version")
 )
-_GEMINI_METHODS = (":generateContent", ":streamGenerateContent")
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -38,29 +37,28 @@ class Route(msgspec.Struct, frozen=True):
     question: Callable[[Surface, bytes], Question] | None = None
 
 
+_POSTS = {
+    "/chat/completions": Route(OPENAI_CHAT, "chat"),
+    "/responses": Route(OPENAI_RESPONSES, "chat"),
+    "/messages": Route(ANTHROPIC, "chat"),
+    "/messages/count_tokens": Route(ANTHROPIC, "question", count_tokens),
+    ":generateContent": Route(GEMINI, "chat"),
+    ":streamGenerateContent": Route(GEMINI, "chat"),
+    "/api/chat": Route(OLLAMA, "chat"),
+    "/api/generate": Route(OLLAMA_GENERATE, "chat"),
+    "/api/show": Route(OLLAMA, "question", show),
+}
+
+
 def route(method: str, path: str, header: Callable[[str], str]) -> Route:
     """Whose request this is, by its path; ``header`` gives a header by its lower-case name.
 
     Any prefix is allowed, as proxies and gateways put one before the vendors' paths.
     """
     path = path.rstrip("/")
-    if method == "POST":
-        if path.endswith("/chat/completions"):
-            return Route(OPENAI_CHAT, "chat")
-        if path.endswith("/messages"):
-            return Route(ANTHROPIC, "chat")
-        if path.endswith("/messages/count_tokens"):
-            return Route(ANTHROPIC, "question", count_tokens)
-        if path.endswith("/responses"):
-            return Route(OPENAI_RESPONSES, "chat")
-        if path.endswith(_GEMINI_METHODS):
-            return Route(GEMINI, "chat")
-        if path.endswith("/api/chat"):
-            return Route(OLLAMA, "chat")
-        if path.endswith("/api/generate"):
-            return Route(OLLAMA_GENERATE, "chat")
-        if path.endswith("/api/show"):
-            return Route(OLLAMA, "question", show)
+    posted = next((found for ending, found in _POSTS.items() if path.endswith(ending)), None)
+    if method == "POST" and posted is not None:
+        return posted
     likely = _likely(path, header)
     listing = "/api/tags" if likely is OLLAMA else "/models"
     if method == "GET" and path in _PROBES:
