@@ -15,6 +15,8 @@ from msgspec import Meta
 from .timing import Count, Seconds, Timing
 
 Text = Annotated[str, Meta(min_length=1)]
+#: What a process of a run is.
+Role = Literal["gateway", "client", "models", "scripted"]
 MAX_ACTORS = 500  # copies counted; the simulation gives each a stack, real processes are one each
 
 # --------------------------------------------------------------------------- steps

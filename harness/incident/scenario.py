@@ -27,7 +27,7 @@ from ..faults import AnyFault
 from ..faults.toxic import AddToxic
 from ..judge.checkers import CHECKERS
 from ..judge.checkers.facts import ScenarioFacts
-from .actors import MAX_ACTORS, Actor, Caller, HoldDatabase, Initial, Scripted, Server, Step, each
+from .actors import MAX_ACTORS, Actor, Caller, HoldDatabase, Initial, Role, Scripted, Server, Step, each
 from .links import Link, toxic_of
 from .matching import Pattern, Sometimes
 from .outside import Outside
@@ -275,6 +275,18 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def names(self) -> tuple[str, ...]:
         """Every actor that can be named."""
         return (*MAIN_ACTORS, *self.cast)
+
+    def role_of(self, name: str) -> Role:
+        """What an actor is: a gateway or client of the cast is one like that which everybody has."""
+        match self.cast.get(name, name):
+            case Server() | "gateway":
+                return "gateway"
+            case Caller() | "client":
+                return "client"
+            case Scripted():
+                return "scripted"
+            case _:
+                return "models"
 
     @property
     def baseline(self) -> str:

@@ -13,30 +13,10 @@ from .patterns import HEADS
 from .timestamps import Instant, at_head, read
 
 _JSON_DEPTH = 6
-_MESSAGE_KEYS = frozenset(
-    [
-        "msg",
-        "message",
-        "MESSAGE",
-        "log",
-        "text",
-        "error",
-        "err",
-        "errorMessage",
-        "detail",
-        "reason",
-        "stack",
-        "0",
-        "1",
-        "2",
-        "3",
-        "event",
-        "body",
-        "line",
-        "raw",
-        "cause",
-    ]
-)
+_MESSAGE_KEYS = frozenset({
+    "msg", "message", "MESSAGE", "log", "text", "error", "err", "errorMessage", "detail", "reason", "stack",
+    "0", "1", "2", "3", "event", "body", "line", "raw", "cause",
+})  # fmt: skip
 _TIME_KEYS = ("time", "timestamp", "@timestamp", "ts", "date", "datetime", "__REALTIME_TIMESTAMP", "when")
 _NO_MESSAGES = frozenset((*_TIME_KEYS, "_meta", "hostname"))
 

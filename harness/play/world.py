@@ -22,11 +22,9 @@ from lockjaw.runner.machine import Machine
 from ..faults.base import Fault, Slot
 from ..incident.links import Faulty
 
-__all__ = ["Job", "Process", "Role", "Slack", "Wait", "Waits", "World"]
+__all__ = ["Job", "Process", "Slack", "Wait", "Waits", "World"]
 
 HARNESS = "harness"  # the actor that records what the run itself does
-Role = Literal["gateway", "client", "models", "scripted"]
-
 #: What the machine may need beside the nominal limit of a wait: to start programs, to end them, to run a scenario.
 Slack = Literal["ready", "stop", "run", ""]
 

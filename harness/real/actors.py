@@ -31,7 +31,7 @@ import psutil
 
 from lockjaw.process import LIFELINE_KEY
 
-from ..play.world import Role
+from ..incident.actors import Role
 from .guard import Guard
 
 MARK_KEY = "LOCKJAW_RUN"

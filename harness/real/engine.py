@@ -40,7 +40,7 @@ from ..incident.actors import Caller
 from ..incident.links import Faulty
 from ..incident.scenario import Scenario
 from ..play.play import Play
-from ..play.world import HARNESS, Job, Role, Slack, Wait, Waits
+from ..play.world import HARNESS, Job, Slack, Wait, Waits
 from ..store import RunDirectory
 from .actors import Actor, Actors, Descriptors, environment, tail_of
 from .ambush import BLOCK, UNBLOCK
@@ -199,7 +199,9 @@ class RealWorld:
     def open(self) -> None:
         """Prepare the folder, and start the processes that depend on no other."""
         self.prepare()
-        self._ahead = {name: self._start(name) for name in self.scenario.cast if self._role(name) == "scripted"}
+        self._ahead = {
+            name: self._start(name) for name in self.scenario.cast if self.scenario.role_of(name) == "scripted"
+        }
 
     def clear(self) -> None:
         """Every actor has ended: what they still have to tell, and what they have left running."""
@@ -321,7 +323,7 @@ class RealWorld:
 
     def _start(self, name: str) -> Actor:
         env = {EVENTS_KEY: str(self.run.events / f"{name}.jsonl"), ACTOR_KEY: name}
-        role = self._role(name)
+        role = self.scenario.role_of(name)
         if role == "client":
             # The port, not the address: the client's error texts shall say "Source: local loopback".
             env["OPENCLAW_GATEWAY_PORT"] = str(self._gateway_of(name))
@@ -339,13 +341,6 @@ class RealWorld:
             return self.actors.start(name, role, lambda fds: self.command(name, fds), env, waits_for_go=waits)
         except OSError as error:
             raise self.failure(f"the {name} cannot be started: {error}") from error
-
-    def _role(self, name: str) -> Role:
-        if name in self.scenario.servers:
-            return "gateway"
-        if name in self.scenario.cast:
-            return "client" if isinstance(self.scenario.cast[name], Caller) else "scripted"
-        return name  # type: ignore[return-value]
 
     def _gateway_of(self, client: str) -> int:
         """The port that a client dials."""

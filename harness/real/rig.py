@@ -42,22 +42,23 @@ class Launch:
 
 def command_of(name: str, launch: Launch, fds: Descriptors) -> list[str]:
     """The command line of one of Lockjaw's own programs: its fake models, gateway and client, and the cast."""
-    if name == "models":
+    scenario, role = launch.scenario, launch.scenario.role_of(name)
+    if role == "models":
         journal = launch.logs / "model-requests.jsonl"
         options = ["--script", str(launch.script), "--port", str(launch.port), "--seed", str(launch.seed)]
         return [*launch.python, "serve", "model", *options, "--journal", str(journal), "--ready-fd", str(fds.ready)]
-    if name == "gateway" or name in launch.scenario.servers:
+    if role == "scripted":
+        return [*_module("scripted"), launch.plan(name), str(fds.ready), str(fds.go)]
+    if role == "gateway":
         # No drain: how long the gateway may go on is the scenario's to say (settle_s), and it is over by then. The real
         # ones of these versions do not drain on SIGTERM either.
         options = ["--port", str(launch.port), "--policy", launch.policy, "--drain", "0"]
         return [*_ambushed(name, launch), "gateway", "run", *options, "--ready-fd", str(fds.ready)]
-    if name == "client":
-        return [*_ambushed("client", launch), *_asking(launch.scenario.message, launch, fds)]
-    actor = launch.scenario.cast[name]
-    if isinstance(actor, Caller):
-        local = ["--local"] if actor.local else []
-        return [*_ambushed(name, launch), *_asking(actor.message, launch, fds, actor.session), *local]
-    return [*_module("scripted"), launch.plan(name), str(fds.ready), str(fds.go)]
+    caller = scenario.cast.get(name)
+    if not isinstance(caller, Caller):
+        return [*_ambushed(name, launch), *_asking(scenario.message, launch, fds)]
+    local = ["--local"] if caller.local else []
+    return [*_ambushed(name, launch), *_asking(caller.message, launch, fds, caller.session), *local]
 
 
 def _ambushed(name: str, launch: Launch) -> tuple[str, ...]:

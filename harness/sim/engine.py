@@ -257,15 +257,14 @@ class SimWorld:
     def start(self, name: str) -> Process:
         rig, cast = self.rig, self._scenario.cast
         go: Callable[[], None] | None = None
-        if name == "models":
-            process = rig.process(name, "models")
+        role = self._scenario.role_of(name)
+        if role == "models":
+            process = rig.process(name, role)
             self._models.recorder = SimRecorder(process)
             self._models.restart()
             process.at_death.append(self._models.kill)
             process.stop = lambda: self._sim.kill(process, 0)
-        elif name == "gateway":
-            process = rig.gateway(self._models)
-        elif name in self._scenario.servers:
+        elif role == "gateway":
             process = rig.gateway(self._models, name)
         elif isinstance(actor := cast.get(name), Scripted):
             former = None if actor.pid_of is None else self._processes.get(actor.pid_of)
