@@ -25,6 +25,7 @@ from lockjaw import __version__
 from lockjaw.errors import HarnessError, UsageError
 from lockjaw.history import read_records, write_history
 from lockjaw.history.run import Run, read_document
+from lockjaw.whole_files import write_whole
 
 DEFAULT_OUT = Path(".lockjaw/runs")
 KEEP = 50  # runs per scenario
@@ -262,6 +263,4 @@ def readable(value: Any) -> bytes:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    fresh = path.with_name(f".{path.name}-{os.getpid()}")
-    fresh.write_bytes(readable(value))
-    fresh.replace(path)
+    write_whole(path, readable(value))

@@ -6,6 +6,7 @@ archive must be as we write it. Knows no scenario.
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import zipfile
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from lockjaw.errors import HarnessError, UsageError
+from lockjaw.whole_files import write_whole
 
 MIB = 1 << 20
 #: Name -> bytes at most when unpacked. A history of 100,000 records has 40 MB; a page is cut below 2 MB by its maker.
@@ -53,24 +55,14 @@ def write_archive(path: Path, files: Mapping[str, bytes], *, force: bool) -> Non
         HarnessError: the disk refuses.
     """
     assert all(len(data) <= LIMITS[name] for name, data in files.items()), "a kit that nobody could read"
-    fresh = path.with_name(f".{path.name}-{os.getpid()}")
+    packed = io.BytesIO()
+    _write(packed, files)
     try:
-        # Private until it is complete; then as the umask says, as any file that one makes.
-        with fresh.open("xb") as raw:
-            _write(raw, files)
-            raw.flush()
-            os.fsync(raw.fileno())
-        if force:
-            fresh.replace(path)
-        else:
-            os.link(fresh, path)  # unlike a rename it never replaces what came in between
-            fresh.unlink()
+        write_whole(path, packed.getvalue(), replace=force, durable=True)
     except FileExistsError as error:
         raise UsageError(str(path), "", "a new file (--force replaces an old one)") from error
     except OSError as error:
         raise HarnessError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def _write(raw: IO[bytes], files: Mapping[str, bytes]) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 
 from lockjaw.errors import HarnessError
 from lockjaw.visible import tell
+from lockjaw.whole_files import write_whole
 
 __all__ = ["MANIFEST", "Say", "Store", "default_root", "keep_json", "until_complete"]
 
@@ -107,6 +108,4 @@ def _terminable() -> Iterator[None]:
 
 def keep_json(path: Path, value: Any) -> None:
     """Write JSON so that a reader sees all of it or nothing, whoever else writes it at that moment."""
-    fresh = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
-    fresh.write_text(json.dumps(value), encoding="utf-8")
-    fresh.replace(path)
+    write_whole(path, json.dumps(value).encode())

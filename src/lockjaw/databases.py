@@ -33,6 +33,7 @@ from typing import Any, Protocol, TypeVar
 
 from lockjaw.clock import Clock
 from lockjaw.errors import LocalError, SessionLocked
+from lockjaw.folders import flush_folder
 
 __all__ = ["LOCAL_DATABASES", "POLL_S", "DatabaseBusy", "DatabaseMalformed", "Databases", "Transaction", "waited_for"]
 
@@ -253,11 +254,7 @@ class LocalDatabases:
                 with suppress(FileNotFoundError):
                     os.unlink(f"{name}{suffix}")
         os.replace(source, target)
-        folder = os.open(os.path.dirname(name), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        flush_folder(os.path.dirname(name))
 
     async def aside(self, path: Path, work: Callable[[], T], *, wait_s: float, clock: Clock) -> T:
         begun = asyncio.get_running_loop().run_in_executor(_THREADS, work)

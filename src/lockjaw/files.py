@@ -11,7 +11,7 @@ import os
 from typing import BinaryIO, Protocol
 
 from lockjaw.databases import LOCAL_DATABASES, Databases
-from lockjaw.folders import make_private_folder
+from lockjaw.folders import flush_folder, make_private_folder
 
 Path = str | os.PathLike[str]
 
@@ -106,11 +106,7 @@ class LocalFiles:
         make_private_folder(os.fspath(path))
 
     def flush_folder(self, path: Path) -> None:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        flush_folder(path)
 
     def listing(self, folder: Path, prefix: str, suffix: str) -> list[str]:
         names = (name for name in os.listdir(folder) if name.startswith(prefix) and name.endswith(suffix))

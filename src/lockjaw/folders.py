@@ -1,10 +1,10 @@
-"""Folders that are made for this user alone."""
+"""Folders: made for this user alone, and their names brought to the device."""
 
 from __future__ import annotations
 
 import os
 
-__all__ = ["make_private_folder"]
+__all__ = ["flush_folder", "make_private_folder"]
 
 _MODE = 0o700
 
@@ -24,3 +24,12 @@ def make_private_folder(path: str) -> None:
         except FileExistsError:
             if not os.path.isdir(folder):
                 raise
+
+
+def flush_folder(folder: str | os.PathLike[str]) -> None:
+    """Names that were given and removed in it are on the device."""
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

@@ -118,7 +118,7 @@ def test_the_second_creator_takes_the_key_of_the_first(tmp_path: Path, monkeypat
 def test_a_file_that_is_removed_under_us_is_an_error_that_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lockjaw.gateway.identity._create_exclusive", lambda path, raw: None)
+    monkeypatch.setattr("lockjaw.gateway.identity.write_whole", lambda *what, **how: None)
     with pytest.raises(LocalError, match="removed while it was being created"):
         DeviceIdentity.load_or_create(tmp_path, CLOCK)
 

@@ -15,6 +15,7 @@ from lockjaw.errors import HarnessError
 from lockjaw.harness.judge.skeleton import skeleton
 from lockjaw.history.run import Run
 from lockjaw.reports import compare, html, trace
+from lockjaw.whole_files import write_whole
 
 REPORT = "report.html"
 MAX_COMPARED = html.MAX_PICTURES
@@ -76,12 +77,9 @@ def differences(runs: Sequence[Run]) -> list[str]:
 
 def write(path: Path, text: str) -> None:
     """A reader, such as a browser that reloads, sees the old page or the new one."""
-    fresh = path.with_name(f".{path.name}-{os.getpid()}")
     try:
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(path)
+        write_whole(path, text.encode())
     except OSError as error:
-        fresh.unlink(missing_ok=True)
         raise HarnessError(f"cannot write {path}: {error}", str(path.parent)) from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from lockjaw.harness.run import Run, run_policies
 from lockjaw.reports import html
 from lockjaw.verdict import Verdict
 from lockjaw.visible import show
+from lockjaw.whole_files import write_whole
 
 __all__ = ["reproduce"]
 
@@ -105,9 +105,7 @@ def _write_scenario(found: Searched, path: Path, notes: list[str]) -> Path | Non
         path.parent.mkdir(parents=True, exist_ok=True)
         free = _free(path, text)
         if not free.exists():
-            fresh = free.with_name(f".{free.name}-{os.getpid()}")
-            fresh.write_text(text, encoding="utf-8")
-            fresh.replace(free)
+            write_whole(free, text.encode())
     except OSError as error:
         raise UsageError(str(path), "", "a file that can be written", error.strerror) from error
     if free != path:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import os
 import random
-import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from lockjaw.clock import Clock
 from lockjaw.errors import LocalError, UsageError
+from lockjaw.whole_files import write_whole
 
 _RAW = serialization.Encoding.Raw, serialization.PublicFormat.Raw
 
@@ -68,7 +68,9 @@ class DeviceIdentity:
         try:
             found = cls._read(path)
             if found is None:
-                _create_exclusive(path, cls.generate(ids)._file(clock))
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                with suppress(FileExistsError):  # another process was first; its file counts
+                    write_whole(path, cls.generate(ids)._file(clock), mode=0o600, replace=False, durable=True)
                 found = cls._read(path)
         except OSError as error:
             raise LocalError(f"{path}: cannot read or create the device key ({error})") from error
@@ -248,35 +250,8 @@ class DeviceTokens:
 
     def _write(self, device_id: str, tokens: dict[str, StoredToken]) -> None:
         raw = msgspec.json.format(msgspec.json.encode(_TokenFile(1, device_id, tokens)), indent=2) + b"\n"
-        temporary = _temporary(self.path, raw)
-        try:
-            temporary.replace(self.path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-
-
-def _create_exclusive(path: Path, raw: bytes) -> None:
-    """Let the file appear complete under its name, unless there is one already."""
-    temporary = _temporary(path, raw)
-    try:
-        path.hardlink_to(temporary)
-    except FileExistsError:
-        pass  # another process was first; its file counts
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _temporary(path: Path, raw: bytes) -> Path:
-    """``raw`` on disk beside ``path``, mode 0600, under a name that no other process uses."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(raw)
-        file.flush()
-        os.fsync(file.fileno())
-    return temporary
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_whole(self.path, raw, mode=0o600, durable=True)
 
 
 # --------------------------------------------------------------------------- which credential

@@ -14,10 +14,8 @@ from __future__ import annotations
 import base64
 import hmac
 import json
-import os
 import random
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeGuard
@@ -27,6 +25,7 @@ import msgspec
 from lockjaw.errors import LocalError
 from lockjaw.gateway.auth import scopes_allow
 from lockjaw.seeds import uuid4
+from lockjaw.whole_files import write_whole
 
 PENDING_MS = 300_000  # a pending request is forgotten after five minutes
 TOKEN_BYTES = 32
@@ -70,24 +69,10 @@ class DeviceFiles:
 
     def write(self, name: DocumentName, value: Document) -> None:
         path = self._dir / f"{name}.json"
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         try:
             self._dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            temporary.unlink(missing_ok=True)  # of a process with our pid that was killed in mid-write
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with open(fd, "wb") as file:
-                file.write(json.dumps(value, indent=2).encode())
-                file.flush()
-                os.fsync(fd)
-            temporary.replace(path)
-            folder = os.open(self._dir, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            write_whole(path, json.dumps(value, indent=2).encode(), mode=0o600, durable=True)
         except OSError as error:
-            with suppress(OSError):  # the first error is the one to tell
-                temporary.unlink(missing_ok=True)
             raise DevicesUnreadable(str(path), str(error)) from error
 
 

@@ -165,7 +165,7 @@ def test_files_are_private_complete_and_leave_no_temporary(tmp_path):
 def test_temporary_of_a_killed_process_is_no_obstacle(tmp_path):
     files = DeviceFiles(tmp_path)
     files.write("paired", {})
-    (tmp_path / "devices" / f"paired.json.{os.getpid()}.tmp").write_text("{torn")
+    (tmp_path / "devices" / f".paired.json-{os.getpid()}-00000000.tmp").write_text("{torn")
     files.write("paired", {"d1": RECORD})
     assert files.read("paired") == {"d1": RECORD}
 
