@@ -86,7 +86,7 @@ async def test_process_that_is_paused_in_a_look_is_waited_for_until_the_deadline
         pass
     system = Kernel(clock)
     paused = system.open_guard(f"{session_file}.guard")
-    assert lock_file_ex.lock(paused, OWNER_BASE, 1, False)
+    assert lock_file_ex._try(paused, OWNER_BASE, 1, False)
     with pytest.raises(SessionLocked, match="in the middle of a look"):
         SessionLock(session_file, timeout=0.1, clock=clock).acquire()
     with pytest.raises(LockStateError, match="in the middle of a look"):
@@ -114,7 +114,7 @@ def test_locks_of_windows_answer_as_those_of_linux(clock, tmp_path, lock_file_ex
             case 0:
                 asked = [ranges.lock(handle, offset) for ranges in (linux, lock_file_ex)]
             case 1:
-                asked = [ranges.unlock(handle, offset, 1) for ranges in (linux, lock_file_ex)]
+                asked = [ranges.unlock(handle, offset) for ranges in (linux, lock_file_ex)]
             case 2:
                 where = (first, length) if offset >= TICKET_BASE else (offset, 1)
                 asked = [ranges.locked_elsewhere(handle, *where) for ranges in (linux, lock_file_ex)]

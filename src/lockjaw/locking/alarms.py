@@ -93,7 +93,7 @@ class Alarms:
             return False
         self._own.append(descriptor)
         self.descriptors.append(descriptor)
-        if wait.starttime is not None and process_state(wait.pid).starttime not in (None, wait.starttime):
+        if process_state(wait.pid).is_another(wait.starttime):
             self.late = True  # the pid was another's by the time we looked
         return True
 

@@ -100,7 +100,7 @@ class Kernel:
             return not locked(wait.handle, wait.offset)
         if wait.handle is not None and not locked(wait.handle, wait.offset):
             return True
-        if wait.pid is not None and self._gone(wait.pid, wait.starttime):
+        if wait.pid is not None and process_state(wait.pid).is_over(wait.starttime):
             return True
         if wait.queued:
             return False
@@ -109,12 +109,6 @@ class Kernel:
         except OSError:
             status = None
         return not (wait.seen is None if status is None else status.unchanged(wait.seen))
-
-    @staticmethod
-    def _gone(pid: int, starttime: int | None) -> bool:
-        state = process_state(pid)
-        reused = None not in (starttime, state.starttime) and starttime != state.starttime
-        return not state.exists or state.zombie or reused
 
     def time_s(self) -> float:
         """What ``now`` says."""

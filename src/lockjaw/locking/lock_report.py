@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lockjaw.clock import Clock, ScaledClock
 from lockjaw.errors import LockStateError, SessionLocked
-from lockjaw.history.recorder import NullRecorder, Recorder
+from lockjaw.history.recorder import NullRecorder, Phase, Recorder
 from lockjaw.locking.catalogue import Granted
 
 
@@ -25,18 +25,11 @@ class LockReport:
 
     def acquiring(self, timeout_s: float) -> None:
         self._start = self._clock.monotonic()
-        self._recorder.record("lock", "invoke", path=self._path, owner=self._owner, timeout_s=timeout_s)
+        self._say("lock", "invoke", timeout_s=timeout_s)
 
     def acquired(self, grant: Granted) -> None:
-        self._recorder.record(
-            "lock",
-            "ok",
-            path=self._path,
-            owner=self._owner,
-            generation=grant.generation,
-            waited_s=self._waited_s(),
-            reclaimed=grant.reclaimed,
-        )
+        waited_s = self._waited_s()
+        self._say("lock", "ok", generation=grant.generation, waited_s=waited_s, reclaimed=grant.reclaimed)
 
     def refused(self, error: BaseException) -> None:
         """``owner`` is the one in the way, as far as known."""
@@ -52,33 +45,25 @@ class LockReport:
         )
 
     def fenced(self, grant: Granted) -> None:
-        self._recorder.record(
-            "lock.fence",
-            "ok",
-            path=self._path,
-            owner=self._owner,
-            generation=grant.generation,
-            previous=grant.fenced,
-        )
+        self._say("lock.fence", "ok", generation=grant.generation, previous=grant.fenced)
 
     def not_fenced(self, error: BaseException) -> None:
-        self._recorder.record("lock.fence", "fail", path=self._path, owner=self._owner, error=str(error))
+        self._say("lock.fence", "fail", error=str(error))
 
     def over(self, generation: int, limit_s: float) -> None:
-        self._recorder.record(
-            "lock.limit", path=self._path, owner=self._owner, generation=generation, max_hold_s=limit_s
-        )
+        self._say("lock.limit", generation=generation, max_hold_s=limit_s)
 
     def lost(self, generation: int) -> None:
-        self._recorder.record("lock.lost", path=self._path, owner=self._owner, generation=generation)
+        self._say("lock.lost", generation=generation)
 
     def releasing(self, generation: int) -> None:
-        self._recorder.record("lock.release", "invoke", path=self._path, owner=self._owner, generation=generation)
+        self._say("lock.release", "invoke", generation=generation)
 
     def released(self, generation: int, removed: bool) -> None:
-        self._recorder.record(
-            "lock.release", "ok", path=self._path, owner=self._owner, generation=generation, removed=removed
-        )
+        self._say("lock.release", "ok", generation=generation, removed=removed)
+
+    def _say(self, op: str, phase: Phase = "info", **facts: object) -> None:
+        self._recorder.record(op, phase, path=self._path, owner=self._owner, **facts)
 
     def _waited_s(self) -> float:
         return round(self._clock.monotonic() - self._start, 6) if self.heard else 0.0

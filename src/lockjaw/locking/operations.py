@@ -128,6 +128,14 @@ class ProcessState(NamedTuple):
     zombie: bool = False
     starttime: int | None = None
 
+    def is_another(self, starttime: int | None) -> bool:
+        """Provably not the process of this pid that started then: the pid was used again."""
+        return None not in (starttime, self.starttime) and starttime != self.starttime
+
+    def is_over(self, starttime: int | None) -> bool:
+        """The process of this pid that started then (None: whenever) does not run any more."""
+        return not self.exists or self.zombie or self.is_another(starttime)
+
 
 # --------------------------------------------------------------------------- waits
 

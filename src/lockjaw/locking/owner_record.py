@@ -117,7 +117,7 @@ def judge(record: OwnerRecord, state: ProcessState, me: ProcessIdentity, *, held
         return Judgement(False, "dead-pid")
     if state.zombie:
         return Judgement(False, "zombie")
-    if record.starttime is not None and state.starttime is not None and record.starttime != state.starttime:
+    if state.is_another(record.starttime):
         return Judgement(False, "recycled-pid")
     if record.pid == me.pid and record.starttime in (None, me.starttime) and not held_here:
         # A restarted container counts from the same pid again (OpenClaw #128032's class): the owner was an

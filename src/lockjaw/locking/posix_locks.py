@@ -25,6 +25,15 @@ def _request(kind: int, offset: int, length: int) -> bytes:
     return _pack(kind, os.SEEK_SET, offset, length, 0)
 
 
+def _asked(handle: Handle, command: int, kind: int, offset: int, length: int) -> bytes:
+    """What the kernel answers. Raises LockStateError where there are no such locks."""
+    try:
+        return fcntl.fcntl(handle.number, command, _request(kind, offset, length))
+    except OSError as error:
+        refuse_unsupported(handle, error)
+        raise
+
+
 _EVERYTHING = _request(fcntl.F_UNLCK, 0, 0)  # length 0: to the end of all offsets
 _UNLOCKED = struct.pack("h", fcntl.F_UNLCK)
 _BUSY = (errno.EAGAIN, errno.EACCES)
@@ -35,9 +44,9 @@ _SHARED = {SECTION: "section", QUEUE: "queue"}
 class DescriptionLocks:
     """Linux open-file-description locks."""
 
-    def lock(self, handle: Handle, offset: int, length: int = 1, exclusive: bool = True) -> bool:
+    def lock(self, handle: Handle, offset: int) -> bool:
         try:
-            fcntl.fcntl(handle.number, _SETLK, _request(fcntl.F_WRLCK if exclusive else fcntl.F_RDLCK, offset, length))
+            fcntl.fcntl(handle.number, _SETLK, _request(fcntl.F_WRLCK, offset, 1))
         except OSError as error:
             if error.errno in _BUSY:
                 return False
@@ -45,31 +54,17 @@ class DescriptionLocks:
             raise
         return True
 
-    def unlock(self, handle: Handle, offset: int, length: int = 1) -> None:
-        try:
-            fcntl.fcntl(handle.number, _SETLK, _request(fcntl.F_UNLCK, offset, length))
-        except OSError as error:
-            refuse_unsupported(handle, error)
-            raise
+    def unlock(self, handle: Handle, offset: int) -> None:
+        _asked(handle, _SETLK, fcntl.F_UNLCK, offset, 1)
 
     def locked_elsewhere(self, handle: Handle, offset: int, length: int = 1) -> bool:
-        try:
-            answer = fcntl.fcntl(handle.number, _GETLK, _request(fcntl.F_WRLCK, offset, length))
-        except OSError as error:
-            refuse_unsupported(handle, error)
-            raise
-        return answer[:2] != _UNLOCKED
+        return _asked(handle, _GETLK, fcntl.F_WRLCK, offset, length)[:2] != _UNLOCKED
 
     def first_locked(self, handle: Handle, offset: int, length: int) -> int | None:
         # The kernel names some lock of the range, not the first one: ask for what is before it, until nothing is.
         first = None
         while length > 0:
-            try:
-                answer = fcntl.fcntl(handle.number, _GETLK, _request(fcntl.F_WRLCK, offset, length))
-            except OSError as error:
-                refuse_unsupported(handle, error)
-                raise
-            kind, _, start, _, _ = _unpack(answer)
+            kind, _, start, _, _ = _unpack(_asked(handle, _GETLK, fcntl.F_WRLCK, offset, length))
             if kind == fcntl.F_UNLCK:
                 break
             first = max(offset, start)
@@ -93,7 +88,7 @@ class FlockFiles:
     def __init__(self) -> None:
         self._files: dict[Handle, dict[str, int]] = {}
 
-    def lock(self, handle: Handle, offset: int, length: int = 1, exclusive: bool = True) -> bool:
+    def lock(self, handle: Handle, offset: int) -> bool:
         if offset >= TICKET_BASE:
             return False
         path = self._path(handle, offset)
@@ -101,13 +96,13 @@ class FlockFiles:
             return True
         with COMING_AND_GOING:
             descriptor = self._open(path)
-            if not self._try(handle, descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH):
+            if not self._try(handle, descriptor, fcntl.LOCK_EX):
                 os.close(descriptor)
                 return False
             self._files.setdefault(handle, {})[path] = descriptor
         return True
 
-    def unlock(self, handle: Handle, offset: int, length: int = 1) -> None:
+    def unlock(self, handle: Handle, offset: int) -> None:
         descriptor = self._files.get(handle, {}).pop(self._path(handle, offset), None)
         if descriptor is not None:
             self._drop(descriptor)

@@ -35,16 +35,15 @@ class WindowsLocks:
         self._lock_bytes, self._unlock_bytes = lock_bytes, unlock_bytes
         self._held: dict[Handle, set[int]] = {}
 
-    def lock(self, handle: Handle, offset: int, length: int = 1, exclusive: bool = True) -> bool:
-        assert length == 1
+    def lock(self, handle: Handle, offset: int) -> bool:
         if offset in self._held.get(handle, ()):
             return True
-        if not self._try(handle, offset, 1, exclusive):
+        if not self._try(handle, offset, 1, True):
             return False
         self._held.setdefault(handle, set()).add(offset)
         return True
 
-    def unlock(self, handle: Handle, offset: int, length: int = 1) -> None:
+    def unlock(self, handle: Handle, offset: int) -> None:
         held = self._held.get(handle, set())
         if offset in held:
             self._unlock_bytes(handle.number, _place(offset), 1)

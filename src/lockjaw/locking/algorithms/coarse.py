@@ -154,7 +154,7 @@ def stale_reasons(
         reasons.append("missing-pid")
     elif not state.signalable or state.zombie:  # also a live process of another user: kill(pid, 0) fails
         reasons.append("dead-pid")
-    elif None not in (record.starttime, state.starttime) and record.starttime != state.starttime:
+    elif state.is_another(record.starttime):
         reasons.append("recycled-pid")
     if record.created_at_ms is None:
         reasons.append("invalid-createdAt")

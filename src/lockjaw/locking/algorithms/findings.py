@@ -245,9 +245,7 @@ def _may_live(calls: Calls, request: LockRequest, record: GuardRecord) -> bool:
     """As far as this pid namespace can see."""
     if record.pid_namespace != request.process.pid_namespace:
         return True
-    state = calls.process_state(record.pid)
-    reused = None not in (record.starttime, state.starttime) and record.starttime != state.starttime
-    return state.exists and not state.zombie and not reused
+    return not calls.process_state(record.pid).is_over(record.starttime)
 
 
 def _ownerless(path: str, contents: Contents, state: GuardState) -> Dead | Busy:
