@@ -226,8 +226,8 @@ def test_no_repr_shows_a_key_or_a_token() -> None:
     assert repr(KEY) == f"DeviceIdentity({KEY.device_id})"
     assert "S3CRET" not in repr(StoredToken("S3CRET", "operator", [], 1))
     auth = select_connect_auth(token="S3CRET", password="S3CRET", stored=None, scopes=())
-    assert repr(auth) == "ConnectAuth(token, password, reuses_stored=False)"
-    assert "none" in repr(select_connect_auth(token=None, password=None, stored=None, scopes=()))
+    assert "S3CRET" not in repr(auth)
+    assert "AuthParams(token, password)" in repr(auth)
 
 
 # --------------------------------------------------------------------------- issued tokens
@@ -284,27 +284,24 @@ STORED = StoredToken("DT", "operator", ["s"], 1)
 
 
 @pytest.mark.parametrize(
-    ("given_token", "password", "stored", "bootstrap", "retry", "wire", "scopes"),
+    ("given_token", "password", "stored", "retry", "wire", "scopes"),
     [
-        ("T", None, None, None, False, {"token": "T"}, ("w",)),
-        ("T", None, STORED, None, False, {"token": "T"}, ("w",)),
-        (None, "P", STORED, None, False, {"password": "P"}, ("w",)),
-        (None, None, STORED, None, False, {"token": "DT", "deviceToken": "DT"}, ("s",)),
-        (" ", "", STORED, "B", False, {"token": "DT", "deviceToken": "DT"}, ("s",)),
-        (None, None, None, "B", False, {"bootstrapToken": "B"}, ("w",)),
-        ("T", None, None, "B", False, {"token": "T"}, ("w",)),
-        (None, "P", None, "B", False, {"password": "P"}, ("w",)),
-        ("T", None, STORED, None, True, {"token": "T", "deviceToken": "DT"}, ("s",)),
-        ("T", None, None, None, True, {"token": "T"}, ("w",)),
-        (None, None, None, None, False, {}, ("w",)),
-        (None, None, StoredToken("DT", "operator", [], 1), None, False, {"token": "DT", "deviceToken": "DT"}, ("w",)),
+        ("T", None, None, False, {"token": "T"}, ("w",)),
+        ("T", None, STORED, False, {"token": "T"}, ("w",)),
+        (None, "P", STORED, False, {"password": "P"}, ("w",)),
+        (None, None, STORED, False, {"token": "DT", "deviceToken": "DT"}, ("s",)),
+        (" ", "", STORED, False, {"token": "DT", "deviceToken": "DT"}, ("s",)),
+        (None, "P", None, False, {"password": "P"}, ("w",)),
+        ("T", None, STORED, True, {"token": "T", "deviceToken": "DT"}, ("s",)),
+        ("T", None, None, True, {"token": "T"}, ("w",)),
+        (None, None, None, False, {}, ("w",)),
+        (None, None, StoredToken("DT", "operator", [], 1), False, {"token": "DT", "deviceToken": "DT"}, ("w",)),
     ],
 )  # fmt: skip
 def test_the_credential_is_chosen_as_the_real_client_chooses(
     given_token: str | None,
     password: str | None,
     stored: StoredToken | None,
-    bootstrap: str | None,
     retry: bool,
     wire: dict[str, str],
     scopes: tuple[str, ...],
@@ -314,12 +311,10 @@ def test_the_credential_is_chosen_as_the_real_client_chooses(
         password=password,
         stored=stored,
         scopes=["w"],
-        bootstrap_token=bootstrap,
         retry_with_device_token=retry,
     )
-    assert auth.to_wire() == wire
+    assert auth.given.to_wire() == wire
     assert auth.scopes == scopes
-    assert auth.signed_token == (wire.get("token") or wire.get("bootstrapToken"))
     assert auth.reuses_stored == ("deviceToken" in wire)
 
 

@@ -209,7 +209,7 @@ class GatewayClient:
             scopes=self._profile.scopes,
             retry_with_device_token=self._policy.device_retry,
         )
-        spare = stored is not None and not auth.device_token and may_see_device_token(gateway)
+        spare = stored is not None and not auth.given.deviceToken and may_see_device_token(gateway)
 
         def sign_in(challenge: Challenge) -> ConnectParams:
             theirs = challenge.ts if self._dialect.signs_challenge_ts else None

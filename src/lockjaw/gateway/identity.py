@@ -13,15 +13,16 @@ import random
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from msgspec import UNSET
 
 from lockjaw.clock import Clock
 from lockjaw.errors import LocalError, UsageError
+from lockjaw.gateway.params import AuthParams
 from lockjaw.whole_files import write_whole
 
 _RAW = serialization.Encoding.Raw, serialization.PublicFormat.Raw
@@ -258,35 +259,11 @@ class DeviceTokens:
 
 
 class ConnectAuth(msgspec.Struct, frozen=True):
-    """The credentials of one connect, and the scopes to ask for with them.
+    """What one connect presents, and the scopes that it asks for. ``reuses_stored``: the issued token is part of it."""
 
-    ``signed_token`` is the one that the device signature covers. Its ``repr`` shows no value.
-    """
-
-    token: str | None = None
-    bootstrap_token: str | None = None
-    device_token: str | None = None
-    password: str | None = None
-    scopes: tuple[str, ...] = ()
+    given: AuthParams
+    scopes: tuple[str, ...]
     reuses_stored: bool = False
-
-    def __repr__(self) -> str:
-        names = [name for name in ("token", "bootstrap_token", "device_token", "password") if getattr(self, name)]
-        return f"ConnectAuth({', '.join(names) or 'none'}, reuses_stored={self.reuses_stored})"
-
-    @property
-    def signed_token(self) -> str | None:
-        return self.token or self.bootstrap_token
-
-    def to_wire(self) -> dict[str, Any]:
-        """``auth`` of the connect params; empty when there is no credential."""
-        pairs = {
-            "token": self.token,
-            "bootstrapToken": self.bootstrap_token,
-            "deviceToken": self.device_token,
-            "password": self.password,
-        }
-        return {key: value for key, value in pairs.items() if value}
 
 
 def select_connect_auth(
@@ -295,40 +272,20 @@ def select_connect_auth(
     password: str | None,
     stored: StoredToken | None,
     scopes: Sequence[str],
-    bootstrap_token: str | None = None,
     retry_with_device_token: bool = False,
 ) -> ConnectAuth:
     """Choose what to present to the gateway.
 
     An explicit token or password wins. The stored device token is used when there is neither; it then goes
-    out as ``token`` and as ``deviceToken``, and brings the scopes that it was issued for. A bootstrap token
-    is the last resort. ``retry_with_device_token``: the gateway refused the explicit token, and this one
-    more try sends the stored device token beside it.
+    out as ``token`` and as ``deviceToken``, and brings the scopes that it was issued for.
+    ``retry_with_device_token``: the gateway refused the explicit token, and this one more try sends the stored
+    device token beside it.
     """
-    token, password, bootstrap_token = (_given(text) for text in (token, password, bootstrap_token))
-    wanted = tuple(scopes)
-    if stored is not None and not token and not password:
-        return ConnectAuth(
-            token=stored.token,
-            device_token=stored.token,
-            scopes=tuple(stored.scopes) or wanted,
-            reuses_stored=True,
-        )
-    if retry_with_device_token and token and stored is not None:
-        return ConnectAuth(
-            token=token,
-            device_token=stored.token,
-            password=password,
-            scopes=tuple(stored.scopes) or wanted,
-            reuses_stored=True,
-        )
-    return ConnectAuth(
-        token=token,
-        bootstrap_token=None if token or password else bootstrap_token,
-        password=password,
-        scopes=wanted,
-    )
-
-
-def _given(text: str | None) -> str | None:
-    return (text or "").strip() or None
+    chosen, secret = (token or "").strip() or UNSET, (password or "").strip() or UNSET
+    if stored is not None and not chosen and not secret:
+        given = AuthParams(token=stored.token, deviceToken=stored.token)
+    elif stored is not None and chosen and retry_with_device_token:
+        given = AuthParams(token=chosen, deviceToken=stored.token, password=secret)
+    else:
+        return ConnectAuth(AuthParams(token=chosen, password=secret), tuple(scopes))
+    return ConnectAuth(given, tuple(stored.scopes or scopes), reuses_stored=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from msgspec import UNSET
 
 from lockjaw.gateway.identity import ConnectAuth, DeviceIdentity, signature_payload
-from lockjaw.gateway.params import AuthParams, ClientId, ClientInfo, ClientMode, ConnectParams, DeviceParams
+from lockjaw.gateway.params import ClientId, ClientInfo, ClientMode, ConnectParams, DeviceParams
 from lockjaw.gateway.protocol import Challenge
 
 #: What the command line asks for, in its order. All of it at the first pairing: asking for more later needs
@@ -60,7 +60,7 @@ def connect_params(
             role=profile.role,
             scopes=auth.scopes,
             signed_at_ms=signed_at_ms,
-            token=auth.signed_token,
+            token=auth.given.token or None,
             nonce=challenge.nonce,
             platform=profile.platform,
         )
@@ -71,7 +71,6 @@ def connect_params(
             signedAt=signed_at_ms,
             nonce=challenge.nonce,
         )
-    credentials = auth.to_wire()
     return ConnectParams(
         minProtocol=protocol_version,
         maxProtocol=protocol_version,
@@ -86,5 +85,5 @@ def connect_params(
         role=profile.role,
         scopes=list(auth.scopes),
         device=device or UNSET,
-        auth=AuthParams(**credentials) if credentials else UNSET,
+        auth=auth.given if auth.given.to_wire() else UNSET,
     )
