@@ -161,22 +161,23 @@ def _result(record: Record, d: _Data) -> str:
     return f"gives the user NO answer (exit code {d('exit_code')})" + (f": {error}" if error else "")
 
 
-_STEPS = {
-    "ask": "asks the gateway what became of the run",
-    "stop": "asks the gateway to stop the run",
-    "wait": "waits for the session lock",
-    "continue": "continues the same turn",
-    "reclaim": "takes over the lock file of a dead owner",
-    "fence": "fences the holder: its later writes will be refused",
-    "fork": "continues in a copy of the conversation",
-    "rerun": "falls back: runs the turn itself",
-    "give_up": "gives up",
+#: A step of the fallback -> what it does, in a sentence and on a flag.
+FALLBACK_STEPS = {
+    "ask": ("asks the gateway what became of the run", "asks about the run"),
+    "stop": ("asks the gateway to stop the run", "stops the run"),
+    "wait": ("waits for the session lock", "waits for the lock"),
+    "continue": ("continues the same turn", "continues the turn"),
+    "reclaim": ("takes over the lock file of a dead owner", "reclaims the dead owner's lock"),
+    "fence": ("fences the holder: its later writes will be refused", "fences the holder"),
+    "fork": ("continues in a copy of the conversation", "forks the session"),
+    "rerun": ("falls back: runs the turn itself", "FALLBACK: reruns the turn itself"),
+    "give_up": ("gives up", "gives up"),
 }
 
 
 def _fallback(record: Record, d: _Data) -> str:
     step, detail = d("step"), d.first_line("detail")
-    text = _STEPS.get(step, step)
+    text, _ = FALLBACK_STEPS.get(step, (step, step))
     return text if not detail or text.endswith(detail) else f"{text} ({detail})"
 
 

@@ -6,18 +6,13 @@ import msgspec
 
 from lockjaw.history import Record
 
+from .sentences import FALLBACK_STEPS
 from .swimlane_locks import Ownership, owners_named
 
 __all__ = ["FaultMark", "Flag", "fault_of", "flag_of"]
 
 #: The close code of a gateway that does not let a client in.
 POLICY_VIOLATION = 1008
-_STEPS = {
-    "ask": "asks about the run", "stop": "stops the run", "wait": "waits for the lock",
-    "continue": "continues the turn",
-    "reclaim": "reclaims the dead owner's lock", "fence": "fences the holder", "fork": "forks the session",
-    "rerun": "FALLBACK: reruns the turn itself", "give_up": "gives up",
-}  # fmt: skip
 
 
 class Flag(msgspec.Struct, frozen=True):
@@ -58,7 +53,8 @@ def flag_of(at: int, record: Record, owned: Ownership) -> Flag | None:
         case "lock" if phase == "ok":
             return Flag(at, "takes over the lock" if data.get("reclaimed") else "gets the lock", 1)
         case "fallback":
-            return Flag(at, _STEPS.get(str(data.get("step")), str(data.get("step"))), 2)
+            step = str(data.get("step"))
+            return Flag(at, FALLBACK_STEPS.get(step, (step, step))[1], 2)
         case "lock.fence":
             return Flag(at, "cannot fence" if phase == "fail" else f"fence: generation {data.get('generation')}", 2)
         case "append.refused":

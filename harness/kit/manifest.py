@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from lockjaw.history.run import BUILTIN
+
 FORMAT: Literal["lockjaw-kit-1"] = "lockjaw-kit-1"
-BUILTIN = "builtin"  # the target: Lockjaw's own programs
 #: What the kit calls itself: its file may be called after somebody.
 REPLAY: Literal["lockjaw replay KIT.zip"] = "lockjaw replay KIT.zip"
 
