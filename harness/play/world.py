@@ -8,7 +8,7 @@ says what happens in which order; a world does it, reports what its processes re
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -22,7 +22,7 @@ from lockjaw.runner.machine import Machine
 from ..faults.base import Fault, Slot
 from ..incident.links import Faulty
 
-__all__ = ["Job", "Process", "Slack", "Wait", "Waits", "World"]
+__all__ = ["Job", "Noted", "Process", "Slack", "Wait", "Waits", "World"]
 
 HARNESS = "harness"  # the actor that records what the run itself does
 #: What the machine may need beside the nominal limit of a wait: to start programs, to end them, to run a scenario.
@@ -179,3 +179,26 @@ class World(Protocol):
 
     def failure(self, what: str) -> HarnessError:
         """The error that says so, with what helps to find out why (the ends of the logs)."""
+
+
+class Noted:
+    """What every world keeps of a run in the same way: a base for worlds, which note a process when they start it and
+    when they let it go."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.on_record: Callable[[Record], None] = lambda record: None
+        self.on_end: Callable[[Any], None] = lambda process: None
+        self.restarting: list[str] = []
+        self._faults = faults
+        self._processes: dict[str, Any] = {}  # the newest of each actor
+        self._went: list[Any] = []
+
+    def process(self, name: str) -> Any:
+        return self._processes[name]
+
+    def went(self, process: Any) -> bool:
+        return process in self._went
+
+    def number_of(self, fault: Fault) -> int:
+        """Its place among the scenario's faults, by which its slot is found: two of them may be equal."""
+        return next(n for n, one in enumerate(self._faults) if one is fault)

@@ -40,7 +40,7 @@ from ..incident.actors import Caller
 from ..incident.links import Faulty
 from ..incident.scenario import Scenario
 from ..play.play import Play
-from ..play.world import HARNESS, Job, Slack, Wait, Waits
+from ..play.world import HARNESS, Job, Noted, Slack, Wait, Waits
 from ..store import RunDirectory
 from .actors import Actor, Actors, Descriptors, environment, tail_of
 from .ambush import BLOCK, UNBLOCK
@@ -104,7 +104,7 @@ def collect(events: Path, go_s: float) -> list[Record]:
     return merge(moved)
 
 
-class RealWorld:
+class RealWorld(Noted):
     """``play.world.World`` on this machine, for one run of Lockjaw's own programs.
 
     Args:
@@ -127,12 +127,10 @@ class RealWorld:
         limits: Limits = LIMITS,
         approved: frozenset[str] | None = None,
     ) -> None:
+        super().__init__(scenario.faults)
         self.scenario, self.policy, self.seed, self.run, self.limits = scenario, policy, seed, run, limits
         self.clock, self.scale, self.state = ScaledClock.start(time_scale), time_scale, run.state
         self.recorder = FileRecorder(run.events / f"{HARNESS}.jsonl", self.clock, HARNESS)
-        self.on_record: Callable[[Record], None] = lambda record: None
-        self.on_end: Callable[[Any], None] = lambda process: None
-        self.restarting: list[str] = []
         self.refused: dict[str, str] = {}  # gateways that would not start beside another one, with their words
         self.go_s = self.clock.monotonic()
         self.relays = Relays(scenario, run, self.clock, seed)
@@ -155,10 +153,8 @@ class RealWorld:
         self._tail = EventTail(run.events)
         self._ports: dict[str, int] = {}
         self._ahead: dict[str, Actor] = {}  # started before their turn
-        self._processes: dict[str, Actor] = {}
         self._starts: dict[str, int] = {}
         self._ended: list[Actor] = []
-        self._went: list[Actor] = []
         self._timers: list[tuple[float, Callable[[], None]]] = []
         self._beside: list[tuple[Waits, Wait, float]] = []
         self._jobs: list[asyncio.Future[Any]] = []
@@ -348,9 +344,6 @@ class RealWorld:
         asked = actor.asks if isinstance(actor, Caller) else "gateway"
         return self.relays.port(client, asked, self._ports.get(asked, 0))  # 0: one that did not come up
 
-    def process(self, name: str) -> Actor:
-        return self._processes[name]
-
     def boots_s(self) -> float:
         return 0.0  # it takes what it takes
 
@@ -378,9 +371,6 @@ class RealWorld:
         self._went.append(process)
         process.go()
 
-    def went(self, process: Actor) -> bool:
-        return process in self._went
-
     def kill(self, process: Actor) -> bool:
         return process.signal(signal.SIGKILL)
 
@@ -406,8 +396,7 @@ class RealWorld:
         return process.alive and (process.paused or process in self._blocked)
 
     def slot(self, fault: Fault) -> Slot:
-        number = next(n for n, one in enumerate(self.scenario.faults) if one is fault)
-        return slot_at(board_of(self.run), number)
+        return slot_at(board_of(self.run), self.number_of(fault))
 
     # ----------------------------------------------------------------- links and files
 

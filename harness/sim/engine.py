@@ -24,7 +24,7 @@ from ..incident.actors import Caller, Scripted
 from ..incident.links import Faulty
 from ..incident.scenario import Scenario
 from ..play.play import Play
-from ..play.world import Job, Slack, Wait, Waits
+from ..play.world import Job, Noted, Slack, Wait, Waits
 from .escapes import one_at_a_time, sealed
 from .log import Step
 from .machine import STATE, Rig
@@ -172,7 +172,7 @@ def _enclosed(world: World, work: Callable[[], None]) -> None:
         raise world.broken
 
 
-class SimWorld:
+class SimWorld(Noted):
     """``play.world.World`` on a simulation. ``rig`` builds the actors."""
 
     engine, scale, mends, state = "sim", 0.0, True, STATE
@@ -180,16 +180,12 @@ class SimWorld:
     def __init__(self, simulation: World, scenario: Scenario, policy: str, seed: int, coalesce_s: float = 0.0) -> None:
         from ...fakes.models.memory import MemoryModels  # whoever runs processes only does not need it
 
+        super().__init__(scenario.faults)
         self._sim, self._scenario, self._policy = simulation, scenario, policy
         simulation.origin_s = SETUP_S
         simulation.on_record = self._recorded
         self.rig = Rig(simulation, scenario, policy, Seeds(seed).child("data"), seed)
-        self.on_record: Callable[[Record], None] = lambda record: None
-        self.on_end: Callable[[Any], None] = lambda process: None
-        self._processes: dict[str, Process] = {}
         self._goes: dict[Process, Callable[[], None]] = {}
-        self._went: set[Process] = set()
-        self.restarting: list[str] = []
         self._harness = self.rig.process(HARNESS, HARNESS)
         self.recorder, self.clock = SimRecorder(self._harness), SimClock(self._harness)
         self._models = MemoryModels(
@@ -285,9 +281,6 @@ class SimWorld:
         self._sim.reap(process)
         self.on_end(process)
 
-    def process(self, name: str) -> Process:
-        return self._processes[name]
-
     def boots_s(self) -> float:
         return BOOTS_S[self._sim.pick("a restart takes", len(BOOTS_S))]
 
@@ -300,11 +293,8 @@ class SimWorld:
         return not (process.alive or process.zombie)
 
     def go(self, process: Process) -> None:
-        self._went.add(process)
+        self._went.append(process)
         self._goes[process]()
-
-    def went(self, process: Process) -> bool:
-        return process in self._went
 
     def kill(self, process: Process) -> bool:
         return self._sim.kill(process)
@@ -333,8 +323,7 @@ class SimWorld:
         return None  # a simulated process starts no others
 
     def slot(self, fault: Fault) -> Slot:
-        number = next(n for n, one in enumerate(self._scenario.faults) if one is fault)
-        return self.rig.slots[number]
+        return self.rig.slots[self.number_of(fault)]
 
     # ----------------------------------------------------------------- links and files
 
