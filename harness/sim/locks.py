@@ -215,6 +215,9 @@ class SimCalls:
         self._point("RangeTest", handle.path, handle.number, offset)
         return self.disk.locked_elsewhere(self.disk.file(handle.number), offset, length)
 
+    def locked_now(self, handle: Handle, offset: int) -> bool:
+        return self.disk.locked_elsewhere(self.disk.file(handle.number), offset, 1)
+
     def first_locked(self, handle: Handle, offset: int, length: int) -> int | None:
         self._point("RangeFind", handle.path, handle.number, offset)
         return self.disk.first_locked(self.disk.file(handle.number), offset, length)

@@ -393,6 +393,7 @@ def test_who_found_the_lock_taken_reads_the_guard_once_when_it_takes_it(clock, s
     grant = guarded.take(system, request, guard, None)
     assert performed == [
         "RangeLock", "Exists", "ReadAt", "WallNow", "WriteInPlace", "WriteInPlace", "LinkFile", "IsNamed",
+        "RangeLook",
     ]  # fmt: skip
     assert grant.generation > 4
     THIS_HOST.run(clock, GUARDED.release, grant)

@@ -251,6 +251,9 @@ class Kernel:
     def locked_elsewhere(self, handle: Handle, offset: int, length: int = 1) -> bool:
         return self._ranges.locked_elsewhere(handle, offset, length)
 
+    def locked_now(self, handle: Handle, offset: int) -> bool:
+        return self._ranges.locked_elsewhere(handle, offset)
+
     def first_locked(self, handle: Handle, offset: int, length: int) -> int | None:
         return self._ranges.first_locked(handle, offset, length)
 

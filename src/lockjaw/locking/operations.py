@@ -262,6 +262,9 @@ class Calls(Protocol):
     def locked_elsewhere(self, handle: Handle, offset: int, length: int = 1) -> bool:
         """Does another open file description hold a lock in these bytes?"""
 
+    def locked_now(self, handle: Handle, offset: int) -> bool:
+        """As ``locked_elsewhere``, of one byte, right behind the call before it."""
+
     def first_locked(self, handle: Handle, offset: int, length: int) -> int | None:
         """The first of these bytes that another open file description has locked."""
 
@@ -317,6 +320,7 @@ OPERATIONS: Mapping[str, str] = {
     "lock": "RangeLock",
     "unlock": "RangeUnlock",
     "locked_elsewhere": "RangeTest",
+    "locked_now": "RangeLook",
     "first_locked": "RangeFind",
     "open_bell": "OpenBell",
     "ring": "Ring",

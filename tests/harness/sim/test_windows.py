@@ -8,6 +8,7 @@ import pytest
 
 from lockjaw.harness.sim.contention import Contention, run_contention
 from lockjaw.harness.sim.tape import EVERYDAY, ROUGH, Chances, RandomChoices
+from lockjaw.locking.guard_record import OVERRULE
 from lockjaw.locking.windows_locks import WindowsLocks
 from lockjaw.seeds import Seeds
 
@@ -45,7 +46,9 @@ def shares(self: WindowsLocks, handle: Any, offset: int, length: int, exclusive:
     return self._lock_bytes(handle.number, offset, length, False)
 
 
-def looks_and_stays(self: WindowsLocks, handle: Any, offset: int, length: int) -> bool:
+def looks_and_stays(self: WindowsLocks, handle: Any, offset: int, length: int = 1) -> bool:
+    if offset == OVERRULE:
+        return False  # with this one left behind nobody would get the lock at all
     return not self._try(handle, offset, length, False)
 
 

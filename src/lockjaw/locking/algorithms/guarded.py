@@ -23,13 +23,14 @@ The *guard* ``<session>.jsonl.guard`` is never removed (one that is overruled is
 *Taking a free lock* (``take``) needs no section: try the owner's byte; having it, no other contender of ours can take
 or record anything, unless it overrules us, and it cannot yet: an overruler wants to see the lock file, and the link
 that makes it is our last act. (The one that puts a new guard in the place of ours does not: so behind the link we see
-that the guard still has its name, else we were overruled before we had anything.) If there was no lock file when we had
-the byte, no dead owner's file is waiting to be judged. So an uncontended acquire is: lock the byte, see that there is
-no lock file, read the guard, write the guard, write the body, link, look at the guard's name; and a release is: lock
-the section, read the guard, look at the lock file, unlink, unlock everything. (If we were the last owner and the guard
-is unchanged, we skip looking for the lock file and writing the guard; see ``GuardState.generation``.) Each order
-matters: the byte before the record, the record before the lock file, the lock file removed before the byte is free. A
-crash between any two leaves a state that the next contender reads correctly.
+that the guard still has its name, and that no process is about to replace it (byte 2), else we have nothing yet. So
+whom an overruler saw is whom it overrules.) If there was no lock file when we had the byte, no dead owner's file is
+waiting to be judged. So an uncontended acquire is: lock the byte, see that there is no lock file, read the guard, write
+the guard, write the body, link, look at the guard's name and at byte 2; and a release is: lock the section, read the
+guard, look at the lock file, unlink, unlock everything. (If we were the last owner and the guard is unchanged, we skip
+looking for the lock file and writing the guard; see ``GuardState.generation``.) Each order matters: the byte before the
+record, the record before the lock file, the lock file removed before the byte is free. A crash between any two leaves a
+state that the next contender reads correctly.
 
 *A contender that finds the lock taken, or others waiting*, takes a ticket and waits for its *bell*, which the
 releaser rings for the first waiter alone, a moment before the lock is free: waking up takes longer than the rest of a
@@ -77,7 +78,7 @@ from lockjaw.locking.algorithms.grants import GuardedGrant, Place, Released, Sup
 from lockjaw.locking.algorithms.inheriting import inherit, replace_live, stands, take_over
 from lockjaw.locking.algorithms.overruling import newest, overrule
 from lockjaw.locking.algorithms.queue import count_ahead, in_queue, next_waiter, queued, ring_next, waiter_ahead
-from lockjaw.locking.guard_record import OWNER_BASE, QUEUE, SECTION, STATE_LENGTH, TICKET_BASE, GuardState
+from lockjaw.locking.guard_record import OVERRULE, OWNER_BASE, QUEUE, SECTION, STATE_LENGTH, TICKET_BASE, GuardState
 from lockjaw.locking.operations import (
     Calls,
     Handle,
@@ -165,9 +166,11 @@ def take(
             except FileNotFoundError:
                 guard.rests = False  # the folder is gone, and our files with it
             else:
-                if calls.named(guard):
+                if calls.named(guard) and not calls.locked_now(guard, OVERRULE):
                     return GuardedGrant(request, guard, None, body.identity, generation, state, place)
-                calls.unlink(request.paths.lock)  # we stood still, and were overruled before we had anything
+                # We stood still, and were overruled before we had anything; or an overruler is about to, which has
+                # looked whom it overrules, and may have seen another owner.
+                calls.unlink(request.paths.lock)
         calls.unlock(guard, OWNER_BASE + guard.epoch)
         guard.claim, guard.epoch = None, state.epoch
         return None
@@ -486,6 +489,8 @@ class _Contender:
 
     def _take(self, rung: bool) -> bool:
         calls, request, guard, place = self._calls, self._request, self._guard, self._place
+        if calls.locked_now(guard, OVERRULE):
+            return False  # our ticket would have had its turn in vain
         if rung and place is not None:
             self._grant = claim(calls, request, guard, place)
         else:
@@ -779,6 +784,8 @@ def _grant(
     """-> None if another contender was faster: look again."""
     state = finding.guard
     guard.epoch = state.epoch
+    if calls.locked_now(guard, OVERRULE):
+        return None  # it ends, or its new guard takes the place of this one
     if isinstance(finding, Free):
         return take(calls, request, guard, place, in_section=True)
     guard.claim = guard.body.identity if guard.body else None
