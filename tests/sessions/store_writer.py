@@ -1,6 +1,7 @@
-"""A second process for the store tests: waits for a line, then counts up one key many times under a file lock.
+"""A second process for the store tests: waits for a line, then counts up one key many times, and a shared one with it.
 
-Usage: store_writer.py STORE KEY TIMES
+Usage: store_writer.py STORE KEY TIMES [SESSIONS]: under a file lock; a STORE that is a database has SESSIONS keys
+counted at once, each in a task of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lockjaw.clock import ScaledClock
-from lockjaw.sessions import SessionStore
+from lockjaw.sessions import RowStore, SessionStore
 
 
 @asynccontextmanager
@@ -28,15 +29,21 @@ async def flocked(path: Path) -> AsyncIterator[None]:
         os.close(fd)
 
 
-async def main(store_path: str, key: str, times: str) -> None:
-    store = SessionStore(Path(store_path), clock=ScaledClock.start(), lock=flocked)
+async def main(store_path: str, key: str, times: str, sessions: str = "1") -> None:
+    path, clock = Path(store_path), ScaledClock.start()
+    in_rows = path.suffix == ".sqlite"
+    store = RowStore(path, clock=clock, wait_s=60.0) if in_rows else SessionStore(path, clock=clock, lock=flocked)
 
     def count(entry: dict[str, Any]) -> None:
         entry["count"] = entry.get("count", 0) + 1
 
-    for _ in range(int(times)):
-        await store.update(key, count)
-        await store.update("shared", count)
+    async def talk(name: str) -> None:
+        for _ in range(int(times)):
+            await store.update(name, count)
+            await store.update("shared", count)
+
+    names = [key] if sessions == "1" else [f"{key}{n}" for n in range(int(sessions))]
+    await asyncio.gather(*map(talk, names))
 
 
 if __name__ == "__main__":

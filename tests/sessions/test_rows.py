@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -202,7 +203,7 @@ async def test_sixty_four_sessions_write_at_once(tmp_path: Path, open_transcript
 
     for transcript in await asyncio.gather(*(talk(n) for n in range(64))):
         report = read_entries(transcript.path)
-        assert report.problems == []
+        assert (report.problems, report.lines) == ([], 4)  # one header
         assert [entry.raw["data"]["turn"] for entry in report.entries] == [0, 1, 2]
 
 
@@ -287,11 +288,52 @@ async def test_two_stores_lose_no_update(tmp_path: Path, clock: Any) -> None:
     assert stores[0].read()["k"]["n"] == 20
 
 
+@pytest.mark.real
+def test_sixty_four_sessions_of_two_processes_lose_no_update_of_the_shared_list(tmp_path: Path) -> None:
+    """Each process opens and closes the database in many threads, and so in the middle of its other transactions."""
+    path = tmp_path / "sessions.sqlite"
+    count_up(path, "a", "b", times=4, sessions=32)
+    counts = {
+        key: entry["count"] for key, entry in RowStore(path, clock=ScaledClock.start(), wait_s=0.0).read().items()
+    }
+    assert counts.pop("shared") == 2 * 32 * 4
+    assert counts == {f"{key}{n}": 4 for key in "ab" for n in range(32)}
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def count_up(path: Path, *keys: str, times: int, sessions: int) -> None:
+    """A process for each key, all at the same time."""
+    script = str(Path(__file__).with_name("store_writer.py"))
+    writers = [
+        subprocess.Popen(
+            [sys.executable, script, str(path), key, str(times), str(sessions)], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True,
+        )
+        for key in keys
+    ]  # fmt: skip
+    try:
+        for writer in writers:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == "ready\n"
+        for writer in writers:
+            assert writer.stdin is not None
+            writer.stdin.write("go\n")
+            writer.stdin.flush()
+        for writer in writers:
+            writer.communicate(timeout=60)
+            assert writer.returncode == 0
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.wait()
+
+
 # ------------------------------------------------------------------ what goes wrong
 
 
 class Failing(LocalDatabases):
-    """Fails or ends the writer at one of its steps: begin, each statement, commit, right after it."""
+    """Fails or ends the writer at one of its steps: begin, each statement, commit, replace, right after them."""
 
     def __init__(self, at: int, error: type[BaseException]) -> None:
         self.at, self.error, self.fired = at, error, False
@@ -301,6 +343,11 @@ class Failing(LocalDatabases):
         if self.at == -1:
             self.fired = True
             raise self.error(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def replace(self, source: Any, target: Any) -> None:
+        self._step()
+        super().replace(source, target)
+        self._step()
 
     @contextmanager
     def writing(self, path: Any, *, wait_s: float, clock: Any) -> Iterator[Transaction]:
@@ -357,19 +404,91 @@ def test_writer_that_ends_at_any_step_leaves_the_state_before_or_after(
     pytest.fail("it never came through")
 
 
+@pytest.mark.parametrize("error", [OSError, Killed])
+def test_successor_that_ends_while_it_makes_a_database_anew_loses_no_entry(
+    tmp_path: Path, open_transcript: OpenTranscript, error: type[BaseException]
+) -> None:
+    """An owner was overruled in mid-transaction. Whichever step its successor ends at, the next one finds every entry,
+    and the mark of what is to be done until it is done."""
+    for step in range(40):
+        file = tmp_path / f"{step}.sqlite"
+        first = open_transcript(file, generation=1, run_id="one")
+        entries = [first.append_custom("x", {"n": n}) for n in range(3)]
+        mark = file.with_name(f"{file.name}.overruled")
+        mark.touch()
+        for ending in ("", "-wal", "-shm"):  # of a successor that was killed before
+            file.with_name(f"{file.name}.{uuid.UUID(int=step)}.tmp{ending}").touch()
+        old_inode = file.stat().st_ino
+        files = LocalFiles()
+        files.databases = databases = Failing(step, error)
+        try:
+            open_transcript(file, generation=2, run_id="two", ids=random.Random(8), files=files)
+        except (OSError, Killed):
+            assert databases.fired
+        assert mark.exists() or file.stat().st_ino != old_inode
+        third = open_transcript(file, generation=3, run_id="three", ids=random.Random(9))
+        third.append_custom("after", {})
+        assert [entry.id for entry in read_entries(file).entries] == [*entries, third.entries[-1].id]
+        assert read_entries(file).problems == []
+        left = {path.name.removesuffix("-wal").removesuffix("-shm") for path in tmp_path.glob(f"{step}.*")}
+        assert left == {file.name}
+        if not databases.fired:
+            assert step > 5
+            return
+    pytest.fail("it never came through")
+
+
+@pytest.mark.parametrize("error", [OSError, Killed])
+async def test_update_that_ends_at_any_step_leaves_the_list_before_or_after(
+    tmp_path: Path, clock: Any, error: type[BaseException]
+) -> None:
+    for step in range(40):
+        path = tmp_path / f"{step}.sqlite"
+        store = RowStore(path, clock=clock, wait_s=1.0)
+        await store.update("k", lambda entry: entry.update(n=1))
+        files = LocalFiles()
+        files.databases = databases = Failing(step, error)
+        ending = RowStore(path, clock=clock, wait_s=1.0, files=files, blocks=True)
+        try:
+            await ending.update("k", lambda entry: entry.update(n=2, more="x"))
+        except (OSError, Killed):
+            assert databases.fired
+        found = store.read()["k"]
+        assert (found["n"], found.get("more")) in ((1, None), (2, "x"))
+        assert (await store.update("k", lambda entry: entry.update(n=3)))["n"] == store.read()["k"]["n"] == 3
+        if not databases.fired:
+            assert step > 3
+            return
+    pytest.fail("it never came through")
+
+
+class Small(LocalDatabases):
+    """A file system with room for a page more."""
+
+    def begin(self, path: str, connection: sqlite3.Connection) -> None:
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count={pages + 1}")
+        super().begin(path, connection)
+
+
+async def test_list_of_sessions_on_a_full_disk_is_as_it_was(tmp_path: Path, clock: Any) -> None:
+    path, files = tmp_path / "sessions.sqlite", LocalFiles()
+    files.databases = Small()
+    store, full = RowStore(path, clock=clock, wait_s=1.0), RowStore(path, clock=clock, wait_s=1.0, files=files)
+    await store.update("k", lambda entry: entry.update(n=1))
+    before = store.read()
+    with pytest.raises(OSError, match="No space left on device") as refused:
+        await full.update("k", lambda entry: entry.update(text="x" * 100_000))
+    assert (refused.value.errno, refused.value.filename) == (errno.ENOSPC, str(path))
+    assert store.read() == before
+    await store.update("k", lambda entry: entry.update(text="x" * 100_000))
+    assert len(store.read()["k"]["text"]) == 100_000
+
+
 def test_full_disk_loses_nothing_and_says_so(file: Path, open_transcript: OpenTranscript, say: Any) -> None:
     transcript = open_transcript(file)
     transcript.append_message(say.user("one"))
     before = read_entries(file).entries
-
-    class Small(LocalDatabases):
-        """A file system with room for a few pages more."""
-
-        def begin(self, path: str, connection: sqlite3.Connection) -> None:
-            pages = connection.execute("PRAGMA page_count").fetchone()[0]
-            connection.execute(f"PRAGMA max_page_count={pages + 1}")
-            super().begin(path, connection)
-
     files = LocalFiles()
     files.databases = Small()
     full = open_transcript(file, files=files, ids=random.Random(8))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -50,14 +50,15 @@ class Swept(LocalError):
         super().__init__(f"{path}: the temporary file was removed by a newer owner; nothing was written")
 
 
-def sweep(files: Files, path: Path) -> None:
+def sweep(files: Files, path: Path, endings: Sequence[str] = (TEMPORARY,)) -> None:
     """Remove the new versions of a file that earlier owners have left unfinished: whoever holds the lock calls it, so
     they are dead or overruled. One that is overruled and still runs finds its file gone, and puts nothing over ours."""
-    for found in files.listing(path.parent, f"{path.name}.", TEMPORARY):
-        middle = Path(found).name.removeprefix(f"{path.name}.").removesuffix(TEMPORARY)
-        if _UUID.fullmatch(middle):
-            with suppress(FileNotFoundError):
-                files.remove(found)
+    for ending in endings:
+        for found in files.listing(path.parent, f"{path.name}.", ending):
+            middle = Path(found).name.removeprefix(f"{path.name}.").removesuffix(ending)
+            if _UUID.fullmatch(middle):
+                with suppress(FileNotFoundError):
+                    files.remove(found)
 
 
 def append(files: Files, fd: int, data: bytes, *, path: Path, durable: bool) -> None:

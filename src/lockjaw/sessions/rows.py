@@ -55,6 +55,8 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS writer_claims (session_id TEXT PRIMARY KEY, generation INTEGER NOT NULL, "
     "pid INTEGER NOT NULL, starttime INTEGER, run_id TEXT NOT NULL, claimed_at INTEGER NOT NULL)",
 )
+# Beside a database that is being made anew SQLite has these; a killed process leaves them.
+_TEMPORARIES = (disk.TEMPORARY, f"{disk.TEMPORARY}-wal", f"{disk.TEMPORARY}-shm")
 _ROWS = "SELECT event_json FROM transcript_events WHERE session_id = ? AND seq >= ? ORDER BY seq"
 _COUNT = "SELECT coalesce(max(seq) + 1, 0) FROM transcript_events WHERE session_id = ?"
 _INSERT = "INSERT INTO transcript_events VALUES (?, ?, ?, ?)"
@@ -133,7 +135,7 @@ class TranscriptRows:
             return
         with self._section():
             temporary = self.path.with_name(f"{self.path.name}.{uuid4(self._ids)}{disk.TEMPORARY}")
-            disk.sweep(self._files, self.path)
+            disk.sweep(self._files, self.path, _TEMPORARIES)
             if self._files.exists(self.path):
                 lines = _lines(self._files, self.path)
                 write_rows(self._files, temporary, lines, self._clock, session_id=self._session_id)
