@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 import os
 import signal
 import socket
@@ -16,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
+from lockjaw.addresses import is_loopback
 from lockjaw.errors import LocalError
 from lockjaw.visible import tell
 
@@ -45,11 +45,7 @@ def require_loopback(host: str, *, allow_remote: bool) -> None:
     Raises:
         LocalError: names the address and the way out.
     """
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if not loopback and not allow_remote:
+    if not is_loopback(host) and not allow_remote:
         raise LocalError(
             f"{host} is not a loopback address, and a fake answers anyone who can reach it; "
             "bind 127.0.0.1, or allow remote clients on purpose (--allow-remote)"

@@ -9,7 +9,7 @@ import pytest
 from lockjaw.errors import LocalError
 from lockjaw.gateway.endpoint import (
     connection_details,
-    is_loopback,
+    is_local,
     is_private,
     may_see_device_token,
     pinned_digest,
@@ -28,7 +28,7 @@ PUBLIC = ["example.com", "gateway", "8.8.8.8", "0.0.0.0", "172.32.0.1", "100.128
 
 @pytest.mark.parametrize("host", LOOPBACK)
 def test_this_machine_may_be_talked_to_in_the_clear(host: str) -> None:
-    assert is_loopback(f"ws://{host}:18789")
+    assert is_local(f"ws://{host}:18789")
     refuse_unsafe(GatewaySettings(url=f"ws://{host}:18789/path"))
 
 

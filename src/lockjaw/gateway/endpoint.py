@@ -9,6 +9,7 @@ import ipaddress
 import re
 from urllib.parse import urlsplit, urlunsplit
 
+from lockjaw.addresses import address_of, is_loopback
 from lockjaw.errors import LocalError
 from lockjaw.settings import GatewaySettings, Settings
 
@@ -19,28 +20,21 @@ _PRIVATE = tuple(
 )
 
 
-def is_loopback(url: str) -> bool:
-    """Whether the host of an address is this machine: ``localhost``, 127.0.0.0/8 or ::1."""
-    host, address = _host(url)
-    return host == "localhost" if address is None else address.is_loopback
+def is_local(url: str) -> bool:
+    """Whether the host of an address is this machine."""
+    return is_loopback(_host(url))
 
 
 def is_private(url: str) -> bool:
     """Whether the host is an address of a private range. A name never is: it may resolve to anything."""
-    address = _host(url)[1]
+    address = address_of(_host(url))
     if address is None:
         return False
     return any(address in net for net in (*_PRIVATE, _CGNAT) if net.version == address.version)
 
 
-def _host(url: str) -> tuple[str, ipaddress.IPv4Address | ipaddress.IPv6Address | None]:
-    host = (urlsplit(url).hostname or "").rstrip(".")
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host, None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return host, mapped or address
+def _host(url: str) -> str:
+    return (urlsplit(url).hostname or "").rstrip(".")
 
 
 def refuse_unsafe(gateway: GatewaySettings) -> None:
@@ -56,9 +50,9 @@ def refuse_unsafe(gateway: GatewaySettings) -> None:
         if scheme != "wss":
             raise LocalError(f"gateway tls fingerprint requires a wss:// gateway url, got {redacted(url)}")
         pinned_digest(gateway.tls_fingerprint)
-    if scheme == "wss" or is_loopback(url) or (gateway.allow_insecure_private and is_private(url)):
+    if scheme == "wss" or is_local(url) or (gateway.allow_insecure_private and is_private(url)):
         return
-    host = _host(url)[0] or url
+    host = _host(url) or url
     raise LocalError(
         f'SECURITY ERROR: Cannot connect to "{host}" over plaintext ws://. Credentials and messages would be '
         "readable on the way. Use a wss:// address, or keep the gateway on loopback and reach it through an SSH "
@@ -68,7 +62,7 @@ def refuse_unsafe(gateway: GatewaySettings) -> None:
 
 def may_see_device_token(gateway: GatewaySettings) -> bool:
     """Whether a stored device token may go out beside a refused token: this machine, or a pinned certificate."""
-    return is_loopback(gateway.url) or (urlsplit(gateway.url).scheme == "wss" and bool(gateway.tls_fingerprint))
+    return is_local(gateway.url) or (urlsplit(gateway.url).scheme == "wss" and bool(gateway.tls_fingerprint))
 
 
 def pinned_digest(fingerprint: str) -> str:

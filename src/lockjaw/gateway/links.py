@@ -5,7 +5,6 @@ So a simulation can put memory in the place of sockets (``listener.py``). Nothin
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from typing import Protocol
 
@@ -69,15 +68,3 @@ class PreauthBudget:
         places.pop(place, None)
         if not places:
             self._places.pop(place.address, None)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own, without asking a name server."""
-    if host == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback

@@ -17,12 +17,13 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from lockjaw.addresses import is_loopback
 from lockjaw.clock import Clock
 from lockjaw.errors import ConnectionLost
 from lockjaw.gateway.accepting import AcceptGate
 from lockjaw.gateway.auth import Peer
 from lockjaw.gateway.frames import MAX_FRAME_BYTES, MAX_PREAUTH_BYTES
-from lockjaw.gateway.links import Link, Place, PreauthBudget, is_loopback
+from lockjaw.gateway.links import Link, Place, PreauthBudget
 
 UPGRADE_S = 10.0  # nominal; for the HTTP upgrade alone
 CLOSE_S = 10.0  # nominal; for the peer's answer to a close frame, then the TCP connection is cut

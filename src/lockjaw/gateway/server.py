@@ -16,12 +16,13 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lockjaw.addresses import is_loopback
 from lockjaw.behaviours import Behaviour
 from lockjaw.clock import Clock
 from lockjaw.errors import ConnectionLost, LocalError, UsageError
 from lockjaw.gateway.auth import Credentials, FailureLimit
 from lockjaw.gateway.frames import MAX_BUFFERED_BYTES, MAX_FRAME_BYTES
-from lockjaw.gateway.links import Link, PreauthBudget, is_loopback
+from lockjaw.gateway.links import Link, PreauthBudget
 from lockjaw.gateway.pairing import DeviceFiles, Documents, Pairing
 from lockjaw.gateway.server_events import EVENTS, Audience, Connection
 from lockjaw.gateway.server_methods import METHODS, Methods, SessionDirectory, unavailable

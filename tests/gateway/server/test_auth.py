@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from lockjaw.addresses import is_loopback
 from lockjaw.gateway.auth import Credentials, FailureLimit, Peer, Verdict, refusal, scopes_allow
-from lockjaw.gateway.links import PreauthBudget, is_loopback
+from lockjaw.gateway.links import PreauthBudget
 
 REMOTE = Peer("203.0.113.9", False)
 
