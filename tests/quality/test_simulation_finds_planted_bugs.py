@@ -163,7 +163,7 @@ def says_instead(owner: Any, name: str, old: str, new: str) -> Callable[[], Abst
 
 def with_rules(**rules: Any) -> AbstractContextManager[None]:
     """The coarse lock with other rules."""
-    other = catalogue.Coarse(replace(coarse.COARSE, **rules))
+    other = replace(catalogue.LOCK_ALGORITHMS["coarse"], rules=replace(coarse.COARSE, **rules))
     return patched((session_lock, "LOCK_ALGORITHMS", {**catalogue.LOCK_ALGORITHMS, "coarse": other}))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from lockjaw.errors import LockStateError
 from lockjaw.locking.algorithms import coarse, guarded, plain, released_for_prompt
@@ -30,8 +30,12 @@ class Granted(Protocol):
     def fenced(self) -> int: ...
 
 
-class LockAlgorithm(Protocol):
-    """``about``: whose it is and what it does, for people. ``timeout_s`` is what a caller gets who names none;
+@dataclass(frozen=True)
+class LockAlgorithm:
+    """One of them. What stands here is of those without generations: an append checks nothing, no holder can be fenced,
+    an interruption leaves what it leaves.
+
+    ``about``: whose it is and what it does, for people. ``timeout_s`` is what a caller gets who names none;
     ``can_reenter``: may a process take it twice, through any object?
 
     ``fence``: ``only`` names the generation that may be overruled, as in ``SessionLock.fence_async``.
@@ -43,48 +47,29 @@ class LockAlgorithm(Protocol):
     thread that nothing starves; ``sweep``: it is given away in the holder's event loop, every minute; None: nothing.
     """
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def about(self) -> str: ...
-    @property
-    def timeout_s(self) -> float: ...
-    @property
-    def can_reenter(self) -> bool: ...
-    @property
-    def has_generations(self) -> bool: ...
-    @property
-    def watchdog(self) -> str | None: ...
-    def acquire(self, calls: Calls, request: LockRequest, mine: list[Handle] | None = None) -> Steps[Any]: ...
-    def give_up(self, calls: Calls, request: LockRequest, mine: list[Handle]) -> Steps[None]: ...
-    def fence(
-        self, calls: Calls, request: LockRequest, mine: list[Handle] | None = None, only: int | None = None
-    ) -> Steps[Any]: ...
-    def release(self, calls: Calls, grant: Any) -> Steps[Released]: ...
-    def abandon(self, calls: Calls, grant: Any) -> Steps[None]: ...
-    def enter(self, calls: Calls, grant: Any) -> Steps[None]: ...
-    def check(self, calls: Calls, grant: Any) -> None: ...
-    def verify(self, calls: Calls, grant: Any) -> None: ...
-    def leave(self, calls: Calls, grant: Any) -> None: ...
-
-
-class _WithoutGenerations:
-    """What all others than ours share: an append checks nothing, no holder can be fenced, an interruption leaves what
-    it leaves."""
+    name: str
+    about: str
+    timeout_s: float
 
     can_reenter = has_generations = False
+    watchdog: ClassVar[str | None] = None
+
+    def acquire(self, calls: Calls, request: LockRequest, mine: list[Handle] | None = None) -> Steps[Any]:
+        raise NotImplementedError
 
     def give_up(self, calls: Calls, request: LockRequest, mine: list[Handle]) -> Steps[None]:
         yield from ()
 
     def fence(
-        self: LockAlgorithm, calls: Calls, request: LockRequest, mine: list[Handle] | None = None,
-        only: int | None = None,
-    ) -> Steps[Any]:  # fmt: skip
+        self, calls: Calls, request: LockRequest, mine: list[Handle] | None = None, only: int | None = None
+    ) -> Steps[Any]:
         yield from ()
         raise LockStateError(
             request.paths.lock, self.name, "the lock cannot be fenced: this algorithm has no generations"
         )
+
+    def release(self, calls: Calls, grant: Any) -> Steps[Released]:
+        raise NotImplementedError
 
     def abandon(self, calls: Calls, grant: Any) -> Steps[None]:
         yield from ()
@@ -103,22 +88,13 @@ class _WithoutGenerations:
 
 
 @dataclass(frozen=True)
-class Coarse(_WithoutGenerations):
+class Coarse(LockAlgorithm):
     """Upstream's locks."""
 
     rules: CoarseRules
-    about: str = "of OpenClaw"
 
     watchdog = "sweep"
     can_reenter = True
-
-    @property
-    def name(self) -> str:
-        return self.rules.name
-
-    @property
-    def timeout_s(self) -> float:
-        return self.rules.timeout_s
 
     def acquire(self, calls: Calls, request: LockRequest, mine: list[Handle] | None = None) -> Steps[CoarseGrant]:
         return coarse.acquire(calls, self.rules, request)
@@ -128,33 +104,17 @@ class Coarse(_WithoutGenerations):
         return Released(removed=coarse.release(calls, grant.request.registry, grant.hold))
 
 
-@dataclass(frozen=True)
 class ReleasedForPrompt(Coarse):
     """The coarse lock of 2026.5.17 and later."""
-
-    rules: CoarseRules = released_for_prompt.RULES
-    about: str = (
-        "OpenClaw's from 2026.5.17 on, written anew: `coarse-60s`, given back while the model works; a fingerprint of "
-        "the transcript stands in for it."
-    )
 
     suspend = staticmethod(released_for_prompt.suspend)
     resume = staticmethod(released_for_prompt.resume)
 
 
-@dataclass(frozen=True)
-class Guarded:
+class Guarded(LockAlgorithm):
     """Ours."""
 
-    name: str = "guarded"
-    about: str = (
-        "Lockjaw's own: OpenClaw's lock file for all, a guard file with kernel locks for its own kind; a queue, "
-        "generations, fencing."
-    )
-    timeout_s: float = guarded.TIMEOUT_S
-
     watchdog = "thread"
-    can_reenter = False
     has_generations = True
 
     acquire = staticmethod(guarded.acquire)
@@ -169,15 +129,10 @@ class Guarded:
 
 
 @dataclass(frozen=True)
-class Plain(_WithoutGenerations):
+class Plain(LockAlgorithm):
     """What people write without a library: no owner."""
 
-    name: str
-    about: str
     take: Callable[[Calls, LockRequest], Steps[PlainGrant]]
-    timeout_s: float = plain.TIMEOUT_S
-
-    watchdog = None
 
     def acquire(self, calls: Calls, request: LockRequest, mine: list[Handle] | None = None) -> Steps[PlainGrant]:
         return self.take(calls, request)
@@ -187,21 +142,39 @@ class Plain(_WithoutGenerations):
         return Released(removed=plain.release(calls, grant))
 
 
+def _coarse(rules: CoarseRules, about: str, kind: type[Coarse] = Coarse) -> Coarse:
+    return kind(rules.name, about, rules.timeout_s, rules)
+
+
 _ALL: tuple[LockAlgorithm, ...] = (
-    Guarded(),
-    Coarse(coarse.COARSE, "OpenClaw's of 2026.4.8, written anew: a file made with O_EXCL, polled, removed when stale."),
-    Coarse(coarse.COARSE_60S, "OpenClaw's of 2026.5.7, written anew: the same, waits longer."),
-    ReleasedForPrompt(),
+    Guarded(
+        "guarded",
+        "Lockjaw's own: OpenClaw's lock file for all, a guard file with kernel locks for its own kind; a queue, "
+        "generations, fencing.",
+        guarded.TIMEOUT_S,
+    ),
+    _coarse(
+        coarse.COARSE, "OpenClaw's of 2026.4.8, written anew: a file made with O_EXCL, polled, removed when stale."
+    ),
+    _coarse(coarse.COARSE_60S, "OpenClaw's of 2026.5.7, written anew: the same, waits longer."),
+    _coarse(
+        released_for_prompt.RULES,
+        "OpenClaw's from 2026.5.17 on, written anew: `coarse-60s`, given back while the model works; a fingerprint of "
+        "the transcript stands in for it.",
+        ReleasedForPrompt,
+    ),
     Plain(
         "soft",
         "Not OpenClaw's: what a program without a lock library writes, a file made with O_EXCL, polled, without an "
         "owner's name.",
+        plain.TIMEOUT_S,
         plain.acquire_soft,
     ),
     Plain(
         "flock",
         "Not OpenClaw's: a kernel lock on a byte of `<session>.lock.flock`, polled. No other program sees it; to hold "
         "the `flock` that a program of yours takes, see `lock_contender`.",
+        plain.TIMEOUT_S,
         plain.acquire_flock,
     ),
 )
