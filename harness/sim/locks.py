@@ -29,7 +29,7 @@ from lockjaw.locking.operations import (
     Waiting,
 )
 from lockjaw.locking.paths import LockPaths
-from lockjaw.locking.process_holds import ProcessHolds
+from lockjaw.locking.process_holds import ProcessHolds, Releasable
 from lockjaw.locking.resting import RestingGuards
 
 from .disk import Disk
@@ -259,13 +259,31 @@ class SimCalls:
         self._say(line)
 
 
+class SimHolds(ProcessHolds):
+    """What a simulated process holds: nothing is installed at its exit, and it has no threads, so the watchdog is a
+    timer of its event loop."""
+
+    def __init__(self, calls: Calls) -> None:
+        super().__init__(lambda clock: calls)
+        self._at_exit = True  # nothing left to install
+        self._timers: dict[int, asyncio.TimerHandle] = {}
+
+    def limit(self, held: Releasable, limit_real_s: float) -> None:
+        self._timers[id(held)] = asyncio.get_running_loop().call_later(limit_real_s, held.stop_at_limit)
+
+    def discard(self, held: Releasable) -> bool:
+        if (timer := self._timers.pop(id(held), None)) is not None:
+            timer.cancel()
+        return super().discard(held)
+
+
 class SimHost:
     """``lockjaw.locking.host.Host`` of one simulated process."""
 
     def __init__(self, process: Process, disk: Disk, waiters: Waiters, calls: SimCalls | None = None) -> None:
         self._process, self._world, self._disk, self._waiters = process, process.world, disk, waiters
         self._calls: Calls = calls or SimCalls(process, disk)
-        self._holds = ProcessHolds(lambda clock: self._calls, simulated=True)
+        self._holds = SimHolds(self._calls)
         self._identity = ProcessIdentity(process.pid, process.starttime, process.namespace)
         self._paths: dict[str, LockPaths] = {}
         self._rung: set[int] = set()  # bells that were heard

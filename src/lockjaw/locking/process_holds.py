@@ -44,17 +44,14 @@ class ProcessHolds:
 
     Args:
         calls: what the watchdog of coarse locks does here, on a clock.
-        simulated: nothing is installed at exit, and the watchdog is a timer of the event loop: a simulated process has
-            no threads.
     """
 
-    def __init__(self, calls: Callable[[Clock], Calls] = Kernel, *, simulated: bool = False) -> None:
+    def __init__(self, calls: Callable[[Clock], Calls] = Kernel) -> None:
         self.registry = Registry()
         self._calls = calls
         self._held: dict[int, Releasable] = {}
-        self._simulated = simulated
-        self._at_exit = simulated  # nothing left to install
-        self._limits: Watchdog | _TimedLimits = _TimedLimits() if simulated else Watchdog(self._held)
+        self._at_exit = False  # is it installed
+        self._watchdog = Watchdog(self._held)
         self._timer: threading.Timer | asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # the timer's, if it has one
 
@@ -66,11 +63,7 @@ class ProcessHolds:
 
     def discard(self, held: Releasable) -> bool:
         """-> was it held? Exactly one of several threads that give a lock back is told so."""
-        if self._held.pop(id(held), None) is None:
-            return False
-        if self._simulated:
-            self._limits.discard(held)
-        return True
+        return self._held.pop(id(held), None) is not None
 
     @property
     def holding(self) -> bool:
@@ -86,7 +79,7 @@ class ProcessHolds:
 
     def limit(self, held: Releasable, limit_real_s: float) -> None:
         """Stop this holder when it has held for so long."""
-        self._limits.add(held, limit_real_s)
+        self._watchdog.add(held, limit_real_s)
 
     def sweep(self, clock: Clock) -> None:
         """Run the watchdog of coarse locks every 60 s for as long as one is held.
@@ -139,9 +132,6 @@ class Watchdog:
         if due < self._look_at:
             self._wake(due)
 
-    def discard(self, held: Releasable) -> None:
-        return None
-
     def _wake(self, due: float) -> None:
         with self._changed:
             self._look_at = min(self._look_at, due)
@@ -172,20 +162,6 @@ class Watchdog:
             if earliest < math.inf:
                 with self._changed:
                     self._look_at = min(self._look_at, earliest)
-
-
-class _TimedLimits:
-    """The watchdog of a simulated process."""
-
-    def __init__(self) -> None:
-        self._timers: dict[int, asyncio.TimerHandle] = {}
-
-    def add(self, held: Releasable, limit_real_s: float) -> None:
-        self._timers[id(held)] = asyncio.get_running_loop().call_later(limit_real_s, held.stop_at_limit)
-
-    def discard(self, held: Releasable) -> None:
-        if (timer := self._timers.pop(id(held), None)) is not None:
-            timer.cancel()
 
 
 PROCESS_HOLDS = ProcessHolds()
