@@ -139,16 +139,12 @@ class _LocalTransaction:
         self._path, self._connection, self._commit = path, connection, commit
 
     def all(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
-        try:
+        with _translating(self._path):
             return self._connection.execute(sql, parameters).fetchall()
-        except sqlite3.Error as error:
-            raise _translated(error, self._path) from None
 
     def commit(self) -> None:
-        try:
+        with _translating(self._path):
             self._commit(self._path, self._connection)
-        except sqlite3.Error as error:
-            raise _translated(error, self._path) from None
 
 
 @contextmanager
@@ -205,11 +201,9 @@ class LocalDatabases:
     def reading(self, path: Path) -> Iterator[Transaction]:
         name = os.fspath(path)
         with _opened(name, writes=False, patience_real_s=RECOVERY_REAL_S) as connection:
-            try:
+            with _translating(name):
                 connection.execute("BEGIN")
                 connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # now it has its snapshot
-            except sqlite3.Error as error:
-                raise _translated(error, name) from None
             yield _LocalTransaction(name, connection, self.commit)
 
     @contextmanager
@@ -244,10 +238,8 @@ class LocalDatabases:
         that still has the old one open finds that its file has moved, and leaves the new one's WAL alone.)"""
         name = os.fspath(target)
         with _opened(name, writes=False, patience_real_s=RECOVERY_REAL_S) as connection:
-            try:
+            with _translating(name):
                 busy, logged, taken_in = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            except sqlite3.Error as error:
-                raise _translated(error, name) from None
             if busy or logged != taken_in:
                 raise DatabaseBusy(name, timeout_s=RECOVERY_REAL_S, waited_s=0.0)
             for suffix in ("-wal", "-shm"):
@@ -269,6 +261,15 @@ class LocalDatabases:
 
 def _code(error: sqlite3.Error) -> int:
     return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) & _PRIMARY
+
+
+@contextmanager
+def _translating(path: str) -> Iterator[None]:
+    """SQLite's errors as those that ``Databases`` names."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _translated(error, path) from None
 
 
 def _translated(error: sqlite3.Error, path: str) -> Exception:
