@@ -1,10 +1,11 @@
-"""Folders: made for this user alone, and their names brought to the device."""
+"""Folders: made for this user alone, their names brought to the device, paths below the working one."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
-__all__ = ["flush_folder", "make_private_folder"]
+__all__ = ["flush_folder", "make_private_folder", "typed"]
 
 _MODE = 0o700
 
@@ -33,3 +34,9 @@ def flush_folder(folder: str | os.PathLike[str]) -> None:
         os.fsync(number)
     finally:
         os.close(number)
+
+
+def typed(path: Path) -> str:
+    """A path as a person types it: relative to the working folder where that is shorter."""
+    whole = path.absolute()
+    return os.path.relpath(whole) if whole.is_relative_to(Path.cwd()) else str(whole)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from lockjaw.cli.options import JsonFlag, RunDir, print_json
+from lockjaw.folders import typed
 from lockjaw.harness.kit.making import make_kit
 from lockjaw.reports import html
 from lockjaw.visible import show, tell
@@ -46,7 +46,7 @@ def kit(
     if as_json:
         print_json("kit", told)
         return EXIT_MADE
-    show(f"Kit: {_typed(made.path)} ({told['bytes'] / 1024:.0f} KB, {made.manifest.verdict})")
+    show(f"Kit: {typed(made.path)} ({told['bytes'] / 1024:.0f} KB, {made.manifest.verdict})")
     show("Replaced by pseudonyms:")
     for kind, counts in made.redactions["replaced"].items():
         show(f"  {kind:<8} {counts['different']:>4} different, in {counts['places']} places")
@@ -54,10 +54,5 @@ def kit(
         show("  nothing")
     show(f"Message texts: {made.redactions['message_texts']}. Left out: logs, state, home.")
     show("Look through it once before you attach it. To replay it, on any machine:")
-    show(f"lockjaw replay {_typed(made.path)}")
+    show(f"lockjaw replay {typed(made.path)}")
     return EXIT_MADE
-
-
-def _typed(path: Path) -> str:
-    path = path.absolute()
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from lockjaw.errors import HarnessError
+from lockjaw.folders import typed
 from lockjaw.harness.judge.skeleton import skeleton
 from lockjaw.history.run import Run
 from lockjaw.reports import compare, html, trace
@@ -49,7 +50,7 @@ def write_pages(runs: Sequence[Run]) -> list[str]:
         shown = root / REPORT
         links = _links(kept, root) | {name: _link(page, root) for name, page in compared.items()}
         write(shown, html.render_matrix(runs, links))
-    return [f"Who held the lock when, as a picture: {_typed(shown)}"]
+    return [f"Who held the lock when, as a picture: {typed(shown)}"]
 
 
 def write_files(runs: Sequence[Run], *, html_file: Path | None, trace_file: Path | None) -> list[str]:
@@ -58,10 +59,10 @@ def write_files(runs: Sequence[Run], *, html_file: Path | None, trace_file: Path
     if html_file is not None:
         page = html.render_compare(runs, skeleton) if len(runs) > 1 else html.render_run(runs[0])
         write(html_file, page)
-        written.append(f"Page: {_typed(html_file)} (open it in any browser)")
+        written.append(f"Page: {typed(html_file)} (open it in any browser)")
     if trace_file is not None:
         write(trace_file, trace.render(runs[0]))
-        written.append(f"Trace: {_typed(trace_file)} (open it on ui.perfetto.dev, which keeps it in the browser)")
+        written.append(f"Trace: {typed(trace_file)} (open it on ui.perfetto.dev, which keeps it in the browser)")
     return written
 
 
@@ -89,9 +90,3 @@ def _links(runs: Sequence[Run], folder: Path) -> dict[str, str]:
 
 def _link(page: Path, folder: Path) -> str:
     return quote(os.path.relpath(page, folder))
-
-
-def _typed(page: Path) -> str:
-    """Relative to the working folder where that is shorter to type."""
-    page = page.absolute()
-    return os.path.relpath(page) if page.is_relative_to(Path.cwd()) else str(page)

@@ -6,7 +6,6 @@ make a document of it, and ``read_document`` makes a run of such a document.
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from lockjaw.folders import typed
 from lockjaw.history.records import Record
 from lockjaw.verdict import CheckResult, Verdict
 
@@ -109,8 +109,7 @@ class Run:
     @property
     def folder(self) -> str:
         """The run folder as a person types it: relative to the working folder where that is shorter."""
-        near = self.run_dir.is_absolute() and self.run_dir.is_relative_to(Path.cwd())
-        return os.path.relpath(self.run_dir) if near else str(self.run_dir)
+        return typed(self.run_dir)
 
     @property
     def replay(self) -> str:
