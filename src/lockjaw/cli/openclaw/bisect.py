@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import textwrap
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from lockjaw.cli.consent import scenarios_to_start
-from lockjaw.cli.openclaw.campaigns import say, say_cell, watched
-from lockjaw.cli.openclaw.tables import WIDTH, table
-from lockjaw.cli.options import AllowNetwork, CacheFolder, JsonFlag, Out, TimeoutS, print_json
+from lockjaw.cli.openclaw.campaigns import say, say_cell, show_bisection, watched
+from lockjaw.cli.openclaw.tables import table
+from lockjaw.cli.options import AllowNetwork, CacheFolder, JsonFlag, Out, TimeoutS
 from lockjaw.errors import UsageError
 from lockjaw.harness.targets import npm
 from lockjaw.harness.targets.openclaw import campaign
 from lockjaw.harness.targets.openclaw.campaign import Options
 from lockjaw.harness.targets.openclaw.versions import PACKAGE, parse_version, published_between
-from lockjaw.visible import show, show_text
 
 __all__ = ["bisect"]
 
@@ -45,17 +43,6 @@ def bisect(
     say(f"{len(between)} published versions from {between[0]} to {between[-1]}")
     with watched(as_json) as progress:
         found = campaign.bisect(between, loaded, check, options, say, say_cell, progress)
-    if as_json:
-        shown: dict[str, Any] = {
-            "scenario": loaded.name, "check": check,
-            "first": found.first, "before": found.before, "was": str(found.was), "now": str(found.now),
-            "skipped": [vars(one) for one in found.skipped], "in_doubt": list(found.in_doubt),
-            "cells": [cell.document() for cell in found.cells],
-        }  # fmt: skip
-        print_json("openclaw bisect", shown)
-    else:
-        show_text(table(found.cells, check))
-        skipped = [f"{one.version} was skipped: {one.why}" for one in found.skipped]
-        for paragraph in (*skipped, found.sentence()):
-            show(*textwrap.wrap(paragraph, WIDTH, subsequent_indent="  ", break_on_hyphens=False))
+    cells = [cell.document() for cell in found.cells]
+    show_bisection(found, "openclaw bisect", loaded.name, cells, table(found.cells, check), as_json=as_json)
     return 0

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lockjaw.behaviours import POLICIES
-from lockjaw.cli.options import check_one_of
+from lockjaw.cli.openclaw.tables import WIDTH
+from lockjaw.cli.options import check_one_of, print_json
 from lockjaw.cli.progress import progress
 from lockjaw.cli.results import hand_over
 from lockjaw.errors import HarnessError, UsageError
 from lockjaw.harness.incident.scenario import Scenario, load_scenario
 from lockjaw.harness.judge.shares import Repeats, repeated
 from lockjaw.harness.run import Progress
+from lockjaw.harness.targets.bisection import Bisection
 from lockjaw.harness.targets.openclaw.campaign import Cell, Options, run_version
 from lockjaw.harness.targets.openclaw.versions import parse_target
 from lockjaw.history import Record
@@ -23,9 +26,9 @@ from lockjaw.history.run import Run
 from lockjaw.reports import document, text
 from lockjaw.reports.progress import LiveProgress
 from lockjaw.verdict import Verdict
-from lockjaw.visible import show, tell
+from lockjaw.visible import show, show_text, tell
 
-__all__ = ["replay_against", "run_against", "say", "say_cell", "watched"]
+__all__ = ["print_at_once", "replay_against", "run_against", "say", "say_cell", "show_bisection", "watched"]
 
 EVERY_S = 60.0  # between two signs of life of a run, in a log
 
@@ -60,6 +63,34 @@ def watched(quiet: bool) -> Iterator[Progress]:
             lines.record(policy, record)
 
         yield tell
+
+
+def print_at_once(line: str) -> None:
+    """A line of a demo on stdout, while the run goes on."""
+    show_text(line)
+    sys.stdout.flush()
+
+
+def show_bisection(
+    found: Bisection[Any], verb: str, scenario: str, cells: list[Any], table: str, *, as_json: bool
+) -> None:
+    """What a bisection came to: one JSON document, or the versions that were run as a table and a sentence.
+
+    ``cells``: for JSON, one of each version that was run.
+    """
+    if as_json:
+        shown: dict[str, Any] = {
+            "scenario": scenario, "check": found.check,
+            "first": found.first, "before": found.before, "was": str(found.was), "now": str(found.now),
+            "skipped": [vars(one) for one in found.skipped], "in_doubt": list(found.in_doubt),
+            "cells": cells,
+        }  # fmt: skip
+        print_json(verb, shown)
+        return
+    show_text(table)
+    skipped = [f"{one.version} was skipped: {one.why}" for one in found.skipped]
+    for paragraph in (*skipped, found.sentence()):
+        show(*textwrap.wrap(paragraph, WIDTH, subsequent_indent="  ", break_on_hyphens=False))
 
 
 def run_against(

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lockjaw.cli.openclaw.campaigns import say
+from lockjaw.cli.openclaw.campaigns import print_at_once, say
 from lockjaw.cli.options import AllowNetwork, CacheFolder, JsonFlag, Out
 from lockjaw.errors import UsageError
 from lockjaw.harness.incident.scenario import load_scenario
@@ -19,7 +19,7 @@ from lockjaw.harness.targets.openclaw.campaign import Options, run_version
 from lockjaw.harness.targets.openclaw.versions import parse_version
 from lockjaw.history import Record
 from lockjaw.reports import document
-from lockjaw.visible import show_text, tell
+from lockjaw.visible import tell
 
 __all__ = ["demo"]
 
@@ -45,7 +45,7 @@ def demo(
     wanted = parse_version(version)
     if not yes and not Cache(cache, say).has(wanted):
         _ask(version)
-    show = say if as_json else _print
+    show = say if as_json else print_at_once
     show(shown.opening(loaded, version))
     runs: list[Run] = []
 
@@ -76,8 +76,3 @@ def _ask(version: str) -> None:
     tell(f"{what}.")
     if not typer.confirm("Install them?", err=True):
         raise UsageError("openclaw demo", "", "a yes; nothing was installed")
-
-
-def _print(line: str) -> None:
-    show_text(line)
-    sys.stdout.flush()

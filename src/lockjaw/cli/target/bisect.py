@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from lockjaw.cli.consent import scenarios_to_start
-from lockjaw.cli.openclaw.campaigns import say, watched
-from lockjaw.cli.openclaw.tables import WIDTH
-from lockjaw.cli.options import AllowNetwork, CacheFolder, JsonFlag, Out, print_json
+from lockjaw.cli.openclaw.campaigns import say, show_bisection, watched
+from lockjaw.cli.options import AllowNetwork, CacheFolder, JsonFlag, Out
 from lockjaw.cli.repeats import Repeat, UntilSure, repeats_of
 from lockjaw.cli.target.playing import asker
 from lockjaw.errors import UsageError
-from lockjaw.harness.targets.bisection import Bisection
 from lockjaw.harness.targets.bisection import bisect as search
 from lockjaw.harness.targets.campaign import JudgedVersion, cell_on
 from lockjaw.harness.targets.registry import choose, opened
 from lockjaw.harness.targets.table import ways
-from lockjaw.visible import show, show_text
 
 __all__ = ["between", "bisect"]
 
@@ -78,7 +74,9 @@ def bisect(
             return JudgedVersion(version, cell)
 
         found = search(choice.spec.name, searched, check, judge, say)
-    _tell(found, loaded.name, as_json=as_json)
+    lines = "\n".join(f"{one.cell.target}  {one.cell.said}" for one in found.cells)
+    cells = [ways(one.cell) for one in found.cells]
+    show_bisection(found, "target bisect", loaded.name, cells, lines, as_json=as_json)
     return 0
 
 
@@ -95,19 +93,3 @@ def between(versions: list[str], good: str, bad: str) -> list[str]:
     if low == high:
         raise UsageError("--bad", "", "another version than --good", bad)
     return versions[low : high + 1]
-
-
-def _tell(found: Bisection[JudgedVersion], scenario: str, *, as_json: bool) -> None:
-    if as_json:
-        shown: dict[str, Any] = {
-            "scenario": scenario, "check": found.check,
-            "first": found.first, "before": found.before, "was": str(found.was), "now": str(found.now),
-            "skipped": [vars(one) for one in found.skipped], "in_doubt": list(found.in_doubt),
-            "cells": [ways(one.cell) for one in found.cells],
-        }  # fmt: skip
-        print_json("target bisect", shown)
-        return
-    show_text("\n".join(f"{one.cell.target}  {one.cell.said}" for one in found.cells))
-    skipped = [f"{one.version} was skipped: {one.why}" for one in found.skipped]
-    for paragraph in (*skipped, found.sentence()):
-        show(*textwrap.wrap(paragraph, WIDTH, subsequent_indent="  ", break_on_hyphens=False))

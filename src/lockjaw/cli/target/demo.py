@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lockjaw.cli.openclaw.campaigns import say
+from lockjaw.cli.openclaw.campaigns import print_at_once, say
 from lockjaw.cli.options import AllowNetwork, CacheFolder, JsonFlag, Out
 from lockjaw.cli.target.playing import asker
 from lockjaw.harness.incident.scenario import load_scenario
@@ -17,7 +17,6 @@ from lockjaw.harness.targets.campaign import play_on
 from lockjaw.harness.targets.registry import choose, opened
 from lockjaw.history import Record
 from lockjaw.reports import document
-from lockjaw.visible import show_text
 
 __all__ = ["demo"]
 
@@ -47,7 +46,7 @@ def demo(
         return demo_openclaw(version or "2026.4.8", cache, allow_network, out, yes, as_json)
     choice = choose(target)
     scenario = load_scenario(shown.SCENARIO)
-    tell = say if as_json else _print
+    tell = say if as_json else print_at_once
     with opened(choice, ask=asker(yes), say=say, cache=cache, allow_network=allow_network) as program:
         tell(shown.opening(scenario, program.name))
         ways = {"agent": program.shown("gateway", scenario.message), "own": program.shown("own", scenario.message)}
@@ -70,8 +69,3 @@ def demo(
     if as_json:
         sys.stdout.write(document.to_json(document.document(runs, command="target demo")))
     return 0 if shown.shows(runs[0].outcome, runs[1].outcome) else 1
-
-
-def _print(line: str) -> None:
-    show_text(line)
-    sys.stdout.flush()
