@@ -113,7 +113,12 @@ def drawn_choices(kind: str, seeds: Seeds, base: Undisturbed) -> Choices:
 
 
 def plan(scenario: Scenario, policy: str, strategy: str, seeds: int, first_seed: int) -> Plan:
-    """The runs of every strategy but ``fuzz``."""
+    """The runs of every strategy but ``fuzz``.
+
+    Args:
+        seeds: how many at most. Of a sweep 0 means all of one deviation each, fewer are evenly spaced, and more are, of
+            ``delays``, two and three deviations at once.
+    """
     if strategy in DRAWN:
         jobs = (Job(seed) for seed in range(first_seed, first_seed + seeds))
         return Plan(jobs, seeds, 0 if strategy == "everyday" else undisturbed(scenario, policy).length)
@@ -128,11 +133,13 @@ def plan(scenario: Scenario, policy: str, strategy: str, seeds: int, first_seed:
         ways = [(place, FIRST_FAULT + n) for place in places for n in range(len(FAULTS))]
     else:
         ways = [(place, freeze) for place in places for freeze in FREEZES]
-        chains = itertools.chain.from_iterable(itertools.combinations(ways, count) for count in (1, 2, 3))
-        jobs = (Job(first_seed, chain) for chain in chains if len({way[0] for way in chain}) == len(chain))
-        return Plan(itertools.islice(jobs, seeds or len(ways)), seeds or len(ways), len(places))
+        if seeds > len(ways):
+            chains = itertools.chain.from_iterable(itertools.combinations(ways, count) for count in (1, 2, 3))
+            jobs = (Job(first_seed, chain) for chain in chains if len({way[0] for way in chain}) == len(chain))
+            return Plan(itertools.islice(jobs, seeds), seeds, len(places))
     planned = min(seeds, len(ways)) if seeds else len(ways)
-    return Plan((Job(first_seed, (way,)) for way in ways[:planned]), planned, len(places))
+    some = (ways[n * len(ways) // planned] for n in range(planned))
+    return Plan((Job(first_seed, (way,)) for way in some), planned, len(places))
 
 
 def operations(scenario: Scenario, policy: str) -> tuple[Place, ...]:

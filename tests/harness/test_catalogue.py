@@ -176,7 +176,8 @@ def test_explore_all_explores_every_scenario_under_its_baseline_and_ours() -> No
 
     for scenario in map(load_scenario, names()):
         wanted = [(scenario.baseline, "random"), ("takeover", "random")]
-        swept = [(policy, "delays") for policy in (scenario.baseline, "takeover") if not scenario.expect.get(policy)]
+        held = [policy for policy in (scenario.baseline, "takeover") if not scenario.expect.get(policy)]
+        swept = [(policy, sweep) for policy in held for sweep in ("delays", "crash")]
         assert sorted(p[1:] for p in planned if p[0] == scenario.name) == sorted([*wanted, *swept])
     assert {name for name, _, _ in planned} == set(names())
 
@@ -194,9 +195,9 @@ def test_explore_all_shows_a_line_for_each_search(
     marks = [line for line in out if line.startswith(("+ ", "X "))]
     assert status == 0, out
     assert [(line.split()[0], line.split()[1], line.split()[3]) for line in marks] == [
-        ("+", name, strategy) for name in few for strategy in ("random", "random", "delays")
+        ("+", name, strategy) for name in few for strategy in ("random", "random", "delays", "crash")
     ]
-    assert out[-1].startswith("3 of 3 as their files say: ")
+    assert out[-1].startswith("4 of 4 as their files say: ")
 
 
 def test_explore_all_finds_a_bug_and_says_how_to_replay_it(

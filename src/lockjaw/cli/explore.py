@@ -18,7 +18,7 @@ from lockjaw.harness.incident.scenario import Scenario, load_scenario
 from lockjaw.harness.run import DEFAULT_POLICY
 from lockjaw.harness.search import explore as searching
 from lockjaw.harness.search.explore import Exploration
-from lockjaw.harness.search.strategies import FUZZ, SWEEPS
+from lockjaw.harness.search.strategies import FUZZ, SWEEPS, plan
 from lockjaw.harness.search.workers import Workers, started
 from lockjaw.scenarios import names
 from lockjaw.verdict import Verdict
@@ -28,6 +28,7 @@ __all__ = ["explore", "explore_all"]
 
 EXIT_INTERRUPTED = 130
 DEFAULT_SEEDS = 1000
+SWEPT = ("delays", "crash")  # by --all, beside the default strategy
 
 
 def explore(
@@ -36,13 +37,18 @@ def explore(
     ] = None,
     all_of_them: Annotated[
         bool,
-        typer.Option("--all", help="Every scenario: its baseline must break its laws in each seed, takeover none."),
+        typer.Option(
+            "--all",
+            help="Every scenario, random, delays and crash: its baseline must break its laws in each everyday run, "
+            "takeover none. A line as each search ends.",
+        ),
     ] = False,
     seeds: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Runs at most (default: 1000; delays, crash and fault: one for each place; fuzz: no end).",
+            help="Runs at most (default: 1000; delays, crash and fault: one for each place, fewer are spaced evenly; "
+            "fuzz: no end).",
         ),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that search at the same time.")] = 1,
@@ -190,15 +196,18 @@ def explore_all(
     as_json: bool,
 ) -> int:  # fmt: skip
     """Explore every scenario at random: the baseline is to be VIOLATED in every everyday run, ours HELD in all, and in
-    the sweep that freezes each operation once. The exit status.
+    the sweeps that freeze each operation once and kill each actor at each of its own. The exit status.
 
-    ``policy`` None: the baseline and ours.
+    Args:
+        policy: None: the baseline and ours.
+        seeds: of each search; of a sweep that is longer so many places, evenly spaced.
     """
     explored: list[tuple[Exploration, Scenario]] = []
     began = time.perf_counter()
     for scenario, chosen, strategy in _planned(policy):
+        most = _at_most(seeds, scenario, chosen, strategy)
         found = searching.explore(
-            scenario, policy=chosen, strategy=strategy, seeds=seeds if strategy == "random" else 0, first_seed=seed,
+            scenario, policy=chosen, strategy=strategy, seeds=most, first_seed=seed,
             workers=workers, until_quiet=until_quiet if strategy == "random" else None, out=out,
             most_findings=0 if scenario.expect.get(chosen) else 3,
         )  # fmt: skip
@@ -230,7 +239,14 @@ def _planned(policy: str | None) -> Iterator[tuple[Scenario, str, str]]:
             chosen = scenario.baseline if one == "baseline" else one
             yield scenario, chosen, "random"
             if not scenario.expect.get(chosen):
-                yield scenario, chosen, "delays"
+                yield from ((scenario, chosen, sweep) for sweep in SWEPT)
+
+
+def _at_most(seeds: int, scenario: Scenario, policy: str, strategy: str) -> int:
+    """A sweep visits each place once, and goes no further."""
+    if strategy == "random":
+        return seeds
+    return min(seeds, plan(scenario, policy, strategy, 0, 1).planned or seeds)
 
 
 def _as_told(found: Exploration, scenario: Scenario) -> bool:

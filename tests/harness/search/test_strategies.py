@@ -60,6 +60,17 @@ def test_the_sweep_of_delays_outlasts_every_wait_of_the_runtime_and_varies_the_c
     assert planned.planned == planned.points * len(FREEZES)
 
 
+@pytest.mark.parametrize("strategy", ["delays", "crash", "fault"])
+def test_a_part_of_a_sweep_is_spaced_evenly_over_the_whole_of_it(strategy: str) -> None:
+    scenario = load_scenario("gateway_timeout")
+    whole = list(plan(scenario, "takeover", strategy, 0, 1).jobs)
+    for seeds in (1, 10, len(whole) - 1, len(whole)):
+        some = plan(scenario, "takeover", strategy, seeds, 1)
+        at = [whole.index(job) for job in some.jobs]
+        assert len(at) == some.planned == seeds
+        assert at == [n * len(whole) // seeds for n in range(seeds)]
+
+
 def test_a_freeze_of_ten_minutes_is_no_failure_of_the_harness() -> None:
     scenario = load_scenario("gateway_timeout")
     for actor in ("gateway", "client"):
