@@ -36,9 +36,9 @@ def actor() -> str:
 @bug
 def a_lock_error_ends_the_takeover(plant: Plant) -> None:
     """The lock wait that runs out is not caught: nobody fences, nobody forks."""
-    from lockjaw.runner import agent
+    from lockjaw.runner import session_taking
 
-    plant(agent, "SessionLocked", ZeroDivisionError)
+    plant(session_taking, "SessionLocked", ZeroDivisionError)
 
 
 @bug
@@ -56,16 +56,16 @@ def a_lock_error_is_a_failover_reason(plant: Plant) -> None:
 @bug
 def a_takeover_waits_again_for_the_lock(plant: Plant) -> None:
     """After a wait that ran out, another one, before the holder is fenced."""
-    from lockjaw.runner import agent
     from lockjaw.runner.policy import TakeLock
+    from lockjaw.runner.session_taking import SessionTaking
 
-    once = agent.TurnClient._take_lock
+    once = SessionTaking.take
 
     async def twice(self: Any, effect: TakeLock, *where: Any) -> Any:
         reply = await once(self, effect, *where)
         return reply if reply.granted else await once(self, effect, *where)
 
-    plant(agent.TurnClient, "_take_lock", twice)
+    plant(SessionTaking, "take", twice)
 
 
 @bug

@@ -27,8 +27,8 @@ from lockjaw.errors import (
     UsageError,
 )
 from lockjaw.locking import LockView
-from lockjaw.runner import agent
-from lockjaw.runner.agent import AgentOutcome, AgentRequest, Session, TurnClient, agent_main
+from lockjaw.runner import agent, session_taking
+from lockjaw.runner.agent import AgentOutcome, AgentRequest, TurnClient, agent_main
 from lockjaw.runner.policy import (
     Answer,
     Ask,
@@ -41,6 +41,7 @@ from lockjaw.runner.policy import (
     StopReply,
     TakeLock,
 )
+from lockjaw.runner.session_taking import Session
 
 from .rig import QUICK, Rig, rig
 
@@ -191,9 +192,9 @@ async def test_a_lock_that_looks_free_is_tried_three_times_in_all(
     view: LockView, tries: int, world: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, lock = await world.client(), Lock(LOCKED)
-    monkeypatch.setattr(client, "_session_lock", lambda *how: lock)
-    monkeypatch.setattr(agent, "inspect_lock", lambda *how, **more: view)
-    assert await client._take_lock(TakeLock(10.0), SESSION, "run-1") == agent._in_the_way(view, "run-1")
+    monkeypatch.setattr(client.taking, "made", lambda *how: lock)
+    monkeypatch.setattr(session_taking, "inspect_lock", lambda *how, **more: view)
+    assert await client.taking.take(TakeLock(10.0), SESSION, "run-1") == session_taking.in_the_way(view, "run-1")
     assert lock.tries == tries
 
 
@@ -210,22 +211,22 @@ async def test_only_an_owner_that_is_proven_dead_is_reclaimed(
     view: LockView, reply: LockReply, world: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = await world.client()
-    monkeypatch.setattr(client, "_session_lock", lambda *how: Lock("held"))
-    monkeypatch.setattr(agent, "inspect_lock", lambda *how, **more: view)
-    assert await client._take_lock(TakeLock(10.0), SESSION, "run-1") == reply
+    monkeypatch.setattr(client.taking, "made", lambda *how: Lock("held"))
+    monkeypatch.setattr(session_taking, "inspect_lock", lambda *how, **more: view)
+    assert await client.taking.take(TakeLock(10.0), SESSION, "run-1") == reply
 
 
 @pytest.mark.parametrize(
     ("view", "seen"),
-    [(OWNED, agent._in_the_way(OWNED, "run-1")), (DEAD, LockReply(False)), (LockView(exists=True), LockReply(False)),
-     (LockView(exists=False, alive=True, ours=True), LockReply(False))],
+    [(OWNED, session_taking.in_the_way(OWNED, "run-1")), (DEAD, LockReply(False)),
+     (LockView(exists=True), LockReply(False)), (LockView(exists=False, alive=True, ours=True), LockReply(False))],
 )  # fmt: skip
 async def test_only_a_live_owner_is_seen(
     view: LockView, seen: LockReply, world: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = await world.client()
-    monkeypatch.setattr(agent, "inspect_lock", lambda *how, **more: view)
-    assert client._seen(SESSION, "run-1") == seen
+    monkeypatch.setattr(session_taking, "inspect_lock", lambda *how, **more: view)
+    assert client.taking.look(SESSION, "run-1") == seen
 
 
 @pytest.mark.parametrize(
@@ -238,16 +239,16 @@ async def test_a_lock_that_could_not_be_fenced_is_taken_if_its_owner_has_gone(
 ) -> None:
     client = await world.client()
     stuck = LockStateError("/s.lock", {}, "paused\nand more")
-    client._lock = Lock(stuck)  # type: ignore[assignment]
+    client.taking._lock = Lock(stuck)  # type: ignore[assignment]
     taken: list[float] = []
 
     async def take_lock(effect: TakeLock, *how: Any) -> LockReply:
         taken.append(effect.bound_s)
         return LockReply(True)
 
-    monkeypatch.setattr(client, "_take_lock", take_lock)
-    monkeypatch.setattr(agent, "inspect_lock", lambda *how, **more: view)
-    reply = await client._fence(Fence(1), SESSION, "run-1")
+    monkeypatch.setattr(client.taking, "take", take_lock)
+    monkeypatch.setattr(session_taking, "inspect_lock", lambda *how, **more: view)
+    reply = await client.taking.fence(Fence(1), SESSION, "run-1")
     assert reply == (LockReply(True) if again else LockReply(False, owner=str(stuck).splitlines()[0]))
     assert taken == ([10.0] if again else [])
 
@@ -263,10 +264,10 @@ async def test_only_our_own_run_is_overruled_under_a_generation_that_it_has_by_n
         asked.append(only)
         raise OwnerChanged("/s.lock", only, 5)
 
-    client._lock = SimpleNamespace(fence_async=fence_async)  # type: ignore[assignment]
-    monkeypatch.setattr(agent, "inspect_lock", lambda *how, **more: view)
-    reply = await client._fence(Fence(1), SESSION, "run-1")
-    assert reply == agent._in_the_way(view, "run-1", moved_on=moved_on)
+    client.taking._lock = SimpleNamespace(fence_async=fence_async)  # type: ignore[assignment]
+    monkeypatch.setattr(session_taking, "inspect_lock", lambda *how, **more: view)
+    reply = await client.taking.fence(Fence(1), SESSION, "run-1")
+    assert reply == session_taking.in_the_way(view, "run-1", moved_on=moved_on)
     assert asked == [1, 5, 5][:fences]
 
 
@@ -276,22 +277,22 @@ async def test_an_owner_that_came_during_the_wait_has_not_been_waited_for(
 ) -> None:
     client = await world.client()
     views = [LockView(exists=True, alive=True, ours=True, pid=7, generation=1 + n * granted_since) for n in range(2)]
-    monkeypatch.setattr(client, "_session_lock", lambda *how: Lock(LOCKED))
-    monkeypatch.setattr(agent, "inspect_lock", lambda *how, **more: views.pop(0))
-    reply = await client._take_lock(TakeLock(10.0), SESSION, "run-1")
+    monkeypatch.setattr(client.taking, "made", lambda *how: Lock(LOCKED))
+    monkeypatch.setattr(session_taking, "inspect_lock", lambda *how, **more: views.pop(0))
+    reply = await client.taking.take(TakeLock(10.0), SESSION, "run-1")
     assert (reply.moved_on, reply.generation) == (granted_since, 1 + granted_since)
 
 
 @pytest.mark.parametrize(("held", "released"), [("held", 1), (None, 0)])
 async def test_only_a_lock_that_is_held_is_given_back(held: Any, released: int, world: Rig) -> None:
     client, lock = await world.client(), Lock(OSError(28, "No space left on device"))
-    client._lock, client._held = lock, held  # type: ignore[assignment]
-    await client._drop_lock()
-    await client._drop_lock()
+    client.taking._lock, client.taking.held = lock, held  # type: ignore[assignment]
+    await client.taking.give_back()
+    await client.taking.give_back()
     assert (lock.released, len(world.said)) == (released, released)
-    client._lock, client._held = None, held
-    await client._drop_lock()
-    assert client._held is None
+    client.taking._lock, client.taking.held = None, held
+    await client.taking.give_back()
+    assert client.taking.held is None
 
 
 # --------------------------------------------------------------------------- the call and its failure
@@ -370,7 +371,7 @@ async def test_the_plan_of_a_turn_that_runs_here(
         assert not more["abort"].is_set()
 
     monkeypatch.setattr(client.runner, "run", run)
-    client._held = "the lock"  # type: ignore[assignment]
+    client.taking.held = "the lock"  # type: ignore[assignment]
     effect = RunEmbedded("same", resume=locked, locked=locked)
     await client._embedded(SESSION, "run-1", 5, effect, deadline_passed=locked)
     (plan,) = plans

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lockjaw.locking import LockView
-from lockjaw.runner.agent import _in_the_way, has_gone
 from lockjaw.runner.policy import LockReply
+from lockjaw.runner.session_taking import has_gone, in_the_way
 
 OWNED = LockView(exists=True, alive=True, ours=True, generation=1)
 NEXT_ONE = LockView(exists=False, in_transit=True, generation=1)
@@ -22,11 +22,11 @@ NEXT_ONE = LockView(exists=False, in_transit=True, generation=1)
         (NEXT_ONE, True),
     ],
 )
-def test_only_an_owner_that_was_waited_for_stands_in_the_way(now: LockView, gone: bool) -> None:
+def test_only_an_owner_that_was_waited_for_standsin_the_way(now: LockView, gone: bool) -> None:
     assert has_gone(OWNED, now) is gone
 
 
-def test_an_owner_that_stands_still_between_its_byte_and_its_lock_file_is_in_the_way() -> None:
+def test_an_owner_that_stands_still_between_its_byte_and_its_lock_file_isin_the_way() -> None:
     assert not has_gone(NEXT_ONE, NEXT_ONE)
 
 
@@ -50,7 +50,7 @@ HELD = {"exists": True, "alive": True, "ours": True, "pid": 7, "owner": "mine"}
 def test_only_a_live_owner_of_our_kind_can_be_fenced_and_only_another_run_is_foreign(
     view: dict[str, object], fenceable: bool, foreign_run: bool, owner: str
 ) -> None:
-    seen = _in_the_way(LockView(**{**HELD, **view}), "mine")  # type: ignore[arg-type]
+    seen = in_the_way(LockView(**{**HELD, **view}), "mine")  # type: ignore[arg-type]
     assert seen == LockReply(False, fenceable=fenceable, foreign_run=foreign_run, owner=owner)
 
 
@@ -62,5 +62,5 @@ def test_an_owner_that_was_granted_the_lock_during_the_wait_is_another_one_unles
     owner: str, granted_since: bool, moved_on: bool
 ) -> None:
     view = LockView(**{**HELD, "owner": owner, "generation": 3})  # type: ignore[arg-type]
-    seen = _in_the_way(view, "mine", moved_on=granted_since)
+    seen = in_the_way(view, "mine", moved_on=granted_since)
     assert (seen.moved_on, seen.generation) == (moved_on, 3)

@@ -14,8 +14,8 @@ import pytest
 
 from lockjaw.errors import ConnectionLost, Fenced, RequestRejected
 from lockjaw.locking import HeldLock, LockStateError, SessionLock, inspect_lock
-from lockjaw.runner.agent import Session
 from lockjaw.runner.policy import Answer, Fence, GatewayFailure
+from lockjaw.runner.session_taking import Session
 
 from .rig import QUICK, SLOW, rig
 
@@ -147,9 +147,9 @@ async def test_a_session_that_another_run_has_by_the_time_of_the_fence_is_not_ov
     async with rig(tmp_path, {"one": QUICK}) as world:
         client = await world.client()
         session = Session("agent:main:main", "session-1", "main")
-        client._lock = client._session_lock(session, 1.0, "run-1")
-        async with client._session_lock(session, 1.0, "another run") as held:
-            reply = await client._fence(Fence(0), session, "run-1")
+        client.taking._lock = client.taking.made(session, 1.0, "run-1")
+        async with client.taking.made(session, 1.0, "another run") as held:
+            reply = await client.taking.fence(Fence(0), session, "run-1")
 
             assert (reply.granted, reply.foreign_run, reply.moved_on) == (False, True, True)
             held.verify()
@@ -159,15 +159,15 @@ async def test_a_run_of_ours_that_took_the_session_again_is_overruled(tmp_path: 
     async with rig(tmp_path, {"one": QUICK}) as world:
         client = await world.client()
         session = Session("agent:main:main", "session-1", "main")
-        run = client._session_lock(session, 1.0, "run-1")
+        run = client.taking.made(session, 1.0, "run-1")
         async with run:
-            seen = client._seen(session, "run-1")
+            seen = client.taking.look(session, "run-1")
         async with run as again:
-            client._lock = client._session_lock(session, 1.0, "run-1")
-            assert (await client._fence(Fence(seen.generation), session, "run-1")).granted
+            client.taking._lock = client.taking.made(session, 1.0, "run-1")
+            assert (await client.taking.fence(Fence(seen.generation), session, "run-1")).granted
             with pytest.raises(Fenced):
                 again.verify()
-            await client._drop_lock()
+            await client.taking.give_back()
 
 
 @pytest.mark.parametrize("given_back", [True, False])
@@ -177,7 +177,7 @@ async def test_an_owner_that_gives_the_session_back_while_it_is_overruled_is_suc
     async with rig(tmp_path, {"one": QUICK}) as world:
         client = await world.client()
         session = Session("agent:main:main", "session-1", "main")
-        owner, client._lock = (client._session_lock(session, 1.0, "run-1") for _ in range(2))
+        owner, client.taking._lock = (client.taking.made(session, 1.0, "run-1") for _ in range(2))
         await owner.acquire_async()
 
         async def fails(only: int) -> HeldLock:
@@ -185,9 +185,9 @@ async def test_an_owner_that_gives_the_session_back_while_it_is_overruled_is_suc
                 await owner.release_async()
             raise LockStateError(str(owner.path), "", "another program took the lock file in this very moment")
 
-        monkeypatch.setattr(client._lock, "fence_async", fails)
-        assert (await client._fence(Fence(1), session, "run-1")).granted is given_back
-        await client._drop_lock()
+        monkeypatch.setattr(client.taking._lock, "fence_async", fails)
+        assert (await client.taking.fence(Fence(1), session, "run-1")).granted is given_back
+        await client.taking.give_back()
         await owner.release_async()
 
 
@@ -195,7 +195,7 @@ async def test_a_client_may_hold_the_session_for_as_long_as_its_patience(tmp_pat
     async with rig(tmp_path, {"one": QUICK}) as world:
         client = await world.client(patience_s=3000.0)
         session = Session("agent:main:main", "session-1", "main")
-        async with client._session_lock(session, 1.0, "run-1"):
+        async with client.taking.made(session, 1.0, "run-1"):
             assert inspect_lock(client._file(session)).max_hold_s == 3000 + 900 + 120
 
 

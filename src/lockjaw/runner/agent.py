@@ -26,13 +26,10 @@ from lockjaw.errors import (
     ConnectionLost,
     LocalError,
     LockjawError,
-    LockStateError,
-    OwnerChanged,
     RemoteError,
     RequestRejected,
     RequestTimedOut,
     RunAborted,
-    SessionLocked,
     StateInUse,
     UsageError,
     printed,
@@ -41,7 +38,7 @@ from lockjaw.gateway.call import call_gateway
 from lockjaw.gateway.client import GatewayClient
 from lockjaw.gateway.params import AgentParams, AgentWaitParams, ChatAbortParams, HealthParams
 from lockjaw.history import Recorder
-from lockjaw.locking import HeldLock, LockView, SessionLock, inspect_lock, release_all_held
+from lockjaw.locking import release_all_held
 from lockjaw.process import (
     announce_ready,
     ids_from_environment,
@@ -51,18 +48,16 @@ from lockjaw.process import (
 )
 from lockjaw.runner.approvals import permitted_tools
 from lockjaw.runner.attempt import TurnPlan
-from lockjaw.runner.embedded import EmbeddedRunner, hold_limit_s
+from lockjaw.runner.embedded import EmbeddedRunner
 from lockjaw.runner.machine import THIS_MACHINE, Machine
 from lockjaw.runner.models import ModelClient
 from lockjaw.runner.policy import (
-    LOCK_BOUND_S,
     POLICY_FUNCTIONS,
     Answer,
     Ask,
     Effect,
     Fence,
     GatewayFailure,
-    LockReply,
     Look,
     RunEmbedded,
     RunState,
@@ -75,6 +70,7 @@ from lockjaw.runner.policy import (
 from lockjaw.runner.reply import AbortReply, MalformedReply, WaitReply, shown
 from lockjaw.runner.reply import read as reply_of
 from lockjaw.runner.result import result_of
+from lockjaw.runner.session_taking import Session, SessionTaking
 from lockjaw.runner.stores import paths_of
 from lockjaw.runner.tools import Tool, built_in_tools
 from lockjaw.seeds import uuid4
@@ -91,7 +87,6 @@ from lockjaw.visible import show_as_it_is, show_json, tell
 
 EXIT_ANSWERED, EXIT_FAILED, EXIT_USAGE, EXIT_DUPLICATE_POSSIBLE = 0, 1, 2, 5
 SIDE_CALL_FLOOR_REAL_S = 1.0
-LOCK_TRIES = 2  # more, for a lock that looks free each time when its wait is over
 ABORT_LIMIT_S = 2.0  # an interrupted command must end soon; 2026.7.1 gives its chat.abort the same
 STATE_LIMIT_S = 5.0  # how long an embedded run of 2026.8 waits to learn whether a gateway runs
 
@@ -118,15 +113,6 @@ class AgentOutcome:
     exit_code: int
     stdout: str = ""
     error: str = ""
-
-
-@dataclass(frozen=True)
-class Session:
-    """Which conversation is asked."""
-
-    key: str
-    session_id: str
-    agent_id: str
 
 
 class TurnClient:
@@ -163,8 +149,10 @@ class TurnClient:
             settings, behaviour=self.behaviour, clock=clock, recorder=recorder, models=models,
             tools=built_in_tools() if tools is None else tools, log=self._say, ids=self._ids, machine=machine,
         )  # fmt: skip
-        self._lock: SessionLock | None = None
-        self._held: HeldLock | None = None
+        self.taking = SessionTaking(
+            self.behaviour, file=self._file, moved=self._moved, clock=clock, recorder=recorder, machine=machine,
+            turn_s=max(request.patience_s, settings.run_timeout_s(request.timeout_s)), say=self._say,
+        )  # fmt: skip
         self._conversation: Session | None = None  # as far as it is known by now
 
     # ------------------------------------------------------------------ the whole turn
@@ -176,7 +164,7 @@ class TurnClient:
                 self._conversation = self._resolve()
                 answer = await self._turn(self._conversation)
             finally:
-                await self._drop_lock()
+                await self.taking.give_back()
         except (LockjawError, OSError) as error:
             return self._failed(error)
         return self._answered(answer)
@@ -271,11 +259,15 @@ class TurnClient:
             case Stop():
                 return await self._stop(effect, session)
             case Look():
-                return self._seen(session, failure.run_id)
+                return self.taking.look(session, failure.run_id)
             case TakeLock():
-                return await self._take_lock(effect, session, failure.run_id)
+                reply = await self.taking.take(effect, session, failure.run_id)
+                self._conversation = self.taking.session
+                return reply
             case Fence():
-                return await self._fence(effect, session, failure.run_id)
+                reply = await self.taking.fence(effect, session, failure.run_id)
+                self._conversation = self.taking.session
+                return reply
             case RunEmbedded():
                 slow = failure.kind == "timeout"
                 return await self._embedded(session, failure.run_id, started_ms, effect, deadline_passed=slow)
@@ -364,73 +356,15 @@ class TurnClient:
         state = transcript.turn_of(run_id, self.request.message, started_ms)
         return None if state is None or state.answer is None else result_of(state.answer, session.session_id)
 
-    # ------------------------------------------------------------------ effects: the lock
+    # ------------------------------------------------------------------ effects: running the turn here
 
     def _file(self, session: Session) -> Path:
         return self.runner.transcript_of(session.agent_id, session.key, session.session_id)
-
-    def _session_lock(self, session: Session, timeout_s: float, run_id: str) -> SessionLock:
-        path = self._file(session)
-        self.machine.files.make_folder(path.parent)
-        turn_s = max(self.request.patience_s, self.settings.run_timeout_s(self.request.timeout_s))
-        return SessionLock(
-            path, timeout=timeout_s, algorithm=self.behaviour.lock_algorithm, clock=self.clock,
-            recorder=self.recorder, owner=run_id, max_hold_s=hold_limit_s(turn_s), host=self.machine.locks,
-        )  # fmt: skip
-
-    def _seen(self, session: Session, run_id: str) -> LockReply:
-        view = inspect_lock(self._file(session), clock=self.clock, host=self.machine.locks)
-        return _in_the_way(view, run_id) if view.exists and view.alive else LockReply(False)
-
-    async def _take_lock(self, effect: TakeLock, session: Session, run_id: str, tries: int = LOCK_TRIES) -> LockReply:
-        self._lock = self._session_lock(session, effect.bound_s, run_id)
-        path = self._file(session)
-        before = inspect_lock(path, clock=self.clock, host=self.machine.locks)
-        try:
-            self._held = await self._lock.acquire_async()
-            if self.behaviour.follows_rotation and (moved := self._moved(session)) != session:
-                # The conversation was rotated while we waited: its lock is the new transcript's.
-                await self._drop_lock()
-                self._conversation = moved
-                return await self._take_lock(effect, moved, run_id)
-        except (SessionLocked, LockStateError):
-            view = inspect_lock(path, clock=self.clock, host=self.machine.locks)
-            if tries and has_gone(before, view):
-                return await self._take_lock(effect, session, run_id, tries - 1)
-            return _in_the_way(view, run_id, moved_on=view.ours and view.generation != before.generation)
-        dead = before.exists and before.alive is False
-        return LockReply(True, reclaimed=dead, owner=f"dead process {before.pid}" if dead else "")
 
     def _moved(self, session: Session) -> Session:
         """The session to which the key leads now."""
         stored = self.runner.store(session.agent_id).read().get(session.key, {}).get("sessionId")
         return replace(session, session_id=stored) if isinstance(stored, str) else session
-
-    async def _fence(self, effect: Fence, session: Session, run_id: str, tries: int = LOCK_TRIES) -> LockReply:
-        assert self._lock is not None, "TakeLock comes first"
-        try:
-            self._held = await self._lock.fence_async(only=effect.generation)
-        except (LockStateError, SessionLocked) as error:
-            view = inspect_lock(self._file(session), clock=self.clock, host=self.machine.locks)
-            if not view.in_transit and (not view.exists or view.alive is False):
-                # Its owner woke up in the middle of our overruling it, and gave it back: no reason for a fork.
-                return await self._take_lock(TakeLock(LOCK_BOUND_S), session, run_id)
-            if not isinstance(error, OwnerChanged):
-                return LockReply(False, owner=str(error).splitlines()[0])
-            if view.owner == run_id and tries:  # our run still, which gave the session back and took it again
-                return await self._fence(Fence(view.generation), session, run_id, tries - 1)
-            return _in_the_way(view, run_id, moved_on=True)
-        return LockReply(True)
-
-    async def _drop_lock(self) -> None:
-        if self._lock is not None and self._held is not None:
-            try:
-                await self._lock.release_async()
-            except OSError as error:  # the answer does not depend on it
-                self._say(f"the session could not be given back, and is free when this process has ended: {error}")
-        self._held = None
-
-    # ------------------------------------------------------------------ effects: running the turn here
 
     async def _settled(self, session: Session) -> Session:
         """The session with its id: the one that the gateway has given the key meanwhile, or a new one.
@@ -465,7 +399,7 @@ class TurnClient:
             limit_s=self.settings.run_timeout_s(self.request.timeout_s),
             resume=effect.resume, deadline_passed=deadline_passed,
             patience_s=None if self._upstream else self.request.patience_s,
-            held=self._held if effect.locked else None, embedded=True,
+            held=self.taking.held if effect.locked else None, embedded=True,
         )  # fmt: skip
         return await self.runner.run(plan, abort=asyncio.Event(), emit=lambda stream, data: None)
 
@@ -561,29 +495,6 @@ class TurnClient:
 # --------------------------------------------------------------------------- the process
 
 
-def has_gone(before: LockView, now: LockView) -> bool:
-    """A wait for the lock has ended without it. Does nothing stand in the way any more?
-
-    It was given back while we looked who has it, or this process stood still meanwhile; or the next owner is about to
-    take it, and may work on another run than ours.
-    """
-    if now.in_transit:
-        return not before.in_transit
-    return not now.exists or now.alive is False
-
-
-def _in_the_way(view: LockView, run_id: str, *, moved_on: bool = False) -> LockReply:
-    """``moved_on``: since our wait began there was another grant. One of our own run is still the same owner."""
-    return LockReply(
-        False,
-        fenceable=(view.ours and bool(view.alive)) or view.in_transit,
-        foreign_run=bool(view.owner) and view.owner != run_id,
-        owner=f"process {view.pid}" if view.pid else "an unknown process",
-        moved_on=moved_on and view.owner != run_id,
-        generation=view.generation,
-    )
-
-
 @contextmanager
 def _waiting() -> Iterator[None]:
     """On a terminal: a spinner on stderr while the user waits, as the real program shows it."""
@@ -634,4 +545,4 @@ def agent_main(settings: Settings, request: AgentRequest, *, ready_fd: int | Non
     return outcome.exit_code
 
 
-__all__ = ["AgentOutcome", "AgentRequest", "Session", "TurnClient", "agent_main"]
+__all__ = ["AgentOutcome", "AgentRequest", "TurnClient", "agent_main"]
