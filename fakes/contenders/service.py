@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -123,7 +124,8 @@ class ContenderService:
         self._clock = clock or ScaledClock.from_environment()
         self._journal = Journal(journal, self._clock, on_entry)
         self._lock = threading.Lock()  # of the journal
-        self._over = threading.Event()
+        self._over = threading.Event()  # for the threads that lead the contenders
+        self._asked_to_end = False
         self._settled = [threading.Event() for _ in range(plan.count)]  # began, or went wrong before
         self._one_had_it = threading.Event()
         self._unmet = set(range(1, plan.count + 1)) if plan.kill_at or plan.pause_at else set()
@@ -150,7 +152,8 @@ class ContenderService:
             if self._plan.planted:
                 stack.enter_context(self._plant())
                 ready()
-                self._over.wait()
+                while not self._ends(_LOOK_REAL_S * 4):
+                    pass
                 return 0
             if self._plan.namespace:
                 namespace_command()  # refuse before anything is started
@@ -164,10 +167,10 @@ class ContenderService:
                 thread.start()
             try:
                 while not (self._one_had_it.is_set() and all(one.is_set() for one in self._settled)):
-                    if self._over.wait(_LOOK_REAL_S) or not any(thread.is_alive() for thread in threads):
+                    if self._ends(_LOOK_REAL_S) or not any(thread.is_alive() for thread in threads):
                         break
                 ready()
-                while not self._over.wait(_LOOK_REAL_S * 4) and any(thread.is_alive() for thread in threads):
+                while not self._ends(_LOOK_REAL_S * 4) and any(thread.is_alive() for thread in threads):
                     pass
             finally:
                 self._over.set()
@@ -180,8 +183,15 @@ class ContenderService:
         return 1 if self.failures or self._unmet else 0
 
     def stop(self) -> None:
-        """End the plan. Safe in a signal handler."""
-        self._over.set()
+        """End the plan. Safe in a signal handler, which may interrupt this very thread while it waits: an event's lock
+        is then its own, and ``set`` would wait for ever."""
+        self._asked_to_end = True
+
+    def _ends(self, wait_s: float) -> bool:
+        """In the thread that runs the plan: is it to end? If not, look again after so many real seconds."""
+        if not self._asked_to_end:
+            time.sleep(wait_s)
+        return self._asked_to_end
 
     # ------------------------------------------------------------------ one contender
 

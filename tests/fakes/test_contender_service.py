@@ -334,3 +334,13 @@ def test_a_hold_of_infinite_seconds_ends_when_it_is_stopped(begin: Any) -> None:
     one = begin(hold_s=float("inf"))
     one.wait("holds")
     assert one.stop() == 0
+
+
+def test_stop_waits_for_no_lock_that_the_signalled_thread_may_hold(tmp_path: Path) -> None:
+    """A signal comes while the main thread waits for the event of the plan's end, and holds the event's lock."""
+    service = ContenderService(tmp_path / "s.jsonl", ContenderPlan())
+    with service._over._cond:
+        caller = threading.Thread(target=service.stop, daemon=True)
+        caller.start()
+        caller.join(5.0)
+        assert not caller.is_alive()
