@@ -29,7 +29,7 @@ class Seen(msgspec.Struct, frozen=True):
     violated: int = 0
 
 
-class Crossing(msgspec.Struct, frozen=True):
+class Meeting(msgspec.Struct, frozen=True):
     """Of two steps. ``way``: both, first (the row's step came first), second, or nothing where they never met."""
 
     way: str = ""
@@ -43,7 +43,7 @@ class Detail(msgspec.Struct, frozen=True):
     actors: tuple[str, str]
     rows: tuple[str, ...]
     columns: tuple[str, ...]
-    cells: tuple[tuple[Crossing, ...], ...]
+    cells: tuple[tuple[Meeting, ...], ...]
     pairs: int
     both: int
     violated: int
@@ -118,10 +118,10 @@ def _detail(thing: str, actors: tuple[str, str], seen: Sequence[Seen]) -> Detail
     )  # fmt: skip
 
 
-def _cell(ways: Sequence[tuple[str, int]]) -> Crossing:
+def _cell(ways: Sequence[tuple[str, int]]) -> Meeting:
     found = {way for way, _ in ways}
     way = "both" if len(found) == 2 else next(iter(found), "")
-    return Crossing(way, sum(runs for _, runs in ways))
+    return Meeting(way, sum(runs for _, runs in ways))
 
 
 def render_coverage(title: str, sentences: Sequence[str], view: CoverageView) -> str:
