@@ -15,6 +15,8 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from lockjaw.clock import iso
+
 CURRENT_VERSION = 3
 Message = dict[str, Any]
 
@@ -166,6 +168,11 @@ def _parse_damaged(raw: bytes, number: int, start: int, end: int, terminated: bo
     if not isinstance(value, dict):
         return Line(number, start, end, terminated, None, "not a JSON object")
     return Line(number, start, end, terminated, value, flaw)
+
+
+def header_of(session_id: str, now_ms: int, cwd: str) -> dict[str, Any]:
+    """The first line of a session that begins now (Unix milliseconds)."""
+    return {"type": "session", "version": CURRENT_VERSION, "id": session_id, "timestamp": iso(now_ms), "cwd": cwd}
 
 
 def is_header(value: dict[str, Any]) -> bool:

@@ -27,12 +27,12 @@ from typing import Any
 
 import msgspec
 
-from lockjaw.clock import Clock, iso
+from lockjaw.clock import Clock
 from lockjaw.errors import InvalidSessionId, LocalError, UsageError
 from lockjaw.files import LOCAL_FILES
 from lockjaw.folders import make_private_folder
 from lockjaw.sessions import disk
-from lockjaw.sessions.entries import CURRENT_VERSION, encode, encode_indented
+from lockjaw.sessions.entries import encode, encode_indented, header_of
 from lockjaw.sessions.paths import (
     JSONL,
     SQLITE,
@@ -275,8 +275,7 @@ def _copy(agent: str, name: str, path: Path, clock: Clock) -> tuple[bytes, Copie
     sound = data[: found.sound_end] + (b"" if found.terminated else b"\n")
     problems = list(found.problems)
     if found.headless:
-        header = {"type": "session", "version": CURRENT_VERSION, "id": name, "timestamp": iso(clock.wall_ms())}
-        sound = encode({**header, "cwd": ""}) + sound
+        sound = encode(header_of(name, clock.wall_ms(), "")) + sound
         problems.append("no header: one was put before the entries")
     return sound, Copied(agent, name, "", sound.count(b"\n"), problems)
 

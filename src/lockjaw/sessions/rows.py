@@ -26,7 +26,7 @@ import io
 import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
@@ -34,14 +34,14 @@ from lockjaw.clock import Clock
 from lockjaw.databases import POLL_S, DatabaseBusy, Transaction
 from lockjaw.errors import Fenced
 from lockjaw.files import Files
-from lockjaw.history import Recorder
 from lockjaw.seeds import uuid4
 from lockjaw.sessions import disk
 from lockjaw.sessions.entries import Entry, encode, entries_of, is_header, read_lines
 from lockjaw.sessions.paths import is_database
 from lockjaw.sessions.repair import Survey, survey, survey_stream
 from lockjaw.sessions.severing import is_due, severed
-from lockjaw.sessions.transcript_file import Section, TranscriptReplaced
+from lockjaw.sessions.transcript_file import TranscriptReplaced
+from lockjaw.sessions.writer import Section, Writer, unchecked
 
 __all__ = ["Claim", "TranscriptRows", "claim_of", "stream_of", "survey_of", "write_rows"]
 
@@ -92,20 +92,15 @@ class TranscriptRows:
         files: Files,
         clock: Clock,
         ids: random.Random,
-        recorder: Recorder,
-        section: Section | None,
-        generation: int,
-        run_id: str,
+        writer: Writer,
         wait_s: float = WAIT_S,
         starttime: int | None = None,
         blocks: bool = False,
     ) -> None:
         self.path, self.header = path, header
         self.begun = False
-        self._session_id, self._files, self._clock, self._recorder = path.stem, files, clock, recorder
-        self._section: Section = section or nullcontext
-        self._generation, self._run_id, self._wait_s, self._starttime = generation, run_id, wait_s, starttime
-        self._blocks, self._ids = blocks, ids
+        self._session_id, self._files, self._clock, self._writer = path.stem, files, clock, writer
+        self._wait_s, self._starttime, self._blocks, self._ids = wait_s, starttime, blocks, ids
         self._since: float | None = None  # when the work that is done aside began to wait
         self._known = 0  # rows that the caller knows of
         self._pending: list[Entry] = []
@@ -133,7 +128,7 @@ class TranscriptRows:
         """If an owner was overruled in mid-transaction, make it anew: its late commit shall not land in ours."""
         if not is_due(self._files, self.path):
             return
-        with self._section():
+        with self._writer.section():
             temporary = self.path.with_name(f"{self.path.name}.{uuid4(self._ids)}{disk.TEMPORARY}")
             disk.sweep(self._files, self.path, _TEMPORARIES)
             if self._files.exists(self.path):
@@ -144,7 +139,7 @@ class TranscriptRows:
 
     def continue_under(self, section: Section, generation: int) -> None:
         """Go on under another grant of the lock; the database is made anew if it is due."""
-        self._section, self._generation = section, generation
+        self._writer.continue_under(section, generation)
         self.sever()
 
     def make_sound(self, found: Survey) -> tuple[Survey, Path | None]:
@@ -161,22 +156,16 @@ class TranscriptRows:
             DatabaseBusy: another process's transaction did not end in time. Fenced: a newer generation writes.
         """
         self._files.make_folder(self.path.parent)
-        try:
-            with self._admitted() as (transaction, check):
-                for statement in _SCHEMA:
-                    transaction.all(statement)
-                self._taken, self._pending = None, []
-                self._claim(transaction)
-                yield transaction
-                check()
-                transaction.commit()
-                check()
-                self._committed()
-        except Fenced as refused:
-            self._recorder.record(
-                "append.refused", "fail", path=str(self.path), generation=self._generation, current=refused.current
-            )
-            raise
+        with self._writer.admitted(), self._admitted() as (transaction, check):
+            for statement in _SCHEMA:
+                transaction.all(statement)
+            self._taken, self._pending = None, []
+            self._claim(transaction)
+            yield transaction
+            check()
+            transaction.commit()
+            check()
+            self._committed()
 
     @contextmanager
     def _admitted(self) -> Iterator[tuple[Transaction, Callable[[], None]]]:
@@ -185,7 +174,7 @@ class TranscriptRows:
         start = clock.monotonic() if self._since is None else self._since
         while True:
             with ExitStack() as stack:
-                check = stack.enter_context(self._section())
+                check = stack.enter_context(self._writer.section())
                 try:
                     transaction = stack.enter_context(databases.writing(self.path, wait_s=0.0, clock=clock))
                 except DatabaseBusy:
@@ -193,20 +182,20 @@ class TranscriptRows:
                     if waited_s >= self._wait_s:
                         raise DatabaseBusy(str(self.path), timeout_s=self._wait_s, waited_s=waited_s) from None
                 else:
-                    yield transaction, check or _unchecked
+                    yield transaction, check or unchecked
                     return
             clock.sleep_blocking(min(POLL_S, self._wait_s - waited_s))
 
     def _claim(self, transaction: Transaction) -> None:
-        if not self._generation:
+        generation, run_id = self._writer.generation, self._writer.run_id
+        if not generation:
             return
         claim = _claim_in(transaction, self._session_id)
-        if claim is not None and claim.generation > self._generation:
-            raise Fenced(str(self.path), self._generation, claim.generation)
-        if claim is None or (claim.generation, claim.run_id) != (self._generation, self._run_id):
+        if claim is not None and claim.generation > generation:
+            raise Fenced(str(self.path), generation, claim.generation)
+        if claim is None or (claim.generation, claim.run_id) != (generation, run_id):
             pid, now_ms = self._files.process_id(), self._clock.wall_ms()
-            row = (self._session_id, self._generation, pid, self._starttime, self._run_id, now_ms)
-            transaction.all(_CLAIM_IT, *row)
+            transaction.all(_CLAIM_IT, self._session_id, generation, pid, self._starttime, run_id, now_ms)
             self._taken = "" if claim is None else claim.run_id
 
     def news(self, transaction: Transaction) -> list[Entry]:
@@ -245,14 +234,9 @@ class TranscriptRows:
             return
         self._known, self.begun = self._next, True
         if self._taken is not None:
-            told = {"path": str(self.path), "run_id": self._run_id, "owner": self._run_id, "from": self._taken}
-            self._recorder.record("claim", "ok", **told, generation=self._generation)
+            self._writer.claimed(self._taken)
             self._taken = None
-        for entry in self._pending:
-            self._recorder.record(
-                "append", "ok", path=str(self.path), entry_id=entry.id, type=entry.type, role=entry.role,
-                generation=self._generation, run_id=self._run_id,
-            )  # fmt: skip
+        self._writer.appended(self._pending)
         self._pending = []
 
 
@@ -305,10 +289,6 @@ def _claim_in(transaction: Transaction, session_id: str) -> Claim | None:
 
 def _lines(files: Files, path: Path) -> list[bytes]:
     return [_line(row) for row in _rows(files, path)]
-
-
-def _unchecked() -> None:
-    """Where there is no lock, there is no overruling."""
 
 
 def _rows(files: Files, path: Path) -> list[tuple[Any, ...]]:

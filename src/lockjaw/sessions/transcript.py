@@ -27,15 +27,17 @@ from lockjaw.sessions.entries import (
     decode,
     encode,
     entries_of,
+    header_of,
     read_lines,
     version_of,
 )
 from lockjaw.sessions.paths import is_database
 from lockjaw.sessions.repair import Survey
 from lockjaw.sessions.rows import WAIT_S, TranscriptRows, stream_of, survey_of, write_rows
-from lockjaw.sessions.transcript_file import Section, TranscriptFile, TranscriptReplaced
+from lockjaw.sessions.transcript_file import TranscriptFile, TranscriptReplaced
 from lockjaw.sessions.tree import context_of, path_to
 from lockjaw.sessions.turns import TurnState, find_turn, interrupted_result, open_calls, tool_calls_of
+from lockjaw.sessions.writer import Section, Writer
 
 __all__ = ["ReadOnlyTranscript", "Transcript", "TranscriptReplaced", "read_turn"]
 
@@ -120,25 +122,16 @@ class Transcript:
             OSError: the file cannot be read or mended.
         """
         ids = ids or random.SystemRandom()
-        header = {
-            "type": "session",
-            "version": CURRENT_VERSION,
-            "id": session_id,
-            "timestamp": iso(clock.wall_ms()),
-            "cwd": str(cwd),
-        }
-        recorder = recorder or NullRecorder()
+        header = header_of(session_id, clock.wall_ms(), str(cwd))
+        writer = Writer(path, recorder or NullRecorder(), section=section, generation=generation, run_id=run_id)
         file: TranscriptFile | TranscriptRows
         if is_database(path):
             file = TranscriptRows(
-                path, header, files=files, clock=clock, ids=ids, recorder=recorder, section=section,
-                generation=generation, run_id=run_id, wait_s=wait_s, starttime=starttime, blocks=blocks,
+                path, header, files=files, clock=clock, ids=ids, writer=writer, wait_s=wait_s, starttime=starttime,
+                blocks=blocks,
             )  # fmt: skip
         else:
-            file = TranscriptFile(
-                path, header, files=files, clock=clock, ids=ids, recorder=recorder, section=section,
-                generation=generation, run_id=run_id, durable=durable,
-            )  # fmt: skip
+            file = TranscriptFile(path, header, files=files, clock=clock, ids=ids, writer=writer, durable=durable)
         transcript = cls(file, session_id, files, clock, ids, durable)
         if not read_only:
             file.sever()
@@ -272,14 +265,8 @@ class Transcript:
         """
         if self._files.exists(path):
             raise LocalError(f"{path}: exists already; a fork needs a session of its own")
-        header = {
-            "type": "session",
-            "version": CURRENT_VERSION,
-            "id": session_id,
-            "timestamp": iso(self._clock.wall_ms()),
-            "cwd": self._file.header.get("cwd", ""),
-            "parentSession": str(self.path),
-        }
+        header = header_of(session_id, self._clock.wall_ms(), self._file.header.get("cwd", ""))
+        header["parentSession"] = str(self.path)
         self._files.make_folder(path.parent)
         if is_database(path):
             write_rows(self._files, path, self._forked(header), self._clock)

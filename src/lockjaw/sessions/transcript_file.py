@@ -27,24 +27,21 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lockjaw.clock import Clock
-from lockjaw.errors import Fenced, LocalError
+from lockjaw.errors import LocalError
 from lockjaw.files import Files
-from lockjaw.history import Recorder
 from lockjaw.seeds import uuid4
 from lockjaw.sessions import disk
 from lockjaw.sessions.entries import Entry, encode, entries_of, is_header, read_lines
 from lockjaw.sessions.repair import Survey, mend, put_aside, survey
 from lockjaw.sessions.severing import is_due, sever
+from lockjaw.sessions.writer import Section, Writer, unchecked
 
 T = TypeVar("T")
-
-#: What it gives, if anything, raises Fenced once this owner was overruled.
-Section = Callable[[], AbstractContextManager[Callable[[], None] | None]]
 
 
 class TranscriptReplaced(LocalError):
@@ -63,8 +60,7 @@ class TranscriptFile:
 
     Args:
         header: the first line of a file that has none yet.
-        section: the lock's write section, or None.
-        generation, run_id: for the records.
+        writer: the run for which it is open.
         durable: flush to the device before a write returns.
 
     Attributes:
@@ -80,18 +76,14 @@ class TranscriptFile:
         files: Files,
         clock: Clock,
         ids: random.Random,
-        recorder: Recorder,
-        section: Section | None,
-        generation: int,
-        run_id: str,
+        writer: Writer,
         durable: bool,
     ) -> None:
         self.path, self.header = path, header
         self.begun = False
-        self._files, self._clock, self._ids, self._recorder = files, clock, ids, recorder
-        self._section: Section = section or nullcontext
-        self._generation, self._run_id, self._durable = generation, run_id, durable
-        self._check: Callable[[], None] = _unchecked
+        self._files, self._clock, self._ids = files, clock, ids
+        self._writer, self._durable = writer, durable
+        self._check: Callable[[], None] = unchecked
         self._inode: int | None = None
         self._known_end = 0  # offset up to which the caller knows what the file holds
 
@@ -115,7 +107,7 @@ class TranscriptFile:
 
     def continue_under(self, section: Section, generation: int) -> None:
         """Go on under another grant of the lock; the file is made anew if it is due, and stays ours."""
-        self._section, self._generation = section, generation
+        self._writer.continue_under(section, generation)
         with self._guarded():
             ours = self._inode is not None and self._inode == self._inode_now()
             if is_due(self._files, self.path):
@@ -215,36 +207,16 @@ class TranscriptFile:
         if size == self._known_end and status.st_size == size + len(data):
             self._known_end = status.st_size  # otherwise somebody came in between: the next look finds us both
         self._inode, self.begun = status.st_ino, True
-        for entry in entries:
-            self._recorder.record(
-                "append",
-                "ok",
-                path=str(self.path),
-                entry_id=entry.id,
-                type=entry.type,
-                role=entry.role,
-                generation=self._generation,
-                run_id=self._run_id,
-            )
+        self._writer.appended(entries)
 
     def temporary_of(self, path: Path) -> Path:
         return path.with_name(f"{path.name}.{uuid4(self._ids)}.tmp")
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        try:
-            with self._section() as check:
-                self._check = check or _unchecked
-                yield
-        except Fenced as refused:
-            self._recorder.record(
-                "append.refused", "fail", path=str(self.path), generation=self._generation, current=refused.current
-            )
-            raise
-
-
-def _unchecked() -> None:
-    """Where there is no lock, there is no overruling."""
+        with self._writer.admitted(), self._writer.section() as check:
+            self._check = check or unchecked
+            yield
 
 
 def _has_assistant(found: Survey) -> bool:
