@@ -53,7 +53,6 @@ _ERRNO = {
     sqlite3.SQLITE_IOERR: errno.EIO,
     sqlite3.SQLITE_READONLY: errno.EROFS,
     sqlite3.SQLITE_PERM: errno.EACCES,
-    sqlite3.SQLITE_CANTOPEN: errno.ENOENT,
 }
 
 
@@ -153,7 +152,10 @@ def _opened(path: str, *, writes: bool, patience_real_s: float) -> Iterator[sqli
     # process has on the file, those of transactions in its other threads too. A process that then closes the database
     # takes itself for the last one and removes the WAL that such a transaction commits into.
     _check(path, writes=writes)
-    connection = sqlite3.connect(path, timeout=patience_real_s, isolation_level=None, check_same_thread=False)
+    try:
+        connection = sqlite3.connect(path, timeout=patience_real_s, isolation_level=None, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise _translated(error, path) from None
     try:
         yield connection
     finally:
@@ -278,9 +280,22 @@ def _translated(error: sqlite3.Error, path: str) -> Exception:
         return DatabaseBusy(path, timeout_s=0.0, waited_s=0.0)
     if code in _MALFORMED:
         return DatabaseMalformed(path, str(error))
+    if code == sqlite3.SQLITE_CANTOPEN:
+        return _not_opened(path)
     if code in _ERRNO:
         return OSError(_ERRNO[code], os.strerror(_ERRNO[code]), path)
     return LocalError(f"{path}: {error}")
+
+
+def _not_opened(path: str) -> OSError:
+    """Why SQLite could not open the database or a file beside it, which it does not say."""
+    try:
+        os.stat(path)
+        os.close(os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_CLOEXEC))  # there are descriptors left
+    except OSError as error:
+        error.filename = path
+        return error
+    return PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
 
 LOCAL_DATABASES = LocalDatabases()

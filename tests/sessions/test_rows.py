@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import random
+import resource
 import sqlite3
 import stat
 import subprocess
@@ -20,7 +22,7 @@ from typing import Any
 import pytest
 
 from lockjaw.clock import ScaledClock
-from lockjaw.databases import DatabaseBusy, DatabaseMalformed, LocalDatabases, Transaction
+from lockjaw.databases import DatabaseBusy, DatabaseMalformed, LocalDatabases, Transaction, _translated
 from lockjaw.errors import Fenced, SessionLocked, StoreLocked
 from lockjaw.files import LOCAL_FILES, LocalFiles
 from lockjaw.history import MemoryRecorder
@@ -619,3 +621,43 @@ def test_locked_read_waits_for_a_writer_as_an_update_does(tmp_path: Path, clock:
         with pytest.raises(DatabaseBusy):
             asyncio.run(store.read_locked())
         assert clock.now_s == 5.0
+
+
+def test_database_for_which_there_is_no_descriptor_is_not_taken_for_an_absent_one(file: Path, clock: Any) -> None:
+    databases = LocalDatabases()
+    with databases.writing(file, wait_s=0.0, clock=clock) as transaction:
+        transaction.all("CREATE TABLE t (x)")
+        transaction.commit()
+    before, opened = resource.getrlimit(resource.RLIMIT_NOFILE), []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 2, before[1]))
+        with contextlib.suppress(OSError):
+            while True:
+                opened.append(os.open(os.devnull, os.O_RDONLY))
+        with pytest.raises(OSError, match="Too many open files") as reading, databases.reading(file):
+            pass
+        with pytest.raises(OSError, match="Too many open files"), databases.writing(file, wait_s=0.0, clock=clock):
+            pass
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert (reading.value.errno, reading.value.filename) == (errno.EMFILE, str(file))
+    with databases.reading(file) as transaction:
+        assert transaction.all("SELECT x FROM t") == []
+
+
+@pytest.mark.parametrize(("there", "error"), [(True, PermissionError), (False, FileNotFoundError)])
+def test_what_sqlite_cannot_open_is_named_by_what_is_there(there: bool, error: type[OSError], file: Path) -> None:
+    if there:
+        file.touch()  # then it was the WAL that could not be made: the folder is not for writing
+    refused = _translated(cannot_open(), str(file))
+    assert type(refused) is error
+    assert isinstance(refused, OSError)
+    assert refused.filename == str(file)
+
+
+def cannot_open() -> sqlite3.Error:
+    with pytest.raises(sqlite3.OperationalError) as raised:
+        sqlite3.connect("/nowhere/at/all.sqlite")
+    return raised.value
