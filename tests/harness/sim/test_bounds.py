@@ -153,6 +153,14 @@ def test_a_wait_shorter_than_a_rounding_ends_later_than_now() -> None:
     assert woken == [True, True]
 
 
+def test_a_waiter_does_not_wait_for_the_end_of_a_process_that_has_ended() -> None:
+    """The gateway was killed with the lock; its successor's rival has the owner's byte, and stands still before it
+    looks at the dead one's lock file. The guard still names the dead one: its end woke the waiter 600,000 times."""
+    still = SparseChoices({Place("earlier: Exists #1.sqlite.lock", 0): 10})
+    lived = run_sim(load_scenario("orphaned_turn_claim"), policy="takeover", seed=1, choices=still)
+    assert len(lived.log) < 30_000
+
+
 # --------------------------------------------------------------------------- time
 
 STRATEGIES: dict[str, Callable[[int], Choices]] = {
