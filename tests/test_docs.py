@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +23,7 @@ from markdown_it.token import Token
 
 from lockjaw.cli import verbs
 from lockjaw.fakes.links.toxics import Latency
+from lockjaw.harness.targets.namespace import Namespace, NoNamespace
 from lockjaw.harness.targets.spec import load_target_spec
 
 pytest_plugins = ["pytester"]
@@ -352,10 +354,54 @@ def test_the_test_of_the_fault_on_the_page_passes(tmp_path: Path, followed: dict
     assert "3 passed, 3 deselected" in done.stdout, done.stdout
 
 
+@pytest.fixture
+def my_runtime(tmp_path: Path) -> Path:
+    """The folder that the page about worlds shows; commands are run beside it."""
+    (tmp_path / "my_runtime").mkdir()
+    shown = re.findall(r"```\w+\n# (my_runtime/\S+)\n(.*?)```", CONTRIBUTED[1].read_text(encoding="utf-8"), re.DOTALL)
+    for name, text in shown:
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def lockjaw_says(command: str, folder: Path) -> str:
+    words = [sys.executable, "-m", "lockjaw", *command.split()]
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=120, check=False).stdout
+
+
+def test_the_runtime_on_the_page_about_worlds_can_be_played(my_runtime: Path) -> None:
+    told = lockjaw_says("target check ./my_runtime", my_runtime)
+    assert "scenario two_clients_one_session: applies" in told.splitlines()
+
+
+@pytest.mark.nightly
+def test_the_runtime_on_the_page_about_worlds_loses_a_turn_and_its_lock_mends_it(my_runtime: Path) -> None:
+    """Two runs of 16 s, in real time."""
+    try:
+        Namespace().close()
+    except NoNamespace as error:
+        pytest.skip(f"no network namespace here: {error.reason}")
+    (shown,) = (b for b in blocks(CONTRIBUTED[1], "console") if "VIOLATED" in b)
+    expected = {line for line in shown.splitlines() if line.startswith("X VIOLATED")}
+    command = "run two_clients_one_session --target ./my_runtime"
+    assert len(expected) == 2
+    assert all(" ".join(line.split()) in " ".join(lockjaw_says(command, my_runtime).split()) for line in expected)
+
+    folder = my_runtime / "my_runtime"
+    locked, holder = (next(b for b in blocks(CONTRIBUTED[1], kind) if "lock" in b) for kind in ("python", "toml"))
+    before, turn, after = re.split(
+        r"(?<=def turn\(model_url, message\):\n)|(?=\n\nclass Server)", (folder / "runtime.py").read_text()
+    )
+    (folder / "runtime.py").write_text(f"import fcntl\n{before}{locked}{textwrap.indent(turn, '    ')}{after}")
+    described = (folder / "target.toml").read_text()
+    (folder / "target.toml").write_text(described.replace("\n[gateway]", f"{holder}\n[gateway]"))
+    assert lockjaw_says(command, my_runtime).startswith("SCENARIO two_clients_one_session   + HELD")
+
+
 @pytest.mark.real
 def test_the_world_on_the_page_plays_a_scenario(tmp_path: Path) -> None:
     _, page = CONTRIBUTED
-    code = "\n".join(blocks(page, "python"))
+    code = "\n".join(b for b in blocks(page, "python") if "RealWorld" in b or "run_async" in b)
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
     )

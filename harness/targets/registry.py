@@ -17,10 +17,11 @@ from pathlib import Path
 from lockjaw.errors import LocalError, UsageError
 
 from ..kit.origin import came_in
-from .foreign import GATEWAY_PORT, MODEL_PORT, Foreign, Program
+from .foreign import GATEWAY_PORT, MODEL_PORT, Foreign
 from .installing import Ask, install, missing_needs
 from .launch import free_port
 from .namespace import Namespace, NoNamespace
+from .program import Program
 from .spec import TargetSpec, load_target_spec
 from .store import Say, Store
 
@@ -34,7 +35,7 @@ BUILTIN_TARGETS = tuple(sorted(path.parent.name for path in _HERE.glob(f"*/{FILE
 
 @dataclass(frozen=True)
 class Choice:
-    """A target as the user named it: ``codex@0.171.0``, ``codex`` or ``./mine.toml``."""
+    """A target as the user named it: ``codex@0.171.0``, ``codex``, ``./mine.toml`` or ``./mine/``."""
 
     spec: TargetSpec
     version: str
@@ -46,7 +47,7 @@ class Choice:
 
 
 def choose(text: str) -> Choice:
-    """The target that a word means.
+    """The target that a word means: a name, a file, or a folder with a ``target.toml``.
 
     Raises:
         UsageError: no such name.
@@ -54,6 +55,7 @@ def choose(text: str) -> Choice:
     """
     if "/" in text or text.endswith(".toml"):
         path = Path(text)
+        path = path / FILE if path.is_dir() else path
         spec = load_target_spec(path)
         return Choice(spec, spec.version, path)
     name, _, version = text.partition("@")
@@ -103,7 +105,7 @@ def program_of(choice: Choice) -> Program:
         spec.loader.exec_module(module)
     made = getattr(module, "Program", None)
     if not (isinstance(made, type) and issubclass(made, Program)):
-        raise UsageError("--target", "", f"a class Program (of lockjaw.harness.targets.foreign) in {beside}", made)
+        raise UsageError("--target", "", f"a class Program (of lockjaw.harness.targets.program) in {beside}", made)
     return made(choice.spec, choice.version)
 
 
@@ -139,7 +141,7 @@ def opened(
         doors = namespace.doors if namespace else None
         yield Foreign(
             choice.spec, program_of(choice), choice.version, installed.folder, doors, *ports,
-            integrity=installed.integrity,
+            integrity=installed.integrity, here=choice.path.parent.absolute(),
         )  # fmt: skip
     finally:
         if namespace is not None:

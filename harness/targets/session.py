@@ -24,7 +24,16 @@ from lockjaw.locking.proc import kernel_lock_owners
 
 from .spec import Holder, Messages, filled
 
-__all__ = ["Message", "Owner", "flock_owners", "messages_of", "owners_of", "problems_of"]
+__all__ = [
+    "Message",
+    "Owner",
+    "flock_owners",
+    "lock_name",
+    "messages_of",
+    "owners_of",
+    "problems_of",
+    "transcript_name",
+]
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -42,6 +51,16 @@ class Owner(msgspec.Struct, frozen=True):
 
     pid: int
     generation: int = 0
+
+
+def transcript_name(session: str) -> str:
+    """How records call the conversation; wherever it stands, it is one."""
+    return f"{session or 'session'}.jsonl"
+
+
+def lock_name(session: str) -> str:
+    """How records call the session's lock."""
+    return f"{transcript_name(session)}.lock"
 
 
 # --------------------------------------------------------------------------- messages

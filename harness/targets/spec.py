@@ -7,6 +7,7 @@ beside it; see ``program``. ``{placeholders}`` in commands, paths and texts are 
 ``{port}``  the port that the gateway is to listen on      ``{model_url}``  base URL of the fake model server, with /v1
 ``{session}``  id of the conversation                      ``{message}``  what the user asks
 ``{version}``  the version that was asked for              ``{install}``  folder of the installation
+``{here}``  the folder that this file is in
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from msgspec import Meta
 from lockjaw.documents import Document, FieldError, convert, dotted
 from lockjaw.errors import DocumentError, unreadable
 
-__all__ = ["PLACEHOLDERS", "TargetSpec", "filled", "load_target_spec"]
+__all__ = ["PLACEHOLDERS", "TargetSpec", "filled", "filled_in", "load_target_spec"]
 
 Text = Annotated[str, Meta(min_length=1)]
 Command = tuple[Text, ...]
 T = TypeVar("T", str, tuple[str, ...])
 
-PLACEHOLDERS = ("home", "work", "run", "port", "model_url", "session", "message", "version", "install")
+PLACEHOLDERS = ("home", "work", "run", "port", "model_url", "session", "message", "version", "install", "here")
 _PLACE = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
 
 
@@ -37,6 +38,11 @@ def filled(text: str, values: Mapping[str, str]) -> str:
     """A text with its placeholders filled; other braces (JSON, TOML, shell) stay as they are. No value is filled again,
     so a message that holds ``{port}`` stays that message."""
     return _PLACE.sub(lambda found: values[found[1]], text)
+
+
+def filled_in(command: Sequence[str], values: Mapping[str, str]) -> list[str]:
+    """A command with its placeholders filled."""
+    return [filled(word, values) for word in command]
 
 
 def check_pattern(key: str | tuple[str | int, ...], pattern: str) -> None:

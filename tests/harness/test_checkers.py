@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from lockjaw.errors import LocalError
@@ -24,6 +25,7 @@ from lockjaw.harness.judge.checkers.examples import (
     without,
 )
 from lockjaw.history import Phase, Record
+from lockjaw.history.ordered import numbered
 from lockjaw.verdict import CheckResult, Verdict
 
 H, V, U = Verdict.HELD, Verdict.VIOLATED, Verdict.UNKNOWN
@@ -479,6 +481,30 @@ class TestOneWriter:
             story.add(0.0, actor, "append", path=f"{FOLDER}/sessions.json")
 
         assert judge("one_writer", story.history()).verdict is U
+
+    def test_turns_of_two_clients_that_a_model_saw_one_after_the_other_had_one_writer_if_a_lock_was_seen(self) -> None:
+        asking = replace(FACTS, message="LJ-1 Well?", messages={"other": "LJ-2 And?"})
+        first, second = ({"asks": [mark], "markers": {mark: 1}} for mark in ("LJ-1", "LJ-2"))
+        story = Story()
+        story.add(0.5, "gateway", "lock", "ok", path=PATH + ".lock", owner="pid-7")
+        story.add(1.0, "models", "provider.request", "invoke", request_id="1", **first)
+        story.add(5.0, "models", "provider.request", "ok", request_id="1")
+        story.add(6.0, "models", "provider.request", "invoke", request_id="2", **second)
+        story.add(7.0, "models", "provider.request", "ok", request_id="2")
+        after_each_other = story.history()
+        next_turn = changed(after_each_other, op("provider.request", "invoke", request_id="2"), asks=["LJ-9"])
+        at_once = [replace_t(r, 4.0) if r.data.get("request_id") == "2" else r for r in after_each_other]
+        for history, verdict in (
+            (after_each_other, H),
+            (without(after_each_other, op("lock")), U),
+            (next_turn, U),
+            (numbered(sorted(at_once, key=lambda r: r.t)), V),
+        ):
+            assert run_checks(["one_writer"], history, asking)[0].verdict is verdict
+
+
+def replace_t(record: Record, t: float) -> Record:
+    return msgspec.structs.replace(record, t=t)
 
 
 class TestNoLockLeft:

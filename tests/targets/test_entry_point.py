@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lockjaw.errors import UsageError
-from lockjaw.harness.targets.foreign import Program
+from lockjaw.harness.targets.program import Program
 from lockjaw.harness.targets.registry import choose, names, program_of
 
 FILE = """
@@ -32,7 +32,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder.mkdir()
     (folder / "theirs.toml").write_text(FILE)
     (folder / "theirs.py").write_text(
-        "from lockjaw.harness.targets.foreign import Program as Base\n\n\nclass Program(Base):\n    known = True\n"
+        "from lockjaw.harness.targets.program import Program as Base\n\n\nclass Program(Base):\n    known = True\n"
     )
     (folder / "__init__.py").write_text(
         "from pathlib import Path\n\nFILE = str(Path(__file__).with_name('theirs.toml'))\n\n\n"
@@ -53,6 +53,13 @@ def test_a_runtime_of_a_package_is_chosen_by_name_and_version(package: Path, nam
     assert name in names()
     choice = choose(f"{name}@2")
     assert (choice.name, choice.path) == ("theirs@2", package / "theirs.toml")
+
+
+def test_a_folder_is_a_runtime_and_says_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / "target.toml").write_text(FILE.replace('["theirs"]', '["python3", "{here}/serve.py"]'))
+    choice = choose(str(tmp_path))
+    assert (choice.name, choice.path) == ("theirs@3", tmp_path / "target.toml")
+    assert choice.spec.gateway.command == ("python3", "{here}/serve.py")  # a placeholder that is known
 
 
 def test_the_class_beside_the_file_of_a_package_is_used(package: Path) -> None:

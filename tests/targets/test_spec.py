@@ -10,9 +10,9 @@ from lockjaw.errors import DocumentError, HarnessError, UsageError
 from lockjaw.harness.faults.pause import Pause
 from lockjaw.harness.incident.scenario import load_scenario
 from lockjaw.harness.targets.campaign import lasting
-from lockjaw.harness.targets.foreign import script_of
 from lockjaw.harness.targets.installing import install, python_of
 from lockjaw.harness.targets.registry import BUILTIN_TARGETS, choose, program_of, versions_in
+from lockjaw.harness.targets.script import script_of
 from lockjaw.harness.targets.spec import filled, load_target_spec
 from lockjaw.harness.targets.store import Store
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from lockjaw.history import Record
 from lockjaw.history.holds import Hold, acquires, holds, is_session_lock, transcript_of
+from lockjaw.history.spans import Span
 from lockjaw.verdict import CheckResult, Verdict
 
 from ..clients import trouble
-from ..requests import at_once, requests_of_turns
+from ..requests import at_once, markers_in, requests_of_turns
 from .facts import ScenarioFacts
 
 NAME = "one_writer"
@@ -27,13 +28,13 @@ def check(history: Sequence[Record], facts: ScenarioFacts) -> CheckResult:
         if problem is not None:
             return problem
     if not writes:
-        return _from_outside(history, grants)
+        return _from_outside(history, grants, facts)
     if any(len(_wanted_by(history, path)) > 1 for path in {transcript_of(r.data.get("path")) for r in writes}):
         return CheckResult(NAME, Verdict.HELD, "several owners wanted a transcript and wrote one at a time")
     return CheckResult(NAME, Verdict.UNKNOWN, "no two owners wanted the same transcript")
 
 
-def _from_outside(history: Sequence[Record], grants: Sequence[Hold]) -> CheckResult:
+def _from_outside(history: Sequence[Record], grants: Sequence[Hold], facts: ScenarioFacts) -> CheckResult:
     """A runtime that records no writes: the process that asks a model for a turn is going to write the answer."""
     requests = [] if any(r.op == "turn" for r in history) else requests_of_turns(history)
     for early, late in at_once(requests):
@@ -43,12 +44,20 @@ def _from_outside(history: Sequence[Record], grants: Sequence[Hold]) -> CheckRes
     owners = {hold.actor for hold in grants if is_session_lock(hold.path)}
     if requests and len(owners) > 1:
         return CheckResult(NAME, Verdict.HELD, "several owners had the conversation, one at a time")
+    if owners and len(_questions(requests, facts)) > 1:
+        return CheckResult(NAME, Verdict.HELD, "the turns of several clients were under way one after the other")
     if requests and owners and trouble(history):
         return CheckResult(NAME, Verdict.HELD, "the conversation had one owner, and no other process worked on it")
     if requests:
         seen = "no two turns were under way at the same time, and no lock shows who owned the conversation"
         return CheckResult(NAME, Verdict.UNKNOWN, seen)
     return CheckResult(NAME, Verdict.UNKNOWN, "no process wrote to a transcript")
+
+
+def _questions(requests: Sequence[Span], facts: ScenarioFacts) -> set[str]:
+    """Those of the clients' questions that a model was asked."""
+    clients = set().union(*(markers_in(text) for text in (facts.message, *facts.messages.values())))
+    return clients & {str(marker) for request in requests for marker in request.start.data.get("asks", ())}
 
 
 def _stale(write: Record, grants: Sequence[Hold]) -> CheckResult | None:

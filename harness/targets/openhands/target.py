@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..foreign import Program as Base
+from ..program import Program as Base
 from ..session import Message, words
 from ..user import Way
 
