@@ -89,6 +89,7 @@ def test_only_our_own_texts_are_rewritten_for_copying(
 PRINTERS = {
     "src/lockjaw/visible.py": "the one place",
     "src/lockjaw/cli/app.py": "clears the terminal's line before the last sentence",
+    "src/lockjaw/cli/sessions.py": "an exported conversation byte for byte, never to a terminal",
     "src/lockjaw/cli/report.py": "document.to_json, which makes it visible",
     "src/lockjaw/cli/results.py": "document.to_json",
     "src/lockjaw/cli/replay.py": "document.to_json",

@@ -319,9 +319,8 @@ def a_waiter_gives_up_early(plant: Plant) -> None:
 
     acquire = SessionLock.acquire_async
 
-    async def hasty(self: Any) -> Any:
-        self._timeout_s = min(self._timeout_s, 1.0)
-        return await acquire(self)
+    async def hasty(self: Any, timeout: float | None = None, **more: Any) -> Any:
+        return await acquire(self, min(self._timeout_s if timeout is None else timeout, 1.0), **more)
 
     plant(SessionLock, "acquire_async", hasty)
 
