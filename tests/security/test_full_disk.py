@@ -166,6 +166,7 @@ def test_a_process_whose_records_are_lost_ends_and_a_full_stderr_is_no_failure(t
         reading, writing = os.pipe()
         process = subprocess.Popen(
             [*command, "--ready-fd", str(writing)], cwd=tmp_path, env=os.environ | environment, stderr=stderr,
+            stdout=subprocess.DEVNULL,
             pass_fds=[writing], text=True,
         )  # fmt: skip
         os.close(writing)
