@@ -13,17 +13,20 @@ from collections import OrderedDict
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
+
+from lockjaw.gateway.frames import ErrorShape
 
 TTL_S = 300.0  # upstream forgets after 5 minutes
 LIMIT = 1000  # entries; the oldest go first
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What goes into a response frame. ``error`` is a plain ErrorShape object, or None."""
+    """What goes into a response frame."""
 
     ok: bool
     payload: Any = None
-    error: dict[str, Any] | None = None
+    error: ErrorShape | UnsetType = UNSET
 
 
 class Dedupe:

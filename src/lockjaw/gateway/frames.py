@@ -8,13 +8,13 @@ Sources: protocol facts A1 (sizes), A2 (frames), A9 (bad input). ``traceparent``
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, UnsetType
 
 from lockjaw.errors import InvalidFrame, RequestRejected
-from lockjaw.gateway.params import explain
+from lockjaw.gateway.params import Count, Text, explain
 
 __all__ = [
     "MAX_BUFFERED_BYTES",
@@ -35,9 +35,6 @@ MAX_PREAUTH_BYTES = 65_536  # what a server accepts from a peer that has not sai
 MAX_FRAME_BYTES = 26_214_400  # 25 MiB, both directions, after hello
 MAX_BUFFERED_BYTES = 52_428_800  # a client that lets this much pile up is a slow consumer
 
-_Text = Annotated[str, Meta(min_length=1)]
-_Count = Annotated[int, Meta(ge=0)]
-
 
 class ErrorCode:
     """The codes that the gateway itself uses. The wire allows any other text."""
@@ -51,11 +48,11 @@ class ErrorCode:
 
 
 class ErrorShape(msgspec.Struct, forbid_unknown_fields=True):
-    code: _Text
-    message: _Text
+    code: Text
+    message: Text
     details: Any | UnsetType = UNSET
     retryable: bool | UnsetType = UNSET
-    retryAfterMs: _Count | UnsetType = UNSET
+    retryAfterMs: Count | UnsetType = UNSET
 
     def to_error(self, payload: Any = None) -> RequestRejected:
         """The exception that a caller of the method sees."""
@@ -70,13 +67,13 @@ class ErrorShape(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class StateVersion(msgspec.Struct, forbid_unknown_fields=True):
-    presence: _Count
-    health: _Count
+    presence: Count
+    health: Count
 
 
 class RequestFrame(msgspec.Struct, tag_field="type", tag="req", forbid_unknown_fields=True):
-    id: _Text
-    method: _Text
+    id: Text
+    method: Text
     params: Any | UnsetType = UNSET
     traceparent: str | UnsetType = UNSET
 
@@ -86,7 +83,7 @@ class RequestFrame(msgspec.Struct, tag_field="type", tag="req", forbid_unknown_f
 
 
 class ResponseFrame(msgspec.Struct, tag_field="type", tag="res", forbid_unknown_fields=True):
-    id: _Text
+    id: Text
     ok: bool
     payload: Any | UnsetType = UNSET
     error: ErrorShape | UnsetType = UNSET
@@ -96,9 +93,9 @@ class ResponseFrame(msgspec.Struct, tag_field="type", tag="res", forbid_unknown_
 
 
 class EventFrame(msgspec.Struct, tag_field="type", tag="event", forbid_unknown_fields=True):
-    event: _Text
+    event: Text
     payload: Any | UnsetType = UNSET
-    seq: _Count | UnsetType = UNSET
+    seq: Count | UnsetType = UNSET
     stateVersion: StateVersion | UnsetType = UNSET
 
 

@@ -23,7 +23,6 @@ from lockjaw.gateway.auth import PAIRING, scopes_allow
 from lockjaw.gateway.dedupe import Answer
 from lockjaw.gateway.frames import (
     MAX_BUFFERED_BYTES,
-    ErrorShape,
     EventFrame,
     ResponseFrame,
     StateVersion,
@@ -73,9 +72,8 @@ class Connection:
         self._wake.set()
 
     def respond(self, request_id: str, answer: Answer) -> None:
-        error = UNSET if answer.error is None else ErrorShape(**answer.error)
         payload = UNSET if answer.payload is None else answer.payload
-        self.send(encode_frame(ResponseFrame(request_id, answer.ok, payload, error)))
+        self.send(encode_frame(ResponseFrame(request_id, answer.ok, payload, answer.error)))
 
     def close(self, code: int, reason: str, *, flush: bool = True) -> None:
         """Close once what is queued has been sent; at once without ``flush``. The first close counts."""

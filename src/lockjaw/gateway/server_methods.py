@@ -27,7 +27,7 @@ from lockjaw.clock import Clock
 from lockjaw.errors import LocalError, RemoteProtocolError, UsageError, printed
 from lockjaw.gateway.auth import ADMIN, METHOD_SCOPES, scopes_allow
 from lockjaw.gateway.dedupe import Answer
-from lockjaw.gateway.frames import ErrorCode
+from lockjaw.gateway.frames import ErrorCode, ErrorShape
 from lockjaw.gateway.lanes import MAIN_LANE
 from lockjaw.gateway.params import (
     AgentParams,
@@ -351,11 +351,11 @@ def _accepted(run: Run) -> Answer:
 
 
 def invalid(message: str) -> Answer:
-    return Answer(False, error={"code": ErrorCode.INVALID_REQUEST, "message": message})
+    return Answer(False, error=ErrorShape(ErrorCode.INVALID_REQUEST, message))
 
 
 def unavailable(message: str, **more: Any) -> Answer:
-    return Answer(False, error={"code": ErrorCode.UNAVAILABLE, "message": message, **more})
+    return Answer(False, error=ErrorShape(ErrorCode.UNAVAILABLE, message, **more))
 
 
 _DRAINING = unavailable(

@@ -19,6 +19,7 @@ import msgspec
 from lockjaw.clock import Clock
 from lockjaw.errors import RunAborted, printed
 from lockjaw.gateway.dedupe import Answer, Dedupe
+from lockjaw.gateway.frames import ErrorCode, ErrorShape
 from lockjaw.gateway.lanes import MAIN_LANE, Lanes, in_lane
 from lockjaw.gateway.runs import EndStatus, Run, Runs
 from lockjaw.gateway.server_events import Audience, RunEvents
@@ -227,7 +228,7 @@ class Turns:
         if error is not None:
             text = printed(error)
             failed = {"runId": run.run_id, "status": "error", "summary": text}
-            return Answer(False, failed, {"code": "UNAVAILABLE", "message": text}), "error"
+            return Answer(False, failed, ErrorShape(ErrorCode.UNAVAILABLE, text)), "error"
         done: dict[str, Any] = {"runId": run.run_id, "status": "ok"}
         if run.kind == "agent":
             done |= {"summary": "completed", "result": result}
