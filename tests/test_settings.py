@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from lockjaw.settings import (
     Provider,
     Settings,
     load,
-    with_agent,
 )
 
 Load = Callable[..., Settings]
@@ -308,6 +308,10 @@ def test_a_folder_in_the_files_place_is_refused(loaded: Load, tmp_path: Path) ->
 # --------------------------------------------------------------------------- limits and behaviours
 
 
+def with_timeout(settings: Settings, timeout_s: float | None) -> Settings:
+    return replace(settings, agent=replace(settings.agent, timeout_s=timeout_s))
+
+
 @pytest.mark.parametrize(
     ("requested", "configured", "run_s", "client_ms"),
     [
@@ -322,14 +326,14 @@ def test_a_folder_in_the_files_place_is_refused(loaded: Load, tmp_path: Path) ->
 def test_the_client_waits_30_s_longer_than_a_run_may_take(
     requested: float | None, configured: float | None, run_s: float, client_ms: int, loaded: Load
 ) -> None:
-    settings = with_agent(loaded(), timeout_s=configured)
+    settings = with_timeout(loaded(), configured)
 
     assert settings.run_timeout_s(requested) == run_s
     assert settings.client_timeout_ms(requested) == client_ms
 
 
 def test_the_client_waits_at_least_10_s(loaded: Load) -> None:
-    assert with_agent(loaded(), timeout_s=-25.0).client_timeout_ms(None) == 10_000
+    assert with_timeout(loaded(), -25.0).client_timeout_ms(None) == 10_000
 
 
 def test_each_policy_has_its_behaviour() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from dataclasses import field as default
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -289,11 +289,6 @@ def _home(env: Mapping[str, str]) -> Path:
 def state_folder(env: Mapping[str, str]) -> Path:
     """Where OpenClaw keeps its state: ``OPENCLAW_STATE_DIR``, else ``.openclaw`` in the home folder."""
     return _path(env.get("OPENCLAW_STATE_DIR")) or _home(env) / ".openclaw"
-
-
-def with_agent(settings: Settings, **changes: Any) -> Settings:
-    """A copy with some agent settings replaced."""
-    return replace(settings, agent=replace(settings.agent, **changes))
 
 
 def _path(text: str | None) -> Path | None:

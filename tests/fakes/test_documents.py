@@ -74,13 +74,13 @@ def test_a_good_document_converts_and_knows_its_lines() -> None:
     leaf = root.models["other.with.dots"][1].leaf
     assert leaf is not None
     assert leaf.how == "rst"
-    assert document.line_of(()) == 2  # the root mapping begins at its first key
-    assert document.line_of(("models", "good")) == 3
-    assert document.line_of(("models", "other.with.dots", 1)) == 7
-    assert document.line_of(("models", "other.with.dots", 1, "leaf", "how")) == 9
+    assert document.place_of(())[0] == 2  # the root mapping begins at its first key
+    assert document.place_of(("models", "good"))[0] == 3
+    assert document.place_of(("models", "other.with.dots", 1))[0] == 7
+    assert document.place_of(("models", "other.with.dots", 1, "leaf", "how"))[0] == 9
     # absent keys have the line of the nearest parent that exists
-    assert document.line_of(("models", "other.with.dots", 5, "leaf")) == 5
-    assert document.line_of(("models", "good", 0, "wait_s", "deeper")) == 4
+    assert document.place_of(("models", "other.with.dots", 5, "leaf"))[0] == 5
+    assert document.place_of(("models", "good", 0, "wait_s", "deeper"))[0] == 4
 
 
 def test_a_wrong_value_below_a_mapping_is_found_under_the_right_key() -> None:

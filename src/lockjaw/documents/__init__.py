@@ -73,12 +73,8 @@ class Document:
                 raise self.error(missing, f"a value at {dotted(missing)}") from None
         return value
 
-    def line_of(self, key_path: Sequence[str | int]) -> int:
-        """The 1-based line of a key or list item; of its nearest existing parent if it is absent; 0 if unknown."""
-        return self.place_of(key_path)[0]
-
-    def place_of(self, key_path: Sequence[str | int]) -> tuple[int, int]:
-        """Line and column, both from 1, as ``line_of``."""
+    def place_of(self, key_path: Sequence[str | int]) -> Place:
+        """Of a key or list item; of its nearest existing parent if it is absent; (0, 0) if unknown."""
         return (0, 0) if self._places is None else self._places(key_path)
 
     def error(self, key_path: Sequence[str | int], expected: str, got: object = None) -> DocumentError:
