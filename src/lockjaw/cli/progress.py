@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lockjaw.harness.run import Progress as OnRecord
-from lockjaw.history import Record
 from lockjaw.process import Terminated
 from lockjaw.reports.progress import LiveProgress
 from lockjaw.visible import tell, visible
@@ -145,10 +144,7 @@ class RunProgress:
     @property
     def record(self) -> OnRecord | None:
         """What the runs tell their records to; None: no terminal shows them."""
-        return self._record if self._shown.live else None
-
-    def _record(self, policy: str, record: Record) -> None:
-        self._lines.record(policy, record)
+        return self._lines.record if self._shown.live else None
 
 
 @contextmanager

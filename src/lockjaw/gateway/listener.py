@@ -24,6 +24,7 @@ from lockjaw.gateway.accepting import AcceptGate
 from lockjaw.gateway.auth import Peer
 from lockjaw.gateway.frames import MAX_FRAME_BYTES, MAX_PREAUTH_BYTES
 from lockjaw.gateway.links import Link, Place, PreauthBudget
+from lockjaw.gateway.websocket import loss_of
 
 UPGRADE_S = 10.0  # nominal; for the HTTP upgrade alone
 CLOSE_S = 10.0  # nominal; for the peer's answer to a close frame, then the TCP connection is cut
@@ -93,7 +94,7 @@ class WebSocketLink:
         try:
             text = await self._socket.recv()
         except ConnectionClosed as error:
-            raise _lost(error) from None
+            raise loss_of(error) from None
         if isinstance(self._socket, _Socket) and self._socket.place is not None:
             self._socket.place.spoken = True
         return text
@@ -102,7 +103,7 @@ class WebSocketLink:
         try:
             await self._socket.send(text)
         except ConnectionClosed as error:
-            raise _lost(error) from None
+            raise loss_of(error) from None
         except AttributeError:
             raise ConnectionLost(1006) from None  # see close
 
@@ -126,11 +127,6 @@ def limit_message(socket: ServerConnection, limit_bytes: int) -> None:
     protocol: Any = socket.protocol
     name = "max_message_size" if hasattr(protocol, "max_message_size") else "max_size"  # the latter before 16
     setattr(protocol, name, limit_bytes)
-
-
-def _lost(error: ConnectionClosed) -> ConnectionLost:
-    close = error.rcvd or error.sent
-    return ConnectionLost(close.code, close.reason) if close else ConnectionLost(1006)
 
 
 def peer_of(remote_address: Any, headers: Any) -> Peer:

@@ -35,13 +35,13 @@ class WebSocketTransport:
         try:
             await self._socket.send(text)
         except ConnectionClosed as error:
-            raise _lost(error) from error
+            raise loss_of(error) from error
 
     async def receive(self) -> str | bytes:
         try:
             return await self._socket.recv()
         except ConnectionClosed as error:
-            raise _lost(error) from error
+            raise loss_of(error) from error
 
     async def close(self, code: int, reason: str, *, limit_s: float) -> tuple[int, str]:
         try:
@@ -56,7 +56,7 @@ class WebSocketTransport:
         return (received.code, received.reason) if received else (code, reason)
 
 
-def _lost(error: ConnectionClosed) -> ConnectionLost:
+def loss_of(error: ConnectionClosed) -> ConnectionLost:
     """The peer's close code; ours when only we closed (a frame over the limit: 1009); 1006 when neither did."""
     frame = error.rcvd or error.sent
     return ConnectionLost(frame.code, frame.reason) if frame else ConnectionLost(1006)
