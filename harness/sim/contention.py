@@ -33,9 +33,10 @@ from .engine import enclosed
 from .files import SimFiles
 from .locks import SimHost, Waiters
 from .log import Step
+from .process import HARNESS, Process, SimClock, SimRecorder
 from .tape import Choice, Choices
 from .windows import WindowsHost
-from .world import EPOCH_MS, HARNESS, Process, SimClock, SimRecorder, World
+from .world import EPOCH_MS, World
 
 FOLDER = "/sim/state/agents/main/sessions"
 SESSION = "11111111-1111-4111-8111-111111111111"

@@ -25,8 +25,8 @@ from lockjaw.clock import Clock
 from lockjaw.databases import POLL_S, Path, Transaction, waited_for
 
 from .disk import Disk, Image
+from .process import Process
 from .tape import TEAR
-from .world import Process
 
 __all__ = ["SimDatabases"]
 

@@ -28,8 +28,9 @@ from ..play.world import Job, Noted, Slack, Wait, Waits
 from .escapes import one_at_a_time, sealed
 from .log import Step
 from .machine import STATE, Rig
+from .process import HARNESS, Process, SimClock, SimRecorder
 from .tape import Choice, Choices
-from .world import HARNESS, Process, SimClock, SimRecorder, World
+from .world import World
 
 __all__ = ["SimLived", "SimWorld", "enclosed", "run_sim"]
 

@@ -11,8 +11,8 @@ from lockjaw.files import FileInfo, Path
 
 from .databases import SimDatabases
 from .disk import Disk, OpenFile
+from .process import Process
 from .tape import TEAR
-from .world import Process
 
 
 class SimFiles:

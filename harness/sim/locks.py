@@ -33,8 +33,8 @@ from lockjaw.locking.process_holds import ProcessHolds, Releasable
 from lockjaw.locking.resting import RestingGuards
 
 from .disk import Disk
+from .process import Process
 from .tape import TEAR
-from .world import Process
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .escapes import SimulationEscape
 
 if TYPE_CHECKING:
-    from .world import Process
+    from .process import Process
 
 
 GRAIN_S = 1e-9

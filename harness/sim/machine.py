@@ -32,9 +32,10 @@ from .disk import Disk
 from .files import SimFiles
 from .locks import SimCalls, SimHost, Waiters
 from .network import Network
+from .process import Process, SimClock, SimRecorder
 from .tools import sim_tools
 from .view import View
-from .world import Process, SimClock, SimRecorder, World
+from .world import World
 
 if TYPE_CHECKING:
     from .wires import Wire

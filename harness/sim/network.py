@@ -18,7 +18,8 @@ import msgspec
 from lockjaw.errors import ConnectionLost
 from lockjaw.gateway.auth import Peer
 
-from .world import Process, World
+from .process import Process
+from .world import World
 
 if TYPE_CHECKING:
     from ...fakes.links.toxics import Direction

@@ -11,7 +11,7 @@ from lockjaw.errors import HarnessError
 from lockjaw.runner.tools import ExecTool, ReadTool, Tool, ToolContext, ToolOutcome, WriteTool
 
 from .disk import Disk
-from .world import Process
+from .process import Process
 
 _APPEND = re.compile(r"echo (?P<text>[^>|;&]*?)\s*>>\s*(?P<file>[\w./-]+)")
 _SLEEP = re.compile(r"sleep (?P<seconds>[\d.]+)")

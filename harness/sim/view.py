@@ -13,7 +13,7 @@ import os
 from typing import Any
 
 from .disk import Disk, Inode, OpenFile
-from .world import Process
+from .process import Process
 
 
 class View(Disk):

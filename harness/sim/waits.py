@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from .tape import OTHERS, Until
 
 if TYPE_CHECKING:
-    from .world import Process, World
+    from .process import Process
+    from .world import World
 
 
 def family(path: str) -> str:

@@ -11,7 +11,7 @@ from lockjaw.locking.windows_locks import WindowsLocks
 
 from .disk import Disk
 from .locks import SimCalls, SimHost, Waiters
-from .world import Process
+from .process import Process
 
 
 class WindowsHost(SimHost):

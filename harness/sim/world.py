@@ -43,94 +43,21 @@ from greenlet import getcurrent, greenlet
 from lockjaw.errors import HarnessError, ReplayDiverged
 from lockjaw.history import Phase, Record
 
-from ..faults.base import ShortWrite
-from ..faults.door import Door
 from .bounds import LOOK_AT_INSTANTS, LOOK_EVERY, Bounds
 from .log import Log
 from .loop import SimHandle, SimLoop, waited_s
+from .process import HARNESS, Killed, Process
 from .tape import CRASH_BEFORE, DELAYS_S, FAULTS, FIRST_FAULT, NEXT, TEAR, Choices, SparseChoices, Until
 from .waits import Waits
 
 EPOCH_MS = 1_767_225_600_000  # 2026-01-01: the wall clock at second 0
-TICKS_PER_S = 100
 READING_S = 0.001  # until a process that stood still has read what lies in its sockets
-HARNESS = "harness"  # the role of the harness's own actor: no choice delays it, freezes it or kills it
-_IN_CONTAINERS = 1_000_000  # what the machine calls the processes of other namespaces: from here on
 _LATENCIES = 8
 _LAST_BREATHS = 50  # awaits in the cleanup code of one task
 _LATENCY_S = 0.0002
 _HELD_UP_S = 0.1  # shorter than this is everyday life
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _ERRNO = [getattr(errno, name) for name in FAULTS]
-
-
-class Killed(BaseException):
-    """The process is dead. Not an Exception: no handler of its own shall stop it."""
-
-
-class Process:
-    """One simulated process.
-
-    ``zombie``: dead and not reaped yet. ``skew_s``: its wall clock is that far ahead. ``lag_s``: what it sees of files
-    that others change may be that old. ``host_pid``: its number on the machine (namespace 1), from where the processes
-    of all others, containers on it, are seen.
-    """
-
-    def __init__(self, world: World, name: str, role: str, pid: int, namespace: int) -> None:
-        self.world, self.name, self.role, self.pid, self.namespace = world, name, role, pid, namespace
-        self.host_pid = pid if namespace == 1 else _IN_CONTAINERS + len(world.processes)
-        self.starttime = int(world.now * TICKS_PER_S) + pid
-        self.alive, self.zombie, self.paused = True, False, False
-        self.blocked = False  # inside a system call that has not ended
-        self.returning = False  # its system call has ended, and it has not gone on yet
-        self.spared = role == HARNESS
-        self.stack: Any = None  # the greenlet that serves its loop; None: not served yet
-        self.code: int | None = None
-        self.skew_s = self.lag_s = 0.0
-        self.queued = False
-        self.loop = SimLoop(self)  # type: ignore[abstract]  # what it has not is added below its class, as escapes
-        self.at_death: list[Callable[[], None]] = []
-        self.stop: Callable[[], Any] = lambda: None  # SIGTERM
-        self.labels: dict[tuple[str, str], str] = {}
-        self.door: Door | None = None  # where the scenario's faults meet its operations
-        self.part: ShortWrite | None = None  # how much of the write that is about to happen does
-
-    def spawn(self, coro: Any, name: str) -> Any:
-        """Start a task in this process."""
-        return self.loop.create_task(coro, name=name)
-
-
-class SimClock:
-    """The clock of one process."""
-
-    def __init__(self, process: Process) -> None:
-        self._process, self._world = process, process.world
-
-    def monotonic(self) -> float:
-        return self._world.now
-
-    def wall_ms(self) -> int:
-        return self._world.wall_ms(self._process)
-
-    def real_s(self, nominal_s: float) -> float:
-        return nominal_s
-
-    async def sleep(self, nominal_s: float) -> None:
-        await asyncio.sleep(nominal_s if nominal_s > 0 else 0)
-
-    def sleep_blocking(self, nominal_s: float) -> None:
-        self._world.block(self._process, max(0.0, nominal_s))
-
-
-class SimRecorder:
-    """Writes what an actor records into the one history, in the order in which it happens."""
-
-    def __init__(self, process: Process) -> None:
-        self._process, self._world = process, process.world
-
-    def record(self, op: str, phase: Phase = "info", /, **data: Any) -> None:
-        if self._process.alive:
-            self._world.record(self._process.name, op, phase, data)
 
 
 class World:

@@ -34,8 +34,8 @@ from lockjaw.harness.sim.engine import enclosed, run_sim
 from lockjaw.harness.sim.files import SimFiles
 from lockjaw.harness.sim.locks import SimHost, Waiters
 from lockjaw.harness.sim.log import Step
+from lockjaw.harness.sim.process import Process, SimClock
 from lockjaw.harness.sim.tape import ROUGH, Choice, Choices, RandomChoices, SparseChoices
-from lockjaw.harness.sim.world import Process, SimClock
 from lockjaw.harness.sim.world import World as Simulation
 from lockjaw.locking import catalogue, session_lock
 from lockjaw.locking.algorithms import coarse, guarded

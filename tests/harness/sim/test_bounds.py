@@ -19,6 +19,7 @@ from lockjaw.harness.sim.bounds import Bounds, EndlessRun
 from lockjaw.harness.sim.disk import Disk
 from lockjaw.harness.sim.engine import enclosed, run_sim
 from lockjaw.harness.sim.files import SimFiles
+from lockjaw.harness.sim.process import Process, SimClock, SimRecorder
 from lockjaw.harness.sim.tape import (
     CRASH_BEFORE,
     EVERYDAY,
@@ -29,7 +30,7 @@ from lockjaw.harness.sim.tape import (
     RandomChoices,
     SparseChoices,
 )
-from lockjaw.harness.sim.world import Process, SimClock, SimRecorder, World
+from lockjaw.harness.sim.world import World
 from lockjaw.seeds import Seeds
 
 

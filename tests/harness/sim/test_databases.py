@@ -18,8 +18,9 @@ from lockjaw.files import LOCAL_FILES, Files
 from lockjaw.harness.sim.disk import Disk
 from lockjaw.harness.sim.engine import enclosed
 from lockjaw.harness.sim.files import SimFiles
+from lockjaw.harness.sim.process import Process, SimClock
 from lockjaw.harness.sim.tape import CRASH_AFTER, CRASH_BEFORE, FIRST_FAULT, TEAR, Place, SparseChoices
-from lockjaw.harness.sim.world import Process, SimClock, World
+from lockjaw.harness.sim.world import World
 from lockjaw.sessions import Transcript, read_entries
 from tests.sessions.conftest import ManualClock
 

@@ -11,8 +11,9 @@ from lockjaw.errors import SessionLocked
 from lockjaw.harness.sim.disk import Disk
 from lockjaw.harness.sim.engine import enclosed
 from lockjaw.harness.sim.locks import SimHost, Waiters
+from lockjaw.harness.sim.process import Process, SimClock
 from lockjaw.harness.sim.tape import SparseChoices
-from lockjaw.harness.sim.world import Process, SimClock, World
+from lockjaw.harness.sim.world import World
 from lockjaw.locking import SessionLock
 from lockjaw.locking.owner_record import OwnerRecord, body
 

@@ -11,8 +11,9 @@ import pytest
 
 from lockjaw.harness.sim.disk import Disk
 from lockjaw.harness.sim.locks import SimHost, Waiters
+from lockjaw.harness.sim.process import Process, SimClock
 from lockjaw.harness.sim.tape import POINT_BOUND, SparseChoices
-from lockjaw.harness.sim.world import Process, SimClock, World
+from lockjaw.harness.sim.world import World
 from lockjaw.locking import SessionLock, kernel
 from lockjaw.locking.guard_record import state
 from lockjaw.locking.host import THIS_HOST

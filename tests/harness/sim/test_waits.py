@@ -14,6 +14,7 @@ from lockjaw.harness.search.shrink import in_words, shrink
 from lockjaw.harness.sim.disk import Disk
 from lockjaw.harness.sim.engine import enclosed, run_sim
 from lockjaw.harness.sim.files import SimFiles
+from lockjaw.harness.sim.process import Process, SimClock
 from lockjaw.harness.sim.tape import (
     OTHERS,
     POINT_BOUND,
@@ -27,7 +28,7 @@ from lockjaw.harness.sim.tape import (
     read_tape,
     write_tape,
 )
-from lockjaw.harness.sim.world import Process, SimClock, World
+from lockjaw.harness.sim.world import World
 from lockjaw.history import event_hash
 
 

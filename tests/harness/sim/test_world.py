@@ -22,10 +22,11 @@ from lockjaw.harness.sim.engine import enclosed
 from lockjaw.harness.sim.escapes import SimulationEscape
 from lockjaw.harness.sim.files import SimFiles
 from lockjaw.harness.sim.network import End, Network
+from lockjaw.harness.sim.process import HARNESS, Process, SimClock, SimRecorder
 from lockjaw.harness.sim.tape import CRASH_AFTER, CRASH_BEFORE, FIRST_FAULT, TEAR, Place, SparseChoices
 from lockjaw.harness.sim.view import View
 from lockjaw.harness.sim.wires import Wire
-from lockjaw.harness.sim.world import HARNESS, Process, SimClock, SimRecorder, World
+from lockjaw.harness.sim.world import World
 
 
 class Stage:
