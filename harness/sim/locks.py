@@ -29,7 +29,7 @@ from lockjaw.locking.operations import (
     Waiting,
 )
 from lockjaw.locking.paths import LockPaths
-from lockjaw.locking.process_holds import ProcessHolds, Releasable
+from lockjaw.locking.process_holds import LOOK_AGAIN_REAL_S, ProcessHolds, Releasable, stop_overdue
 from lockjaw.locking.resting import RestingGuards
 
 from .disk import Disk
@@ -266,10 +266,15 @@ class SimHolds(ProcessHolds):
     def __init__(self, calls: Calls) -> None:
         super().__init__(lambda clock: calls)
         self._at_exit = True  # nothing left to install
+        self._say = calls.print_error
         self._timers: dict[int, asyncio.TimerHandle] = {}
 
     def limit(self, held: Releasable, limit_real_s: float) -> None:
-        self._timers[id(held)] = asyncio.get_running_loop().call_later(limit_real_s, held.stop_at_limit)
+        self._timers[id(held)] = asyncio.get_running_loop().call_later(limit_real_s, self._stop, held)
+
+    def _stop(self, held: Releasable) -> None:
+        if not stop_overdue(held, self._say):
+            self.limit(held, LOOK_AGAIN_REAL_S)
 
     def discard(self, held: Releasable) -> bool:
         if (timer := self._timers.pop(id(held), None)) is not None:

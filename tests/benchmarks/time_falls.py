@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from lockjaw.errors import HarnessError
 from lockjaw.harness import load_scenario
 from lockjaw.harness.search import runs
 from lockjaw.harness.search.fuzz import Fuzzer
@@ -78,7 +77,7 @@ def main() -> None:
         for strategy in MADE:
             try:
                 searched(name, strategy, chosen.runs)
-            except HarnessError as error:
+            except Exception as error:  # the others are looked at all the same
                 stopped += 1
                 print(f"{name} {strategy}: {error}", flush=True)
         new = histories.fell[fell:]

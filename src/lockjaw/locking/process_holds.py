@@ -29,7 +29,7 @@ from lockjaw.visible import tell
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGQUIT", "SIGBREAK", "SIGABRT")  # Windows has the fourth for the third
 RELEASE_SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
-_LOOK_AGAIN_REAL_S = 0.02  # at a holder that was in the middle of an append when its limit was over
+LOOK_AGAIN_REAL_S = 0.02  # at a holder that was in the middle of an append when its limit was over
 
 
 class Releasable(Protocol):
@@ -114,6 +114,16 @@ class ProcessHolds:
             self.sweep(clock)
 
 
+def stop_overdue(held: Releasable, say: Callable[[str], None]) -> bool:
+    """-> False: it is inside an append; look again ``LOOK_AGAIN_REAL_S`` later."""
+    try:
+        return held.stop_at_limit()
+    except (OSError, RuntimeError) as error:
+        # The others shall still be stopped; this one may not write either, and its freed byte says so.
+        say(f"lockjaw: the watchdog could not give back a lock: {error}")
+        return True
+
+
 class Watchdog:
     """Stops holders whose limit is over, in a daemon thread of its own, which a blocked event loop cannot starve.
 
@@ -153,12 +163,8 @@ class Watchdog:
                 if held.due_real_s > now:
                     earliest = min(earliest, held.due_real_s)
                     continue
-                try:
-                    if not held.stop_at_limit():
-                        earliest = min(earliest, now + _LOOK_AGAIN_REAL_S)  # the others must not wait for it
-                except (OSError, RuntimeError) as error:
-                    # The others shall still be stopped; this one may not write either, and its freed byte says so.
-                    tell(f"lockjaw: the watchdog could not give back a lock: {error}")
+                if not stop_overdue(held, tell):
+                    earliest = min(earliest, now + LOOK_AGAIN_REAL_S)  # the others must not wait for it
             if earliest < math.inf:
                 with self._changed:
                     self._look_at = min(self._look_at, earliest)
