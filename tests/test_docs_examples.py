@@ -38,6 +38,7 @@ ELSEWHERE = {
     "tutorial/reproduce.md": "tests/test_docs.py compares its output",
     "how-to/write-a-scenario.md": "tests/test_docs.py follows it from top to bottom",
     "how-to/add-a-fault.md": "tests/test_docs.py adds the fault of the page",
+    "how-to/add-a-world.md": "tests/test_docs.py plays the runtime and the world of the page",
     "how-to/reproduce-a-report.md": "tests/harness/intake/test_page.py",
     "how-to/test-your-client.md": "tests/test_docs.py: its Python examples",
     "how-to/test-your-runtime.md": "tests/test_docs.py: its target file and its scenario",

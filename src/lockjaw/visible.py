@@ -7,7 +7,6 @@ controls that turn the reading direction. Here each of them becomes an escape th
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
@@ -108,9 +107,12 @@ def show_json(document: str) -> None:
 
 def tell(*lines: str) -> None:
     """Print lines on stderr, each made visible, at once. Where stderr is full or closed, the work goes on unheard."""
-    with contextlib.suppress(OSError):
+    try:
         sys.stderr.write("".join(f"{as_typed(visible(line))}\n" for line in lines))
         sys.stderr.flush()
+    except OSError:
+        # What could not be written stays in the buffer, and Python would fail (exit status 120) to flush it at the end.
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def as_typed(text: str) -> str:

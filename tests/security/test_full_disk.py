@@ -156,6 +156,14 @@ def test_a_recording_that_could_not_be_kept_does_not_begin(tmp_path: Path) -> No
         RecordingProxy("http://127.0.0.1:9", tmp_path / "none" / "s.yaml")
 
 
+def test_words_that_a_full_stderr_did_not_take_are_no_failure_at_the_end() -> None:
+    line = "from lockjaw.visible import tell; tell('one'); tell('two')"
+    buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    with FULL.open("w") as full:
+        command = [sys.executable, "-c", line]
+        assert subprocess.run(command, stderr=full, env=buffered, check=False).returncode == 0
+
+
 @pytest.mark.real
 def test_a_process_whose_records_are_lost_ends_and_a_full_stderr_is_no_failure(tmp_path: Path) -> None:
     """``/dev/full`` as its history: it would go on unseen. As its stderr: it goes on, unheard."""
@@ -166,7 +174,6 @@ def test_a_process_whose_records_are_lost_ends_and_a_full_stderr_is_no_failure(t
         reading, writing = os.pipe()
         process = subprocess.Popen(
             [*command, "--ready-fd", str(writing)], cwd=tmp_path, env=os.environ | environment, stderr=stderr,
-            stdout=subprocess.DEVNULL,
             pass_fds=[writing], text=True,
         )  # fmt: skip
         os.close(writing)
